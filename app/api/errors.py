@@ -1,0 +1,70 @@
+"""Errors -> HTTP, for the running service and for its OpenAPI description, both from the tree in `app.errors`."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from app.errors import AsrError
+
+logger = logging.getLogger("dikte")
+
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that left; nobody receives it, but logs show it."""
+
+ERROR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {
+                "code": {"type": "string", "description": "Stable name of the cause."},
+                "message": {"type": "string", "description": "What was wrong, for people."},
+            },
+            "additionalProperties": True,
+        }
+    },
+}
+
+
+def error_responses(*errors: type[AsrError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that can fail in these ways, for OpenAPI."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for error in sorted(errors, key=lambda error: (error.status, error.code)):
+        cause = " ".join((error.__doc__ or "").split())
+        response = responses.setdefault(
+            error.status, {"description": "", "content": {"application/json": {"schema": ERROR_SCHEMA, "examples": {}}}}
+        )
+        response["description"] = f"{response['description']} `{error.code}`: {cause}".strip()
+        example = {"error": {"code": error.code, "message": cause}}
+        response["content"]["application/json"]["examples"][error.code] = {"value": example}
+    return responses
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every error in the one shape."""
+
+    @app.exception_handler(AsrError)
+    async def asr_error(request: Request, error: AsrError) -> Response:
+        if error.status >= 500:
+            logger.error("%s: %s", error.code, error.message, exc_info=error.__cause__)
+        return JSONResponse(error.body(), error.status)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        code = str(error.detail).lower().replace(" ", "_")
+        body = {"error": {"code": code, "message": f"{error.detail}: {request.method} {request.url.path[:200]}"}}
+        return JSONResponse(body, error.status_code, headers=error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def client_left(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> Response:
+        return JSONResponse(AsrError("an error inside the service; its log says more").body(), AsrError.status)

@@ -1,0 +1,266 @@
+"""Encoded bytes -> `Waveform`: mono float32 at the model's rate. Every limit on sound is enforced here.
+
+The format is told from the first bytes, never from a file name or MIME type, and only formats listed in `_FORMATS` are
+read. libsndfile reads what it can; FFmpeg (PyAV) reads what phones and browsers send. FFmpeg is always told the
+container and gets bytes, no name, so that playlists and files that refer to other files or addresses cannot make it
+open anything.
+
+Sound is decoded, checked, mixed and resampled block by block: a small file that would decode to hours is refused as
+soon as it passes a limit, and nothing but the result grows with the length.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple
+
+import av
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from app.errors import AudioTooLong, InvalidAudio, UnsupportedMedia
+
+Samples = NDArray[np.float32]
+
+BLOCK_FRAMES = 1 << 16
+MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
+"""Sample rates outside are taken for a broken header (telephones use 8 kHz, the fastest converters 768 kHz)."""
+BYTES_PER_SAMPLE = 4
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Mono sound: `samples`, shape (samples,), float32 in -1..1, all finite, at `rate_hz`."""
+
+    samples: Samples
+    rate_hz: int
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / self.rate_hz
+
+
+@dataclass(frozen=True)
+class AudioLimits:
+    """What a clip may be at most: seconds, bytes once decoded to float32 (all channels), channels."""
+
+    max_duration_s: float
+    max_decoded_bytes: int
+    max_channels: int
+
+
+class _Format(NamedTuple):
+    """Who reads a format: libsndfile (if `sndfile`), else or when that fails FFmpeg's demuxer `ffmpeg` (if any)."""
+
+    sndfile: bool
+    ffmpeg: str | None
+
+
+_FORMATS = {
+    "wav": _Format(True, "wav"),
+    "w64": _Format(True, None),
+    "aiff": _Format(True, None),
+    "au": _Format(True, None),
+    "caf": _Format(True, "caf"),
+    "flac": _Format(True, "flac"),
+    "ogg": _Format(True, "ogg"),
+    "mp3": _Format(True, "mp3"),
+    "aac": _Format(False, "aac"),
+    "mp4": _Format(False, "mov"),
+    "webm": _Format(False, "matroska"),
+    "amr": _Format(False, "amr"),
+}
+
+_FFMPEG_CODECS = frozenset(
+    "aac aac_latm alac amrnb amrwb flac mp2 mp2float mp3 mp3float opus libopus vorbis pcm_alaw pcm_mulaw "
+    "pcm_u8 pcm_s16le pcm_s16be pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le".split()
+)
+"""FFmpeg knows hundreds of codecs; the ones that people record speech with are enough to have open to the world."""
+
+
+class _Source(NamedTuple):
+    """An opened file: its header, and blocks of shape (frames, channels), float32."""
+
+    rate_hz: int
+    channels: int
+    blocks: Iterator[Samples]
+
+
+def decode(file: BinaryIO, rate_hz: int, limits: AudioLimits) -> Waveform:
+    """Decode a whole file, mix it to mono and resample it to `rate_hz`.
+
+    file: seekable binary file at any position; it is not closed.
+
+    Raises UnsupportedMedia for bytes that are no known sound format, InvalidAudio for a broken or empty file, an
+    impossible header or samples that are not finite, AudioTooLong past `limits`. A file that is cut off gives the
+    sound up to the cut, as long as there is any.
+    """
+    name = sniff(file)
+    source = _open(file, _FORMATS[name], limits)
+    parts = list(_resampled(_mono(source, limits), source.rate_hz, rate_hz))
+    if not parts:
+        raise InvalidAudio("the file holds no sound", format=name)
+    return Waveform(np.concatenate(parts), rate_hz)
+
+
+def sniff(file: BinaryIO) -> str:
+    """Name of the format, told from the first bytes. Raises InvalidAudio if empty, UnsupportedMedia if unknown."""
+    file.seek(0)
+    head = file.read(16)
+    if not head:
+        raise InvalidAudio("the file is empty")
+    name = _format_of(head)
+    if name is None:
+        raise UnsupportedMedia("the file is not sound in a known format", supported=sorted(_FORMATS))
+    return name
+
+
+def _format_of(head: bytes) -> str | None:
+    match head[:4], head[4:8], head[8:12]:
+        case (b"RIFF" | b"RIFX" | b"RF64", _, b"WAVE"):
+            return "wav"
+        case (b"FORM", _, b"AIFF" | b"AIFC"):
+            return "aiff"
+        case (b"riff", b"\x2e\x91\xcf\x11", _):
+            return "w64"
+        case (b".snd", _, _):
+            return "au"
+        case (b"caff", _, _):
+            return "caf"
+        case (b"fLaC", _, _):
+            return "flac"
+        case (b"OggS", _, _):
+            return "ogg"
+        case (b"\x1a\x45\xdf\xa3", _, _):
+            return "webm"
+        case (b"#!AM", _, _):
+            return "amr"
+        case (_, b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip", _):
+            return "mp4"
+    if head[:3] == b"ID3":
+        return "mp3"
+    return _mpeg_format_of(head)
+
+
+def _mpeg_format_of(head: bytes) -> str | None:
+    """MP3 and AAC streams have no magic number, only a sync word (ISO 11172-3, 13818-7): 12 (11) ones and a layer."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    layer = head[1] >> 1 & 0b11
+    if layer == 0b00:
+        return "aac" if head[1] & 0xF0 == 0xF0 else None
+    bitrate, rate = head[2] >> 4, head[2] >> 2 & 0b11
+    return "mp3" if layer in (0b01, 0b10) and bitrate != 0b1111 and rate != 0b11 else None
+
+
+def _open(file: BinaryIO, kind: _Format, limits: AudioLimits) -> _Source:
+    """Open with libsndfile or else FFmpeg, and check the header."""
+    source = _open_sndfile(file, limits) if kind.sndfile else None
+    if source is None and kind.ffmpeg is not None:
+        source = _open_ffmpeg(file, kind.ffmpeg)
+    if source is None:
+        raise InvalidAudio("the file is broken: its header cannot be read")
+    if not 1 <= source.channels <= limits.max_channels:
+        raise InvalidAudio(
+            f"the file has {source.channels} channels; 1 to {limits.max_channels} are read", channels=source.channels
+        )
+    if not MIN_RATE_HZ <= source.rate_hz <= MAX_RATE_HZ:
+        raise InvalidAudio(f"the file has an impossible sample rate of {source.rate_hz} Hz", rate_hz=source.rate_hz)
+    return source
+
+
+def _open_sndfile(file: BinaryIO, limits: AudioLimits) -> _Source | None:
+    file.seek(0)
+    try:
+        sound = soundfile.SoundFile(file)
+    except (soundfile.LibsndfileError, ValueError):
+        return None
+    if sound.samplerate > 0 and sound.frames / sound.samplerate > limits.max_duration_s:
+        sound.close()
+        raise _too_long(limits)
+    return _Source(sound.samplerate, sound.channels, _sndfile_blocks(sound))
+
+
+def _sndfile_blocks(sound: soundfile.SoundFile) -> Iterator[Samples]:
+    with sound:
+        while True:
+            try:
+                block = sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError:
+                return  # broken from here on: what came before stands
+            if not len(block):
+                return
+            yield block
+
+
+def _open_ffmpeg(file: BinaryIO, demuxer: str) -> _Source | None:
+    file.seek(0)
+    try:
+        container = av.open(file, mode="r", format=demuxer, metadata_errors="ignore")
+    except (av.FFmpegError, ValueError):
+        return None
+    stream = next(iter(container.streams.audio), None)
+    if stream is None or stream.codec_context.name not in _FFMPEG_CODECS:
+        codec = None if stream is None else stream.codec_context.name
+        container.close()
+        raise UnsupportedMedia("the file has no sound in a known codec", codec=codec)
+    return _Source(stream.rate or 0, stream.channels, _ffmpeg_blocks(container, stream))
+
+
+def _ffmpeg_blocks(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[Samples]:
+    with closing(container):
+        to_float = av.AudioResampler(format="fltp")
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                frames = [part for frame in packet.decode() for part in to_float.resample(frame)]
+            except av.InvalidDataError:
+                continue  # one broken packet
+            except (av.FFmpegError, ValueError):
+                return  # broken from here on: what came before stands
+            for frame in frames:
+                yield np.asarray(frame.to_ndarray(), dtype=np.float32).T
+
+
+def _mono(source: _Source, limits: AudioLimits) -> Iterator[Samples]:
+    """The mean of the channels, block by block, with the limits and the values checked as it goes."""
+    max_frames = min(
+        limits.max_duration_s * source.rate_hz, limits.max_decoded_bytes / (BYTES_PER_SAMPLE * source.channels)
+    )
+    frames = 0
+    with closing(source.blocks):  # type: ignore[type-var]  # generators all
+        for block in source.blocks:
+            frames += len(block)
+            if frames > max_frames:
+                raise _too_long(limits)
+            mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+            if not np.isfinite(mono).all():
+                raise InvalidAudio("the file holds samples that are not finite numbers (NaN or infinity)")
+            yield mono
+
+
+def _resampled(blocks: Iterator[Samples], from_hz: int, to_hz: int) -> Iterator[Samples]:
+    """Blocks at another rate, through soxr's band-limited (anti-alias) filter."""
+    if from_hz == to_hz:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality="HQ")
+    heard = False
+    for block in blocks:
+        heard = True
+        yield stream.resample_chunk(np.ascontiguousarray(block))
+    if heard:
+        yield stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+
+
+def _too_long(limits: AudioLimits) -> AudioTooLong:
+    return AudioTooLong(
+        f"the sound is longer than {limits.max_duration_s:g} s or {limits.max_decoded_bytes} bytes decoded",
+        max_duration_s=limits.max_duration_s,
+        max_decoded_bytes=limits.max_decoded_bytes,
+    )

@@ -1,0 +1,89 @@
+"""Every way a request can fail, each with the HTTP status and the stable code that clients see.
+
+This tree is the only table from errors to HTTP: `app.main` answers with it and OpenAPI is made from it.
+"""
+
+from typing import Any, ClassVar
+
+
+class AsrError(Exception):
+    """Base of all errors that are answered to a client.
+
+    `status` is the HTTP status, `code` a stable machine-readable name. `details` holds JSON values that help a
+    client to react (a limit, the value that broke it).
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    def body(self) -> dict[str, Any]:
+        """The one error shape: `{"error": {"code", "message", ...}}`."""
+        return {"error": {"code": self.code, "message": self.message, **self.details}}
+
+
+class InvalidRequest(AsrError):
+    """The request is not a well-formed multipart form."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class InvalidParameter(AsrError):
+    """A field or parameter is missing, doubled or has a value that is not allowed."""
+
+    status = 422
+    code = "invalid_parameter"
+
+
+class InvalidAudio(AsrError):
+    """The bytes are of a known format, but broken: empty, no data, impossible header, NaN samples."""
+
+    status = 400
+    code = "invalid_audio"
+
+
+class UnsupportedMedia(AsrError):
+    """The bytes are not sound in a format that Dikte reads."""
+
+    status = 415
+    code = "unsupported_media"
+
+
+class UploadTooLarge(AsrError):
+    """The request body has more bytes than the limit."""
+
+    status = 413
+    code = "upload_too_large"
+
+
+class AudioTooLong(AsrError):
+    """The sound is longer than the limit, in seconds or in decoded bytes."""
+
+    status = 413
+    code = "audio_too_long"
+
+
+class NotReady(AsrError):
+    """No model is loaded (yet), or it did not pass its checks."""
+
+    status = 503
+    code = "not_ready"
+
+
+class Overloaded(AsrError):
+    """The queue is full."""
+
+    status = 429
+    code = "overloaded"
+
+
+class EngineFailure(AsrError):
+    """The engine raised while it transcribed."""
+
+    status = 500
+    code = "engine_failure"

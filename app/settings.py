@@ -1,0 +1,60 @@
+"""Every `ASR_*` environment variable: typed, described, and checked when the service starts."""
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.audio import AudioLimits
+
+MIB = 1 << 20
+BUNDLED_MODEL = Path(__file__).resolve().parents[1] / "models" / "tr-small"
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+class Settings(BaseSettings):
+    """The settings of the service, each from the environment variable `ASR_` + its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="ASR_", protected_namespaces=())
+
+    backend: Literal["pytorch", "onnx", "onnx_int8"] = Field(
+        "onnx_int8", description="Engine: `onnx_int8`, `onnx` (FP32), or `pytorch` (needs requirements-train.txt)."
+    )
+    model_dir: str = Field(
+        str(BUNDLED_MODEL),
+        description="Artifact folder; for `pytorch` a checkpoint folder or hub id. Default: the bundled model.",
+    )
+    workers: int = Field(
+        default_factory=available_cores, ge=1, le=256, description="Windows computed at a time. Default: the cores."
+    )
+    threads: int = Field(1, ge=1, le=256, description="Threads that compute one window.")
+    window_s: float = Field(
+        20.0, ge=2.0, le=60.0, description="Longest piece of sound the engine sees at once, seconds."
+    )
+    overlap_s: float = Field(4.0, ge=0.5, le=20.0, description="Seconds that neighbouring windows share.")
+    max_upload_bytes: int = Field(256 * MIB, ge=1, description="Largest request body, bytes.")
+    max_duration_s: float = Field(2 * 3600.0, gt=0, description="Longest clip, seconds.")
+    max_decoded_bytes: int = Field(
+        2048 * MIB, ge=1, description="Most bytes a clip may decode to, as float32 and with all its channels."
+    )
+    max_channels: int = Field(8, ge=1, le=64, description="Most channels of a clip.")
+    max_queue_s: float = Field(
+        4 * 3600.0, gt=0, description="Seconds of sound accepted but not answered; beyond it requests get 429."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> Self:
+        if self.overlap_s > self.window_s / 2:
+            raise ValueError("ASR_OVERLAP_S must be at most half of ASR_WINDOW_S")
+        return self
+
+    @property
+    def audio_limits(self) -> AudioLimits:
+        return AudioLimits(self.max_duration_s, self.max_decoded_bytes, self.max_channels)

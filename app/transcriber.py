@@ -1,0 +1,50 @@
+"""The straight line: encoded sound -> transcript. No HTTP here; the scripts use it too."""
+
+import asyncio
+import time
+from typing import BinaryIO
+
+from app.artifacts import Artifact
+from app.audio import AudioLimits, decode
+from app.decoding import confidence_of, decode_ctc
+from app.scheduler import Scheduler
+from app.transcript import Timings, Transcript
+from app.windows import cut, stitch
+
+
+class Transcriber:
+    """Transcribes files with one model, several at a time."""
+
+    def __init__(
+        self, artifact: Artifact, scheduler: Scheduler, limits: AudioLimits, window_s: float, overlap_s: float
+    ) -> None:
+        self._artifact = artifact
+        self._scheduler = scheduler
+        self._limits = limits
+        self._window_frames = int(window_s / artifact.frame_s)
+        self._overlap_frames = int(overlap_s / artifact.frame_s)
+
+    async def transcribe(self, file: BinaryIO) -> Transcript:
+        """Transcribe a seekable binary file in any format that `app.audio` reads; the file is not closed.
+
+        Raises the errors of `app.audio.decode` and `app.scheduler.Scheduler.run`.
+        """
+        artifact = self._artifact
+        started = time.perf_counter()
+        waveform = await asyncio.to_thread(decode, file, artifact.features.sample_rate_hz, self._limits)
+        decoded = time.perf_counter()
+        windows = cut(waveform.samples, artifact.framing, self._window_frames, self._overlap_frames)
+        computed = await self._scheduler.run(windows, waveform.duration_s)
+        emissions = stitch(windows, computed.emissions, artifact.vocabulary.blank)
+        words = await asyncio.to_thread(decode_ctc, emissions, artifact.vocabulary, artifact.frame_s)
+        return Transcript(
+            words=words,
+            duration_s=waveform.duration_s,
+            confidence=confidence_of(words),
+            timings=Timings(
+                decode_s=decoded - started,
+                queue_s=computed.queue_s,
+                inference_s=computed.inference_s,
+                total_s=time.perf_counter() - started,
+            ),
+        )

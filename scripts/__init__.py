@@ -1,0 +1,1 @@
+"""What is done offline, from text and sound to an artifact; each command is a file that is run by its name."""

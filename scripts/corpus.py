@@ -1,0 +1,68 @@
+"""Prepare the text of the bundled model: what is spoken for training, and what is held out.
+
+    python scripts/corpus.py --text sentences.txt --generated 12000 --held_out 600 --out data/text
+
+Writes `train.txt` and `held_out.txt`. Sentences of the file are shuffled and split; generated ones (numbers, dates,
+lessons, call-centre talk, see `sentences.py`) and lines of several sentences joined go to the training side, so that
+a model also meets clips longer than one sentence.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
+
+import argparse
+from random import Random
+
+from scripts.sentences import generate
+from scripts.text import TURKISH_ALPHABET, TextNormalizer
+
+MAX_JOINED_CHARACTERS = 180
+"""About 13 s of speech."""
+
+
+def join_some(sentences: list[str], share: float, random: Random) -> list[str]:
+    """Lines of 2 to 4 random sentences, `share` times as many as there are sentences."""
+    lines = [
+        " ".join(random.sample(sentences, k=random.choice((2, 2, 3, 4)))) for _ in range(int(share * len(sentences)))
+    ]
+    return [line for line in lines if len(line) <= MAX_JOINED_CHARACTERS]
+
+
+def split(sentences: list[str], generated: list[str], held_out: int, seed: int) -> tuple[list[str], list[str]]:
+    """(training lines, held-out lines): no held-out sentence is in training, also not with other punctuation."""
+    random = Random(seed)
+    normalizer = TextNormalizer(TURKISH_ALPHABET)
+    unique = sorted({normalizer(sentence): sentence for sentence in sentences}.values())
+    random.shuffle(unique)
+    test, train = unique[:held_out], unique[held_out:]
+    kept_back = {normalizer(sentence) for sentence in test}
+    train += [sentence for sentence in generated if normalizer(sentence) not in kept_back]
+    train += join_some(train, 0.15, random)
+    random.shuffle(train)
+    return train, test
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, required=True, help="UTF-8 text file, one sentence a line")
+    parser.add_argument("--generated", type=int, default=12_000, help="sentences made by sentences.py")
+    parser.add_argument("--held_out", type=int, default=600, help="sentences of the file kept for evaluation")
+    parser.add_argument("--out", type=Path, required=True, help="folder for train.txt and held_out.txt")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+
+    sentences = [line.strip() for line in arguments.text.read_text(encoding="utf-8").splitlines() if line.strip()]
+    generated = generate(arguments.generated, arguments.seed)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name, lines in zip(
+        ("train", "held_out"), split(sentences, generated, arguments.held_out, arguments.seed), strict=True
+    ):
+        path = arguments.out / f"{name}.txt"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        print(f"{len(lines)} lines: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Speech data in the shapes that people have it in, all read as rows of sound and text.
+
+`load_speech` takes a manifest of ours (`manifest.jsonl`), a local folder in the hub's formats (parquet with audio
+bytes, or an audiofolder with `metadata.csv`), or a hub id. The sound stays encoded until a row is asked for; then
+`app.audio` decodes it, so training hears exactly what the service hears.
+"""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from datasets import Audio, Dataset, DatasetDict, load_dataset
+from numpy.typing import NDArray
+
+from app.audio import AudioLimits, decode
+
+Samples = NDArray[np.float32]
+
+AUDIO_COLUMNS = ("audio", "file", "path", "speech", "wav")
+TEXT_COLUMNS = ("transcription", "sentence", "text", "transcript", "normalized_text", "raw_transcription")
+
+_NO_LIMITS = AudioLimits(max_duration_s=24 * 3600.0, max_decoded_bytes=2**40, max_channels=8)
+
+
+class DataError(Exception):
+    """The data cannot be used; the message says what is missing and which option names it."""
+
+
+@dataclass(frozen=True)
+class SpeechRows:
+    """Rows of sound and text. `durations_s` has one entry a row, in seconds."""
+
+    rows: Dataset
+    audio_column: str
+    text_column: str
+    durations_s: list[float]
+    folder: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.durations_s)
+
+    def text(self, index: int) -> str:
+        """The text as it stands in the data, not normalized."""
+        return str(self.rows[index][self.text_column])
+
+    def texts(self) -> list[str]:
+        return [str(text) for text in self.rows[self.text_column]]
+
+    def name(self, index: int) -> str:
+        """A name for reports: the file's, where there is one."""
+        path = _encoded(self.rows[index][self.audio_column])[0]
+        return path or f"row {index}"
+
+    def samples(self, index: int, rate_hz: int) -> Samples:
+        """Mono float32 samples, shape (samples,), at `rate_hz`. Raises `app.errors.AsrError` on broken sound."""
+        return decode(self._bytes(index), rate_hz, _NO_LIMITS).samples
+
+    def select(self, indices: list[int]) -> "SpeechRows":
+        return SpeechRows(
+            self.rows.select(indices),
+            self.audio_column,
+            self.text_column,
+            [self.durations_s[index] for index in indices],
+            self.folder,
+        )
+
+    def _bytes(self, index: int) -> io.BytesIO:
+        return io.BytesIO(_read(self.rows[index][self.audio_column], self.folder))
+
+
+def load_speech(
+    name: str, split: str | None = None, audio_column: str | None = None, text_column: str | None = None
+) -> dict[str, SpeechRows]:
+    """Split name -> rows. A manifest is one split, "train".
+
+    Raises DataError when a column cannot be found or the named split is not there.
+    """
+    path = Path(name)
+    splits = _load_manifest(path) if path.suffix == ".jsonl" else _load_hub_format(name)
+    if split is not None:
+        if split not in splits:
+            raise DataError(f"{name} has no split {split!r}; it has {', '.join(splits)}")
+        splits = {split: splits[split]}
+    folder = path.parent if path.suffix == ".jsonl" else path if path.is_dir() else None
+    return {key: _speech_rows(rows, audio_column, text_column, folder) for key, rows in splits.items()}
+
+
+def _load_manifest(path: Path) -> dict[str, Dataset]:
+    with path.open(encoding="utf-8") as lines:
+        return {"train": Dataset.from_list([json.loads(line) for line in lines if line.strip()])}
+
+
+def _load_hub_format(name: str) -> dict[str, Dataset]:
+    loaded = load_dataset(name)
+    if not isinstance(loaded, DatasetDict):
+        raise DataError(f"{name} is not a data set with splits")
+    return {str(split): rows for split, rows in loaded.items()}
+
+
+def _speech_rows(rows: Dataset, audio_column: str | None, text_column: str | None, folder: Path | None) -> SpeechRows:
+    audio = audio_column or _find_column(rows, AUDIO_COLUMNS, "--audio_column")
+    text = text_column or _find_column(rows, TEXT_COLUMNS, "--text_column")
+    for column in (audio, text):
+        if column not in rows.column_names:
+            raise DataError(f"there is no column {column!r}; there are {', '.join(rows.column_names)}")
+    if isinstance(rows.features[audio], Audio):
+        rows = rows.cast_column(audio, Audio(decode=False))
+    if "duration" in rows.column_names:
+        durations = [float(value) for value in rows["duration"]]
+    else:
+        durations = list(_durations_s(rows, audio, folder))
+    return SpeechRows(rows.select_columns([audio, text]), audio, text, durations, folder)
+
+
+def _find_column(rows: Dataset, names: tuple[str, ...], option: str) -> str:
+    if option == "--audio_column":
+        for column, feature in rows.features.items():
+            if isinstance(feature, Audio):
+                return str(column)
+    for column in names:
+        if column in rows.column_names:
+            return column
+    raise DataError(f"none of {', '.join(names)} is a column ({', '.join(rows.column_names)}): name it with {option}")
+
+
+def _durations_s(rows: Dataset, audio_column: str, folder: Path | None) -> Iterator[float]:
+    for value in rows[audio_column]:
+        encoded = io.BytesIO(_read(value, folder))
+        try:
+            yield float(soundfile.info(encoded).duration)
+        except soundfile.LibsndfileError:
+            encoded.seek(0)
+            yield decode(encoded, 16_000, _NO_LIMITS).duration_s
+
+
+def _encoded(value: Any) -> tuple[str | None, bytes | None]:
+    """(path, bytes) of a cell in any of its forms: a path, or the hub's {"path", "bytes"}."""
+    if isinstance(value, dict):
+        return value.get("path"), value.get("bytes")
+    return str(value), None
+
+
+def _read(value: Any, folder: Path | None) -> bytes:
+    path, content = _encoded(value)
+    if content is not None:
+        return content
+    if path is None:
+        raise DataError("a row has neither audio bytes nor a path")
+    return (Path(path) if folder is None else folder / path).read_bytes()

@@ -1,0 +1,165 @@
+"""Export a CTC checkpoint to an artifact that the service loads: ONNX FP32, ONNX INT8, settings and a manifest.
+
+    python scripts/export.py --checkpoint_dir cahya/wav2vec2-base-turkish --onnx_dir models/onnx
+    ASR_MODEL_DIR=models/onnx make serve
+
+The result is compared with the checkpoint on real clips (those of `samples/`, or `--clips`); if FP32 differs, or INT8
+says something else too often, the command fails and no manifest is written.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
+
+import argparse
+import json
+import shutil
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCTC
+
+from app.artifacts import MANIFEST_NAME, Artifact, ArtifactError, open_artifact, sha256_of
+from app.asr import find_model_folder, load_engine
+from app.audio import AudioLimits, decode
+from app.decoding import Emissions, decode_ctc
+from app.windows import Samples
+from scripts.onnx_files import count_operators, export_model, quantize, store_compactly
+
+SETTINGS_FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "vocab.json",
+    "added_tokens.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
+MAX_FP32_DIFFERENCE = 1e-3
+"""Largest difference of log-probabilities between PyTorch and ONNX FP32 that counts as the same model."""
+MIN_INT8_AGREEMENT = 0.95
+"""Least share of frames in which INT8 must choose the token that FP32 chooses."""
+CLIP_LIMITS = AudioLimits(max_duration_s=30.0, max_decoded_bytes=1 << 30, max_channels=8)
+
+
+def copy_settings(source: Path, target: Path) -> None:
+    """Copy the tokenizer's and feature extractor's files, as far as the checkpoint has them."""
+    for name in SETTINGS_FILES:
+        if (source / name).is_file() and source.resolve() != target.resolve():
+            shutil.copyfile(source / name, target / name)
+
+
+def read_clips(folder: Path, rate_hz: int) -> dict[str, Samples]:
+    """File name -> samples of all sound files of a folder."""
+    clips = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".wav", ".flac", ".mp3", ".ogg", ".m4a"):
+            with path.open("rb") as file:
+                clips[path.name] = decode(file, rate_hz, CLIP_LIMITS).samples
+    return clips
+
+
+def emissions_of(artifact: Artifact, backend: str, clips: dict[str, Samples]) -> dict[str, Emissions]:
+    engine = load_engine(artifact, backend, threads=1)
+    return dict(zip(clips, engine.emissions(list(clips.values())), strict=True))
+
+
+def compare(artifact: Artifact, reference: dict[str, Emissions], other: dict[str, Emissions]) -> dict[str, Any]:
+    """Parity of two engines over the same clips: largest difference, share of equal frames, share of equal texts."""
+    differences, frames, texts = [], [], []
+    for name, expected in reference.items():
+        differences.append(float(np.abs(expected - other[name]).max()))
+        frames.append(expected.argmax(axis=1) == other[name].argmax(axis=1))
+        said = [
+            [word.text for word in decode_ctc(emissions, artifact.vocabulary, artifact.frame_s)]
+            for emissions in (expected, other[name])
+        ]
+        texts.append(said[0] == said[1])
+    return {
+        "clips": len(reference),
+        "max_difference": max(differences),
+        "argmax_agreement": float(np.concatenate(frames).mean()),
+        "text_equality": float(np.mean(texts)),
+    }
+
+
+def write_manifest(artifact: Artifact, source: str, parity: dict[str, Any]) -> Path:
+    """Write what the artifact is: where it came from, its files with hashes, the tools, and the parity found."""
+    folder = artifact.folder
+    files = sorted(
+        path for path in folder.iterdir() if path.suffix in (".onnx", ".json") and path.name != MANIFEST_NAME
+    )
+    manifest = {
+        "format": 1,
+        "name": artifact.name,
+        "source": source,
+        "files": {path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in files},
+        "tools": {tool: version(tool) for tool in ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")},
+        "quantization": {
+            "method": "dynamic, MatMul, signed weights per channel",
+            "operators": {
+                name: count
+                for name, count in count_operators(folder / "model_int8.onnx").items()
+                if "Integer" in name or name in ("MatMul", "Conv")
+            },
+        },
+        "parity": parity,
+    }
+    path = folder / MANIFEST_NAME
+    path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def export(checkpoint: str, folder: Path, name: str, clips_folder: Path) -> dict[str, Any]:
+    """Make the artifact in `folder`. Returns the parity. Raises ArtifactError when a proof fails."""
+    source = find_model_folder(checkpoint, "pytorch")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST_NAME).unlink(missing_ok=True)  # what it proved is no longer there
+    copy_settings(source, folder)
+    model = AutoModelForCTC.from_pretrained(source, dtype=torch.float32)
+    export_model(model, folder / "model.onnx")
+    quantize(folder / "model.onnx", folder / "model_int8.onnx")
+    for file in ("model.onnx", "model_int8.onnx"):
+        store_compactly(folder / file)
+        print(f"{file}: {(folder / file).stat().st_size / 1e6:.1f} MB")
+
+    artifact = open_artifact(folder)
+    clips = read_clips(clips_folder, artifact.features.sample_rate_hz)
+    if not clips:
+        raise ArtifactError(f"there is no clip to compare on in {clips_folder}")
+    fp32 = emissions_of(artifact, "onnx", clips)
+    parity = {
+        "fp32": compare(artifact, emissions_of(open_artifact(source), "pytorch", clips), fp32),
+        "int8": compare(artifact, fp32, emissions_of(artifact, "onnx_int8", clips)),
+    }
+    print(json.dumps(parity, indent=2))
+    if parity["fp32"]["max_difference"] > MAX_FP32_DIFFERENCE:
+        raise ArtifactError("ONNX FP32 does not compute what the checkpoint computes")
+    if parity["int8"]["argmax_agreement"] < MIN_INT8_AGREEMENT:
+        raise ArtifactError("INT8 does not say what FP32 says")
+    print(write_manifest(artifact if name == artifact.name else _named(artifact, name), checkpoint, parity))
+    return parity
+
+
+def _named(artifact: Artifact, name: str) -> Artifact:
+    return Artifact(artifact.folder, name, artifact.features, artifact.framing, artifact.vocabulary, artifact.manifest)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint_dir", required=True, help="checkpoint folder or hub id")
+    parser.add_argument("--onnx_dir", type=Path, required=True, help="artifact folder to make")
+    parser.add_argument("--name", help="name of the model in answers (default: the folder's)")
+    parser.add_argument("--clips", type=Path, default=Path("samples"), help="folder of clips to compare on")
+    arguments = parser.parse_args()
+    try:
+        export(arguments.checkpoint_dir, arguments.onnx_dir, arguments.name or arguments.onnx_dir.name, arguments.clips)
+    except ArtifactError as error:
+        sys.exit(f"export failed: {error}")
+    print(f"Serve it: ASR_MODEL_DIR={arguments.onnx_dir} make serve")
+
+
+if __name__ == "__main__":
+    main()

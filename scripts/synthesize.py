@@ -1,0 +1,146 @@
+"""Speak a text file with espeak-ng: a folder of clips and a manifest for `train.py` and `evaluate.py`.
+
+    python scripts/synthesize.py --text sentences.txt --out data/train --voices training --clips_per_text 3
+    python scripts/synthesize.py --text held_out.txt --out data/unseen_voices --voices held_out
+
+Each clip gets a voice, speed, pitch and word gap of its own, drawn from the seed and the sentence, and is named after
+them: a run that was broken off, or is given more sentences, speaks only what is missing.
+Needs espeak-ng (`apt-get install espeak-ng`).
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
+
+import argparse
+import io
+import json
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from random import Random
+
+import soundfile
+import soxr
+from tqdm import tqdm
+
+SAMPLE_RATE_HZ = 16_000
+HELD_OUT_VOICES = ("f4", "m6", "Andrea", "Mario", "linda", "klatt4", "steph", "victor")
+"""Never trained on: what the WER "held-out voices" in a model card means."""
+NOT_SPEECH = ("fast", "announcer")
+"""Variants that are a speed trick or too broken to understand."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One clip to speak: what, and how. Speed in words per minute, pitch 0 to 99, word gap in units of 10 ms."""
+
+    audio: str
+    text: str
+    voice: str
+    speed_wpm: int
+    pitch: int
+    word_gap: int
+
+
+def installed_voices() -> list[str]:
+    """Names of espeak-ng's voice variants, sorted."""
+    listing = subprocess.run(
+        ["espeak-ng", "--voices=variant"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()[1:]
+    names = {part.removeprefix("!v/") for line in listing for part in line.split() if part.startswith("!v/")}
+    return sorted(names - set(NOT_SPEECH))
+
+
+def choose_voices(which: str) -> list[str]:
+    """`training`, `held_out`, `all`, or names separated by commas -> voice variants."""
+    voices = installed_voices()
+    if which == "training":
+        return [voice for voice in voices if voice not in HELD_OUT_VOICES]
+    if which == "held_out":
+        return list(HELD_OUT_VOICES)
+    return voices if which == "all" else which.split(",")
+
+
+def plan(texts: list[str], voices: list[str], language: str, clips_per_text: int, seed: int) -> list[Utterance]:
+    """Every clip that the run shall make. A clip's name is made from all that it depends on."""
+    utterances = []
+    for text in dict.fromkeys(texts):
+        random = Random(f"{seed} {text}")
+        for voice in random.sample(voices, k=min(clips_per_text, len(voices))):
+            speed_wpm = round(random.triangular(100, 240, 160))
+            pitch = round(random.triangular(5, 95, 50))
+            word_gap = random.choice((0, 0, 0, 1, 2, 4))
+            name = sha256(f"{language} {voice} {speed_wpm} {pitch} {word_gap} {text}".encode()).hexdigest()
+            audio = f"clips/{name[:2]}/{name[:16]}.wav"
+            utterances.append(Utterance(audio, text, voice, speed_wpm, pitch, word_gap))
+    return utterances
+
+
+def speak(utterance: Utterance, language: str, folder: Path) -> float:
+    """Make the clip if it is not there yet. Returns its duration in seconds."""
+    path = folder / utterance.audio
+    if path.exists():
+        return float(soundfile.info(path).duration)
+    voice = f"{language}+{utterance.voice}"
+    settings = ["-v", voice, "-s", utterance.speed_wpm, "-p", utterance.pitch, "-g", utterance.word_gap]
+    wave = subprocess.run(
+        ["espeak-ng", *map(str, settings), "--stdout", "--stdin"],
+        input=utterance.text.encode(),
+        capture_output=True,
+        check=True,
+    ).stdout
+    samples, rate_hz = soundfile.read(io.BytesIO(wave), dtype="float32")
+    samples = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".part")  # a clip under its final name is a whole clip
+    soundfile.write(half, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+    half.replace(path)
+    return len(samples) / SAMPLE_RATE_HZ
+
+
+def synthesize(utterances: list[Utterance], language: str, folder: Path, workers: int) -> Path:
+    """Speak all, several at a time, and write `manifest.jsonl`. Returns its path."""
+    with ThreadPoolExecutor(workers) as pool:
+        durations = list(
+            tqdm(
+                pool.map(lambda utterance: speak(utterance, language, folder), utterances),
+                total=len(utterances),
+                unit="clip",
+            )
+        )
+    manifest = folder / "manifest.jsonl"
+    with manifest.open("w", encoding="utf-8") as lines:
+        for utterance, duration in zip(utterances, durations, strict=True):
+            lines.write(json.dumps(asdict(utterance) | {"duration": round(duration, 3)}, ensure_ascii=False) + "\n")
+    print(f"{len(utterances)} clips, {sum(durations) / 3600:.2f} hours: {manifest}")
+    return manifest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, required=True, help="UTF-8 text file, one sentence a line")
+    parser.add_argument("--out", type=Path, required=True, help="folder for clips/ and manifest.jsonl")
+    parser.add_argument("--voices", default="training", help="training, held_out, all, or names joined by commas")
+    parser.add_argument("--language", default="tr", help="espeak-ng language code")
+    parser.add_argument("--clips_per_text", type=int, default=1, help="clips of each sentence, each by another voice")
+    parser.add_argument("--limit", type=int, help="speak only the first LIMIT sentences")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="clips spoken at a time")
+    arguments = parser.parse_args()
+
+    if shutil.which("espeak-ng") is None:
+        parser.error("espeak-ng is not installed: apt-get install espeak-ng")
+    texts = [line.strip() for line in arguments.text.read_text(encoding="utf-8").splitlines() if line.strip()]
+    voices = choose_voices(arguments.voices)
+    utterances = plan(texts[: arguments.limit], voices, arguments.language, arguments.clips_per_text, arguments.seed)
+    print(f"Speaking {len(utterances)} clips with {len(voices)} voices into {arguments.out}")
+    synthesize(utterances, arguments.language, arguments.out, arguments.workers)
+
+
+if __name__ == "__main__":
+    main()

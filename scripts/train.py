@@ -1,0 +1,395 @@
+"""Fine-tune a wav2vec2 checkpoint with CTC, or train a small one from scratch.
+
+    python scripts/train.py --model_name facebook/wav2vec2-base --dataset_name ysdede/khanacademy-turkish \\
+      --train_percent 0.1 --eval_percent 0.05 --epochs 1 --output_dir models/checkpoint
+    python scripts/train.py --model_name tr-small --dataset_name data/train/manifest.jsonl --augment \\
+      --epochs 2 --output_dir models/checkpoint
+    tensorboard --logdir runs
+
+`--dataset_name` is a hub id, a local folder in the hub's formats, or a manifest of `synthesize.py`. A run that was
+broken off goes on from its last checkpoint when the same command is given again. The result is a checkpoint folder for
+`export.py`, `evaluate.py` and `ASR_BACKEND=pytorch`.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import jiwer
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.tensorboard import SummaryWriter
+from transformers import (
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    set_seed,
+)
+from transformers.integrations.integration_utils import TensorBoardCallback
+from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
+
+from scripts.augment import AugmentationPolicy, Augmenter, Samples
+from scripts.checkpoints import SMALL_CONFIGS, load_for_training
+from scripts.data import SpeechRows, load_speech
+from scripts.text import TextNormalizer
+
+IGNORED_LABEL = -100
+
+
+class SpeechDataset(TorchDataset[dict[str, Any]]):
+    """Rows of sound and text -> normalized `input_values` (samples,) float32 and `labels` (letters,) int."""
+
+    def __init__(
+        self,
+        rows: SpeechRows,
+        normalizer: TextNormalizer,
+        tokenizer: Wav2Vec2CTCTokenizer,
+        feature_extractor: Wav2Vec2FeatureExtractor,
+        policy: AugmentationPolicy | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.rows = rows
+        self.labels = [tokenizer(normalizer(text)).input_ids for text in rows.texts()]
+        self.feature_extractor = feature_extractor
+        self.policy = policy
+        self.seed = seed
+        self._augmenter: Augmenter | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        rate_hz = int(self.feature_extractor.sampling_rate)
+        samples = self.rows.samples(index, rate_hz)
+        if self.policy is not None:
+            augmenter = self._augmenter_of_this_worker()
+            if augmenter.random.random() < self.policy.no_speech:
+                return {"input_values": self._normalized(augmenter.no_speech(len(samples)), rate_hz), "labels": []}
+            samples = augmenter(samples, lambda: self.rows.samples(int(augmenter.random.integers(len(self))), rate_hz))
+        return {"input_values": self._normalized(samples, rate_hz), "labels": self.labels[index]}
+
+    def _normalized(self, samples: Samples, rate_hz: int) -> Samples:
+        values: Samples = self.feature_extractor(samples, sampling_rate=rate_hz).input_values[0]
+        return values
+
+    def _augmenter_of_this_worker(self) -> Augmenter:
+        if self._augmenter is None:
+            assert self.policy is not None
+            worker = torch.utils.data.get_worker_info()
+            seed = self.seed if worker is None else worker.seed % 2**32
+            self._augmenter = Augmenter(self.policy, seed)
+        return self._augmenter
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Items -> a batch of tensors: sound zero-padded with its mask, labels padded with -100."""
+
+    feature_extractor: Wav2Vec2FeatureExtractor
+
+    def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = self.feature_extractor.pad(
+            [{"input_values": item["input_values"]} for item in items],
+            padding=True,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        longest = max(len(item["labels"]) for item in items)
+        labels = torch.full((len(items), longest), IGNORED_LABEL)
+        for row, item in enumerate(items):
+            labels[row, : len(item["labels"])] = torch.tensor(item["labels"])
+        return {**batch, "labels": labels}
+
+
+class LengthBatchSampler(Sampler[list[int]]):
+    """Batches of clips of like length, at most `batch_s` seconds each, padding included, in a new order every epoch."""
+
+    def __init__(self, durations_s: list[float], batch_s: float, seed: int, shuffle: bool = True) -> None:
+        self.durations_s, self.batch_s, self.seed, self.shuffle = durations_s, batch_s, seed, shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._batches(0))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from self._batches(self.epoch)
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        # The same number of batches in every epoch, as the learning rate schedule counts on it: batches are cut from
+        # one sorted order, and only which of the clips of (nearly) one length stands where changes with the epoch.
+        random = Random(f"{self.seed}-{epoch}")
+        order = sorted(range(len(self.durations_s)), key=lambda index: self.durations_s[index])
+        batches: list[list[int]] = [[]]
+        for index in order:
+            if batches[-1] and self.durations_s[index] * (len(batches[-1]) + 1) > self.batch_s:
+                batches.append([])
+            batches[-1].append(index)
+        if not self.shuffle:
+            return batches
+        for start in range(0, len(batches), 8):
+            group = batches[start : start + 8]
+            clips = [index for batch in group for index in batch]
+            random.shuffle(clips)
+            for batch in group:
+                batch[:] = [clips.pop() for _ in batch]
+        random.shuffle(batches)
+        return batches
+
+
+class CtcTrainer(Trainer):
+    """The transformers Trainer with batches by length."""
+
+    def __init__(self, *, batch_s: float, **options: Any) -> None:
+        self.batch_s = batch_s
+        super().__init__(**options)
+
+    def _loader(self, dataset: SpeechDataset, shuffle: bool) -> DataLoader[Any]:
+        sampler = LengthBatchSampler(dataset.rows.durations_s, self.batch_s, self.args.seed, shuffle)
+        if shuffle:
+            self.add_callback(EpochCallback(sampler))  # type: ignore[no-untyped-call]
+        loader: DataLoader[Any] = DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers if shuffle else 0,
+            prefetch_factor=8 if shuffle and self.args.dataloader_num_workers else None,
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        assert isinstance(self.train_dataset, SpeechDataset)
+        return self._loader(self.train_dataset, shuffle=True)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        dataset = eval_dataset or self.eval_dataset
+        assert isinstance(dataset, SpeechDataset)
+        return self._loader(dataset, shuffle=False)
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the sampler which epoch begins."""
+
+    def __init__(self, sampler: LengthBatchSampler) -> None:
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.sampler.set_epoch(int(state.epoch or 0))
+
+
+class Scorer:
+    """`compute_metrics` of the Trainer: WER and CER of the greedy transcript, and samples for TensorBoard."""
+
+    def __init__(self, tokenizer: Wav2Vec2CTCTokenizer, writer: SummaryWriter, samples: int = 8) -> None:
+        self.tokenizer, self.writer, self.samples = tokenizer, writer, samples
+        self.evaluations = 0
+
+    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
+        blank = self.tokenizer.pad_token_id
+        ids = np.where(prediction.predictions == IGNORED_LABEL, blank, prediction.predictions)
+        labels = np.where(prediction.label_ids == IGNORED_LABEL, blank, prediction.label_ids)
+        hypotheses = self.tokenizer.batch_decode(ids)
+        references = self.tokenizer.batch_decode(labels, group_tokens=False)
+        lines = [f"- {said}\n- **{heard}**\n" for said, heard in zip(references, hypotheses, strict=True)]
+        step = max(1, len(lines) // self.samples)
+        self.writer.add_text("eval/transcripts", "\n".join(lines[::step]), self.evaluations)
+        print("\n".join(lines[::step][:3]))
+        self.evaluations += 1
+        return {"wer": float(jiwer.wer(references, hypotheses)), "cer": float(jiwer.cer(references, hypotheses))}
+
+
+def argmax_logits(logits: Any, labels: torch.Tensor) -> torch.Tensor:
+    """Keep (batch, frames) token ids instead of (batch, frames, vocabulary) logits."""
+    best: torch.Tensor = (logits[0] if isinstance(logits, tuple) else logits).argmax(dim=-1)
+    return best
+
+
+def usable(rows: SpeechRows, normalizer: TextNormalizer, min_s: float, max_s: float) -> list[int]:
+    """Rows whose duration is in the limits and whose text is not empty and fits the frames CTC has for it."""
+    most_letters_per_s = 30.0
+    kept = []
+    for index, (duration_s, text) in enumerate(zip(rows.durations_s, rows.texts(), strict=True)):
+        letters = len(normalizer(text))
+        if min_s <= duration_s <= max_s and 0 < letters <= most_letters_per_s * duration_s:
+            kept.append(index)
+    return kept
+
+
+def split_rows(
+    splits: dict[str, SpeechRows], train_percent: float, eval_percent: float, seed: int
+) -> tuple[SpeechRows, SpeechRows]:
+    """(training rows, evaluation rows).
+
+    Evaluation takes the split "validation" if there is one, else a part of "train" that is then not trained on; a
+    split "test" stays untouched for the final score.
+    """
+    train = splits["train"]
+    order = list(range(len(train)))
+    Random(seed).shuffle(order)
+    if "validation" in splits:
+        validation = splits["validation"]
+        evaluation = validation.select(list(range(len(validation)))[: max(1, round(eval_percent * len(validation)))])
+    else:
+        held_out = max(1, round(eval_percent * len(train)))
+        evaluation, order = train.select(order[:held_out]), order[held_out:]
+    return train.select(order[: max(1, round(train_percent * len(train)))]), evaluation
+
+
+def precision(wanted: str) -> str:
+    """`auto` -> bf16 where the machine computes in it, else fp16 on a GPU, else fp32."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16", False) else "fp32"
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--model_name", required=True, help=f"hub id, checkpoint folder, or from scratch: {', '.join(SMALL_CONFIGS)}")
+    add("--dataset_name", required=True, help="hub id, local folder in the hub's formats, or manifest.jsonl")
+    add("--eval_dataset_name", help="another data set to evaluate on, instead of a part of the first")
+    add("--output_dir", type=Path, required=True, help="checkpoint folder to make")
+    add("--train_percent", type=float, default=1.0, help="share of the training split to use: 0.1 is a tenth")
+    add("--eval_percent", type=float, default=0.05, help="share of the data to evaluate on")
+    add("--audio_column", help="column of the sound (default: found by itself)")
+    add("--text_column", help="column of the text (default: found by itself)")
+    add("--language", default="tr", help="ISO 639-1 code, for lower-casing and numbers")
+    add("--alphabet", default="", help="letters of a new tokenizer (default: those of the training text)")
+    add("--epochs", type=float, default=1.0)
+    add("--max_steps", type=int, default=-1, help="stop after so many steps, whatever the epochs")
+    add("--batch_s", type=float, default=48.0, help="seconds of sound in a batch, padding included")
+    add("--gradient_accumulation_steps", type=int, default=1)
+    add("--learning_rate", type=float, default=1e-4, help="peak; 1e-4 to fine-tune, 1e-3 from scratch")
+    add("--warmup_steps", type=int, default=300)
+    add("--min_duration_s", type=float, default=0.5, help="shorter clips are left out")
+    add("--max_duration_s", type=float, default=15.0, help="longer clips are left out")
+    add("--freeze_feature_encoder", action="store_true", help="do not train the convolutions")
+    add("--augment", action="store_true", help="change voice, room, noise, band and codec at random")
+    add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    add("--eval_steps", type=int, default=500, help="steps between evaluations and saved checkpoints")
+    add("--logging_steps", type=int, default=25)
+    add("--num_workers", type=int, default=1, help="processes that decode and augment")
+    add("--seed", type=int, default=0)
+    add("--restart", action="store_true", help="start anew although output_dir has a checkpoint to go on from")
+    arguments = parser.parse_args(argv)
+    for share in ("train_percent", "eval_percent"):
+        if not 0 < getattr(arguments, share) <= 1:
+            parser.error(f"--{share} is a share of the data, above 0 and at most 1 (0.1 is a tenth)")
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
+    set_seed(arguments.seed)
+    splits = load_speech(arguments.dataset_name, None, arguments.audio_column, arguments.text_column)
+    if arguments.eval_dataset_name:
+        splits["validation"] = next(iter(load_speech(arguments.eval_dataset_name).values()))
+    train_rows, eval_rows = split_rows(splits, arguments.train_percent, arguments.eval_percent, arguments.seed)
+    print(f"Sound from column {train_rows.audio_column!r}, text from column {train_rows.text_column!r}")
+
+    model, tokenizer, feature_extractor, normalizer = load_for_training(
+        arguments.model_name, train_rows.texts(), arguments.language, arguments.alphabet
+    )
+    if arguments.freeze_feature_encoder:
+        model.freeze_feature_encoder()  # type: ignore[operator]  # every CTC model of transformers has it
+    limits = (arguments.min_duration_s, arguments.max_duration_s)
+    train_rows, eval_rows = (rows.select(usable(rows, normalizer, *limits)) for rows in (train_rows, eval_rows))
+    hours = sum(train_rows.durations_s) / 3600
+    print(f"Training on {len(train_rows)} clips ({hours:.2f} hours), evaluating on {len(eval_rows)}")
+    print(f"{arguments.model_name}: {model.num_parameters() / 1e6:.1f} M parameters, {precision(arguments.precision)}")
+
+    run_dir = Path("runs") / arguments.output_dir.name
+    writer = SummaryWriter(str(run_dir))
+    trainer = CtcTrainer(
+        batch_s=arguments.batch_s,
+        model=model,
+        args=training_arguments(arguments),
+        data_collator=Collator(feature_extractor),
+        train_dataset=SpeechDataset(
+            train_rows,
+            normalizer,
+            tokenizer,
+            feature_extractor,
+            AugmentationPolicy() if arguments.augment else None,
+            arguments.seed,
+        ),
+        eval_dataset=SpeechDataset(eval_rows, normalizer, tokenizer, feature_extractor),
+        processing_class=feature_extractor,
+        compute_metrics=Scorer(tokenizer, writer),
+        preprocess_logits_for_metrics=argmax_logits,
+        callbacks=[TensorBoardCallback(writer)],
+    )
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    last = None if arguments.restart else get_last_checkpoint(str(arguments.output_dir))
+    print(f"Going on from {last}" if last else "Starting", f"- follow it with: tensorboard --logdir {run_dir.parent}")
+    trainer.train(resume_from_checkpoint=last)
+    metrics = trainer.evaluate()
+    save(model, tokenizer, feature_extractor, arguments, metrics)
+    print(f"WER {metrics['eval_wer']:.2%}, CER {metrics['eval_cer']:.2%}: {arguments.output_dir}")
+
+
+def training_arguments(arguments: argparse.Namespace) -> TrainingArguments:
+    number = precision(arguments.precision)
+    return TrainingArguments(
+        output_dir=str(arguments.output_dir),
+        num_train_epochs=arguments.epochs,
+        max_steps=arguments.max_steps,
+        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+        learning_rate=arguments.learning_rate,
+        warmup_steps=arguments.warmup_steps,
+        lr_scheduler_type="cosine",
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        bf16=number == "bf16",
+        fp16=number == "fp16",
+        eval_strategy="steps",
+        eval_steps=arguments.eval_steps,
+        save_steps=arguments.eval_steps,
+        save_total_limit=2,
+        logging_steps=arguments.logging_steps,
+        dataloader_num_workers=arguments.num_workers,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        report_to=[],
+        seed=arguments.seed,
+        use_cpu=not torch.cuda.is_available(),
+    )
+
+
+def save(
+    model: PreTrainedModel,
+    tokenizer: Wav2Vec2CTCTokenizer,
+    feature_extractor: Wav2Vec2FeatureExtractor,
+    arguments: argparse.Namespace,
+    metrics: dict[str, float],
+) -> None:
+    """Write the checkpoint in the hub's format, and beside it what made it."""
+    for part in (model, tokenizer, feature_extractor):
+        part.save_pretrained(arguments.output_dir)
+    made_by = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
+    record = json.dumps({"arguments": made_by, "metrics": metrics}, indent=2, ensure_ascii=False)
+    (arguments.output_dir / "training.json").write_text(record + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Transcribe files without a server.
+
+    python scripts/transcribe.py samples/*.wav
+    python scripts/transcribe.py recordings/ --format srt --out subtitles
+
+Takes files and folders of any sound that the service takes. Settings are those of the service (`ASR_*`).
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
+
+import argparse
+import asyncio
+import json
+from collections.abc import Callable
+
+from tqdm import tqdm
+
+from app.artifacts import ArtifactError
+from app.errors import AsrError
+from app.formats import to_json, to_srt, to_text, to_vtt
+from app.scheduler import Scheduler
+from app.service import load_model
+from app.settings import Settings
+from app.transcriber import Transcriber
+from app.transcript import Transcript
+
+SOUND_SUFFIXES = frozenset(
+    ".wav .w64 .flac .ogg .oga .opus .mp3 .m4a .mp4 .aac .webm .mka .3gp .amr .aif .aiff .au .caf".split()
+)
+SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
+
+
+def find_files(paths: list[Path]) -> list[Path]:
+    """The files named, and all sound files in the folders named, at any depth. Raises FileNotFoundError."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SOUND_SUFFIXES)
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"there is no file {path}")
+    return found
+
+
+def formatter(name: str, model: str, backend: str) -> Callable[[Transcript], str]:
+    """Transcript -> what is written."""
+    if name == "json":
+        return lambda transcript: json.dumps(to_json(transcript, model, backend, True), ensure_ascii=False) + "\n"
+    return {"text": to_text, "srt": to_srt, "vtt": to_vtt}[name]
+
+
+async def transcribe_all(
+    transcriber: Transcriber, files: list[Path], at_once: int, done: Callable[[Path, Transcript | AsrError], None]
+) -> None:
+    """Transcribe `at_once` files at a time and hand each result on in the order of the files."""
+    turns = asyncio.Semaphore(at_once)
+
+    async def one(path: Path) -> Transcript | AsrError:
+        async with turns:
+            with path.open("rb") as file:
+                try:
+                    return await transcriber.transcribe(file)
+                except AsrError as error:
+                    return error
+
+    tasks = [asyncio.create_task(one(path)) for path in files]
+    for path, task in zip(files, tasks, strict=True):
+        done(path, await task)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="+", type=Path, help="sound files, or folders of them")
+    parser.add_argument("--format", choices=tuple(SUFFIXES), default="text")
+    parser.add_argument("--out", type=Path, help="folder for one file per clip (default: print)")
+    arguments = parser.parse_args()
+    settings = Settings()
+    try:
+        files = find_files(arguments.paths)
+        artifact, engine = load_model(settings)
+    except (FileNotFoundError, ArtifactError) as error:
+        sys.exit(str(error))
+    scheduler = Scheduler(engine, settings.workers, max_queue_s=float("inf"))
+    transcriber = Transcriber(artifact, scheduler, settings.audio_limits, settings.window_s, settings.overlap_s)
+    write = formatter(arguments.format, artifact.name, settings.backend)
+    failed = 0
+    with tqdm(total=len(files), unit="file", file=sys.stderr, disable=None) as progress:
+
+        def done(path: Path, result: Transcript | AsrError) -> None:
+            nonlocal failed
+            progress.update()
+            if isinstance(result, AsrError):
+                failed += 1
+                tqdm.write(f"{path}: {result.message}", file=sys.stderr)
+            elif arguments.out is not None:
+                arguments.out.mkdir(parents=True, exist_ok=True)
+                (arguments.out / (path.stem + SUFFIXES[arguments.format])).write_text(write(result), encoding="utf-8")
+            else:
+                label = f"{path}: " if arguments.format == "text" and len(files) > 1 else ""
+                tqdm.write(label + write(result), file=sys.stdout, end="")
+
+        asyncio.run(transcribe_all(transcriber, files, settings.workers, done))
+    scheduler.close()
+    if arguments.out is not None:
+        print(f"{len(files) - failed} of {len(files)} transcripts in {arguments.out}")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

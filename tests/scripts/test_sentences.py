@@ -1,0 +1,123 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import words_tr
+from scripts.sentences import MAX_WORDS, generate
+from scripts.words_tr import attach, conjugate, nominal, parse_verb, parse_word, question
+
+ROOT = Path(__file__).resolve().parents[2]
+LETTERS = set("abcçdefgğhıijklmnoöprsştuüvyz ")
+
+
+@pytest.fixture(scope="module")
+def sentences() -> list[str]:
+    return generate(20_000, 1)
+
+
+def _plain(sentence: str) -> str:
+    lowered = sentence.replace("I", "ı").replace("İ", "i").lower()
+    return re.sub(r"[.,?!:']", "", lowered)
+
+
+def test_sentences_are_distinct_and_as_many_as_asked(sentences: list[str]) -> None:
+    assert len(sentences) == len(set(sentences)) == 20_000
+
+
+def test_the_seed_decides_the_sentences() -> None:
+    assert generate(300, 5) == generate(300, 5)
+    assert generate(300, 5) != generate(300, 6)
+
+
+def test_only_turkish_letters_are_left_to_learn(sentences: list[str]) -> None:
+    odd = {sentence for sentence in sentences if not set(_plain(sentence)) <= LETTERS}
+    assert odd == set()
+
+
+def test_every_letter_is_used_often(sentences: list[str]) -> None:
+    text = "".join(map(_plain, sentences))
+    assert {letter for letter in LETTERS if text.count(letter) < 500} == set()
+
+
+def test_sentences_are_short_and_closed(sentences: list[str]) -> None:
+    assert all(1 <= len(sentence.split()) <= MAX_WORDS for sentence in sentences)
+    assert all(sentence[0].isupper() and sentence[-1] in ".?!" for sentence in sentences)
+
+
+def test_vocabulary_is_wide(sentences: list[str]) -> None:
+    assert len({form for sentence in sentences for form in _plain(sentence).split()}) > 15_000
+    lists = (getattr(words_tr, name) for name in dir(words_tr) if name.isupper())
+    lemmas = {entry for entries in lists if isinstance(entries, list) for entry in entries}
+    assert len(lemmas) > 1_500
+
+
+def test_too_many_sentences_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.sentences._Maker.sentence", lambda _: "Evet.")
+    with pytest.raises(ValueError, match="do not give 2 distinct"):
+        generate(2, 1)
+
+
+@pytest.mark.parametrize(
+    ("entry", "forms"),
+    [
+        ("kitap", "kitabı kitaba kitapta kitaptan kitabın kitapla"),
+        ("saat*", "saati saate saatte saatten saatin saatle"),
+        ("şehir/şehr", "şehri şehre şehirde şehirden şehrin şehirle"),
+        ("su/suy", "suyu suya suda sudan suyun suyla"),
+        ("renk/reng", "rengi renge renkte renkten rengin renkle"),
+        ("ışık", "ışığı ışığa ışıkta ışıktan ışığın ışıkla"),
+        ("araba", "arabayı arabaya arabada arabadan arabanın arabayla"),
+        ("hukuk!", "hukuku hukuka hukukta hukuktan hukukun hukukla"),
+    ],
+)
+def test_cases(entry: str, forms: str) -> None:
+    assert [attach(parse_word(entry), suffix) for suffix in words_tr.CASES.values()] == forms.split()
+
+
+def test_possessives() -> None:
+    forms = [attach(parse_word("ağız/ağz"), suffix) for suffix in words_tr.POSSESSIVE.values()]
+    assert forms == ["ağzım", "ağzın", "ağzı", "ağzımız", "ağzınız", "ağızları"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "tense", "person", "negative", "form"),
+    [
+        ("git/gid", "present", "1s", False, "gidiyorum"),
+        ("git/gid", "past", "3p", False, "gittiler"),
+        ("ye", "future", "1p", False, "yiyeceğiz"),
+        ("ye", "present", "2s", True, "yemiyorsun"),
+        ("söyle", "present", "2p", False, "söylüyorsunuz"),
+        ("oku", "can", "1s", True, "okuyamam"),
+        ("gel", "aorist", "3s", False, "gelir"),
+        ("yaz", "aorist", "1p", True, "yazmayız"),
+        ("kaydet/", "aorist", "1s", False, "kaydederim"),
+        ("çalış", "must", "1s", False, "çalışmalıyım"),
+        ("gör", "reported", "2s", False, "görmüşsün"),
+        ("gel", "conditional", "3p", False, "gelirlerse"),
+        ("gel", "was", "3p", False, "geliyorlardı"),
+        ("al", "would", "1s", True, "almayacaktım"),
+    ],
+)
+def test_conjugation(entry: str, tense: str, person: str, negative: bool, form: str) -> None:
+    assert conjugate(parse_verb(entry), tense, person, negative) == form
+
+
+def test_questions_and_forms_that_are_not_finite() -> None:
+    verb = parse_verb("git/gid")
+    assert question(verb, "present", "2s") == "gidiyor musun"
+    assert question(verb, "past", "2p") == "gittiniz mi"
+    assert question(verb, "future", "1p") == "gidecek miyiz"
+    assert question(verb, "present", "3p") == "gidiyorlar mı"
+    assert [nominal(verb, kind, "1s") for kind in ("dik", "acak", "ma")] == ["gittiğim", "gideceğim", "gitmem"]
+    assert nominal(verb, "(y)ArAk") == "giderek"
+
+
+def test_command_line_writes_the_file(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "text.txt"
+    command = [sys.executable, "scripts/sentences.py", "--count", "50", "--seed", "3", "--out", str(out)]
+    result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert out.read_text(encoding="utf-8").splitlines() == generate(50, 3)
+    assert str(out) in result.stdout
