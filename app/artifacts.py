@@ -18,6 +18,10 @@ from app.windows import Framing
 MANIFEST_NAME = "manifest.json"
 
 
+SPECIAL_TOKENS = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+"""What transformers' Wav2Vec2CTCTokenizer takes where the files do not say."""
+
+
 class ArtifactError(Exception):
     """A model folder that cannot be served; the message says why and what to do."""
 
@@ -113,15 +117,13 @@ def read_vocabulary(folder: Path, config: dict[str, Any]) -> Vocabulary:
         if 0 <= index < size:
             tokens[index] = token
     options = _read_json(folder / "tokenizer_config.json", default={})
-    named = options | _read_json(folder / "special_tokens_map.json", default={})
-    special = {
-        name: _content(named[name])
-        for name in ("pad_token", "unk_token", "bos_token", "eos_token")
-        if named.get(name) is not None
-    }
-    blank = ids.get(special.get("pad_token", "<pad>"), size)
+    named = SPECIAL_TOKENS | options | _read_json(folder / "special_tokens_map.json", default={})
+    special = {name: _content(named[name]) for name in SPECIAL_TOKENS if named[name] is not None}
+    blank = ids.get(special.get("pad_token", ""), size)
     if blank >= size:
         blank = int(config["pad_token_id"])
+    if not 0 <= blank < size:
+        raise ArtifactError(f"{folder} names no padding token that has a logit, so there is no blank")
     return Vocabulary(
         tokens=tuple(tokens),
         blank=blank,

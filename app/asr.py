@@ -13,7 +13,7 @@ from app.windows import Samples
 
 WARM_UP_S = 1.0
 HUB_FILES = ["*.json", "model*.safetensors", "pytorch_model*.bin"]
-"""What is fetched of a hub checkpoint: not the language models of a gigabyte that lie beside some."""
+"""What is fetched of a hub checkpoint, and that without its folders: language models of a gigabyte lie in some."""
 
 
 class Engine(Protocol):
@@ -48,11 +48,14 @@ def load_engine(artifact: Artifact, backend: str, threads: int) -> Engine:
 def warm_up(engine: Engine, artifact: Artifact) -> None:
     """Run a second of noise, so that the first request is not the slow one, and check what comes out.
 
-    Raises ArtifactError if the emissions are not log-probabilities of the expected shape.
+    Raises ArtifactError if it fails, or the emissions are not log-probabilities of the expected shape.
     """
     rate_hz = artifact.features.sample_rate_hz
     noise = np.random.default_rng(0).normal(0, 0.1, int(WARM_UP_S * rate_hz)).astype(np.float32)
-    (emissions,) = engine.emissions([noise])
+    try:
+        (emissions,) = engine.emissions([noise])
+    except Exception as error:  # each runtime has errors of its own
+        raise ArtifactError(f"the model in {artifact.folder} cannot run: {error}") from error
     expected = (artifact.framing.frames(len(noise)), len(artifact.vocabulary.tokens))
     if emissions.shape != expected:
         raise ArtifactError(f"the model gave emissions of shape {emissions.shape}, its settings say {expected}")
@@ -96,6 +99,6 @@ def find_model_folder(name: str, backend: str) -> Path:
     except ImportError as error:
         raise ArtifactError("a hub checkpoint needs huggingface_hub: pip install -r requirements-train.txt") from error
     try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES, ignore_patterns="*/*"))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ArtifactError(f"{name} is neither a folder nor a checkpoint that the hub gives out: {error}") from error

@@ -1,7 +1,7 @@
 """Encoded bytes -> `Waveform`: mono float32 at the model's rate. Every limit on sound is enforced here.
 
 The format is told from the first bytes, never from a file name or MIME type, and only formats listed in `_FORMATS` are
-read. libsndfile reads what it can; FFmpeg (PyAV) reads what phones and browsers send. FFmpeg is always told the
+read. libsndfile reads WAV and its like, FFmpeg (PyAV) what phones and browsers send. FFmpeg is always told the
 container and gets bytes, no name, so that playlists and files that refer to other files or addresses cannot make it
 open anything.
 
@@ -25,20 +25,26 @@ from app.errors import AudioTooLong, InvalidAudio, UnsupportedMedia
 Samples = NDArray[np.float32]
 
 BLOCK_FRAMES = 1 << 16
+MAX_CODED_FRAMES = 1 << 20
+"""Real codecs code up to 65535 frames at once; 1 KB of ALAC can claim 16 million, before any limit is looked at."""
+MAX_BROKEN_PACKETS = 10_000
+"""A packet that cannot be decoded is left out; it costs time, may be a byte long, and counts to no other limit."""
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 """Sample rates outside are taken for a broken header (telephones use 8 kHz, the fastest converters 768 kHz)."""
-BYTES_PER_SAMPLE = 4
+LOUDEST_SAMPLE = 2.0**31
+"""Full scale is 1; some programs store integers of 16 or 32 bits as floats, unscaled. Beyond that nothing is sound."""
 
 
 @dataclass(frozen=True)
 class Waveform:
-    """Mono sound: `samples`, shape (samples,), float32 in -1..1, all finite, at `rate_hz`."""
+    """Mono sound: `samples`, shape (samples,), float32, all finite, full scale is 1, at `rate_hz`."""
 
     samples: Samples
     rate_hz: int
 
     @property
     def duration_s(self) -> float:
+        """Length in seconds."""
         return len(self.samples) / self.rate_hz
 
 
@@ -64,9 +70,9 @@ _FORMATS = {
     "aiff": _Format(True, None),
     "au": _Format(True, None),
     "caf": _Format(True, "caf"),
-    "flac": _Format(True, "flac"),
+    "flac": _Format(False, "flac"),  # libsndfile needs the length in the header, and loses a block where a file is cut
     "ogg": _Format(True, "ogg"),
-    "mp3": _Format(True, "mp3"),
+    "mp3": _Format(False, "mp3"),  # libsndfile ends where the first header says, also in files joined of several
     "aac": _Format(False, "aac"),
     "mp4": _Format(False, "mov"),
     "webm": _Format(False, "matroska"),
@@ -81,10 +87,11 @@ _FFMPEG_CODECS = frozenset(
 
 
 class _Source(NamedTuple):
-    """An opened file: its header, and blocks of shape (frames, channels), float32."""
+    """An opened file: its header, and blocks of shape (frames, channels), float32. frames: 0 where it is not known."""
 
     rate_hz: int
     channels: int
+    frames: int
     blocks: Iterator[Samples]
 
 
@@ -157,7 +164,7 @@ def _mpeg_format_of(head: bytes) -> str | None:
 
 def _open(file: BinaryIO, kind: _Format, limits: AudioLimits) -> _Source:
     """Open with libsndfile or else FFmpeg, and check the header."""
-    source = _open_sndfile(file, limits) if kind.sndfile else None
+    source = _open_sndfile(file) if kind.sndfile else None
     if source is None and kind.ffmpeg is not None:
         source = _open_ffmpeg(file, kind.ffmpeg)
     if source is None:
@@ -168,19 +175,18 @@ def _open(file: BinaryIO, kind: _Format, limits: AudioLimits) -> _Source:
         )
     if not MIN_RATE_HZ <= source.rate_hz <= MAX_RATE_HZ:
         raise InvalidAudio(f"the file has an impossible sample rate of {source.rate_hz} Hz", rate_hz=source.rate_hz)
+    if source.frames > limits.max_duration_s * source.rate_hz:
+        raise _too_long(limits)
     return source
 
 
-def _open_sndfile(file: BinaryIO, limits: AudioLimits) -> _Source | None:
+def _open_sndfile(file: BinaryIO) -> _Source | None:
     file.seek(0)
     try:
         sound = soundfile.SoundFile(file)
     except (soundfile.LibsndfileError, ValueError):
         return None
-    if sound.samplerate > 0 and sound.frames / sound.samplerate > limits.max_duration_s:
-        sound.close()
-        raise _too_long(limits)
-    return _Source(sound.samplerate, sound.channels, _sndfile_blocks(sound))
+    return _Source(sound.samplerate, sound.channels, sound.frames, _sndfile_blocks(sound))
 
 
 def _sndfile_blocks(sound: soundfile.SoundFile) -> Iterator[Samples]:
@@ -202,46 +208,49 @@ def _open_ffmpeg(file: BinaryIO, demuxer: str) -> _Source | None:
     except (av.FFmpegError, ValueError):
         return None
     stream = next(iter(container.streams.audio), None)
-    if stream is None or stream.codec_context.name not in _FFMPEG_CODECS:
-        codec = None if stream is None else stream.codec_context.name
+    context = None if stream is None else stream.codec_context  # none for a codec that FFmpeg does not know either
+    if stream is None or context is None or context.name not in _FFMPEG_CODECS:
+        codec = None if context is None else context.name
         container.close()
         raise UnsupportedMedia("the file has no sound in a known codec", codec=codec)
-    return _Source(stream.rate or 0, stream.channels, _ffmpeg_blocks(container, stream))
+    context.options = {"max_samples": str(MAX_CODED_FRAMES)}
+    return _Source(stream.rate or 0, stream.channels, 0, _ffmpeg_blocks(container, stream))
 
 
 def _ffmpeg_blocks(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[Samples]:
     with closing(container):
-        to_float = av.AudioResampler(format="fltp")
+        # Interleaved, never planar: of planar frames with 8 channels and more, PyAV 18 reads past the last plane.
+        to_float = av.AudioResampler(format="flt")
         packets = container.demux(stream)
-        while True:
+        broken = 0
+        while broken < MAX_BROKEN_PACKETS:
             try:
                 packet = next(packets, None)
-                if packet is None:
-                    return
-                frames = [part for frame in packet.decode() for part in to_float.resample(frame)]
-            except av.InvalidDataError:
-                continue  # one broken packet
             except (av.FFmpegError, ValueError):
                 return  # broken from here on: what came before stands
+            if packet is None:
+                return
+            try:
+                frames = [part for frame in packet.decode() for part in to_float.resample(frame)]
+            except (av.FFmpegError, ValueError):
+                broken += 1
+                continue
             for frame in frames:
-                yield np.asarray(frame.to_ndarray(), dtype=np.float32).T
+                yield np.asarray(frame.to_ndarray(), dtype=np.float32).reshape(-1, frame.layout.nb_channels)
 
 
 def _mono(source: _Source, limits: AudioLimits) -> Iterator[Samples]:
     """The mean of the channels, block by block, with the limits and the values checked as it goes."""
-    max_frames = min(
-        limits.max_duration_s * source.rate_hz, limits.max_decoded_bytes / (BYTES_PER_SAMPLE * source.channels)
-    )
-    frames = 0
+    frames = decoded_bytes = 0
     with closing(source.blocks):  # type: ignore[type-var]  # generators all
         for block in source.blocks:
             frames += len(block)
-            if frames > max_frames:
+            decoded_bytes += block.nbytes  # of what came: a stream may have other channels than its header says
+            if frames > limits.max_duration_s * source.rate_hz or decoded_bytes > limits.max_decoded_bytes:
                 raise _too_long(limits)
-            mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
-            if not np.isfinite(mono).all():
-                raise InvalidAudio("the file holds samples that are not finite numbers (NaN or infinity)")
-            yield mono
+            if not (np.abs(block) <= LOUDEST_SAMPLE).all():
+                raise InvalidAudio("the file holds samples that are no sound (NaN, infinity or absurdly large)")
+            yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
 
 
 def _resampled(blocks: Iterator[Samples], from_hz: int, to_hz: int) -> Iterator[Samples]:

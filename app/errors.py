@@ -10,11 +10,12 @@ class AsrError(Exception):
     """Base of all errors that are answered to a client.
 
     `status` is the HTTP status, `code` a stable machine-readable name. `details` holds JSON values that help a
-    client to react (a limit, the value that broke it).
+    client to react (a limit, the value that broke it). `retry_after_s`: when it is worth trying again, if it is.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    retry_after_s: ClassVar[int | None] = None
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -73,6 +74,7 @@ class NotReady(AsrError):
 
     status = 503
     code = "not_ready"
+    retry_after_s = 5
 
 
 class Overloaded(AsrError):
@@ -80,6 +82,7 @@ class Overloaded(AsrError):
 
     status = 429
     code = "overloaded"
+    retry_after_s = 1
 
 
 class EngineFailure(AsrError):

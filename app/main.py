@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from app import __version__
 from app.api import health, transcribe
@@ -27,7 +28,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await loading
         service.stop()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # Swagger UI from files of its own: /docs works where no content delivery network is reached
+        redoc_url=None,
         title="Dikte",
         version=__version__,
         description="Speech to text with wav2vec2-CTC models on ordinary CPUs.",

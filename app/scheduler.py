@@ -65,7 +65,8 @@ class Scheduler:
                 async with asyncio.TaskGroup() as group:
                     tasks = [group.create_task(compute(window)) for window in windows]
             except ExceptionGroup as failures:
-                raise failures.exceptions[0] from None
+                failure = failures.exceptions[0]
+                raise failure from failure.__cause__
         inference_s = covered(spans)
         waited_s = time.perf_counter() - submitted - inference_s
         return Computed([task.result() for task in tasks], max(0.0, waited_s), inference_s)

@@ -37,6 +37,7 @@ class Service:
 
     @property
     def model_name(self) -> str:
+        """The loaded model's name; before it is loaded, what the settings call it."""
         return self.artifact.name if self.artifact is not None else self.settings.model_dir
 
     async def start(self) -> None:

@@ -57,4 +57,5 @@ class Settings(BaseSettings):
 
     @property
     def audio_limits(self) -> AudioLimits:
+        """The limits of sound, as `app.audio` takes them."""
         return AudioLimits(self.max_duration_s, self.max_decoded_bytes, self.max_channels)

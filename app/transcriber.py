@@ -21,8 +21,9 @@ class Transcriber:
         self._artifact = artifact
         self._scheduler = scheduler
         self._limits = limits
-        self._window_frames = int(window_s / artifact.frame_s)
-        self._overlap_frames = int(overlap_s / artifact.frame_s)
+        rate_hz = artifact.features.sample_rate_hz
+        self._window_frames = artifact.framing.frames(int(window_s * rate_hz))
+        self._overlap_frames = artifact.framing.frames(int(overlap_s * rate_hz))
 
     async def transcribe(self, file: BinaryIO) -> Transcript:
         """Transcribe a seekable binary file in any format that `app.audio` reads; the file is not closed.

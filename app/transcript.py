@@ -21,14 +21,17 @@ class Segment:
 
     @property
     def text(self) -> str:
+        """The words, joined by single spaces."""
         return " ".join(word.text for word in self.words)
 
     @property
     def start_s(self) -> float:
+        """Where the first word starts."""
         return self.words[0].start_s
 
     @property
     def end_s(self) -> float:
+        """Where the last word ends."""
         return self.words[-1].end_s
 
 
@@ -60,4 +63,5 @@ class Transcript:
 
     @property
     def text(self) -> str:
+        """The words, joined by single spaces."""
         return " ".join(word.text for word in self.words)

@@ -59,7 +59,7 @@ def load_for_training(name: str, texts: list[str], language: str, alphabet: str 
     The checkpoint's tokenizer is kept if a CTC head was trained with it; otherwise a new one is built from `alphabet`
     or, if that is empty, from the letters of `texts`.
     """
-    ctc = {"ctc_loss_reduction": "mean", "ctc_zero_infinity": True}
+    ctc = {"ctc_loss_reduction": "sum", "ctc_zero_infinity": True}
     if name not in SMALL_CONFIGS:
         config = AutoConfig.from_pretrained(name)
         if any(architecture.endswith("ForCTC") for architecture in config.architectures or []):
@@ -76,6 +76,7 @@ def load_for_training(name: str, texts: list[str], language: str, alphabet: str 
         feature_extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
     else:
         model = AutoModelForCTC.from_pretrained(name, ignore_mismatched_sizes=True, **ctc)
+        model.gradient_checkpointing_disable()  # old config files ask for it: every layer would be computed twice
         feature_extractor = Wav2Vec2FeatureExtractor.from_pretrained(name)
     return CtcCheckpoint(model, tokenizer, feature_extractor, TextNormalizer(alphabet, language))
 

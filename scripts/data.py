@@ -5,6 +5,7 @@ bytes, or an audiofolder with `metadata.csv`), or a hub id. The sound stays enco
 `app.audio` decodes it, so training hears exactly what the service hears.
 """
 
+import csv
 import io
 import json
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ Samples = NDArray[np.float32]
 
 AUDIO_COLUMNS = ("audio", "file", "path", "speech", "wav")
 TEXT_COLUMNS = ("transcription", "sentence", "text", "transcript", "normalized_text", "raw_transcription")
+SPLIT_FOLDERS = {"train": "train", "test": "test"} | dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
+"""Folder of an audiofolder -> name of the split that it holds; elsewhere is "train"."""
 
 _NO_LIMITS = AudioLimits(max_duration_s=24 * 3600.0, max_decoded_bytes=2**40, max_channels=8)
 
@@ -46,10 +49,10 @@ class SpeechRows:
 
     def text(self, index: int) -> str:
         """The text as it stands in the data, not normalized."""
-        return str(self.rows[index][self.text_column])
+        return _text(self.rows[index][self.text_column])
 
     def texts(self) -> list[str]:
-        return [str(text) for text in self.rows[self.text_column]]
+        return [_text(text) for text in self.rows[self.text_column]]
 
     def name(self, index: int) -> str:
         """A name for reports: the file's, where there is one."""
@@ -81,7 +84,12 @@ def load_speech(
     Raises DataError when a column cannot be found or the named split is not there.
     """
     path = Path(name)
-    splits = _load_manifest(path) if path.suffix == ".jsonl" else _load_hub_format(name)
+    if path.suffix == ".jsonl":
+        splits = _load_manifest(path)
+    elif path.is_dir() and (tables := sorted(path.rglob("metadata.csv"))):
+        splits = _load_audio_folder(path, tables)
+    else:
+        splits = _load_hub_format(name)
     if split is not None:
         if split not in splits:
             raise DataError(f"{name} has no split {split!r}; it has {', '.join(splits)}")
@@ -93,6 +101,21 @@ def load_speech(
 def _load_manifest(path: Path) -> dict[str, Dataset]:
     with path.open(encoding="utf-8") as lines:
         return {"train": Dataset.from_list([json.loads(line) for line in lines if line.strip()])}
+
+
+def _load_audio_folder(folder: Path, tables: list[Path]) -> dict[str, Dataset]:
+    """Rows of `metadata.csv` files, the sound as a path. `datasets` reads them too, but needs torchcodec for it."""
+    splits: dict[str, list[dict[str, str]]] = {}
+    for table in tables:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            if "file_name" not in (reader.fieldnames or ()):
+                raise DataError(f"{table} has no column 'file_name'")
+            for row in reader:
+                path = (table.parent / row.pop("file_name")).relative_to(folder)
+                split = next((SPLIT_FOLDERS[part] for part in path.parts if part in SPLIT_FOLDERS), "train")
+                splits.setdefault(split, []).append({"audio": str(path), **row})
+    return {split: Dataset.from_list(rows) for split, rows in splits.items()}
 
 
 def _load_hub_format(name: str) -> dict[str, Dataset]:
@@ -136,6 +159,11 @@ def _durations_s(rows: Dataset, audio_column: str, folder: Path | None) -> Itera
         except soundfile.LibsndfileError:
             encoded.seek(0)
             yield decode(encoded, 16_000, _NO_LIMITS).duration_s
+
+
+def _text(value: Any) -> str:
+    """A row may have no text."""
+    return "" if value is None else str(value)
 
 
 def _encoded(value: Any) -> tuple[str | None, bytes | None]:

@@ -2,6 +2,7 @@
 
     python scripts/synthesize.py --text sentences.txt --out data/train --voices training --clips_per_text 3
     python scripts/synthesize.py --text held_out.txt --out data/unseen_voices --voices held_out
+    python scripts/synthesize.py --text held_out.txt --out data/noisy --sound noisy
 
 Each clip gets a voice, speed, pitch and word gap of its own, drawn from the seed and the sentence, and is named after
 them: a run that was broken off, or is given more sentences, speaks only what is missing.
@@ -19,25 +20,33 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from random import Random
 
+import numpy as np
 import soundfile
 import soxr
 from tqdm import tqdm
 
+from scripts.augment import Samples, add_noise, add_room, colored_noise, room_response, through_codec, through_telephone
+
 SAMPLE_RATE_HZ = 16_000
 HELD_OUT_VOICES = ("f4", "m6", "Andrea", "Mario", "linda", "klatt4", "steph", "victor")
 """Never trained on: what the WER "held-out voices" in a model card means."""
+NOISY_SNR_DB = 10.0
 NOT_SPEECH = ("fast", "announcer")
 """Variants that are a speed trick or too broken to understand."""
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One clip to speak: what, and how. Speed in words per minute, pitch 0 to 99, word gap in units of 10 ms."""
+    """One clip to speak: what, and how.
+
+    Speed in words per minute, pitch 0 to 99, word gap in units of 10 ms; sound: a key of `SOUNDS`.
+    """
 
     audio: str
     text: str
@@ -45,6 +54,22 @@ class Utterance:
     speed_wpm: int
     pitch: int
     word_gap: int
+    sound: str
+
+
+def in_noise(samples: Samples, random: np.random.Generator) -> Samples:
+    """In a random room, with noise of a random color 10 dB below the speech."""
+    samples = add_room(samples, room_response(random))
+    return add_noise(samples, colored_noise(random, len(samples), random.uniform(0.0, 2.0)), NOISY_SNR_DB)
+
+
+SOUNDS: dict[str, Callable[[Samples, np.random.Generator], Samples]] = {
+    "clean": lambda samples, _: samples,
+    "noisy": in_noise,
+    "telephone": lambda samples, _: through_telephone(samples, mu_law=True),
+    "mp3": lambda samples, random: through_codec(samples, "MP3", "MPEG_LAYER_III", random.uniform(0.5, 1.0)),
+}
+"""What may happen to the speech on its way to the file."""
 
 
 def installed_voices() -> list[str]:
@@ -52,7 +77,7 @@ def installed_voices() -> list[str]:
     listing = subprocess.run(
         ["espeak-ng", "--voices=variant"], capture_output=True, text=True, check=True
     ).stdout.splitlines()[1:]
-    names = {part.removeprefix("!v/") for line in listing for part in line.split() if part.startswith("!v/")}
+    names = {line.partition("!v/")[2].strip() for line in listing if "!v/" in line}  # one is called "Mr serious"
     return sorted(names - set(NOT_SPEECH))
 
 
@@ -66,7 +91,9 @@ def choose_voices(which: str) -> list[str]:
     return voices if which == "all" else which.split(",")
 
 
-def plan(texts: list[str], voices: list[str], language: str, clips_per_text: int, seed: int) -> list[Utterance]:
+def plan(
+    texts: list[str], voices: list[str], language: str, clips_per_text: int, seed: int, sound: str = "clean"
+) -> list[Utterance]:
     """Every clip that the run shall make. A clip's name is made from all that it depends on."""
     utterances = []
     for text in dict.fromkeys(texts):
@@ -75,9 +102,10 @@ def plan(texts: list[str], voices: list[str], language: str, clips_per_text: int
             speed_wpm = round(random.triangular(100, 240, 160))
             pitch = round(random.triangular(5, 95, 50))
             word_gap = random.choice((0, 0, 0, 1, 2, 4))
-            name = sha256(f"{language} {voice} {speed_wpm} {pitch} {word_gap} {text}".encode()).hexdigest()
+            how = f"{language} {voice} {speed_wpm} {pitch} {word_gap}" + (f" {sound}" if sound != "clean" else "")
+            name = sha256(f"{how} {text}".encode()).hexdigest()
             audio = f"clips/{name[:2]}/{name[:16]}.wav"
-            utterances.append(Utterance(audio, text, voice, speed_wpm, pitch, word_gap))
+            utterances.append(Utterance(audio, text, voice, speed_wpm, pitch, word_gap, sound))
     return utterances
 
 
@@ -95,7 +123,9 @@ def speak(utterance: Utterance, language: str, folder: Path) -> float:
         check=True,
     ).stdout
     samples, rate_hz = soundfile.read(io.BytesIO(wave), dtype="float32")
-    samples = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ)
+    random = np.random.default_rng(list(utterance.audio.encode()))
+    samples = SOUNDS[utterance.sound](soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ), random)
+    samples = samples / max(1.0, float(np.abs(samples).max(initial=0.0)))
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".part")  # a clip under its final name is a whole clip
     soundfile.write(half, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
@@ -126,6 +156,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True, help="UTF-8 text file, one sentence a line")
     parser.add_argument("--out", type=Path, required=True, help="folder for clips/ and manifest.jsonl")
     parser.add_argument("--voices", default="training", help="training, held_out, all, or names joined by commas")
+    parser.add_argument("--sound", choices=tuple(SOUNDS), default="clean", help="what happens to it on its way")
     parser.add_argument("--language", default="tr", help="espeak-ng language code")
     parser.add_argument("--clips_per_text", type=int, default=1, help="clips of each sentence, each by another voice")
     parser.add_argument("--limit", type=int, help="speak only the first LIMIT sentences")
@@ -137,7 +168,9 @@ def main() -> None:
         parser.error("espeak-ng is not installed: apt-get install espeak-ng")
     texts = [line.strip() for line in arguments.text.read_text(encoding="utf-8").splitlines() if line.strip()]
     voices = choose_voices(arguments.voices)
-    utterances = plan(texts[: arguments.limit], voices, arguments.language, arguments.clips_per_text, arguments.seed)
+    utterances = plan(
+        texts[: arguments.limit], voices, arguments.language, arguments.clips_per_text, arguments.seed, arguments.sound
+    )
     print(f"Speaking {len(utterances)} clips with {len(voices)} voices into {arguments.out}")
     synthesize(utterances, arguments.language, arguments.out, arguments.workers)
 

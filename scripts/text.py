@@ -24,7 +24,7 @@ _JOINERS = re.compile(r"(?<=\w)['’‘`´](?=\w)")
 def lower(text: str, language: str) -> str:
     """Lower case in the rules of `language` (ISO 639-1): Turkish and Azerbaijani have a dotless i of their own."""
     if language in ("tr", "az"):
-        text = text.replace("I", "ı").replace("İ", "i")
+        text = text.replace("I", "ı")
     # str.lower leaves U+0307 behind where it meets an İ; NFC joins what can be joined and the rest is dropped.
     return unicodedata.normalize("NFC", text.lower()).replace("i̇", "i")
 

@@ -18,10 +18,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: m
 
 import argparse
 import json
-from collections.abc import Iterator
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby, islice
 from random import Random
 from typing import Any
+
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")  # its default holds the kernels of ten shapes
 
 import jiwer
 import numpy as np
@@ -32,12 +38,10 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import (
     PreTrainedModel,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
+    Wav2Vec2Processor,
     set_seed,
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
@@ -45,10 +49,13 @@ from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
 from scripts.augment import AugmentationPolicy, Augmenter, Samples
 from scripts.checkpoints import SMALL_CONFIGS, load_for_training
-from scripts.data import SpeechRows, load_speech
+from scripts.data import DataError, SpeechRows, load_speech
 from scripts.text import TextNormalizer
 
 IGNORED_LABEL = -100
+PADDED_TO_S = 0.5
+"""Batches are padded to whole multiples of this many seconds, so that their shapes come again: on a CPU, oneDNN makes
+its kernels anew for each new shape, which took a third of the time of a step."""
 
 
 class SpeechDataset(TorchDataset[dict[str, Any]]):
@@ -64,7 +71,7 @@ class SpeechDataset(TorchDataset[dict[str, Any]]):
         seed: int = 0,
     ) -> None:
         self.rows = rows
-        self.labels = [tokenizer(normalizer(text)).input_ids for text in rows.texts()]
+        self.labels = [tokenizer(in_case_of(tokenizer, normalizer(text))).input_ids for text in rows.texts()]
         self.feature_extractor = feature_extractor
         self.policy = policy
         self.seed = seed
@@ -96,6 +103,12 @@ class SpeechDataset(TorchDataset[dict[str, Any]]):
         return self._augmenter
 
 
+def in_case_of(tokenizer: Wav2Vec2CTCTokenizer, text: str) -> str:
+    """A normalized (lower-case) text in the case of the tokenizer's letters: some know only capitals."""
+    vocabulary = tokenizer.get_vocab()
+    return text.upper() if "A" in vocabulary and "a" not in vocabulary else text
+
+
 @dataclass(frozen=True)
 class Collator:
     """Items -> a batch of tensors: sound zero-padded with its mask, labels padded with -100."""
@@ -106,10 +119,11 @@ class Collator:
         batch = self.feature_extractor.pad(
             [{"input_values": item["input_values"]} for item in items],
             padding=True,
+            pad_to_multiple_of=int(PADDED_TO_S * self.feature_extractor.sampling_rate),
             return_attention_mask=True,
             return_tensors="pt",
         )
-        longest = max(len(item["labels"]) for item in items)
+        longest = max(1, *(len(item["labels"]) for item in items))  # transformers takes no empty labels
         labels = torch.full((len(items), longest), IGNORED_LABEL)
         for row, item in enumerate(items):
             labels[row, : len(item["labels"])] = torch.tensor(item["labels"])
@@ -120,7 +134,8 @@ class LengthBatchSampler(Sampler[list[int]]):
     """Batches of clips of like length, at most `batch_s` seconds each, padding included, in a new order every epoch."""
 
     def __init__(self, durations_s: list[float], batch_s: float, seed: int, shuffle: bool = True) -> None:
-        self.durations_s, self.batch_s, self.seed, self.shuffle = durations_s, batch_s, seed, shuffle
+        self.batch_s, self.seed, self.shuffle = batch_s, seed, shuffle
+        self._padded_s = [math.ceil(duration_s / PADDED_TO_S) * PADDED_TO_S for duration_s in durations_s]
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -133,38 +148,52 @@ class LengthBatchSampler(Sampler[list[int]]):
         yield from self._batches(self.epoch)
 
     def _batches(self, epoch: int) -> list[list[int]]:
-        # The same number of batches in every epoch, as the learning rate schedule counts on it: batches are cut from
-        # one sorted order, and only which of the clips of (nearly) one length stands where changes with the epoch.
+        # Sorted by padded length, clips of one length in random order: as many batches in every epoch, as the learning
+        # rate schedule counts on it, and few shapes of tensors.
         random = Random(f"{self.seed}-{epoch}")
-        order = sorted(range(len(self.durations_s)), key=lambda index: self.durations_s[index])
-        batches: list[list[int]] = [[]]
-        for index in order:
-            if batches[-1] and self.durations_s[index] * (len(batches[-1]) + 1) > self.batch_s:
-                batches.append([])
-            batches[-1].append(index)
-        if not self.shuffle:
-            return batches
-        for start in range(0, len(batches), 8):
-            group = batches[start : start + 8]
-            clips = [index for batch in group for index in batch]
-            random.shuffle(clips)
-            for batch in group:
-                batch[:] = [clips.pop() for _ in batch]
-        random.shuffle(batches)
+        order = list(range(len(self._padded_s)))
+        if self.shuffle:
+            random.shuffle(order)
+        order.sort(key=lambda index: self._padded_s[index])
+        batches: list[list[int]] = []
+        for padded_s, clips in groupby(order, key=lambda index: self._padded_s[index]):
+            batches += batched(clips, max(1, int(self.batch_s / padded_s)))
+        if self.shuffle:
+            random.shuffle(batches)
         return batches
 
 
+def batched(items: Iterable[int], size: int) -> Iterator[list[int]]:
+    """Lists of `size` items; the last may have fewer."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
 class CtcTrainer(Trainer):
-    """The transformers Trainer with batches by length."""
+    """The transformers Trainer with batches by length, and the loss per letter of the whole batch.
+
+    CTC's loss grows with the clip. Taken per clip and then averaged ("mean" in transformers), a clip of one word, or
+    of noise without any, would outweigh all the sentences beside it.
+    """
 
     def __init__(self, *, batch_s: float, **options: Any) -> None:
         self.batch_s = batch_s
         super().__init__(**options)
 
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> Any:
+        outputs = model(**inputs)
+        loss = outputs.loss / (inputs["labels"] != IGNORED_LABEL).sum().clamp(min=1)
+        return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
+
     def _loader(self, dataset: SpeechDataset, shuffle: bool) -> DataLoader[Any]:
         sampler = LengthBatchSampler(dataset.rows.durations_s, self.batch_s, self.args.seed, shuffle)
-        if shuffle:
-            self.add_callback(EpochCallback(sampler))  # type: ignore[no-untyped-call]
         loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=sampler,
@@ -183,16 +212,6 @@ class CtcTrainer(Trainer):
         dataset = eval_dataset or self.eval_dataset
         assert isinstance(dataset, SpeechDataset)
         return self._loader(dataset, shuffle=False)
-
-
-class EpochCallback(TrainerCallback):
-    """Tells the sampler which epoch begins."""
-
-    def __init__(self, sampler: LengthBatchSampler) -> None:
-        self.sampler = sampler
-
-    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.sampler.set_epoch(int(state.epoch or 0))
 
 
 class Scorer:
@@ -239,8 +258,10 @@ def split_rows(
     """(training rows, evaluation rows).
 
     Evaluation takes the split "validation" if there is one, else a part of "train" that is then not trained on; a
-    split "test" stays untouched for the final score.
+    split "test" stays untouched for the final score. Raises DataError when there is nothing to train on.
     """
+    if "train" not in splits:
+        raise DataError(f"there is no split 'train', only {', '.join(splits)}")
     train = splits["train"]
     order = list(range(len(train)))
     Random(seed).shuffle(order)
@@ -280,7 +301,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--batch_s", type=float, default=48.0, help="seconds of sound in a batch, padding included")
     add("--gradient_accumulation_steps", type=int, default=1)
     add("--learning_rate", type=float, default=1e-4, help="peak; 1e-4 to fine-tune, 1e-3 from scratch")
-    add("--warmup_steps", type=int, default=300)
+    add("--warmup_steps", type=int, help="steps up to the peak (default: a tenth of all)")
     add("--min_duration_s", type=float, default=0.5, help="shorter clips are left out")
     add("--max_duration_s", type=float, default=15.0, help="longer clips are left out")
     add("--freeze_feature_encoder", action="store_true", help="do not train the convolutions")
@@ -290,7 +311,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--logging_steps", type=int, default=25)
     add("--num_workers", type=int, default=1, help="processes that decode and augment")
     add("--seed", type=int, default=0)
-    add("--restart", action="store_true", help="start anew although output_dir has a checkpoint to go on from")
+    add("--restart", action="store_true", help="start anew: delete the checkpoints in output_dir to go on from")
     arguments = parser.parse_args(argv)
     for share in ("train_percent", "eval_percent"):
         if not 0 < getattr(arguments, share) <= 1:
@@ -303,7 +324,8 @@ def main(argv: list[str] | None = None) -> None:
     set_seed(arguments.seed)
     splits = load_speech(arguments.dataset_name, None, arguments.audio_column, arguments.text_column)
     if arguments.eval_dataset_name:
-        splits["validation"] = next(iter(load_speech(arguments.eval_dataset_name).values()))
+        others = load_speech(arguments.eval_dataset_name)
+        splits["validation"] = others.get("validation") or others.get("test") or next(iter(others.values()))
     train_rows, eval_rows = split_rows(splits, arguments.train_percent, arguments.eval_percent, arguments.seed)
     print(f"Sound from column {train_rows.audio_column!r}, text from column {train_rows.text_column!r}")
 
@@ -315,15 +337,20 @@ def main(argv: list[str] | None = None) -> None:
     limits = (arguments.min_duration_s, arguments.max_duration_s)
     train_rows, eval_rows = (rows.select(usable(rows, normalizer, *limits)) for rows in (train_rows, eval_rows))
     hours = sum(train_rows.durations_s) / 3600
+    if not (len(train_rows) and len(eval_rows)):
+        raise DataError(
+            f"{len(train_rows)} clips are left to train on and {len(eval_rows)} to evaluate on, of {limits[0]:g} to "
+            f"{limits[1]:g} s and with letters that the model can say: both must be some"
+        )
     print(f"Training on {len(train_rows)} clips ({hours:.2f} hours), evaluating on {len(eval_rows)}")
     print(f"{arguments.model_name}: {model.num_parameters() / 1e6:.1f} M parameters, {precision(arguments.precision)}")
 
-    run_dir = Path("runs") / arguments.output_dir.name
-    writer = SummaryWriter(str(run_dir))
+    options = training_arguments(arguments)
+    writer = SummaryWriter(options.logging_dir)
     trainer = CtcTrainer(
         batch_s=arguments.batch_s,
         model=model,
-        args=training_arguments(arguments),
+        args=options,
         data_collator=Collator(feature_extractor),
         train_dataset=SpeechDataset(
             train_rows,
@@ -334,16 +361,20 @@ def main(argv: list[str] | None = None) -> None:
             arguments.seed,
         ),
         eval_dataset=SpeechDataset(eval_rows, normalizer, tokenizer, feature_extractor),
-        processing_class=feature_extractor,
+        processing_class=Wav2Vec2Processor(feature_extractor, tokenizer),  # saved with every checkpoint
         compute_metrics=Scorer(tokenizer, writer),
         preprocess_logits_for_metrics=argmax_logits,
         callbacks=[TensorBoardCallback(writer)],
     )
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    last = None if arguments.restart else get_last_checkpoint(str(arguments.output_dir))
-    print(f"Going on from {last}" if last else "Starting", f"- follow it with: tensorboard --logdir {run_dir.parent}")
+    if arguments.restart:  # else a run broken off after this one would go on from the old checkpoints
+        for old in arguments.output_dir.glob("checkpoint-*"):
+            shutil.rmtree(old)
+    last = get_last_checkpoint(str(arguments.output_dir))
+    print(f"Going on from {last}" if last else "Starting", "- follow it with: tensorboard --logdir runs")
     trainer.train(resume_from_checkpoint=last)
     metrics = trainer.evaluate()
+    writer.close()
     save(model, tokenizer, feature_extractor, arguments, metrics)
     print(f"WER {metrics['eval_wer']:.2%}, CER {metrics['eval_cer']:.2%}: {arguments.output_dir}")
 
@@ -356,7 +387,8 @@ def training_arguments(arguments: argparse.Namespace) -> TrainingArguments:
         max_steps=arguments.max_steps,
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         learning_rate=arguments.learning_rate,
-        warmup_steps=arguments.warmup_steps,
+        warmup_steps=arguments.warmup_steps or 0,
+        warmup_ratio=0.1 if arguments.warmup_steps is None else 0.0,
         lr_scheduler_type="cosine",
         weight_decay=0.01,
         max_grad_norm=1.0,
@@ -366,7 +398,9 @@ def training_arguments(arguments: argparse.Namespace) -> TrainingArguments:
         eval_steps=arguments.eval_steps,
         save_steps=arguments.eval_steps,
         save_total_limit=2,
+        logging_dir=str(Path("runs") / arguments.output_dir.name),
         logging_steps=arguments.logging_steps,
+        logging_first_step=True,
         dataloader_num_workers=arguments.num_workers,
         remove_unused_columns=False,
         label_names=["labels"],
@@ -392,4 +426,7 @@ def save(
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except DataError as error:
+        sys.exit(str(error))

@@ -14,12 +14,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: m
 import argparse
 import asyncio
 import json
+import os
 from collections.abc import Callable
 
 from tqdm import tqdm
 
 from app.artifacts import ArtifactError
-from app.errors import AsrError
+from app.errors import AsrError, InvalidAudio
 from app.formats import to_json, to_srt, to_text, to_vtt
 from app.scheduler import Scheduler
 from app.service import load_model
@@ -34,16 +35,34 @@ SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
 
 
 def find_files(paths: list[Path]) -> list[Path]:
-    """The files named, and all sound files in the folders named, at any depth. Raises FileNotFoundError."""
+    """The files named, and all sound files in the folders named, at any depth; each once.
+
+    Raises FileNotFoundError for a path that is not there and a folder without sound.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SOUND_SUFFIXES)
+            inside = sorted(
+                file for file in path.rglob("*") if file.suffix.lower() in SOUND_SUFFIXES and file.is_file()
+            )
+            if not inside:
+                raise FileNotFoundError(f"there is no sound file in {path}")
+            found += inside
         elif path.is_file():
             found.append(path)
         else:
             raise FileNotFoundError(f"there is no file {path}")
-    return found
+    return list(dict.fromkeys(found))
+
+
+def name_transcripts(files: list[Path], suffix: str) -> dict[Path, Path]:
+    """File -> its transcript: `clip.srt`, or for all `monday/clip.wav.srt` if `clip.srt` would be that of two files."""
+    names = {path: Path(path.stem + suffix) for path in files}
+    if len(set(names.values())) == len(names):
+        return names
+    folders = {path: path.parent.resolve() for path in files}
+    root = os.path.commonpath(folders.values())
+    return {path: folder.relative_to(root) / (path.name + suffix) for path, folder in folders.items()}
 
 
 def formatter(name: str, model: str, backend: str) -> Callable[[Transcript], str]:
@@ -61,11 +80,13 @@ async def transcribe_all(
 
     async def one(path: Path) -> Transcript | AsrError:
         async with turns:
-            with path.open("rb") as file:
-                try:
+            try:
+                with path.open("rb") as file:
                     return await transcriber.transcribe(file)
-                except AsrError as error:
-                    return error
+            except AsrError as error:
+                return error
+            except OSError as error:
+                return InvalidAudio(f"the file cannot be read: {error.strerror}")
 
     tasks = [asyncio.create_task(one(path)) for path in files]
     for path, task in zip(files, tasks, strict=True):
@@ -86,6 +107,7 @@ def main() -> None:
         sys.exit(str(error))
     scheduler = Scheduler(engine, settings.workers, max_queue_s=float("inf"))
     transcriber = Transcriber(artifact, scheduler, settings.audio_limits, settings.window_s, settings.overlap_s)
+    names = name_transcripts(files, SUFFIXES[arguments.format])
     write = formatter(arguments.format, artifact.name, settings.backend)
     failed = 0
     with tqdm(total=len(files), unit="file", file=sys.stderr, disable=None) as progress:
@@ -97,8 +119,9 @@ def main() -> None:
                 failed += 1
                 tqdm.write(f"{path}: {result.message}", file=sys.stderr)
             elif arguments.out is not None:
-                arguments.out.mkdir(parents=True, exist_ok=True)
-                (arguments.out / (path.stem + SUFFIXES[arguments.format])).write_text(write(result), encoding="utf-8")
+                target = arguments.out / names[path]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(write(result), encoding="utf-8")
             else:
                 label = f"{path}: " if arguments.format == "text" and len(files) > 1 else ""
                 tqdm.write(label + write(result), file=sys.stdout, end="")

@@ -51,9 +51,10 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(AsrError)
     async def asr_error(request: Request, error: AsrError) -> Response:
-        if error.status >= 500:
+        if error.status == AsrError.status:  # not ready and overloaded are answers, not faults
             logger.error("%s: %s", error.code, error.message, exc_info=error.__cause__)
-        return JSONResponse(error.body(), error.status)
+        headers = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+        return JSONResponse(error.body(), error.status, headers)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:

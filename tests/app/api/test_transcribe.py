@@ -1,0 +1,204 @@
+import io
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import srt
+import webvtt
+from numpy.typing import NDArray
+
+from tests.conftest import Client, ServiceFactory, assert_conforms, assert_error
+from tests.fakes import CERTAINTY, PATIENCE_S, WORD, WORD_END_S, WORD_START_S, FakeEngine
+from tests.sounds import ENCODINGS, MODEL_HZ, by_sndfile, speechlike, wav
+
+ROUNDING_S = 0.001
+
+
+def post(client: Client, sound: bytes, **fields: str) -> httpx.Response:
+    return client.post("/transcribe", files={"file": ("sound.bin", sound)}, data=fields)
+
+
+def clip(duration_s: float) -> bytes:
+    return wav(speechlike(duration_s))
+
+
+def test_json(client: Client) -> None:
+    body = post(client, clip(3)).json()
+    timings = body.pop("timings")
+    assert body == {
+        "text": "dikte dikte dikte",
+        "inference_time": timings["inference"],
+        "duration": 3.0,
+        "model": "fake",
+        "backend": "onnx_int8",
+        "confidence": pytest.approx(CERTAINTY, abs=1e-4),
+    }
+    assert set(timings) == {"decode", "queue", "inference", "total"}
+    assert timings["total"] >= timings["decode"] > 0
+
+
+def test_words_have_times_also_across_windows(client: Client) -> None:
+    body = post(client, clip(45), timestamps="word").json()
+    assert body["text"].split() == [word["word"] for word in body["words"]] == [WORD] * 45
+    starts, ends = ([word[edge] for word in body["words"]] for edge in ("start", "end"))
+    assert starts == pytest.approx(np.arange(45) + WORD_START_S, abs=ROUNDING_S)
+    assert ends == pytest.approx(np.arange(45) + WORD_END_S, abs=ROUNDING_S)
+    assert [word["confidence"] for word in body["words"]] == pytest.approx([CERTAINTY] * 45, abs=1e-4)
+
+
+def test_no_words_unless_asked_for(client: Client) -> None:
+    assert "words" not in post(client, clip(1), timestamps="none").json()
+
+
+def test_text(client: Client) -> None:
+    answer = post(client, clip(2), response_format="text")
+    assert (answer.text, answer.headers["content-type"]) == ("dikte dikte\n", "text/plain; charset=utf-8")
+
+
+def test_srt_is_read_by_a_foreign_parser(client: Client) -> None:
+    answer = post(client, clip(30), response_format="srt")
+    assert answer.headers["content-type"].startswith("application/x-subrip")
+    subtitles = list(srt.parse(answer.text))
+    assert [subtitle.index for subtitle in subtitles] == list(range(1, len(subtitles) + 1))
+    spans = [(subtitle.start.total_seconds(), subtitle.end.total_seconds()) for subtitle in subtitles]
+    assert_subtitles(spans, [subtitle.content for subtitle in subtitles])
+
+
+def test_vtt_is_read_by_a_foreign_parser(client: Client) -> None:
+    answer = post(client, clip(30), response_format="vtt")
+    assert answer.headers["content-type"] == "text/vtt; charset=utf-8"
+    captions = webvtt.from_string(answer.text).captions
+    spans = [(seconds(caption.start), seconds(caption.end)) for caption in captions]
+    assert_subtitles(spans, [caption.text for caption in captions])
+
+
+def seconds(clock: str) -> float:
+    hours, minutes, rest = clock.split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(rest)
+
+
+def assert_subtitles(spans: Sequence[tuple[float, float]], texts: list[str]) -> None:
+    """Thirty seconds of words, in order, none of the subtitles longer than 7 s or over another."""
+    assert " ".join(texts) == " ".join([WORD] * 30)
+    assert len(texts) > 4
+    assert spans[0][0] == pytest.approx(WORD_START_S, abs=ROUNDING_S)
+    assert spans[-1][1] == pytest.approx(29 + WORD_END_S, abs=ROUNDING_S)
+    assert all(start <= end <= start + 7 for start, end in spans)
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
+
+
+@pytest.mark.parametrize("response_format", ["srt", "vtt"])
+def test_subtitles_of_silence(client: Client, response_format: str) -> None:
+    answer = post(client, wav(np.zeros(16_000)), response_format=response_format)
+    assert (answer.status_code, answer.text) == (200, {"srt": "", "vtt": "WEBVTT\n\n"}[response_format])
+
+
+@pytest.mark.parametrize(
+    "encoding", ["m4a, moov last", "webm opus, live", "3gp amr", "ogg opus", "mp3", "wav mu-law 8 kHz"]
+)
+def test_what_phones_and_browsers_send(client: Client, encoding: str) -> None:
+    sound = ENCODINGS[encoding](speechlike(2.0), MODEL_HZ)
+    body = post(client, sound).json()
+    assert body["text"].startswith("dikte dikte")
+    assert body["duration"] == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("samples", "text"),
+    [
+        (np.zeros(32_000), ""),
+        (np.ones(32_000), "dikte dikte"),
+        (np.random.default_rng(0).uniform(-1, 1, 32_000), "dikte dikte"),
+        (np.ones(1), ""),
+        (np.ones(399), ""),
+    ],
+    ids=["silence", "full-scale DC", "noise", "one sample", "less than a frame"],
+)
+def test_sound_without_speech(client: Client, samples: NDArray[Any], text: str) -> None:
+    answer = post(client, wav(samples))
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["text"], body["confidence"] is None) == (text, text == "")
+
+
+def _zip() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("sound.wav", wav(speechlike(0.1)))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"This is no sound.\n" * 100, _zip(), b"\x89PNG\r\n\x1a\n" + bytes(500), b"\x7fELF\x02\x01" + bytes(500)],
+    ids=["text", "zip", "png", "elf"],
+)
+def test_what_is_no_sound(client: Client, data: bytes) -> None:
+    assert "wav" in assert_error(post(client, data), 415, "unsupported_media")["supported"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        wav(np.zeros(0)),
+        wav(np.zeros((100, 9))),
+        wav(np.array([0.0, np.nan]), subtype="FLOAT"),
+        wav(speechlike(1), 500),
+        b"fLaC" + bytes(100),
+    ],
+    ids=["no samples", "nine channels", "nan", "500 Hz", "broken"],
+)
+def test_broken_sound(client: Client, data: bytes) -> None:
+    assert_error(post(client, data), 400, "invalid_audio")
+
+
+def test_limits_of_sound_come_from_the_settings(serve: ServiceFactory) -> None:
+    with serve(max_duration_s=2.5) as client:
+        assert post(client, clip(2)).status_code == 200
+        assert assert_error(post(client, clip(3)), 413, "audio_too_long")["max_duration_s"] == 2.5
+        bomb = by_sndfile(np.zeros(16_000 * 1000), 16_000, "FLAC", "PCM_16")
+        assert_error(post(client, bomb), 413, "audio_too_long")
+    with serve(max_decoded_bytes=40_000, max_channels=1) as client:
+        assert_error(post(client, clip(1)), 413, "audio_too_long")
+        assert_error(post(client, wav(np.zeros((100, 2)))), 400, "invalid_audio")
+
+
+def test_more_than_the_queue_takes_is_refused_and_what_was_accepted_is_answered(
+    serve: ServiceFactory, engine: FakeEngine
+) -> None:
+    with serve(max_queue_s=5) as client, ThreadPoolExecutor() as pool:
+        engine.gate.clear()
+        try:
+            accepted = pool.submit(post, client, clip(3))
+            assert engine.at_work.wait(PATIENCE_S)
+            refused = post(client, clip(3))
+            assert client.get("/livez").status_code == 200
+        finally:
+            engine.gate.set()
+        assert assert_error(refused, 429, "overloaded")["queued_s"] == 3.0
+        assert int(refused.headers["retry-after"]) >= 1
+        assert accepted.result().json()["text"] == "dikte dikte dikte"
+        assert post(client, clip(3)).status_code == 200
+
+
+@pytest.mark.parametrize("fields", [{}, {"timestamps": "word"}])
+@pytest.mark.parametrize("sound", [clip(2), wav(np.zeros(16_000))], ids=["speech", "silence"])
+def test_answers_are_as_openapi_says(client: Client, sound: bytes, fields: dict[str, str]) -> None:
+    description = client.get("/openapi.json").json()
+    schema = description["paths"]["/transcribe"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert_conforms(post(client, sound, **fields).json(), schema, description["components"]["schemas"])
+
+
+def test_openapi_describes_the_form(client: Client) -> None:
+    operation = client.get("/openapi.json").json()["paths"]["/transcribe"]["post"]
+    schema = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert schema["required"] == ["file"]
+    assert schema["properties"]["file"]["format"] == "binary"
+    for name in ("timestamps", "response_format"):
+        for value in schema["properties"][name]["enum"]:
+            assert post(client, clip(1), **{name: value}).status_code == 200

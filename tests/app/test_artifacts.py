@@ -1,0 +1,236 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.artifacts import MANIFEST_NAME, ArtifactError, FeatureSettings, open_artifact, read_framing, sha256_of
+from app.windows import Framing
+from scripts.text import TURKISH_ALPHABET
+from tests.checkpoints import CAHYA_TOKENS, COMBINING_DOT, SHAPES, built
+
+CONV = {"conv_kernel": [10, 3, 3, 3, 3, 2, 2], "conv_stride": [5, 2, 2, 2, 2, 2, 2]}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp()
+
+
+@pytest.fixture
+def cahya(base: Path, tmp_path: Path) -> Path:
+    """A copy of the published shape, to be changed."""
+    return shutil.copytree(built("cahya_like", base), tmp_path / "cahya")
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    """Change keys of a JSON file; None takes a key out."""
+    value = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    value = {key: content for key, content in (value | changes).items() if content is not None}
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+class TestVocabulary:
+    def test_of_a_published_checkpoint(self, base: Path) -> None:
+        vocabulary = open_artifact(built("cahya_like", base)).vocabulary
+        assert vocabulary.tokens == tuple(CAHYA_TOKENS), "the added tokens 40 and 41 have no logit"
+        assert vocabulary.blank == 39
+        assert vocabulary.tokens[37] == COMBINING_DOT
+        assert vocabulary.word_delimiter == "|"
+        assert vocabulary.special == {"[PAD]", "[UNK]", "<s>", "</s>", ""}
+        assert not vocabulary.lower_case
+
+    def test_of_a_layer_norm_checkpoint(self, base: Path) -> None:
+        vocabulary = open_artifact(built("layer_norm_like", base)).vocabulary
+        assert vocabulary.tokens == ("|", *TURKISH_ALPHABET, "[UNK]", "[PAD]", "<s>", "</s>")
+        assert vocabulary.tokens[vocabulary.blank] == "[PAD]"
+        assert vocabulary.special == {"[PAD]", "[UNK]", "<s>", "</s>", ""}
+
+    def test_of_one_of_ours(self, base: Path) -> None:
+        vocabulary = open_artifact(built("small", base)).vocabulary
+        assert vocabulary.tokens == ("[PAD]", "[UNK]", "|", *TURKISH_ALPHABET)
+        assert vocabulary.blank == 0
+        assert vocabulary.special == {"[PAD]", "[UNK]", ""}
+
+    def test_a_logit_without_a_token_says_nothing(self, cahya: Path) -> None:
+        rewrite(cahya / "config.json", vocab_size=43)
+        vocabulary = open_artifact(cahya).vocabulary
+        assert vocabulary.tokens == (*CAHYA_TOKENS, "<s>", "</s>", "")
+        assert vocabulary.tokens[-1] in vocabulary.special
+
+    def test_special_tokens_may_be_objects(self, cahya: Path) -> None:
+        for name in ("tokenizer_config.json", "special_tokens_map.json"):
+            pad = {"content": "[PAD]", "lstrip": False, "rstrip": False}
+            rewrite(cahya / name, pad_token=pad, word_delimiter_token={"content": "-"})
+        vocabulary = open_artifact(cahya).vocabulary
+        assert vocabulary.blank == 39
+        assert vocabulary.word_delimiter == "-"
+
+    def test_special_tokens_may_be_null(self, cahya: Path) -> None:
+        for name in ("tokenizer_config.json", "special_tokens_map.json"):
+            path = cahya / name
+            value = json.loads(path.read_text(encoding="utf-8")) | {"bos_token": None, "eos_token": None}
+            path.write_text(json.dumps(value), encoding="utf-8")
+        assert open_artifact(cahya).vocabulary.special == {"[PAD]", "[UNK]", ""}
+
+    def test_without_tokenizer_settings_those_of_transformers_hold(self, cahya: Path) -> None:
+        for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
+            (cahya / name).unlink()
+        tokens = ["<pad>", "<s>", "</s>", "<unk>", "|", *"abc"]
+        (cahya / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
+        rewrite(cahya / "config.json", vocab_size=len(tokens), pad_token_id=0)
+        vocabulary = open_artifact(cahya).vocabulary
+        assert vocabulary.blank == 0
+        assert vocabulary.special >= {"<pad>", "<s>", "</s>", "<unk>"}
+        assert vocabulary.word_delimiter == "|"
+
+    def test_the_model_names_the_blank_when_the_tokenizer_does_not(self, cahya: Path) -> None:
+        for name in ("tokenizer_config.json", "special_tokens_map.json"):
+            rewrite(cahya / name, pad_token="<pad>")
+        rewrite(cahya / "added_tokens.json", **{"<pad>": 42})
+        assert open_artifact(cahya).vocabulary.blank == 39
+
+    def test_lower_casing_is_the_tokenizers_choice(self, cahya: Path) -> None:
+        rewrite(cahya / "tokenizer_config.json", do_lower_case=True)
+        assert open_artifact(cahya).vocabulary.lower_case
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_checkpoint_opens_with_its_features_and_framing(shape: str, base: Path) -> None:
+    artifact = open_artifact(built(shape, base))
+    assert artifact.features == FeatureSettings(sample_rate_hz=16_000, normalize=True)
+    assert artifact.framing == Framing(hop=320, receptive_field=400)
+    assert artifact.frame_s == 0.02
+    assert artifact.name == shape
+    assert artifact.manifest == {}
+
+
+def test_a_pretrained_checkpoint_has_nothing_to_say(base: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"vocab\.json is missing"):
+        open_artifact(built("pretrained_like", base))
+
+
+@pytest.mark.parametrize(("samples", "frames"), [(0, 0), (399, 0), (400, 1), (719, 1), (720, 2), (16_000, 49)])
+def test_frames_of_a_clip(samples: int, frames: int) -> None:
+    assert read_framing(CONV).frames(samples) == frames
+
+
+def test_framing_comes_from_the_config() -> None:
+    assert read_framing({"conv_kernel": [4, 3], "conv_stride": [2, 3]}) == Framing(hop=6, receptive_field=8)
+
+
+def test_adapters_are_refused() -> None:
+    with pytest.raises(ArtifactError, match="add_adapter"):
+        read_framing(CONV | {"add_adapter": True})
+
+
+def test_features_come_from_the_preprocessor(cahya: Path) -> None:
+    rewrite(cahya / "preprocessor_config.json", do_normalize=False, sampling_rate=8_000)
+    artifact = open_artifact(cahya)
+    assert artifact.features == FeatureSettings(sample_rate_hz=8_000, normalize=False)
+    assert artifact.frame_s == 0.04
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocab.json"])
+def test_a_missing_file_is_named(cahya: Path, name: str) -> None:
+    (cahya / name).unlink()
+    with pytest.raises(ArtifactError, match=f"{name} is missing in .*cahya"):
+        open_artifact(cahya)
+
+
+@pytest.mark.parametrize("name", ["preprocessor_config.json", "added_tokens.json", "special_tokens_map.json"])
+def test_some_files_may_be_missing(cahya: Path, base: Path, name: str) -> None:
+    (cahya / name).unlink()
+    assert open_artifact(cahya).vocabulary.tokens == open_artifact(built("cahya_like", base)).vocabulary.tokens
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "vocab.json", "tokenizer_config.json", "preprocessor_config.json", MANIFEST_NAME]
+)
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe{}", b"[1]", b"null"])
+def test_broken_json_is_named(cahya: Path, name: str, content: bytes) -> None:
+    (cahya / name).write_bytes(content)
+    with pytest.raises(ArtifactError, match=name):
+        open_artifact(cahya)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("config.json", {"vocab_size": None}),
+        ("config.json", {"vocab_size": "many"}),
+        ("config.json", {"conv_kernel": None}),
+        ("config.json", {"conv_stride": [5, 2]}),
+        ("preprocessor_config.json", {"sampling_rate": "fast"}),
+        ("vocab.json", {"a": "first"}),
+        ("tokenizer_config.json", {"word_delimiter_token": {"text": "|"}}),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(cahya: Path, name: str, changes: dict[str, Any]) -> None:
+    rewrite(cahya / name, **changes)
+    with pytest.raises(ArtifactError, match=r"the settings in .*cahya"):
+        open_artifact(cahya)
+
+
+def test_a_blank_without_a_logit_is_refused(cahya: Path) -> None:
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        rewrite(cahya / name, pad_token="</s>")
+    rewrite(cahya / "config.json", pad_token_id=40)
+    with pytest.raises(ArtifactError, match="blank"):
+        open_artifact(cahya)
+
+
+def test_vocabularies_of_several_languages_are_refused(cahya: Path) -> None:
+    (cahya / "vocab.json").write_text(json.dumps({"tur": {"a": 0}, "eng": {"a": 0}}), encoding="utf-8")
+    with pytest.raises(ArtifactError, match="several languages"):
+        open_artifact(cahya)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"there is no model folder .*nowhere"):
+        open_artifact(tmp_path / "nowhere")
+
+
+def test_the_manifest_gives_the_name(cahya: Path) -> None:
+    rewrite(cahya / MANIFEST_NAME, name="wav2vec2 Türkçe")
+    assert open_artifact(cahya).name == "wav2vec2 Türkçe"
+
+
+class TestFile:
+    @pytest.fixture
+    def weights(self, cahya: Path) -> Path:
+        path = cahya / "model.onnx"
+        path.write_bytes(bytes(range(256)) * 100)
+        rewrite(cahya / MANIFEST_NAME, files={path.name: {"sha256": sha256_of(path), "bytes": 25_600}})
+        return path
+
+    def test_the_file_described_is_given(self, weights: Path) -> None:
+        assert open_artifact(weights.parent).file("model.onnx") == weights
+
+    @pytest.mark.parametrize("position", [0, 12_345, 25_599])
+    def test_one_changed_byte_is_found(self, weights: Path, position: int) -> None:
+        content = bytearray(weights.read_bytes())
+        content[position] ^= 0x10
+        weights.write_bytes(content)
+        with pytest.raises(ArtifactError, match=r"model\.onnx in .* is not the file that manifest\.json describes"):
+            open_artifact(weights.parent).file("model.onnx")
+
+    def test_a_file_cut_off_is_found(self, weights: Path) -> None:
+        weights.write_bytes(weights.read_bytes()[:-1])
+        with pytest.raises(ArtifactError, match="sha256"):
+            open_artifact(weights.parent).file("model.onnx")
+
+    def test_a_missing_file_says_how_to_make_it(self, weights: Path) -> None:
+        weights.unlink()
+        with pytest.raises(ArtifactError, match=rf"model\.onnx is missing.*export\.py .*--onnx_dir {weights.parent}"):
+            open_artifact(weights.parent).file("model.onnx")
+
+    def test_a_file_that_the_manifest_does_not_name_is_taken_as_it_is(self, weights: Path) -> None:
+        assert open_artifact(weights.parent).file("alphabet.json").name == "alphabet.json"
+
+
+def test_sha256_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"dikte" * 1_000_000)
+    assert sha256_of(tmp_path / "x") == hashlib.sha256(b"dikte" * 1_000_000).hexdigest()

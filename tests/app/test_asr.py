@@ -1,0 +1,283 @@
+import builtins
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.utils._paths import filter_repo_objects
+from numpy.typing import NDArray
+from transformers import AutoModelForCTC, Wav2Vec2FeatureExtractor
+
+from app.artifacts import Artifact, ArtifactError, open_artifact
+from app.asr import BACKENDS, Engine, find_model_folder, load_engine, warm_up
+from app.decoding import decode_ctc
+from tests.checkpoints import RATE_HZ, SHAPES, babbling, built, served
+
+Samples = NDArray[np.float32]
+
+SAME = {"pytorch": 1e-5, "onnx": 1e-4, "onnx_int8": 1.5}
+"""Largest difference of log-probabilities from transformers' own model, whose logits are spread over about 10."""
+AGREEMENT = {"pytorch": 1.0, "onnx": 1.0, "onnx_int8": 0.95}
+"""Least share of frames in which the most likely token is the same."""
+DURATIONS_S = (0.025, 0.3, 1.0, 2.5)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp()
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def artifact(request: pytest.FixtureRequest, base: Path) -> Artifact:
+    """A tiny model with the files of every backend, in the shape of each family of checkpoints."""
+    return open_artifact(served(request.param, base))
+
+
+@pytest.fixture(scope="module", params=sorted(BACKENDS))
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def engine(artifact: Artifact, backend: str) -> Engine:
+    return load_engine(artifact, backend, threads=1)
+
+
+@pytest.fixture
+def folder(base: Path, tmp_path: Path) -> Path:
+    """A copy of an artifact, to be changed."""
+    return shutil.copytree(served("cahya_like", base), tmp_path / "artifact")
+
+
+def clips() -> list[Samples]:
+    return [babbling(duration_s, seed) for seed, duration_s in enumerate(DURATIONS_S)]
+
+
+def reference(folder: Path, samples: Samples) -> Samples:
+    """Log-probabilities by transformers: its feature extractor and its model."""
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
+    model = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32).eval()
+    values = extractor(samples, sampling_rate=RATE_HZ, return_tensors="pt").input_values
+    with torch.inference_mode():
+        expected: Samples = model(values).logits[0].log_softmax(dim=-1).numpy()
+    return expected
+
+
+class TestEveryEngine:
+    def test_it_computes_what_transformers_computes(self, engine: Engine, artifact: Artifact, backend: str) -> None:
+        same = []
+        for samples, emissions in zip(clips(), engine.emissions(clips()), strict=True):
+            expected = reference(artifact.folder, samples)
+            assert emissions.dtype == np.float32
+            assert emissions.shape == expected.shape == (artifact.framing.frames(len(samples)), expected.shape[1])
+            np.testing.assert_allclose(emissions, expected, atol=SAME[backend], rtol=0)
+            same.append(emissions.argmax(axis=1) == expected.argmax(axis=1))
+        assert np.concatenate(same).mean() >= AGREEMENT[backend]
+
+    def test_emissions_are_log_probabilities(self, engine: Engine, artifact: Artifact) -> None:
+        (emissions,) = engine.emissions([babbling(1.0, 3)])
+        np.testing.assert_allclose(np.exp(emissions).sum(axis=1), 1.0, atol=1e-5)
+        assert len(set(emissions.argmax(axis=1))) > 5, "the model says different things"
+        assert decode_ctc(emissions, artifact.vocabulary, artifact.frame_s)
+
+    def test_a_clip_does_not_depend_on_the_others(self, engine: Engine) -> None:
+        alone = [engine.emissions([samples])[0] for samples in clips()]
+        for order in ([0, 1, 2, 3], [3, 1, 0, 2], [2, 2]):
+            together = engine.emissions([clips()[index] for index in order])
+            for index, emissions in zip(order, together, strict=True):
+                np.testing.assert_array_equal(emissions, alone[index])
+
+    def test_no_clips_give_no_emissions(self, engine: Engine) -> None:
+        assert engine.emissions([]) == []
+
+    @pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 0), (399, 0), (400, 1), (719, 1), (720, 2)])
+    def test_very_short_clips(self, engine: Engine, artifact: Artifact, samples: int, frames: int) -> None:
+        (emissions,) = engine.emissions([babbling(1.0, 4)[:samples]])
+        assert emissions.shape == (frames, len(artifact.vocabulary.tokens))
+        assert emissions.dtype == np.float32
+        assert not np.isnan(emissions).any()
+        decode_ctc(emissions, artifact.vocabulary, artifact.frame_s)
+
+    @pytest.mark.parametrize("level", [0.0, 0.5, -0.1, 1.0, 1e-8])
+    @pytest.mark.parametrize("length", [400, RATE_HZ, 20 * RATE_HZ])
+    def test_silence_and_dc_are_blanks(self, engine: Engine, artifact: Artifact, level: float, length: int) -> None:
+        (emissions,) = engine.emissions([np.full(length, level, np.float32)])
+        assert emissions.shape == (artifact.framing.frames(length), len(artifact.vocabulary.tokens))
+        assert set(emissions.argmax(axis=1)) == {artifact.vocabulary.blank}
+        np.testing.assert_allclose(np.exp(emissions).sum(axis=1), 1.0)
+        assert decode_ctc(emissions, artifact.vocabulary, artifact.frame_s) == ()
+
+    def test_loudness_and_dc_do_not_matter(self, engine: Engine, backend: str) -> None:
+        samples = babbling(1.0, 5)
+        (expected,) = engine.emissions([samples])
+        (quiet,) = engine.emissions([samples * np.float32(0.2) + np.float32(0.1)])
+        np.testing.assert_allclose(quiet, expected, atol=0.02 if backend != "onnx_int8" else 1.5)
+
+    def test_it_can_be_called_from_several_threads_at_once(self, engine: Engine) -> None:
+        sounds = [babbling(0.3 + 0.1 * (seed % 5), seed) for seed in range(24)]
+        serial = [engine.emissions([samples])[0] for samples in sounds]
+        with ThreadPoolExecutor(4) as pool:
+            concurrent = list(pool.map(lambda samples: engine.emissions([samples])[0], sounds))
+        for expected, emissions in zip(serial, concurrent, strict=True):
+            np.testing.assert_array_equal(emissions, expected)
+
+    def test_the_input_is_left_as_it_was(self, engine: Engine) -> None:
+        samples = babbling(0.5, 6)
+        samples.setflags(write=False)
+        engine.emissions([samples])
+        np.testing.assert_array_equal(samples, babbling(0.5, 6))
+
+    def test_it_warms_up(self, engine: Engine, artifact: Artifact) -> None:
+        warm_up(engine, artifact)
+
+
+class Fixed:
+    """An engine that gives what it was told to, or raises it."""
+
+    def __init__(self, emissions: Samples | Exception) -> None:
+        self.answer = emissions
+
+    def emissions(self, windows: Sequence[Samples]) -> list[Samples]:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return [self.answer for _ in windows]
+
+
+class TestWarmUp:
+    FRAMES = 49  # of a second
+
+    @pytest.fixture
+    def cahya(self, base: Path) -> Artifact:
+        return open_artifact(built("cahya_like", base))
+
+    def uniform(self, frames: int = FRAMES, tokens: int = 40) -> Samples:
+        return np.full((frames, tokens), -np.log(tokens), np.float32)
+
+    def test_probabilities_of_the_right_shape_pass(self, cahya: Artifact) -> None:
+        warm_up(Fixed(self.uniform()), cahya)
+
+    @pytest.mark.parametrize(("frames", "tokens"), [(FRAMES, 39), (FRAMES, 42), (FRAMES + 1, 40), (0, 40)])
+    def test_other_shapes_do_not(self, cahya: Artifact, frames: int, tokens: int) -> None:
+        with pytest.raises(ArtifactError, match=rf"shape \({frames}, {tokens}\), its settings say \(49, 40\)"):
+            warm_up(Fixed(self.uniform(frames, tokens)), cahya)
+
+    @pytest.mark.parametrize("value", [np.nan, 0.0, -np.inf, 3.0])
+    def test_what_is_no_probability_does_not(self, cahya: Artifact, value: float) -> None:
+        wrong = self.uniform()
+        wrong[7] = value
+        with pytest.raises(ArtifactError, match="not probabilities"):
+            warm_up(Fixed(wrong), cahya)
+
+    def test_an_engine_that_fails_does_not(self, cahya: Artifact) -> None:
+        with pytest.raises(ArtifactError, match="cannot run: wrong rank"):
+            warm_up(Fixed(RuntimeError("wrong rank")), cahya)
+
+
+class TestLoadEngine:
+    @pytest.mark.parametrize(("backend", "name"), [("onnx", "model.onnx"), ("onnx_int8", "model_int8.onnx")])
+    def test_a_missing_file_says_how_to_make_it(self, folder: Path, backend: str, name: str) -> None:
+        (folder / name).unlink()
+        with pytest.raises(ArtifactError, match=rf"{name} is missing in .*scripts/export\.py --checkpoint_dir"):
+            load_engine(open_artifact(folder), backend, threads=1)
+
+    def test_missing_weights_are_said(self, folder: Path) -> None:
+        (folder / "pytorch_model.bin").unlink()
+        with pytest.raises(ArtifactError, match=r"backend 'pytorch' cannot load .*pytorch_model\.bin"):
+            load_engine(open_artifact(folder), "pytorch", threads=1)
+
+    def test_without_torch_the_message_says_what_to_install(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import_module = builtins.__import__
+
+        def without_torch(name: str, *rest: Any) -> Any:
+            if name.split(".")[0] == "torch" or name == "app.engines.pytorch":
+                raise ModuleNotFoundError("No module named 'torch'", name="torch")
+            return import_module(name, *rest)
+
+        monkeypatch.setattr(builtins, "__import__", without_torch)
+        with pytest.raises(ArtifactError, match=r"needs torch: pip install -r requirements-train\.txt.*onnx_int8"):
+            load_engine(open_artifact(folder), "pytorch", threads=1)
+
+    @pytest.mark.parametrize("content", [b"", b"no model", None])
+    def test_a_corrupt_file_is_said(self, folder: Path, content: bytes | None) -> None:
+        path = folder / "model.onnx"
+        path.write_bytes(path.read_bytes()[:10_000] if content is None else content)
+        (folder / "manifest.json").unlink()  # with it, the hash would tell
+        with pytest.raises(ArtifactError, match=r"backend 'onnx' cannot load .*artifact"):
+            load_engine(open_artifact(folder), "onnx", threads=1)
+
+    def test_a_model_of_another_vocabulary_does_not_pass(self, folder: Path, base: Path) -> None:
+        (folder / "manifest.json").unlink()
+        shutil.copyfile(served("small", base) / "model.onnx", folder / "model.onnx")
+        artifact = open_artifact(folder)
+        with pytest.raises(ArtifactError, match=r"shape \(49, 32\), its settings say \(49, 40\)"):
+            warm_up(load_engine(artifact, "onnx", threads=1), artifact)
+
+    def test_an_unknown_backend_is_said(self, folder: Path) -> None:
+        with pytest.raises(ArtifactError, match="backend 'tpu'"):
+            load_engine(open_artifact(folder), "tpu", threads=1)
+
+
+class TestFindModelFolder:
+    HUB = (
+        "config.json preprocessor_config.json tokenizer_config.json vocab.json added_tokens.json "
+        "special_tokens_map.json alphabet.json pytorch_model.bin README.md language_model/5gram.bin "
+        "language_model/unigrams.txt language_model/attrs.json optimizer.pt training_args.bin flax_model.msgpack "
+        "model-00001-of-00002.safetensors model.safetensors.index.json checkpoint-500/pytorch_model.bin"
+    ).split()
+
+    def test_a_folder_is_itself(self, tmp_path: Path) -> None:
+        for backend in BACKENDS:
+            assert find_model_folder(str(tmp_path), backend) == tmp_path
+
+    def test_the_hub_is_asked_only_for_pytorch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+        folder = find_model_folder("nobody/nothing", "onnx_int8")
+        with pytest.raises(ArtifactError, match="there is no model folder nobody/nothing"):
+            open_artifact(folder)
+
+    def test_of_the_hub_no_language_model_is_fetched(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        fetched: list[str] = []
+
+        def snapshot_download(name: str, allow_patterns: list[str], **options: Any) -> str:
+            assert name == "cahya/wav2vec2-base-turkish"
+            ignored = options.pop("ignore_patterns", None)
+            assert not options
+            fetched.extend(filter_repo_objects(self.HUB, allow_patterns=allow_patterns, ignore_patterns=ignored))
+            return str(tmp_path)
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+        assert find_model_folder("cahya/wav2vec2-base-turkish", "pytorch") == tmp_path
+        assert not [name for name in fetched if name.startswith("language_model/")]
+        assert set(fetched) == {name for name in self.HUB if "/" not in name} - {
+            *("README.md", "optimizer.pt", "training_args.bin", "flax_model.msgpack")
+        }
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            requests.ConnectionError("no route"),
+            LocalEntryNotFoundError("not in the cache, and the hub cannot be reached"),
+            RepositoryNotFoundError("404", response=requests.Response()),
+            TimeoutError("slow"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_a_hub_that_gives_nothing_is_said(self, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+        def snapshot_download(*_: Any, **__: Any) -> str:
+            raise error
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+        with pytest.raises(ArtifactError, match="somebody/something is neither a folder nor a checkpoint that the hub"):
+            find_model_folder("somebody/something", "pytorch")
+
+    def test_a_name_that_cannot_be_one_is_said(self) -> None:
+        with pytest.raises(ArtifactError, match="models/tr/small is neither a folder"):
+            find_model_folder("models/tr/small", "pytorch")

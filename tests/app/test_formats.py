@@ -1,0 +1,73 @@
+import io
+import json
+
+import pytest
+import srt
+import webvtt
+
+from app.formats import segments_of, to_json, to_srt, to_text, to_vtt
+from app.transcript import Timings, Transcript, Word
+
+
+def words(*spans: tuple[str, float, float]) -> tuple[Word, ...]:
+    return tuple(Word(text, start_s, end_s, 0.9) for text, start_s, end_s in spans)
+
+
+def transcript(*spans: tuple[str, float, float]) -> Transcript:
+    return Transcript(words(*spans), 4000.0, 0.9 if spans else None, Timings(0.01, 0.02, 0.12345, 0.16))
+
+
+SPOKEN = transcript(("bir", 0.5, 0.9), ("iki", 1.0, 1.3), ("üç", 3.0, 3.25), ("dört", 3725.0, 3725.5))
+
+
+def test_segments_begin_at_pauses() -> None:
+    assert [segment.text for segment in segments_of(SPOKEN.words)] == ["bir iki", "üç", "dört"]
+
+
+def test_segments_stay_short_enough_to_read() -> None:
+    spoken = words(*((f"kelime{i:02d}", i * 0.5, i * 0.5 + 0.4) for i in range(100)))
+    segments = segments_of(spoken)
+    assert all(segment.end_s - segment.start_s <= 7.0 and len(segment.text) <= 84 for segment in segments)
+    assert tuple(word for segment in segments for word in segment.words) == spoken
+
+
+def test_a_word_longer_than_a_segment_stands_alone() -> None:
+    assert [s.text for s in segments_of(words(("a" * 200, 0.0, 1.0), ("b", 1.0, 1.2)))] == ["a" * 200, "b"]
+
+
+def test_json_body() -> None:
+    body = to_json(SPOKEN, "tr-small", "onnx", with_words=True)
+    assert body["text"] == "bir iki üç dört"
+    assert body["inference_time"] == body["timings"]["inference"] == pytest.approx(0.1235, abs=1e-4)
+    assert body["words"][2] == {"word": "üç", "start": 3.0, "end": 3.25, "confidence": 0.9}
+    assert "words" not in to_json(SPOKEN, "tr-small", "onnx", with_words=False)
+    json.dumps(body, allow_nan=False)
+
+
+def test_silence_in_every_format() -> None:
+    silent = transcript()
+    assert to_json(silent, "m", "onnx", True) | {"text": "", "confidence": None, "words": []} == to_json(
+        silent, "m", "onnx", True
+    )
+    assert (to_text(silent), to_srt(silent), to_vtt(silent)) == ("\n", "", "WEBVTT\n\n")
+
+
+def test_srt_for_a_foreign_parser() -> None:
+    captions = list(srt.parse(to_srt(SPOKEN)))
+    assert [caption.index for caption in captions] == [1, 2, 3]
+    assert [caption.content for caption in captions] == ["bir iki", "üç", "dört"]
+    assert captions[0].start.total_seconds() == 0.5
+    assert captions[2].end.total_seconds() == 3725.5
+
+
+def test_vtt_for_a_foreign_parser() -> None:
+    captions = webvtt.from_buffer(io.StringIO(to_vtt(SPOKEN))).captions
+    assert [(caption.text, caption.start, caption.end) for caption in captions] == [
+        ("bir iki", "00:00:00.500", "00:00:01.300"),
+        ("üç", "00:00:03.000", "00:00:03.250"),
+        ("dört", "01:02:05.000", "01:02:05.500"),
+    ]
+
+
+def test_milliseconds_are_rounded_not_carried_wrong() -> None:
+    assert to_srt(transcript(("a", 59.9996, 60.0004))).startswith("1\n00:01:00,000 --> 00:01:00,000\n")

@@ -1,0 +1,104 @@
+"""The straight line over an engine whose words are known: it says "a" where a frame is loud, "|" after it is silent."""
+
+import asyncio
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from app.artifacts import Artifact, FeatureSettings
+from app.audio import AudioLimits
+from app.decoding import Emissions, Vocabulary
+from app.errors import AudioTooLong
+from app.scheduler import Scheduler
+from app.transcriber import Transcriber
+from app.transcript import Transcript
+from app.windows import Framing, Samples
+
+RATE_HZ = 16_000
+FRAMING = Framing(hop=320, receptive_field=400)
+VOCABULARY = Vocabulary(("<pad>", "|", "a"), blank=0, word_delimiter="|", special=frozenset({"<pad>"}))
+ARTIFACT = Artifact(Path(), "loudness", FeatureSettings(RATE_HZ, normalize=False), FRAMING, VOCABULARY, {})
+LIMITS = AudioLimits(max_duration_s=4000.0, max_decoded_bytes=1 << 30, max_channels=8)
+
+
+class LoudnessEngine:
+    """ "a" in loud frames, "|" in the second silent frame after one, else the blank."""
+
+    longest = 0
+
+    def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
+        return [self._one(samples) for samples in windows]
+
+    def _one(self, samples: Samples) -> Emissions:
+        self.longest = max(self.longest, len(samples))
+        frames = FRAMING.frames(len(samples))
+        loud = np.abs(samples[: frames * FRAMING.hop]).reshape(frames, FRAMING.hop).max(axis=1) > 0.1
+        tokens = np.where(loud, 2, 0)
+        tokens[2:][loud[:-2] & ~loud[1:-1] & ~loud[2:]] = 1
+        emissions = np.full((frames, 3), -5.0, dtype=np.float32)
+        emissions[np.arange(frames), tokens] = -0.02
+        return emissions
+
+
+def bursts(starts_s: Sequence[float], duration_s: float, burst_s: float = 0.3) -> NDArray[np.float32]:
+    samples = np.zeros(int(duration_s * RATE_HZ), dtype=np.float32)
+    tone = 0.5 * np.sin(np.arange(int(burst_s * RATE_HZ))).astype(np.float32)
+    for start_s in starts_s:
+        start = int(start_s * RATE_HZ)
+        samples[start : start + len(tone)] = tone
+    return samples
+
+
+def wav(samples: NDArray[np.float32]) -> io.BytesIO:
+    file = io.BytesIO()
+    soundfile.write(file, samples, RATE_HZ, format="WAV", subtype="PCM_16")
+    return file
+
+
+def transcribe(samples: NDArray[np.float32], engine: LoudnessEngine, limits: AudioLimits = LIMITS) -> Transcript:
+    scheduler = Scheduler(engine, workers=2, max_queue_s=10_000.0)
+    try:
+        transcriber = Transcriber(ARTIFACT, scheduler, limits, window_s=10.0, overlap_s=2.0)
+        return asyncio.run(transcriber.transcribe(wav(samples)))
+    finally:
+        scheduler.close()
+
+
+def test_words_and_their_times() -> None:
+    transcript = transcribe(bursts([0.5, 2.0], 3.0), LoudnessEngine())
+    assert transcript.text == "a a"
+    assert [word.start_s for word in transcript.words] == pytest.approx([0.5, 2.0], abs=0.021)
+    assert [word.end_s for word in transcript.words] == pytest.approx([0.8, 2.3], abs=0.041)
+    assert transcript.duration_s == 3.0
+    assert transcript.confidence == pytest.approx(0.98, abs=0.01)
+
+
+def test_timings_add_up() -> None:
+    timings = transcribe(bursts([0.5], 30.0), LoudnessEngine()).timings
+    assert min(timings.decode_s, timings.inference_s) > 0
+    assert timings.decode_s + timings.queue_s + timings.inference_s <= timings.total_s
+
+
+def test_a_long_file_gives_every_word_once_and_in_its_place() -> None:
+    """Twenty minutes with words at odd places, so that many lie on the seams of windows."""
+    starts_s = [0.4 + 0.77 * index for index in range(1550)]
+    engine = LoudnessEngine()
+    transcript = transcribe(bursts(starts_s, 1200.0), engine)
+    assert [word.start_s for word in transcript.words] == pytest.approx(starts_s, abs=0.021)
+    assert engine.longest <= 10.0 * RATE_HZ
+
+
+@pytest.mark.parametrize("samples", [1, 100, 399, 400])
+def test_clips_too_short_to_say_anything(samples: int) -> None:
+    transcript = transcribe(np.zeros(samples, dtype=np.float32), LoudnessEngine())
+    assert (transcript.text, transcript.confidence) == ("", None)
+
+
+def test_limits_reach_the_decoder() -> None:
+    with pytest.raises(AudioTooLong):
+        transcribe(bursts([], 3.0), LoudnessEngine(), AudioLimits(2.0, 1 << 30, 8))

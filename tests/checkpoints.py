@@ -1,0 +1,260 @@
+"""Tiny CTC checkpoints in the shapes that published ones have, and the artifacts exported from them.
+
+Every builder fills a folder and gives it back. The weights are random but always the same; the head is made decisive,
+so that transcripts are not empty and INT8 has something to agree with.
+"""
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+from torch.jit._trace import TracerWarning
+from transformers import (
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    Wav2Vec2ForPreTraining,
+)
+
+from scripts.checkpoints import SMALL_CONFIGS, new_tokenizer
+from scripts.export import export
+from scripts.text import TURKISH_ALPHABET
+
+RATE_HZ = 16_000
+COMBINING_DOT = "\u0307"
+CAHYA_TOKENS = ["|", "-", *"abcdefghijklmnopqrstuvwxyz", *"âçëîöüğış", COMBINING_DOT, "[UNK]", "[PAD]"]
+
+_TINY: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "conv_dim": [32] * 7,
+    "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+    "num_feat_extract_layers": 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+    "layerdrop": 0.0,
+    # Only pretraining has these; their defaults are the bulk of a tiny model.
+    "num_codevectors_per_group": 4,
+    "codevector_dim": 8,
+    "proj_codevector_dim": 8,
+}
+_HEAD_GAIN = 60.0
+"""Initial heads have a standard deviation of 0.02: without a gain all tokens would be about as likely."""
+
+
+def cahya_like(folder: Path) -> Path:
+    """cahya/wav2vec2-base-turkish: blank 39 of 40, more tokens than logits, old weight names, a language model."""
+    config = Wav2Vec2Config(
+        **_TINY,
+        feat_extract_norm="group",
+        do_stable_layer_norm=False,
+        conv_bias=False,
+        vocab_size=len(CAHYA_TOKENS),
+        pad_token_id=39,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    _write_config(folder, config, "Wav2Vec2ForCTC", transformers_version="4.5.0.dev0")
+    torch.save(_with_old_names(_ctc_model(config, seed=1).state_dict()), folder / "pytorch_model.bin")
+    _write_json(folder / "vocab.json", {token: index for index, token in enumerate(CAHYA_TOKENS)})
+    _write_json(folder / "added_tokens.json", {"<s>": 40, "</s>": 41})
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "[UNK]", "pad_token": "[PAD]"}
+    _write_json(folder / "special_tokens_map.json", special)
+    _write_json(
+        folder / "tokenizer_config.json",
+        {
+            **special,
+            "do_lower_case": False,
+            "word_delimiter_token": "|",
+            "special_tokens_map_file": "/home/somebody/models/wav2vec2-base-turkish/special_tokens_map.json",
+            "tokenizer_file": None,
+            "name_or_path": "./wav2vec2-base-turkish",
+            "tokenizer_class": "Wav2Vec2CTCTokenizer",
+            "processor_class": "Wav2Vec2ProcessorWithLM",
+        },
+    )
+    _write_preprocessor(folder, processor_class="Wav2Vec2ProcessorWithLM")
+    _write_json(folder / "alphabet.json", {"labels": [" ", "-", *CAHYA_TOKENS[2:38], "⁇", ""], "is_bpe": False})
+    language_model = folder / "language_model"
+    language_model.mkdir()
+    (language_model / "5gram.bin").write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\x00")
+    (language_model / "unigrams.txt").write_text("bir\nve\n", encoding="utf-8")
+    _write_json(language_model / "attrs.json", {"alpha": 0.5, "beta": 1.5})
+    return folder
+
+
+def layer_norm_like(folder: Path) -> Path:
+    """mpoyraz/wav2vec2-xls-r-300m-cv7-turkish and its kind: layer norm, biased convolutions, `<pad>` as blank."""
+    tokens = ["|", *TURKISH_ALPHABET, "[UNK]", "[PAD]"]
+    config = Wav2Vec2Config(
+        **_TINY,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        conv_bias=True,
+        vocab_size=len(tokens) + 2,
+        pad_token_id=len(tokens) - 1,
+    )
+    _write_config(folder, config, "Wav2Vec2ForCTC")
+    torch.save(_with_old_names(_ctc_model(config, seed=2).state_dict()), folder / "pytorch_model.bin")
+    _write_json(folder / "vocab.json", {token: index for index, token in enumerate(tokens)})
+    _write_json(folder / "added_tokens.json", {"<s>": len(tokens), "</s>": len(tokens) + 1})
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "[UNK]", "pad_token": "[PAD]"}
+    added = [{"content": token, "single_word": False, "lstrip": False, "rstrip": False} for token in ("<s>", "</s>")]
+    _write_json(folder / "special_tokens_map.json", {**special, "additional_special_tokens": added})
+    _write_json(
+        folder / "tokenizer_config.json",
+        {
+            **special,
+            "do_lower_case": False,
+            "word_delimiter_token": "|",
+            "tokenizer_class": "Wav2Vec2CTCTokenizer",
+            "processor_class": "Wav2Vec2ProcessorWithLM",
+        },
+    )
+    _write_preprocessor(folder, processor_class="Wav2Vec2ProcessorWithLM")
+    return folder
+
+
+def pretrained_like(folder: Path) -> Path:
+    """facebook/wav2vec2-base: an encoder without a head, without a tokenizer, with an old key in its config."""
+    config = Wav2Vec2Config(**_TINY, feat_extract_norm="group", do_stable_layer_norm=False, conv_bias=False)
+    _write_config(folder, config, "Wav2Vec2ForPreTraining", gradient_checkpointing=True)
+    torch.manual_seed(3)
+    torch.save(_with_old_names(Wav2Vec2ForPreTraining(config).state_dict()), folder / "pytorch_model.bin")
+    _write_preprocessor(folder, return_attention_mask=False)
+    return folder
+
+
+def small(folder: Path) -> Path:
+    """What `train.py --model_name tr-small` writes, smaller still."""
+    tokenizer = new_tokenizer(TURKISH_ALPHABET)
+    narrow = _TINY | {"conv_dim": [8, 16, 24, 32, 32, 32, 32]}
+    config = Wav2Vec2Config(
+        **(SMALL_CONFIGS["tr-small"] | narrow), vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id
+    )
+    for part in (
+        _ctc_model(config, seed=4),
+        tokenizer,
+        Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True),
+    ):
+        part.save_pretrained(folder)
+    return folder
+
+
+SHAPES: dict[str, Callable[[Path], Path]] = {
+    "cahya_like": cahya_like,
+    "layer_norm_like": layer_norm_like,
+    "small": small,
+}
+"""The checkpoints that can be exported and served."""
+
+
+@cache
+def built(shape: str, folder: Path) -> Path:
+    """The checkpoint of a shape under `folder`, built once a session. Not to be changed."""
+    return (SHAPES | {"pretrained_like": pretrained_like})[shape](_new(folder / "checkpoints" / shape))
+
+
+@cache
+def exported(shape: str, folder: Path) -> Path:
+    """The artifact made by `export.py` of a shape under `folder`, exported once a session. Not to be changed."""
+    artifact = folder / "artifacts" / shape
+    with exporting():
+        export(str(built(shape, folder)), artifact, f"test-{shape}", clips(folder))
+    return artifact
+
+
+@contextmanager
+def exporting() -> Iterator[None]:
+    """What PyTorch warns of when optimum exports with its tracer is no concern of the tests."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=TracerWarning)
+        warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
+        warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning, r"torch\.onnx")
+        yield
+
+
+@cache
+def served(shape: str, folder: Path) -> Path:
+    """The artifact of a shape with the PyTorch weights beside it, so that every backend can load it."""
+    both = shutil.copytree(exported(shape, folder), folder / "served" / shape)
+    for weights in built(shape, folder).iterdir():
+        if weights.suffix in (".bin", ".safetensors"):
+            shutil.copy(weights, both)
+    return both
+
+
+@cache
+def clips(folder: Path) -> Path:
+    """A folder with two sound files to compare on."""
+    sounds = _new(folder / "clips")
+    for name, seed in (("one.wav", 1), ("two.flac", 2)):
+        soundfile.write(sounds / name, babbling(1.0 + seed / 2, seed), RATE_HZ)
+    return sounds
+
+
+def babbling(duration_s: float, seed: int) -> NDArray[np.float32]:
+    """Something that changes like speech: random tones of a tenth of a second, with noise. Shape (samples,)."""
+    random = np.random.default_rng(seed)
+    pieces = -(-int(duration_s * RATE_HZ) // 1_600)
+    hertz = np.repeat(random.uniform(100, 3_000, pieces), 1_600)
+    loudness = np.repeat(random.uniform(0.0, 0.4, pieces), 1_600)
+    sound = loudness * np.sin(np.cumsum(2 * np.pi * hertz / RATE_HZ)) + random.normal(0, 0.02, len(hertz))
+    return sound[: int(duration_s * RATE_HZ)].astype(np.float32)
+
+
+def _ctc_model(config: Wav2Vec2Config, seed: int) -> Wav2Vec2ForCTC:
+    torch.manual_seed(seed)
+    model = Wav2Vec2ForCTC(config)
+    model.eval()
+    with torch.no_grad():
+        model.lm_head.weight.mul_(_HEAD_GAIN)
+    return model
+
+
+def _with_old_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weight norm as PyTorch named it before 2.0."""
+    return {
+        name.replace("parametrizations.weight.original0", "weight_g").replace(
+            "parametrizations.weight.original1", "weight_v"
+        ): value
+        for name, value in weights.items()
+    }
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _write_config(folder: Path, config: Wav2Vec2Config, architecture: str, **more: Any) -> None:
+    _write_json(folder / "config.json", config.to_dict() | {"architectures": [architecture]} | more)
+
+
+def _write_preprocessor(folder: Path, **more: Any) -> None:
+    settings = {
+        "do_normalize": True,
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "feature_size": 1,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "return_attention_mask": True,
+        "sampling_rate": RATE_HZ,
+    }
+    _write_json(folder / "preprocessor_config.json", settings | more)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,143 @@
+"""Shared fixtures: the service on a fake engine, and a client to it; and what every answer is held to."""
+
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from fastapi import FastAPI
+
+from app.errors import AsrError
+from app.main import create_app
+from app.settings import Settings
+from tests.fakes import FakeEngine, fake_artifact
+
+
+class Client:
+    """httpx to an application in this process, whose event loop runs in a thread of its own.
+
+    (Starlette's TestClient does the same, but wants another HTTP library than the one that users have.) An exception
+    that leaves the application is answered as a server would: what it sent stands.
+    """
+
+    def __init__(self, app: FastAPI, portal: BlockingPortal) -> None:
+        self.app = app
+        self.portal = portal
+        self._http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://dikte"
+        )
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """As httpx.Client.request; `content` may be an iterable of chunks, taken one by one as the service reads."""
+        content = options.get("content")
+        if content is not None and not isinstance(content, bytes):
+            options["content"] = _one_by_one(content)
+        return self.portal.call(partial(self._http.request, method, path, **options))
+
+    def get(self, path: str) -> httpx.Response:
+        return self.request("GET", path)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("POST", path, **options)
+
+
+async def _one_by_one(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+ServiceFactory = Callable[..., AbstractContextManager[Client]]
+
+
+@pytest.fixture
+def engine() -> Iterator[FakeEngine]:
+    engine = FakeEngine()
+    yield engine
+    engine.gate.set()  # whatever happened, no worker may wait for ever
+
+
+@pytest.fixture
+def temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where temporary files go; the test fails if one is left."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def serve(engine: FakeEngine, tmp_path: Path, temp_folder: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceFactory:
+    """`with serve(max_queue_s=10) as client`: the whole service, with settings of the test's own, on the fake engine.
+
+    `load`: what loads the model, instead of the fake. `ready=False`: do not wait until it has.
+    """
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"ASR_{name.upper()}", raising=False)
+
+    @contextmanager
+    def serving(load: Callable[[Settings], Any] | None = None, ready: bool = True, **settings: Any) -> Iterator[Client]:
+        monkeypatch.setattr("app.service.load_model", load or (lambda _: (fake_artifact(tmp_path), engine)))
+        app = create_app(Settings(model_dir=str(tmp_path), **settings))
+        with ExitStack() as stack:
+            portal = stack.enter_context(start_blocking_portal())
+            stack.enter_context(portal.wrap_async_context_manager(app.router.lifespan_context(app)))
+            client = Client(app, portal)
+            while ready and (answer := client.get("/readyz")).status_code != 200:
+                assert answer.json()["error"]["message"] == "the model is being loaded"
+            yield client
+
+    return serving
+
+
+@pytest.fixture
+def client(serve: ServiceFactory) -> Iterator[Client]:
+    """The service on the fake engine, ready."""
+    with serve() as client:
+        yield client
+
+
+def assert_error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The answer is this error, in the one shape, and gives nothing of the inside away. Gives what `error` holds."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"error"}
+    error: dict[str, Any] = body["error"]
+    assert error["code"] == code
+    assert isinstance(error["message"], str)
+    assert error["message"]
+    for inside in ("Traceback", 'File "', "site-packages", "/work/", "/tmp/", "object at 0x"):  # noqa: S108  # no file
+        assert inside not in answer.text
+    return error
+
+
+def error_tree(root: type[AsrError] = AsrError) -> list[type[AsrError]]:
+    """All errors below `root`."""
+    return [error for child in root.__subclasses__() for error in (child, *error_tree(child))]
+
+
+def assert_conforms(value: Any, schema: dict[str, Any], components: dict[str, Any]) -> None:
+    """The value is as the JSON schema says; of JSON schema, what this service's OpenAPI uses."""
+    if "$ref" in schema:
+        schema = components[schema["$ref"].rsplit("/", 1)[1]]
+    if "anyOf" in schema:
+        kinds = [kind["type"] for kind in schema["anyOf"]]
+        assert value is not None or "null" in kinds
+        schema = next(kind for kind in schema["anyOf"] if (kind["type"] == "null") == (value is None))
+    python: dict[str, Any] = {"object": dict, "array": list, "string": str, "number": (int, float), "null": type(None)}
+    assert isinstance(value, python[schema["type"]]), (value, schema)
+    if schema["type"] == "number":
+        assert schema.get("minimum", value) <= value <= schema.get("maximum", value)
+    if schema["type"] == "array":
+        for item in value:
+            assert_conforms(item, schema["items"], components)
+    if schema["type"] == "object":
+        assert set(schema["required"]) <= set(value) <= set(schema["properties"]) or "additionalProperties" in schema
+        for name in set(value) & set(schema["properties"]):
+            assert_conforms(value[name], schema["properties"][name], components)

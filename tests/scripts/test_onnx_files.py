@@ -1,0 +1,168 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from torch.nn.utils import parametrize
+from transformers import AutoModelForCTC, PreTrainedModel
+
+from scripts.onnx_files import (
+    MIN_STORED_ELEMENTS,
+    count_operators,
+    export_model,
+    quantize,
+    remove_weight_norm,
+    store_compactly,
+)
+from tests.checkpoints import SHAPES, babbling, built, exporting
+
+LINEAR_LAYERS = 2 * 6 + 2
+"""Query, key, value, output and two of the feed-forward in each of two layers, feature projection, head."""
+
+
+def load(shape: str, checkpoints: Path) -> PreTrainedModel:
+    model: PreTrainedModel = AutoModelForCTC.from_pretrained(built(shape, checkpoints), dtype=torch.float32)
+    model.eval()
+    return model
+
+
+def session_of(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        (logits,) = session.run(["logits"], {"input_values": samples})
+        return np.asarray(logits, dtype=np.float32)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Shape -> folder with model.onnx and model_int8.onnx as `onnx_files` makes them, before they are packed."""
+    made: dict[str, Path] = {}
+
+    def get(shape: str) -> Path:
+        if shape not in made:
+            made[shape] = tmp_path_factory.mktemp(shape)
+            with exporting():
+                export_model(load(shape, checkpoints), made[shape] / "model.onnx")
+            quantize(made[shape] / "model.onnx", made[shape] / "model_int8.onnx")
+        return made[shape]
+
+    return get
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_onnx_computes_what_pytorch_computes(shape: str, checkpoints: Path, files: Callable[[str], Path]) -> None:
+    model, run = load(shape, checkpoints), session_of(files(shape) / "model.onnx")
+    for duration_s in (0.025, 0.3, 2.0):  # the shortest has one frame
+        samples = babbling(duration_s, seed=5)[np.newaxis] * 5
+        with torch.inference_mode():
+            expected = model(torch.from_numpy(samples)).logits.numpy()
+        actual = run(samples)
+        assert actual.shape == expected.shape == (1, (samples.shape[1] - 400) // 320 + 1, model.config.vocab_size)
+        np.testing.assert_allclose(actual, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_int8_computes_every_linear_layer_in_integers(shape: str, files: Callable[[str], Path]) -> None:
+    fp32, int8 = (count_operators(files(shape) / name) for name in ("model.onnx", "model_int8.onnx"))
+    assert int8["MatMulInteger"] == LINEAR_LAYERS
+    assert fp32["MatMul"] - int8.get("MatMul", 0) == LINEAR_LAYERS, "only attention's own products stay in float"
+    assert int8["Conv"] == fp32["Conv"] == 8
+    assert "ConvInteger" not in int8
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_int8_weights_are_signed_with_a_scale_per_channel(shape: str, files: Callable[[str], Path]) -> None:
+    graph = onnx.load(files(shape) / "model_int8.onnx").graph
+    weights = {node.input[1] for node in graph.node if node.op_type == "MatMulInteger"}
+    stored = {item.name: item for item in graph.initializer}
+    assert {stored[name].data_type for name in weights} == {onnx.TensorProto.INT8}
+    for name in weights:
+        scale = stored[name.removesuffix("_quantized") + "_scale"]
+        assert list(scale.dims) == [stored[name].dims[1]]
+
+
+def test_weight_norm_is_replaced_by_its_value(checkpoints: Path) -> None:
+    model = load("cahya_like", checkpoints)
+    convolution = model.get_submodule("wav2vec2.encoder.pos_conv_embed.conv")
+    assert isinstance(convolution, torch.nn.Conv1d)
+    assert parametrize.is_parametrized(convolution)
+    weight = convolution.weight.detach().clone()
+    remove_weight_norm(model)
+    assert not any(parametrize.is_parametrized(module) for module in model.modules())
+    torch.testing.assert_close(convolution.weight, weight, rtol=0, atol=0)
+    remove_weight_norm(model)  # nothing is left to do
+
+
+class TestStoreCompactly:
+    @pytest.fixture
+    def half(self, checkpoints: Path, tmp_path: Path) -> Path:
+        """The FP32 file of a checkpoint whose weights were published in half precision."""
+        model = load("layer_norm_like", checkpoints)
+        remove_weight_norm(model)
+        path = tmp_path / "model.onnx"
+        with exporting():
+            export_model(model.half().float(), path)
+        return path
+
+    def test_the_same_bits_in_half_the_bytes(self, half: Path) -> None:
+        samples = babbling(1.0, seed=6)[np.newaxis] * 5
+        before, bytes_before = session_of(half)(samples), half.stat().st_size
+        store_compactly(half)
+        np.testing.assert_array_equal(session_of(half)(samples), before)
+        assert half.stat().st_size < 0.7 * bytes_before
+        onnx.checker.check_model(half)
+
+    def test_twice_changes_nothing_more(self, half: Path) -> None:
+        store_compactly(half)
+        once = half.read_bytes()
+        store_compactly(half)
+        assert half.read_bytes() == once
+
+    def test_weights_that_do_not_fit_stay(self, files: Callable[[str], Path], tmp_path: Path) -> None:
+        source, path = files("cahya_like") / "model.onnx", tmp_path / "model.onnx"
+        shutil.copyfile(source, path)
+        store_compactly(path)
+        before, after = ({item.name: item for item in onnx.load(file).graph.initializer} for file in (source, path))
+        head = next(name for name, item in before.items() if list(item.dims) == [32, 40])
+        assert after[head] == before[head]
+
+    @pytest.mark.parametrize(
+        ("value", "fits"), [(1.5, True), (-0.0, True), (2.0**-24, True), (0.1, False), (70_000.0, False), (1e-9, False)]
+    )
+    def test_a_number_is_stored_short_only_if_nothing_is_lost(self, tmp_path: Path, value: float, fits: bool) -> None:
+        path = tmp_path / "model.onnx"
+        onnx.save(self.adding(np.full(MIN_STORED_ELEMENTS, value, np.float32)), path)
+        store_compactly(path)
+        (initializer,) = onnx.load(path).graph.initializer
+        assert (initializer.data_type == onnx.TensorProto.FLOAT16) == fits
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (result,) = session.run(None, {"x": np.full(MIN_STORED_ELEMENTS, -0.0, np.float32)})
+        assert result.tobytes() == (np.full(MIN_STORED_ELEMENTS, -0.0 + value, np.float32)).tobytes()
+
+    def test_small_ones_are_left_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "model.onnx"
+        onnx.save(self.adding(np.ones(MIN_STORED_ELEMENTS - 1, np.float32)), path)
+        store_compactly(path)
+        assert count_operators(path) == {"Add": 1}
+
+    def adding(self, values: NDArray[np.float32]) -> Any:
+        """A graph of one node: x + values."""
+        kind = helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, values.shape)
+        graph = helper.make_graph(
+            [helper.make_node("Add", ["x", "w"], ["y"])],
+            "add",
+            [helper.make_value_info("x", kind)],
+            [helper.make_value_info("y", kind)],
+            [numpy_helper.from_array(values, "w")],
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

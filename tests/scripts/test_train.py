@@ -1,0 +1,509 @@
+import io
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from datasets import Audio, Dataset
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+from transformers.trainer_utils import EvalPrediction
+
+from app.artifacts import open_artifact
+from app.asr import load_engine, warm_up
+from scripts import checkpoints as configurations
+from scripts import train
+from scripts.augment import AugmentationPolicy
+from scripts.checkpoints import new_tokenizer
+from scripts.data import DataError, SpeechRows
+from scripts.text import TURKISH_ALPHABET, TextNormalizer
+from scripts.train import (
+    IGNORED_LABEL,
+    PADDED_TO_S,
+    Collator,
+    CtcTrainer,
+    LengthBatchSampler,
+    Scorer,
+    SpeechDataset,
+    argmax_logits,
+    in_case_of,
+    parse_arguments,
+    precision,
+    split_rows,
+    usable,
+)
+from tests.checkpoints import RATE_HZ, babbling, built
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = ["bir", "iki", "üç", "dört", "beş", "altı", "yedi", "sekiz", "dokuz", "on", "yirmi", "otuz"]
+
+FEATURES = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
+NORMALIZER = TextNormalizer(TURKISH_ALPHABET)
+
+
+def wav(seed: int, duration_s: float) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, babbling(duration_s, seed), RATE_HZ, format="WAV")
+    return buffer.getvalue()
+
+
+def speech_rows(texts: list[str | None], durations_s: list[float] | None = None) -> SpeechRows:
+    durations_s = durations_s or [0.5 + 0.1 * (index % 3) for index in range(len(texts))]
+    cells = [{"path": f"{index}.wav", "bytes": wav(index, duration)} for index, duration in enumerate(durations_s)]
+    return SpeechRows(Dataset.from_dict({"audio": cells, "text": texts}), "audio", "text", durations_s)
+
+
+def texts_of(rows: SpeechRows) -> set[str]:
+    return set(rows.texts())
+
+
+@pytest.fixture(scope="module")
+def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local folder as the hub has it: twelve clips of half a second or a little more."""
+    folder = tmp_path_factory.mktemp("numbers")
+    (folder / "data").mkdir()
+    cells = [{"path": f"{index}.wav", "bytes": wav(index, 0.5 + 0.02 * index)} for index in range(len(WORDS))]
+    rows = Dataset.from_dict({"audio": cells, "transcription": [f"{word.capitalize()}." for word in WORDS]})
+    rows = rows.cast_column("audio", Audio(sampling_rate=RATE_HZ, decode=False))
+    rows.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    return folder
+
+
+def padded(duration_s: float) -> float:
+    return math.ceil(duration_s / PADDED_TO_S) * PADDED_TO_S
+
+
+class TestLengthBatchSampler:
+    DURATIONS_S: ClassVar[list[float]] = [
+        *(0.5, 15.0),
+        *np.random.default_rng(0).gamma(3.0, 1.5, 400).clip(0.5, 15.0).round(2).tolist(),
+    ]
+    BATCH_S = 30.0
+
+    @pytest.fixture
+    def sampler(self) -> LengthBatchSampler:
+        return LengthBatchSampler(self.DURATIONS_S, self.BATCH_S, seed=3)
+
+    def epoch(self, sampler: LengthBatchSampler, number: int) -> list[list[int]]:
+        sampler.set_epoch(number)
+        return list(sampler)
+
+    def test_every_clip_once_an_epoch(self, sampler: LengthBatchSampler) -> None:
+        for number in range(3):
+            clips = Counter(index for batch in self.epoch(sampler, number) for index in batch)
+            assert clips == Counter(range(len(self.DURATIONS_S)))
+
+    @pytest.mark.parametrize("durations_s", [DURATIONS_S, [1.0] * 40 + [14.0] * 3, [20.0, 1.0], [0.7]])
+    def test_no_batch_is_longer_than_asked_with_its_padding(self, durations_s: list[float]) -> None:
+        sampler = LengthBatchSampler(durations_s, 15.0, seed=0)
+        for number in range(3):
+            for batch in self.epoch(sampler, number):
+                padded_s = len(batch) * max(padded(durations_s[index]) for index in batch)
+                assert padded_s <= 15.0 or len(batch) == 1
+
+    def test_batches_are_well_filled(self, sampler: LengthBatchSampler) -> None:
+        batches = self.epoch(sampler, 0)
+        padded_s = sum(len(batch) * max(padded(self.DURATIONS_S[index]) for index in batch) for batch in batches)
+        assert sum(self.DURATIONS_S) > 0.8 * padded_s, "little padding"
+        assert padded_s > 0.75 * self.BATCH_S * len(batches), "few batches"
+
+    def test_every_epoch_has_as_many_batches_in_another_order(self, sampler: LengthBatchSampler) -> None:
+        epochs = [self.epoch(sampler, number) for number in range(4)]
+        assert {len(batches) for batches in epochs} == {len(sampler)}
+        assert all(first != second for first, second in pairwise(epochs))
+        together = [{frozenset(batch) for batch in batches} for batches in epochs]
+        assert all(len(first & second) < len(first) / 2 for first, second in pairwise(together)), "other batches, too"
+
+    def test_the_seed_decides(self) -> None:
+        first, same, other = (list(LengthBatchSampler(self.DURATIONS_S, self.BATCH_S, seed)) for seed in (1, 1, 2))
+        assert first == same != other
+
+    def test_without_shuffling_the_order_is_that_of_length(self) -> None:
+        sampler = LengthBatchSampler(self.DURATIONS_S, self.BATCH_S, seed=1, shuffle=False)
+        lengths = [padded(self.DURATIONS_S[index]) for batch in sampler for index in batch]
+        assert lengths == sorted(lengths)
+        assert self.epoch(sampler, 0) == self.epoch(sampler, 1)
+
+
+class TestSplitRows:
+    ROWS = speech_rows([f"metin {number}" for number in range(20)])
+
+    def test_evaluation_is_not_trained_on(self) -> None:
+        training, evaluation = split_rows({"train": self.ROWS}, 1.0, 0.2, seed=0)
+        assert len(evaluation) == 4
+        assert texts_of(training) | texts_of(evaluation) == texts_of(self.ROWS)
+        assert not texts_of(training) & texts_of(evaluation)
+
+    def test_a_share_of_the_training_rows(self) -> None:
+        training, evaluation = split_rows({"train": self.ROWS}, 0.5, 0.2, seed=0)
+        assert (len(training), len(evaluation)) == (10, 4)
+        assert not texts_of(training) & texts_of(evaluation)
+        whole, same = split_rows({"train": self.ROWS}, 1.0, 0.2, seed=0)
+        assert texts_of(training) < texts_of(whole)
+        assert same.texts() == evaluation.texts(), "the evaluation does not depend on how much is trained on"
+
+    def test_the_seed_decides(self) -> None:
+        first, same, other = (split_rows({"train": self.ROWS}, 0.5, 0.2, seed)[0].texts() for seed in (1, 1, 2))
+        assert first == same
+        assert first != other
+
+    def test_a_validation_split_is_used_and_a_test_split_is_not(self) -> None:
+        validation, test = speech_rows([f"doğrulama {number}" for number in range(10)]), speech_rows(["sınav"])
+        splits = {"train": self.ROWS, "validation": validation, "test": test}
+        training, evaluation = split_rows(splits, 1.0, 0.3, seed=0)
+        assert texts_of(training) == texts_of(self.ROWS)
+        assert len(evaluation) == 3
+        assert texts_of(evaluation) < texts_of(validation)
+
+    def test_without_a_training_split_the_message_names_the_others(self) -> None:
+        with pytest.raises(DataError, match="no split 'train', only test"):
+            split_rows({"test": self.ROWS}, 1.0, 0.2, seed=0)
+
+    def test_there_is_always_something_to_evaluate_on(self) -> None:
+        training, evaluation = split_rows({"train": self.ROWS}, 0.001, 0.001, seed=0)
+        assert (len(training), len(evaluation)) == (1, 1)
+
+
+def test_usable_rows() -> None:
+    texts = ["iyi", "kısa", "uzun", "...", None, "a" * 31, "a" * 30, "1.234.567"]
+    rows = speech_rows(texts, [1.0, 0.4, 9.1, 1.0, 1.0, 1.0, 1.0, 1.0])
+    # Too short, too long, nothing to say, no text, too many letters, and as many once the number is spelled.
+    assert usable(rows, NORMALIZER, min_s=0.5, max_s=9.0) == [0, 6]
+
+
+@pytest.mark.parametrize(
+    ("cuda", "cuda_bf16", "cpu_bf16", "expected"),
+    [
+        (True, True, False, "bf16"),
+        (True, False, True, "fp16"),
+        (False, True, True, "bf16"),
+        (False, True, False, "fp32"),
+    ],
+)
+def test_precision_is_what_the_machine_computes_in(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, cuda_bf16: bool, cpu_bf16: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: cuda_bf16)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": cpu_bf16})
+    assert precision("auto") == expected
+    assert [precision(wanted) for wanted in ("fp32", "bf16", "fp16")] == ["fp32", "bf16", "fp16"]
+
+
+def test_precision_is_found_on_this_machine() -> None:
+    assert precision("auto") in ("fp32", "bf16", "fp16")
+
+
+@pytest.mark.parametrize("option", ["--train_percent", "--eval_percent"])
+@pytest.mark.parametrize("value", ["0", "-0.1", "1.5", "10"])
+def test_a_share_is_a_share(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["--model_name", "m", "--dataset_name", "d", "--output_dir", "o", option, value])
+    assert f"{option} is a share" in capsys.readouterr().err
+
+
+class TestSpeechDataset:
+    ROWS = speech_rows(["Bir, İKİ!", "3"])
+
+    def test_an_item_is_normalized_sound_and_letters(self) -> None:
+        tokenizer = new_tokenizer(TURKISH_ALPHABET)
+        item = SpeechDataset(self.ROWS, NORMALIZER, tokenizer, FEATURES)[0]
+        assert tokenizer.decode(item["labels"], group_tokens=False) == "bir iki"
+        assert item["input_values"].shape == (len(self.ROWS.samples(0, RATE_HZ)),)
+        assert item["input_values"].mean() == pytest.approx(0, abs=1e-5)
+        assert item["input_values"].std() == pytest.approx(1, abs=1e-3)
+
+    def test_augmented_items_are_decided_by_the_seed(self) -> None:
+        tokenizer = new_tokenizer(TURKISH_ALPHABET)
+        policy = AugmentationPolicy(noise=1.0, no_speech=0.0)
+        first, same, other = (
+            SpeechDataset(self.ROWS, NORMALIZER, tokenizer, FEATURES, policy, seed)[1] for seed in (1, 1, 2)
+        )
+        np.testing.assert_array_equal(first["input_values"], same["input_values"])
+        assert not np.array_equal(first["input_values"], other["input_values"])
+        assert tokenizer.decode(first["labels"], group_tokens=False) == "üç"
+
+    def test_sound_without_speech_has_no_letters(self) -> None:
+        policy = AugmentationPolicy(no_speech=1.0)
+        item = SpeechDataset(self.ROWS, NORMALIZER, new_tokenizer(TURKISH_ALPHABET), FEATURES, policy)[0]
+        assert item["labels"] == []
+        assert np.isfinite(item["input_values"]).all()
+
+
+TINY: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embeddings": 16,
+}
+
+
+def tiny_config(vocab_size: int) -> Wav2Vec2Config:
+    return Wav2Vec2Config(
+        **(configurations.SMALL_CONFIGS["tr-small"] | TINY),
+        vocab_size=vocab_size,
+        pad_token_id=0,
+        ctc_loss_reduction="sum",
+        ctc_zero_infinity=True,
+    )
+
+
+class TestBatch:
+    def items(self, *labels: list[int]) -> list[dict[str, Any]]:
+        return [
+            {"input_values": babbling(0.5 + 0.1 * number, number), "labels": letters}
+            for number, letters in enumerate(labels)
+        ]
+
+    def test_it_is_padded_with_its_masks(self) -> None:
+        batch = Collator(FEATURES)(self.items([3, 4, 5], [3]))
+        assert batch["input_values"].shape == (2, 16_000), "a multiple of half a second"
+        assert batch["attention_mask"].sum(dim=1).tolist() == [8_000, 9_600]
+        assert not batch["input_values"][0, 8_000:].any()
+        assert not batch["input_values"][1, 9_600:].any()
+        assert batch["labels"].tolist() == [[3, 4, 5], [3, IGNORED_LABEL, IGNORED_LABEL]]
+
+    @pytest.mark.parametrize("labels", [([3, 4, 5], [6]), ([3, 3], []), ([], [])])
+    def test_its_loss_is_that_of_all_clips_per_letter(self, labels: tuple[list[int], ...]) -> None:
+        torch.manual_seed(0)
+        model = Wav2Vec2ForCTC(tiny_config(10)).eval()
+        batch = Collator(FEATURES)(self.items(*labels))
+        loss, outputs = CtcTrainer.compute_loss(object.__new__(CtcTrainer), model, batch, return_outputs=True)
+        frames = [24, 29]  # (samples - 400) // 320 + 1
+        by_hand = sum(
+            torch.nn.functional.ctc_loss(
+                outputs["logits"][row, : frames[row]].log_softmax(-1)[:, None],
+                torch.tensor([letters], dtype=torch.long).reshape(1, -1),
+                torch.tensor([frames[row]]),
+                torch.tensor([len(letters)]),
+                reduction="sum",
+            )
+            for row, letters in enumerate(labels)
+        )
+        assert isinstance(by_hand, torch.Tensor)
+        assert loss.item() == pytest.approx(by_hand.item() / max(1, sum(map(len, labels))), rel=1e-4)
+
+
+def test_scorer_reads_the_greedy_path() -> None:
+    tokenizer = new_tokenizer("abc")
+    vocabulary = tokenizer.get_vocab()
+    a, b, c, space, blank = (vocabulary[token] for token in (*"abc|", "[PAD]"))
+    written = []
+    scorer = Scorer(tokenizer, Namespace(add_text=lambda *arguments: written.append(arguments)))  # type: ignore[arg-type]
+    predictions = np.array([[a, a, blank, a, space, b, IGNORED_LABEL], [c, c, blank, blank, space, b, blank]])
+    labels = np.array([[a, a, space, b], [a, space, b, IGNORED_LABEL]])
+    assert scorer(EvalPrediction(predictions, labels)) == {"wer": 1 / 4, "cer": 1 / 7}
+    ((tag, text, step),) = written
+    assert (tag, step) == ("eval/transcripts", 0)
+    assert "- aa b\n- **aa b**" in text
+    assert "- a b\n- **c b**" in text
+
+
+def test_only_token_ids_are_kept_for_scoring() -> None:
+    logits = torch.tensor([[[0.0, 2.0, 1.0], [3.0, 2.0, 1.0]]])
+    for given in (logits, (logits, None)):
+        assert argmax_logits(given, torch.empty(0)).tolist() == [[1, 0]]
+
+
+# Old config files say so; transformers takes it and tells that it will not for ever.
+old_config = pytest.mark.filterwarnings(
+    "ignore:Passing `gradient_checkpointing` to a config initialization:UserWarning"
+)
+
+
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """Train in this process, in a working directory of its own."""
+    folder.mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
+    train.main([*arguments, "--num_workers", "0", "--precision", "fp32"])
+
+
+def scalars(folder: Path) -> dict[str, list[float]]:
+    """Tag -> values of all event files of a TensorBoard run, and "text" tags."""
+    found: dict[str, list[float]] = {}
+    for file in sorted(folder.glob("events.out.tfevents.*")):
+        events = EventAccumulator(str(file))
+        events.Reload()
+        for tag in events.Tags()["scalars"]:
+            found.setdefault(tag, []).extend(event.value for event in events.Scalars(tag))
+        for tag in events.Tags()["tensors"]:
+            found.setdefault(tag, [])
+    return found
+
+
+def state_of(checkpoint: Path) -> dict[str, Any]:
+    (last,) = sorted(checkpoint.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))[-1:]
+    state: dict[str, Any] = json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))
+    return state
+
+
+@pytest.fixture(scope="module")
+def command(checkpoints: Path, parquet: Path) -> list[str]:
+    return [
+        *("--model_name", str(built("pretrained_like", checkpoints)), "--dataset_name", str(parquet)),
+        *("--train_percent", "0.5", "--eval_percent", "0.2", "--epochs", "1", "--output_dir", "models/checkpoint"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def printed(command: list[str], work: Path) -> str:
+    environment = os.environ | {"HF_HOME": str(work / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/train.py"), *command],
+        cwd=work,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2_000:]
+    return result.stdout
+
+
+class TestCommand:
+    """The README's command, once as a user gives it, on an encoder like facebook/wav2vec2-base."""
+
+    def test_it_says_what_it_does_and_found(self, printed: str) -> None:
+        assert "Sound from column 'audio', text from column 'transcription'" in printed
+        assert re.search(r"Training on 6 clips \(0\.00 hours\), evaluating on 2", printed)
+        assert "tensorboard --logdir runs" in printed
+        assert re.search(r"WER [\d.]+%, CER [\d.]+%: models/checkpoint\n", printed)
+
+    def test_the_checkpoint_can_be_served(self, printed: str, work: Path) -> None:
+        artifact = open_artifact(work / "models/checkpoint")
+        assert artifact.vocabulary.tokens[artifact.vocabulary.blank] == "[PAD]"
+        assert "|" in artifact.vocabulary.tokens
+        warm_up(load_engine(artifact, "pytorch", threads=1), artifact)
+
+    def test_the_new_alphabet_is_that_of_the_training_text(self, printed: str, work: Path) -> None:
+        letters = {token for token in open_artifact(work / "models/checkpoint").vocabulary.tokens if len(token) == 1}
+        assert {"|"} < letters <= {"|", *"".join(WORDS)}
+
+    def test_tensorboard_shows_loss_error_rates_learning_rate_and_transcripts(self, printed: str, work: Path) -> None:
+        found = scalars(work / "runs/checkpoint")
+        assert {"train/loss", "train/learning_rate", "eval/loss", "eval/wer", "eval/cer"} <= found.keys()
+        assert "eval/transcripts/text_summary" in found
+        assert all(np.isfinite(values).all() for values in found.values())
+        assert not (work / "models/checkpoint/runs").exists(), "all in one place"
+
+    def test_training_json_says_what_made_it(self, printed: str, work: Path, command: list[str]) -> None:
+        record = json.loads((work / "models/checkpoint/training.json").read_text(encoding="utf-8"))
+        assert record["arguments"]["model_name"] == command[1]
+        assert record["arguments"]["train_percent"] == 0.5
+        assert record["arguments"]["learning_rate"] == 1e-4
+        assert {"eval_wer", "eval_cer", "eval_loss"} <= record["metrics"].keys()
+
+    @old_config
+    def test_the_same_command_goes_on(
+        self,
+        printed: str,
+        work: Path,
+        command: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        steps = state_of(work / "models/checkpoint")["global_step"]
+        assert steps > 0
+        run(work, monkeypatch, *command)
+        assert f"Going on from models/checkpoint/checkpoint-{steps}" in capsys.readouterr().out
+        assert state_of(work / "models/checkpoint")["global_step"] == steps, "there was nothing left to do"
+        longer = [option if option != "1" else "3" for option in command]
+        run(work, monkeypatch, *longer)
+        state = state_of(work / "models/checkpoint")
+        assert state["global_step"] == 3 * steps
+        assert next(log["step"] for log in state["log_history"] if "loss" in log) == 1, "the log goes on, too"
+        run(work, monkeypatch, *command, "--restart")
+        assert "Starting" in capsys.readouterr().out
+        assert state_of(work / "models/checkpoint")["global_step"] == steps, "nothing is left of the longer run"
+
+
+def test_nothing_left_to_evaluate_on_is_said_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: Path
+) -> None:
+    with pytest.raises(DataError, match=r"0 clips are left to train on and 0 to evaluate on, of 2 to 15 s"):
+        run(
+            tmp_path,
+            monkeypatch,
+            *("--model_name", "tr-small", "--dataset_name", str(parquet), "--output_dir", "out"),
+            *("--min_duration_s", "2"),
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@old_config
+def test_a_frozen_feature_encoder_stays_bit_for_bit(
+    checkpoints: Path, parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.load(built("pretrained_like", checkpoints) / "pytorch_model.bin", weights_only=True)
+    changed = {}
+    for freeze in ([], ["--freeze_feature_encoder"]):
+        arguments = ["--model_name", str(built("pretrained_like", checkpoints)), "--dataset_name", str(parquet)]
+        options = ["--warmup_steps", "1", "--max_steps", "3", "--learning_rate", "1e-2", *freeze]
+        run(tmp_path / str(len(freeze)), monkeypatch, *arguments, "--output_dir", "out", *options)
+        after = load_file(tmp_path / str(len(freeze)) / "out" / "model.safetensors")
+        same = {name for name, value in after.items() if name in before and torch.equal(value, before[name])}
+        encoder = {name for name in after if name.startswith("wav2vec2.feature_extractor.")}
+        assert len(encoder) == 9  # seven convolutions and a group norm of two
+        changed[bool(freeze)] = encoder - same
+        assert "wav2vec2.encoder.layers.0.feed_forward.output_dense.weight" not in same
+    assert changed[True] == set()
+    assert len(changed[False]) == 9
+
+
+def test_the_loss_falls_when_two_clips_are_learned_by_heart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    still = {"mask_time_prob": 0.0, "hidden_dropout": 0.0, "attention_dropout": 0.0}
+    monkeypatch.setitem(
+        configurations.SMALL_CONFIGS, "tr-small", configurations.SMALL_CONFIGS["tr-small"] | TINY | still
+    )
+    epochs = []
+    iterate = LengthBatchSampler.__iter__
+
+    def recording(sampler: LengthBatchSampler) -> Iterator[list[int]]:
+        if sampler.shuffle:
+            epochs.append(sampler.epoch)
+        return iterate(sampler)
+
+    monkeypatch.setattr(LengthBatchSampler, "__iter__", recording)
+    manifest = tmp_path / "manifest.jsonl"
+    lines = []
+    for index, text in enumerate(("on", "iki", "bir")):
+        (tmp_path / f"{index}.wav").write_bytes(wav(index % 2, 0.6))
+        lines.append(json.dumps({"audio": f"{index}.wav", "text": text, "duration": 0.6}))
+    manifest.write_text("\n".join(lines), encoding="utf-8")
+    run(
+        tmp_path,
+        monkeypatch,
+        *("--model_name", "tr-small", "--dataset_name", str(manifest), "--output_dir", "out", "--epochs", "25"),
+        *("--learning_rate", "5e-3", "--warmup_steps", "4", "--logging_steps", "1", "--eval_percent", "0.3"),
+        *("--alphabet", TURKISH_ALPHABET),
+    )
+    losses = [log["loss"] for log in state_of(tmp_path / "out")["log_history"] if "loss" in log]
+    assert len(losses) == 25
+    assert np.mean(losses[-5:]) < 0.3 * losses[0]
+    assert epochs == list(range(25)), "the sampler is told of every epoch"
+
+
+@pytest.mark.parametrize(("letters", "expected"), [("ABC", "ABBA"), ("abc", "abba"), ("ABCabc", "abba")])
+def test_texts_take_the_case_of_the_tokenizer(letters: str, expected: str) -> None:
+    assert in_case_of(new_tokenizer(letters), "abba") == expected

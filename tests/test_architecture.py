@@ -1,0 +1,58 @@
+"""Imports go one way: types <- audio, windows, decoding, artifacts <- engines <- scheduler <- transcriber <- api."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = [
+    {"app", "app.errors", "app.transcript"},
+    {"app.decoding"},
+    {"app.audio", "app.windows", "app.formats"},
+    {"app.artifacts", "app.settings"},
+    {"app.engines", "app.engines.ctc", "app.engines.onnx", "app.engines.pytorch"},
+    {"app.asr"},
+    {"app.scheduler"},
+    {"app.transcriber"},
+    {"app.service"},
+    {"app.api", "app.api.errors", "app.api.upload", "app.api.transcribe", "app.api.health"},
+    {"app.main"},
+]
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "app").rglob("*.py")), ids=module_name)
+def test_app_imports_only_what_lies_below(path: Path) -> None:
+    level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    assert module_name(path) in level, "give the new module a layer"
+    for name in imports_of(path):
+        assert not name.startswith(("scripts", "tests", "locust"))
+        assert level.get(name, 0) <= level[module_name(path)], f"{name} lies above"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=module_name)
+def test_scripts_know_nothing_of_http(path: Path) -> None:
+    assert not {name for name in imports_of(path) if name.startswith(("app.api", "app.main", "fastapi"))}
+
+
+def test_serving_imports_neither_torch_nor_transformers() -> None:
+    code = "import sys, app.main, app.engines.onnx, scripts.transcribe; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    heavy = {"torch", "transformers", "datasets", "librosa", "scipy", "optimum", "jiwer"}
+    assert not heavy & set(loaded.split())
