@@ -106,10 +106,12 @@ def decode(file: BinaryIO, rate_hz: int, limits: AudioLimits) -> Waveform:
     """
     name = sniff(file)
     source = _open(file, _FORMATS[name], limits)
-    parts = list(_resampled(_mono(source, limits), source.rate_hz, rate_hz))
-    if not parts:
+    samples = bytearray()  # grows in place, where joining a list of blocks would hold the clip twice
+    for block in _resampled(_mono(source, limits), source.rate_hz, rate_hz):
+        samples += block.tobytes()
+    if not samples:
         raise InvalidAudio("the file holds no sound", format=name)
-    return Waveform(np.concatenate(parts), rate_hz)
+    return Waveform(np.frombuffer(samples, dtype=np.float32), rate_hz)
 
 
 def sniff(file: BinaryIO) -> str:

@@ -99,6 +99,8 @@ def load_speech(
 
 
 def _load_manifest(path: Path) -> dict[str, Dataset]:
+    if not path.is_file():
+        raise DataError(f"there is no manifest {path}")
     with path.open(encoding="utf-8") as lines:
         return {"train": Dataset.from_list([json.loads(line) for line in lines if line.strip()])}
 
@@ -119,7 +121,10 @@ def _load_audio_folder(folder: Path, tables: list[Path]) -> dict[str, Dataset]:
 
 
 def _load_hub_format(name: str) -> dict[str, Dataset]:
-    loaded = load_dataset(name)
+    try:
+        loaded = load_dataset(name)
+    except (OSError, ValueError) as error:  # not there, not reached, or nothing in it that is known
+        raise DataError(f"{name} is neither a folder of speech data nor a data set of the hub: {error}") from error
     if not isinstance(loaded, DatasetDict):
         raise DataError(f"{name} is not a data set with splits")
     return {str(split): rows for split, rows in loaded.items()}

@@ -1,0 +1,15 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_it_starts_the_service_and_prints_what_it_measured() -> None:
+    command = [sys.executable, "scripts/footprint.py", "samples/short.wav", "--starts", "1", "--requests", "2"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "tr-small on onnx_int8" in printed
+    ready, peak = (int(figure) for figure in re.findall(r"(\d+) MiB", printed))
+    assert 50 < ready <= peak
+    assert float(re.search(r"start to ready: +([\d.]+) s", printed)[1]) > 0  # type: ignore[index]
