@@ -1,3 +1,8 @@
 """Dikte: a speech-to-text service for wav2vec2-CTC models on ordinary CPUs."""
 
+import os
+
 __version__ = "0.1.0"
+
+# From 1.29 on, ONNX Runtime reports to its maker what it runs, unless told not to before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
