@@ -125,6 +125,8 @@ def write_manifest(artifact: Artifact, source: str, parity: dict[str, Any]) -> P
 def copy_half_precision(source: Path, target: Path) -> None:
     """Put the checkpoint itself into the artifact, its weights rounded to float16 (half the size)."""
     AutoModelForCTC.from_pretrained(source, dtype=torch.float16).save_pretrained(target)
+    if (source / "training.json").is_file():
+        shutil.copyfile(source / "training.json", target / "training.json")
 
 
 def export(

@@ -18,12 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: m
 
 import argparse
 import json
-import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import groupby, islice
 from random import Random
 from typing import Any
 
@@ -32,8 +28,7 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")  # its default
 import jiwer
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from transformers import (
     PreTrainedModel,
@@ -47,127 +42,11 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
-from scripts.augment import AugmentationPolicy, Augmenter, Samples
+from scripts.augment import AugmentationPolicy
+from scripts.batches import IGNORED_LABEL, Collator, LengthBatchSampler, SpeechDataset, join_rows
 from scripts.checkpoints import SMALL_CONFIGS, load_for_training
 from scripts.data import DataError, SpeechRows, load_speech
 from scripts.text import TextNormalizer
-
-IGNORED_LABEL = -100
-PADDED_TO_S = 0.5
-"""Batches are padded to whole multiples of this many seconds, so that their shapes come again: on a CPU, oneDNN makes
-its kernels anew for each new shape, which took a third of the time of a step."""
-
-
-class SpeechDataset(TorchDataset[dict[str, Any]]):
-    """Rows of sound and text -> normalized `input_values` (samples,) float32 and `labels` (letters,) int."""
-
-    def __init__(
-        self,
-        rows: SpeechRows,
-        normalizer: TextNormalizer,
-        tokenizer: Wav2Vec2CTCTokenizer,
-        feature_extractor: Wav2Vec2FeatureExtractor,
-        policy: AugmentationPolicy | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.rows = rows
-        self.labels = [tokenizer(in_case_of(tokenizer, normalizer(text))).input_ids for text in rows.texts()]
-        self.feature_extractor = feature_extractor
-        self.policy = policy
-        self.seed = seed
-        self._augmenter: Augmenter | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        rate_hz = int(self.feature_extractor.sampling_rate)
-        samples = self.rows.samples(index, rate_hz)
-        if self.policy is not None:
-            augmenter = self._augmenter_of_this_worker()
-            if augmenter.random.random() < self.policy.no_speech:
-                return {"input_values": self._normalized(augmenter.no_speech(len(samples)), rate_hz), "labels": []}
-            samples = augmenter(samples, lambda: self.rows.samples(int(augmenter.random.integers(len(self))), rate_hz))
-        return {"input_values": self._normalized(samples, rate_hz), "labels": self.labels[index]}
-
-    def _normalized(self, samples: Samples, rate_hz: int) -> Samples:
-        values: Samples = self.feature_extractor(samples, sampling_rate=rate_hz).input_values[0]
-        return values
-
-    def _augmenter_of_this_worker(self) -> Augmenter:
-        if self._augmenter is None:
-            assert self.policy is not None
-            worker = torch.utils.data.get_worker_info()
-            seed = self.seed if worker is None else worker.seed % 2**32
-            self._augmenter = Augmenter(self.policy, seed)
-        return self._augmenter
-
-
-def in_case_of(tokenizer: Wav2Vec2CTCTokenizer, text: str) -> str:
-    """A normalized (lower-case) text in the case of the tokenizer's letters: some know only capitals."""
-    vocabulary = tokenizer.get_vocab()
-    return text.upper() if "A" in vocabulary and "a" not in vocabulary else text
-
-
-@dataclass(frozen=True)
-class Collator:
-    """Items -> a batch of tensors: sound zero-padded with its mask, labels padded with -100."""
-
-    feature_extractor: Wav2Vec2FeatureExtractor
-
-    def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        batch = self.feature_extractor.pad(
-            [{"input_values": item["input_values"]} for item in items],
-            padding=True,
-            pad_to_multiple_of=int(PADDED_TO_S * self.feature_extractor.sampling_rate),
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
-        longest = max(1, *(len(item["labels"]) for item in items))  # transformers takes no empty labels
-        labels = torch.full((len(items), longest), IGNORED_LABEL)
-        for row, item in enumerate(items):
-            labels[row, : len(item["labels"])] = torch.tensor(item["labels"])
-        return {**batch, "labels": labels}
-
-
-class LengthBatchSampler(Sampler[list[int]]):
-    """Batches of clips of like length, at most `batch_s` seconds each, padding included, in a new order every epoch."""
-
-    def __init__(self, durations_s: list[float], batch_s: float, seed: int, shuffle: bool = True) -> None:
-        self.batch_s, self.seed, self.shuffle = batch_s, seed, shuffle
-        self._padded_s = [math.ceil(duration_s / PADDED_TO_S) * PADDED_TO_S for duration_s in durations_s]
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self._batches(0))
-
-    def __iter__(self) -> Iterator[list[int]]:
-        yield from self._batches(self.epoch)
-
-    def _batches(self, epoch: int) -> list[list[int]]:
-        # Sorted by padded length, clips of one length in random order: as many batches in every epoch, as the learning
-        # rate schedule counts on it, and few shapes of tensors.
-        random = Random(f"{self.seed}-{epoch}")
-        order = list(range(len(self._padded_s)))
-        if self.shuffle:
-            random.shuffle(order)
-        order.sort(key=lambda index: self._padded_s[index])
-        batches: list[list[int]] = []
-        for padded_s, clips in groupby(order, key=lambda index: self._padded_s[index]):
-            batches += batched(clips, max(1, int(self.batch_s / padded_s)))
-        if self.shuffle:
-            random.shuffle(batches)
-        return batches
-
-
-def batched(items: Iterable[int], size: int) -> Iterator[list[int]]:
-    """Lists of `size` items; the last may have fewer."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 class CtcTrainer(Trainer):
@@ -193,7 +72,7 @@ class CtcTrainer(Trainer):
         return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
 
     def _loader(self, dataset: SpeechDataset, shuffle: bool) -> DataLoader[Any]:
-        sampler = LengthBatchSampler(dataset.rows.durations_s, self.batch_s, self.args.seed, shuffle)
+        sampler = LengthBatchSampler(dataset.durations_s, self.batch_s, self.args.seed, shuffle)
         loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=sampler,
@@ -306,6 +185,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--max_duration_s", type=float, default=15.0, help="longer clips are left out")
     add("--freeze_feature_encoder", action="store_true", help="do not train the convolutions")
     add("--augment", action="store_true", help="change voice, room, noise, band and codec at random")
+    add("--join", type=float, default=0.0, help="share of clips made of several rows, up to max_duration_s")
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     add("--eval_steps", type=int, default=500, help="steps between evaluations and saved checkpoints")
     add("--logging_steps", type=int, default=25)
@@ -359,6 +239,7 @@ def main(argv: list[str] | None = None) -> None:
             feature_extractor,
             AugmentationPolicy() if arguments.augment else None,
             arguments.seed,
+            join_rows(train_rows.durations_s, arguments.join, arguments.max_duration_s, arguments.seed),
         ),
         eval_dataset=SpeechDataset(eval_rows, normalizer, tokenizer, feature_extractor),
         processing_class=Wav2Vec2Processor(feature_extractor, tokenizer),  # saved with every checkpoint

@@ -1,69 +1,44 @@
-import io
 import json
-import math
 import os
 import re
 import subprocess
 import sys
 from argparse import Namespace
-from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from datasets import Audio, Dataset
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 from transformers.trainer_utils import EvalPrediction
 
 from app.artifacts import open_artifact
 from app.asr import load_engine, warm_up
 from scripts import checkpoints as configurations
 from scripts import train
-from scripts.augment import AugmentationPolicy
+from scripts.batches import IGNORED_LABEL, Collator, LengthBatchSampler
 from scripts.checkpoints import new_tokenizer
 from scripts.data import DataError, SpeechRows
-from scripts.text import TURKISH_ALPHABET, TextNormalizer
+from scripts.text import TURKISH_ALPHABET
 from scripts.train import (
-    IGNORED_LABEL,
-    PADDED_TO_S,
-    Collator,
     CtcTrainer,
-    LengthBatchSampler,
     Scorer,
-    SpeechDataset,
     argmax_logits,
-    in_case_of,
     parse_arguments,
     precision,
     split_rows,
     usable,
 )
 from tests.checkpoints import RATE_HZ, babbling, built
+from tests.speech import FEATURES, NORMALIZER, speech_rows, wav
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["bir", "iki", "üç", "dört", "beş", "altı", "yedi", "sekiz", "dokuz", "on", "yirmi", "otuz"]
-
-FEATURES = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
-NORMALIZER = TextNormalizer(TURKISH_ALPHABET)
-
-
-def wav(seed: int, duration_s: float) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, babbling(duration_s, seed), RATE_HZ, format="WAV")
-    return buffer.getvalue()
-
-
-def speech_rows(texts: list[str | None], durations_s: list[float] | None = None) -> SpeechRows:
-    durations_s = durations_s or [0.5 + 0.1 * (index % 3) for index in range(len(texts))]
-    cells = [{"path": f"{index}.wav", "bytes": wav(index, duration)} for index, duration in enumerate(durations_s)]
-    return SpeechRows(Dataset.from_dict({"audio": cells, "text": texts}), "audio", "text", durations_s)
 
 
 def texts_of(rows: SpeechRows) -> set[str]:
@@ -80,62 +55,6 @@ def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = rows.cast_column("audio", Audio(sampling_rate=RATE_HZ, decode=False))
     rows.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
     return folder
-
-
-def padded(duration_s: float) -> float:
-    return math.ceil(duration_s / PADDED_TO_S) * PADDED_TO_S
-
-
-class TestLengthBatchSampler:
-    DURATIONS_S: ClassVar[list[float]] = [
-        *(0.5, 15.0),
-        *np.random.default_rng(0).gamma(3.0, 1.5, 400).clip(0.5, 15.0).round(2).tolist(),
-    ]
-    BATCH_S = 30.0
-
-    @pytest.fixture
-    def sampler(self) -> LengthBatchSampler:
-        return LengthBatchSampler(self.DURATIONS_S, self.BATCH_S, seed=3)
-
-    def epoch(self, sampler: LengthBatchSampler, number: int) -> list[list[int]]:
-        sampler.set_epoch(number)
-        return list(sampler)
-
-    def test_every_clip_once_an_epoch(self, sampler: LengthBatchSampler) -> None:
-        for number in range(3):
-            clips = Counter(index for batch in self.epoch(sampler, number) for index in batch)
-            assert clips == Counter(range(len(self.DURATIONS_S)))
-
-    @pytest.mark.parametrize("durations_s", [DURATIONS_S, [1.0] * 40 + [14.0] * 3, [20.0, 1.0], [0.7]])
-    def test_no_batch_is_longer_than_asked_with_its_padding(self, durations_s: list[float]) -> None:
-        sampler = LengthBatchSampler(durations_s, 15.0, seed=0)
-        for number in range(3):
-            for batch in self.epoch(sampler, number):
-                padded_s = len(batch) * max(padded(durations_s[index]) for index in batch)
-                assert padded_s <= 15.0 or len(batch) == 1
-
-    def test_batches_are_well_filled(self, sampler: LengthBatchSampler) -> None:
-        batches = self.epoch(sampler, 0)
-        padded_s = sum(len(batch) * max(padded(self.DURATIONS_S[index]) for index in batch) for batch in batches)
-        assert sum(self.DURATIONS_S) > 0.8 * padded_s, "little padding"
-        assert padded_s > 0.75 * self.BATCH_S * len(batches), "few batches"
-
-    def test_every_epoch_has_as_many_batches_in_another_order(self, sampler: LengthBatchSampler) -> None:
-        epochs = [self.epoch(sampler, number) for number in range(4)]
-        assert {len(batches) for batches in epochs} == {len(sampler)}
-        assert all(first != second for first, second in pairwise(epochs))
-        together = [{frozenset(batch) for batch in batches} for batches in epochs]
-        assert all(len(first & second) < len(first) / 2 for first, second in pairwise(together)), "other batches, too"
-
-    def test_the_seed_decides(self) -> None:
-        first, same, other = (list(LengthBatchSampler(self.DURATIONS_S, self.BATCH_S, seed)) for seed in (1, 1, 2))
-        assert first == same != other
-
-    def test_without_shuffling_the_order_is_that_of_length(self) -> None:
-        sampler = LengthBatchSampler(self.DURATIONS_S, self.BATCH_S, seed=1, shuffle=False)
-        lengths = [padded(self.DURATIONS_S[index]) for batch in sampler for index in batch]
-        assert lengths == sorted(lengths)
-        assert self.epoch(sampler, 0) == self.epoch(sampler, 1)
 
 
 class TestSplitRows:
@@ -213,34 +132,6 @@ def test_a_share_is_a_share(option: str, value: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         parse_arguments(["--model_name", "m", "--dataset_name", "d", "--output_dir", "o", option, value])
     assert f"{option} is a share" in capsys.readouterr().err
-
-
-class TestSpeechDataset:
-    ROWS = speech_rows(["Bir, İKİ!", "3"])
-
-    def test_an_item_is_normalized_sound_and_letters(self) -> None:
-        tokenizer = new_tokenizer(TURKISH_ALPHABET)
-        item = SpeechDataset(self.ROWS, NORMALIZER, tokenizer, FEATURES)[0]
-        assert tokenizer.decode(item["labels"], group_tokens=False) == "bir iki"
-        assert item["input_values"].shape == (len(self.ROWS.samples(0, RATE_HZ)),)
-        assert item["input_values"].mean() == pytest.approx(0, abs=1e-5)
-        assert item["input_values"].std() == pytest.approx(1, abs=1e-3)
-
-    def test_augmented_items_are_decided_by_the_seed(self) -> None:
-        tokenizer = new_tokenizer(TURKISH_ALPHABET)
-        policy = AugmentationPolicy(noise=1.0, no_speech=0.0)
-        first, same, other = (
-            SpeechDataset(self.ROWS, NORMALIZER, tokenizer, FEATURES, policy, seed)[1] for seed in (1, 1, 2)
-        )
-        np.testing.assert_array_equal(first["input_values"], same["input_values"])
-        assert not np.array_equal(first["input_values"], other["input_values"])
-        assert tokenizer.decode(first["labels"], group_tokens=False) == "üç"
-
-    def test_sound_without_speech_has_no_letters(self) -> None:
-        policy = AugmentationPolicy(no_speech=1.0)
-        item = SpeechDataset(self.ROWS, NORMALIZER, new_tokenizer(TURKISH_ALPHABET), FEATURES, policy)[0]
-        assert item["labels"] == []
-        assert np.isfinite(item["input_values"]).all()
 
 
 TINY: dict[str, Any] = {
@@ -502,8 +393,3 @@ def test_the_loss_falls_when_two_clips_are_learned_by_heart(tmp_path: Path, monk
     assert len(losses) == 25
     assert np.mean(losses[-5:]) < 0.3 * losses[0]
     assert epochs == list(range(25)), "the sampler is told of every epoch"
-
-
-@pytest.mark.parametrize(("letters", "expected"), [("ABC", "ABBA"), ("abc", "abba"), ("ABCabc", "abba")])
-def test_texts_take_the_case_of_the_tokenizer(letters: str, expected: str) -> None:
-    assert in_case_of(new_tokenizer(letters), "abba") == expected
