@@ -17,7 +17,6 @@ from app.main import create_app
 from app.settings import Settings
 from tests.fakes import FakeEngine, fake_artifact
 
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
