@@ -24,7 +24,7 @@ JOINED_LEVELS_DB = 12.0
 """Joined clips are up to so much softer than they were."""
 PADDED_TO_S = 0.5
 """Batches are padded to whole multiples of this many seconds, so that their shapes come again: on a CPU, oneDNN makes
-its kernels anew for each new shape, which took a third of the time of a step."""
+its kernels anew for each new shape, which costs a good part of a step."""
 
 
 def join_rows(durations_s: list[float], share: float, max_s: float, seed: int) -> list[tuple[int, ...]]:

@@ -83,8 +83,8 @@ def load_for_training(name: str, texts: list[str], language: str, alphabet: str 
 
 def normalizer_of(tokenizer: Wav2Vec2CTCTokenizer, vocab_size: int, language: str) -> TextNormalizer:
     """Texts are brought to the letters that the model can say: tokens of one letter that have a logit."""
-    letters = [token for token, index in tokenizer.get_vocab().items() if len(token) == 1 and index < vocab_size]
-    return TextNormalizer("".join(sorted(letter.lower() for letter in letters if letter.isalpha())), language)
+    tokens = [token for token, index in tokenizer.get_vocab().items() if index < vocab_size]
+    return TextNormalizer.for_tokens(tokens, language)
 
 
 def new_tokenizer(alphabet: str) -> Wav2Vec2CTCTokenizer:

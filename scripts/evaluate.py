@@ -40,8 +40,7 @@ class Scored(NamedTuple):
 
 def normalizer_for(artifact: Artifact, language: str) -> TextNormalizer:
     """Brings texts to the letters that the model can say."""
-    letters = {token.lower() for token in artifact.vocabulary.tokens if len(token) == 1 and token.isalpha()}
-    return TextNormalizer("".join(sorted(letters)), language)
+    return TextNormalizer.for_tokens(artifact.vocabulary.tokens, language)
 
 
 def transcribe(engine: Engine, artifact: Artifact, rows: SpeechRows, index: int) -> str:

@@ -37,7 +37,9 @@ SETTINGS_FILES = (
     "added_tokens.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "training.json",
 )
+"""What an artifact takes over from its checkpoint, where it is there: settings, and how `train.py` made it."""
 MAX_FP32_DIFFERENCE = 1e-3
 """Largest difference of log-probabilities between PyTorch and ONNX FP32 that counts as the same model."""
 MIN_INT8_AGREEMENT = 0.95
@@ -93,9 +95,8 @@ def compare(artifact: Artifact, reference: dict[str, Emissions], other: dict[str
     }
 
 
-def write_manifest(artifact: Artifact, source: str, parity: dict[str, Any]) -> Path:
+def write_manifest(folder: Path, name: str, source: str, parity: dict[str, Any]) -> Path:
     """Write what the artifact is: where it came from, its files with hashes, the tools, and the parity found."""
-    folder = artifact.folder
     files = sorted(
         path
         for path in folder.iterdir()
@@ -103,7 +104,7 @@ def write_manifest(artifact: Artifact, source: str, parity: dict[str, Any]) -> P
     )
     manifest = {
         "format": 1,
-        "name": artifact.name,
+        "name": name,
         "source": source,
         "files": {path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in files},
         "tools": {tool: version(tool) for tool in ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")},
@@ -125,8 +126,6 @@ def write_manifest(artifact: Artifact, source: str, parity: dict[str, Any]) -> P
 def copy_half_precision(source: Path, target: Path) -> None:
     """Put the checkpoint itself into the artifact, its weights rounded to float16 (half the size)."""
     AutoModelForCTC.from_pretrained(source, dtype=torch.float16).save_pretrained(target)
-    if (source / "training.json").is_file():
-        shutil.copyfile(source / "training.json", target / "training.json")
 
 
 def export(
@@ -159,12 +158,8 @@ def export(
         raise ArtifactError("ONNX FP32 does not compute what the checkpoint computes")
     if not parity["int8"]["argmax_agreement"] >= MIN_INT8_AGREEMENT:
         raise ArtifactError("INT8 does not say what FP32 says")
-    print(write_manifest(artifact if name == artifact.name else _named(artifact, name), checkpoint, parity))
+    print(write_manifest(folder, name, checkpoint, parity))
     return parity
-
-
-def _named(artifact: Artifact, name: str) -> Artifact:
-    return Artifact(artifact.folder, name, artifact.features, artifact.framing, artifact.vocabulary, artifact.manifest)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 from scripts.numbers_tr import spell_numbers
 
@@ -39,6 +40,12 @@ class TextNormalizer:
 
     alphabet: str = ""
     language: str = "tr"
+
+    @classmethod
+    def for_tokens(cls, tokens: Iterable[str], language: str) -> Self:
+        """For a model with these tokens: its letters are those of one character."""
+        letters = {token.lower() for token in tokens if len(token) == 1 and token.isalpha()}
+        return cls("".join(sorted(letters)), language)
 
     def __call__(self, text: str) -> str:
         text = unicodedata.normalize("NFC", text)
