@@ -32,14 +32,14 @@ class AugmentationPolicy:
 
     voice: float = 0.6
     tilt: float = 0.4
-    room: float = 0.35
-    noise: float = 0.6
+    room: float = 0.5
+    noise: float = 0.7
     clipping: float = 0.05
     band: float = 0.25
     codec: float = 0.1
     no_speech: float = 0.02
-    min_snr_db: float = 5.0
-    max_snr_db: float = 35.0
+    min_snr_db: float = 3.0
+    max_snr_db: float = 30.0
 
 
 def rms(samples: Samples) -> float:

@@ -1,6 +1,7 @@
 """The family of CTC models: windows of sound -> emissions, on any runtime."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +10,23 @@ from app.artifacts import Artifact
 from app.decoding import Emissions
 from app.windows import Samples
 
-Runtime = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Computes a model: input values, shape (1, samples), float32 -> logits, shape (1, frames, vocabulary), float32."""
+
+class Runtime(Protocol):
+    """Computes a model. Implementations may be called from several threads at once."""
+
+    @property
+    def ragged(self) -> bool:
+        """Whether clips of any lengths can be computed at once, each as if it were alone."""
+        ...
+
+    def __call__(self, input_values: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Input values, shape (batch, samples), of clips padded with zeros to one length -> logits of all frames.
+
+        lengths: samples of each clip without its padding, shape (batch,). Only a ragged runtime is given several
+        clips. The logits have the shape (batch, frames, vocabulary), float32; those of the padding mean nothing.
+        """
+        ...
+
 
 SILENCE_STD = 1e-6
 """Standard deviation under which a window is digital silence (or a constant): half a step of 20-bit PCM. Scaled to
@@ -30,21 +46,38 @@ class CtcEngine:
     def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
         """Log-probabilities of each window, shape (frames, vocabulary), float32.
 
-        windows: each of shape (samples,), float32, at the model's rate. Each is run by itself: padding would change
-        the result of a model with group norm, and dynamic INT8 would share one scale, so a clip would depend on its
-        neighbours. A window shorter than one frame has no frames.
+        windows: each of shape (samples,), float32, at the model's rate. A ragged runtime computes all of them at
+        once. Any other computes each by itself: padding would change the result of a model with group norm, and
+        dynamic INT8 would share one scale, so a clip would depend on its neighbours. A window shorter than one frame
+        has no frames.
         """
-        return [self._emissions_of(samples) for samples in windows]
+        emissions = [self._silence(samples) for samples in windows]
+        audible = [index for index, samples in enumerate(windows) if self._is_audible(samples)]
+        batches = [audible] if self._runtime.ragged else [[index] for index in audible]
+        for batch in batches:
+            if batch:
+                for index, logits in zip(batch, self._logits([windows[index] for index in batch]), strict=True):
+                    emissions[index] = log_softmax(logits)
+        return emissions
 
-    def _emissions_of(self, samples: Samples) -> Emissions:
-        frames = self._artifact.framing.frames(len(samples))
+    def _is_audible(self, samples: Samples) -> bool:
+        return self._artifact.framing.frames(len(samples)) > 0 and bool(samples.std() >= SILENCE_STD)
+
+    def _silence(self, samples: Samples) -> Emissions:
         vocabulary = self._artifact.vocabulary
-        if frames == 0 or samples.std() < SILENCE_STD:
-            silence = np.full((frames, len(vocabulary.tokens)), -np.inf, dtype=np.float32)
-            silence[:, vocabulary.blank] = BLANK_LOG_PROBABILITY
-            return silence
-        values = zero_mean_unit_variance(samples) if self._artifact.features.normalize else samples
-        return log_softmax(self._runtime(values[np.newaxis])[0])
+        shape = self._artifact.framing.frames(len(samples)), len(vocabulary.tokens)
+        silence = np.full(shape, -np.inf, dtype=np.float32)
+        silence[:, vocabulary.blank] = BLANK_LOG_PROBABILITY
+        return silence
+
+    def _logits(self, clips: list[Samples]) -> list[NDArray[np.float32]]:
+        """One batch: logits of each clip, cut to its own frames."""
+        lengths = np.array([len(samples) for samples in clips], dtype=np.int64)
+        values = np.zeros((len(clips), int(lengths.max())), dtype=np.float32)
+        for row, samples in zip(values, clips, strict=True):
+            row[: len(samples)] = zero_mean_unit_variance(samples) if self._artifact.features.normalize else samples
+        logits = self._runtime(values, lengths)
+        return [row[: self._artifact.framing.frames(len(samples))] for row, samples in zip(logits, clips, strict=True)]
 
 
 def zero_mean_unit_variance(samples: Samples) -> Samples:

@@ -6,6 +6,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+LENGTHS_INPUT = "lengths"
+"""Name of the input that tells how many samples each clip of a batch has without its padding."""
+BATCHES_KEY, INDEPENDENT = "dikte.batches", "independent"
+"""Metadata of a file whose clips do not change each other's logits when they are computed together."""
+
 
 class OnnxRuntime:
     """A session on one ONNX file, to be called from several threads at once.
@@ -27,7 +32,11 @@ class OnnxRuntime:
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
 
-    def __call__(self, input_values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(1, samples) float32 -> logits (1, frames, vocabulary) float32."""
-        (logits,) = self._session.run([self._output], {self._input: input_values})
+        self._has_lengths = LENGTHS_INPUT in (node.name for node in self._session.get_inputs())
+        self.ragged = self._session.get_modelmeta().custom_metadata_map.get(BATCHES_KEY) == INDEPENDENT
+
+    def __call__(self, input_values: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(batch, samples) float32 and (batch,) int64 -> logits (batch, frames, vocabulary) float32."""
+        feed = {self._input: input_values} | ({LENGTHS_INPUT: lengths} if self._has_lengths else {})
+        (logits,) = self._session.run([self._output], feed)
         return np.asarray(logits, dtype=np.float32)
