@@ -1,5 +1,8 @@
 # make serve   install what serving needs, start the service on the bundled model
 # make test    install what the tests need, check style and types, run the tests
+# make model   CHECKPOINT=cahya/wav2vec2-base-turkish: install what the scripts need, export the checkpoint to models/,
+#              quantize it, prove it, and say how it is served. EVAL=manifest.jsonl: prove it on that instead of the
+#              samples; NAME=folder below models/; OPTIONS=more of scripts/export.py
 #
 # PyTorch (tests, training, export) comes from the usual index. On Linux that build brings CUDA along; for the small
 # CPU build: make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -11,8 +14,21 @@ TORCH_INDEX ?=
 
 SERVE := .venv
 DEV := .venv-dev
+# What the tests need has all that the scripts need.
+TRAIN := $(if $(wildcard .venv-dev/installed),.venv-dev,.venv-train)
 
-.PHONY: serve test lint clean
+CHECKPOINT ?=
+EVAL ?=
+OPTIONS ?=
+BASE := $(notdir $(CHECKPOINT:/=))
+# A checkpoint that lies in models/ itself stays as it is.
+NAME ?= $(BASE)$(if $(filter models/$(BASE),$(CHECKPOINT:/=)),-onnx)
+
+ifeq ($(MAKECMDGOALS)$(CHECKPOINT),model)
+$(error Which model? For example: make model CHECKPOINT=cahya/wav2vec2-base-turkish)
+endif
+
+.PHONY: serve test lint model clean
 
 serve: $(SERVE)/installed
 	@echo
@@ -29,6 +45,10 @@ lint: $(DEV)/installed
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 
+model: $(TRAIN)/installed
+	$(TRAIN)/bin/python scripts/export.py --checkpoint_dir $(CHECKPOINT) --onnx_dir models/$(NAME) \
+	  $(if $(EVAL),--eval_manifest $(EVAL) )$(OPTIONS)
+
 $(SERVE)/installed: requirements.txt
 	$(PYTHON) -m venv $(SERVE)
 	$(SERVE)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -40,5 +60,11 @@ $(DEV)/installed: requirements.txt requirements-train.txt requirements-test.txt
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	@touch $@
 
+.venv-train/installed: requirements.txt requirements-train.txt
+	$(PYTHON) -m venv .venv-train
+	$(if $(TORCH_INDEX),.venv-train/bin/pip install --quiet --index-url $(TORCH_INDEX) torch==2.13.0)
+	.venv-train/bin/pip install --quiet --disable-pip-version-check -r requirements-train.txt
+	@touch $@
+
 clean:
-	rm -rf $(SERVE) $(DEV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(SERVE) $(DEV) .venv-train .mypy_cache .pytest_cache .ruff_cache

@@ -1,22 +1,41 @@
-"""What a model folder holds: the settings that serving needs, and `manifest.json` with what is known of its files.
+"""What a model folder holds: the settings that serving needs, and `manifest.json` with what is proven of its files.
 
 An artifact is a folder with ONNX files, the tokenizer and feature extractor files in their Hugging Face names, and a
 manifest. A checkpoint folder has the same settings files and PyTorch weights, so both are read by the same code, and
 nothing of transformers is needed to serve.
+
+The manifest has the hash of every file and the proofs, each with what was measured and the limit that it kept. Whatever
+speaks against using a folder is a doubt: it is an error, or noted down where the one who opens it takes the risk.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
+import logging
+import math
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 from app.decoding import Vocabulary
 from app.windows import Framing
 
-MANIFEST_NAME = "manifest.json"
+logger = logging.getLogger("dikte")
 
+MANIFEST_NAME = "manifest.json"
+MANIFEST_FORMAT = 2
+"""Format 1 had no proofs."""
+SETTINGS_FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "vocab.json",
+    "added_tokens.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
+"""What `open_artifact` reads, where it is there."""
+REFERENCE_BACKEND = "pytorch"
+"""The checkpoint itself: others are proven against it, it needs no proof."""
 
 SPECIAL_TOKENS = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
 """What transformers' Wav2Vec2CTCTokenizer takes where the files do not say."""
@@ -24,6 +43,38 @@ SPECIAL_TOKENS = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>"
 
 class ArtifactError(Exception):
     """A model folder that cannot be served; the message says why and what to do."""
+
+
+class UnprovenError(ArtifactError):
+    """A model folder that would run, but may not say what its checkpoint says."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One figure that was measured of a backend's model, and whether it kept its limit.
+
+    measured is None where the measurement gave no finite number; that is no proof.
+    """
+
+    backend: str
+    name: str
+    measured: float | None
+    bound: Literal["at most", "at least"]
+    limit: float
+    passed: bool
+
+    @classmethod
+    def judge(
+        cls, backend: str, name: str, measured: float, bound: Literal["at most", "at least"], limit: float
+    ) -> Self:
+        """Hold a figure against its limit."""
+        kept = measured <= limit if bound == "at most" else measured >= limit
+        finite = math.isfinite(measured)
+        return cls(backend, name, measured if finite else None, bound, limit, passed=finite and kept)
+
+    def __str__(self) -> str:
+        measured = "no number" if self.measured is None else f"{self.measured:.4g}"
+        return f"{self.name} of {self.backend} is {measured}, must be {self.bound} {self.limit:g}"
 
 
 @dataclass(frozen=True)
@@ -36,7 +87,11 @@ class FeatureSettings:
 
 @dataclass(frozen=True)
 class Artifact:
-    """An opened model folder."""
+    """An opened model folder.
+
+    doubts: what speaks against using it, noted down in the course of its use; only with `allow_unproven`, for else a
+    doubt is an error.
+    """
 
     folder: Path
     name: str
@@ -44,16 +99,24 @@ class Artifact:
     framing: Framing
     vocabulary: Vocabulary
     manifest: dict[str, Any]
+    allow_unproven: bool = False
+    doubts: list[str] = field(default_factory=list, compare=False)
 
     @cached_property
     def frame_s(self) -> float:
         """Seconds from one frame of emissions to the next."""
         return self.framing.hop / self.features.sample_rate_hz
 
+    @property
+    def files(self) -> dict[str, Any]:
+        """Name -> what the manifest says of a file; empty without a manifest."""
+        files = self.manifest.get("files")
+        return files if isinstance(files, dict) else {}
+
     def file(self, name: str) -> Path:
         """Path of a file that an engine needs, after its hash was compared with the manifest.
 
-        Raises ArtifactError if it is missing or not the file the manifest speaks of.
+        Raises ArtifactError if it is missing, UnprovenError if it is not the file the manifest speaks of.
         """
         path = self.folder / name
         if not path.is_file():
@@ -61,21 +124,57 @@ class Artifact:
                 f"{name} is missing in {self.folder}: make it with "
                 f"`python scripts/export.py --checkpoint_dir CHECKPOINT --onnx_dir {self.folder}`"
             )
-        expected = self.manifest.get("files", {}).get(name, {}).get("sha256")
-        if expected is not None and sha256_of(path) != expected:
-            raise ArtifactError(f"{name} in {self.folder} is not the file that {MANIFEST_NAME} describes (sha256)")
+        self.verify(name)
+        for weights in self.files:
+            if weights.startswith((f"{name}_", f"{name}.")):  # above 2 GB they lie outside: model.onnx_data
+                self.verify(weights)
         return path
 
+    def verify(self, name: str) -> None:
+        """Compare a file's hash with the manifest. Without a manifest there is nothing to compare with.
 
-def open_artifact(folder: Path) -> Artifact:
-    """Read the settings of an artifact or checkpoint folder. Raises ArtifactError if they are missing or broken."""
+        Raises UnprovenError if it differs or is not described, unless that is allowed.
+        """
+        described = self.files.get(name)
+        if not self.files:
+            return
+        if not isinstance(described, dict):
+            self._doubt(f"{MANIFEST_NAME} does not describe {name}")
+        elif not (self.folder / name).is_file() or sha256_of(self.folder / name) != described.get("sha256"):
+            self._doubt(f"{name} is not the file that {MANIFEST_NAME} describes (sha256)")
+
+    def check_proofs(self, backend: str) -> None:
+        """Look whether everything that was to be proven is, for this backend too.
+
+        Raises UnprovenError if not, unless that is allowed. The reference is the checkpoint itself and needs no proof.
+        """
+        if backend != REFERENCE_BACKEND and (reason := _why_unproven(self.manifest, backend)):
+            self._doubt(
+                f"{reason}; prove it with `python scripts/export.py --adopt --checkpoint_dir CHECKPOINT "
+                f"--onnx_dir {self.folder}`"
+            )
+
+    def _doubt(self, reason: str) -> None:
+        doubt = f"{self.name} is not proven: {reason}"
+        if not self.allow_unproven:
+            raise UnprovenError(doubt)
+        logger.error("USED ALL THE SAME: %s", doubt)
+        self.doubts.append(doubt)
+
+
+def open_artifact(folder: Path, allow_unproven: bool = False) -> Artifact:
+    """Read the settings of an artifact or checkpoint folder.
+
+    Raises ArtifactError if they are missing or broken; UnprovenError if there is a manifest and they are not those that
+    it describes (other settings are other words), unless that is allowed.
+    """
     if not folder.is_dir():
         raise ArtifactError(f"there is no model folder {folder}")
     config = _read_json(folder / "config.json")
     features = _read_json(folder / "preprocessor_config.json", default={})
-    manifest = _read_json(folder / MANIFEST_NAME, default={})
+    manifest = read_manifest(folder)
     try:
-        return Artifact(
+        artifact = Artifact(
             folder=folder,
             name=str(manifest.get("name") or folder.resolve().name),
             features=FeatureSettings(
@@ -85,9 +184,52 @@ def open_artifact(folder: Path) -> Artifact:
             framing=read_framing(config),
             vocabulary=read_vocabulary(folder, config),
             manifest=manifest,
+            allow_unproven=allow_unproven,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"the settings in {folder} cannot be used: {error!r}") from error
+    for name in SETTINGS_FILES:
+        if name in artifact.files or (folder / name).exists():
+            artifact.verify(name)
+    return artifact
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What is written of a folder; empty if there is no manifest. Raises ArtifactError if it is broken."""
+    return _read_json(folder / MANIFEST_NAME, default={})
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> Path:
+    """Write the manifest whole or not at all, and give its path."""
+    path = folder / MANIFEST_NAME
+    part = folder / f".{MANIFEST_NAME}.part"
+    try:
+        part.write_text(json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _why_unproven(manifest: dict[str, Any], backend: str) -> str | None:
+    """What keeps a manifest from proving that a backend says what the checkpoint says; None if nothing does."""
+    if not manifest:
+        return f"there is no {MANIFEST_NAME}"
+    if manifest.get("format") != MANIFEST_FORMAT:
+        return f"{MANIFEST_NAME} is of format {manifest.get('format')}, not {MANIFEST_FORMAT}, which has the proofs"
+    if not manifest.get("files"):
+        return f"{MANIFEST_NAME} describes no files"
+    try:
+        record = manifest["proofs"]
+        proofs = [Proof(**proof) for proof in record["checks"]]
+        failed = [str(proof) for proof in proofs if proof.passed is not True]
+    except (KeyError, TypeError, ValueError):
+        return f"{MANIFEST_NAME} lists no proofs that can be read"
+    if failed:
+        return "; ".join(failed)
+    if backend not in {proof.backend for proof in proofs}:
+        return f"{MANIFEST_NAME} lists no proof for {backend}"
+    return None if record.get("proven") is True else f"{MANIFEST_NAME} says that it is not"
 
 
 def read_framing(config: dict[str, Any]) -> Framing:

@@ -1,6 +1,7 @@
 """What an engine is, and which there are."""
 
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,9 @@ from app.engines.ctc import CtcEngine
 from app.windows import Samples
 
 WARM_UP_S = 1.0
-HUB_FILES = ["*.json", "model*.safetensors", "pytorch_model*.bin"]
+PYTORCH_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+"""The names that transformers gives to weights, whole or in parts."""
+HUB_FILES = ["*.json", *PYTORCH_WEIGHTS]
 """What is fetched of a hub checkpoint, and that without its folders: language models of a gigabyte lie in some."""
 
 
@@ -30,7 +33,9 @@ class Engine(Protocol):
 def load_engine(artifact: Artifact, backend: str, threads: int) -> Engine:
     """Make the engine `backend` (a key of `BACKENDS`) of an artifact, computing on `threads` threads per call.
 
-    Raises ArtifactError, saying what to install or to make, when it cannot run.
+    Raises ArtifactError, saying what to install or to make, when it cannot run; UnprovenError if its files are not
+    those of the manifest. It does not ask whether the backend is proven (`Artifact.check_proofs` does): what is to be
+    proven must run first.
     """
     try:
         return BACKENDS[backend](artifact, threads)
@@ -75,6 +80,9 @@ def _onnx(file_name: str) -> Callable[[Artifact, int], Engine]:
 def _pytorch(artifact: Artifact, threads: int) -> Engine:
     from app.engines.pytorch import PyTorchRuntime
 
+    for name in artifact.files:
+        if any(fnmatch(name, pattern) for pattern in PYTORCH_WEIGHTS):
+            artifact.verify(name)
     return CtcEngine(artifact, PyTorchRuntime(artifact.folder, threads))
 
 

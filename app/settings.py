@@ -30,6 +30,10 @@ class Settings(BaseSettings):
         str(BUNDLED_MODEL),
         description="Artifact folder; for `pytorch` a checkpoint folder or hub id. Default: the bundled model.",
     )
+    allow_unproven: bool = Field(
+        False,
+        description="Use a model that has no proofs, failed ones, or other files than the proven ones. Logged loudly.",
+    )
     workers: int = Field(
         default_factory=available_cores, ge=1, le=256, description="Windows computed at a time. Default: the cores."
     )

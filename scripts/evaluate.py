@@ -15,70 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: m
 import argparse
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from dataclasses import asdict
 
-from tqdm import tqdm
-
-from app.artifacts import Artifact, ArtifactError, open_artifact
-from app.asr import BACKENDS, Engine, find_model_folder, load_engine
-from app.decoding import decode_ctc
-from scripts.data import DataError, SpeechRows, load_speech
-from scripts.scoring import ClipErrors, ErrorRate, character_error_rate, count_errors, word_error_rate
-from scripts.text import TextNormalizer
-
-
-class Scored(NamedTuple):
-    """One clip with what was said and what was heard, both normalized."""
-
-    name: str
-    reference: str
-    hypothesis: str
-    errors: ClipErrors
-
-
-def normalizer_for(artifact: Artifact, language: str) -> TextNormalizer:
-    """Brings texts to the letters that the model can say."""
-    return TextNormalizer.for_tokens(artifact.vocabulary.tokens, language)
-
-
-def transcribe(engine: Engine, artifact: Artifact, rows: SpeechRows, index: int) -> str:
-    """The text of one row, as the engine hears it."""
-    samples = rows.samples(index, artifact.features.sample_rate_hz)
-    (emissions,) = engine.emissions([samples])
-    return " ".join(word.text for word in decode_ctc(emissions, artifact.vocabulary, artifact.frame_s))
-
-
-def score(
-    engine: Engine, artifact: Artifact, rows: SpeechRows, normalizer: TextNormalizer, workers: int
-) -> list[Scored]:
-    """Transcribe and score every row, several at a time."""
-
-    def one(index: int) -> Scored:
-        reference = normalizer(rows.text(index))
-        hypothesis = normalizer(transcribe(engine, artifact, rows, index))
-        return Scored(rows.name(index), reference, hypothesis, count_errors(reference, hypothesis))
-
-    with ThreadPoolExecutor(workers) as pool:
-        return list(tqdm(pool.map(one, range(len(rows))), total=len(rows), unit="clip", disable=None))
-
-
-@dataclass(frozen=True)
-class Figures:
-    """The figures of one set."""
-
-    clips: int
-    hours: float
-    wer: ErrorRate
-    cer: ErrorRate
-
-
-def figures_of(scored: list[Scored], rows: SpeechRows) -> Figures:
-    """The error rates of one set, with what it holds."""
-    errors = [clip.errors for clip in scored]
-    hours = sum(rows.durations_s) / 3600
-    return Figures(len(scored), round(hours, 3), word_error_rate(errors), character_error_rate(errors))
+from app.artifacts import ArtifactError, open_artifact
+from app.asr import BACKENDS, find_model_folder, load_engine
+from scripts.data import DataError
+from scripts.eval_sets import Figures, figures_of, load_eval_set, normalizer_for, score
 
 
 def main() -> None:
@@ -101,11 +43,9 @@ def main() -> None:
         normalizer = normalizer_for(artifact, arguments.language)
         results: dict[str, Figures] = {}
         for name in arguments.data:
-            splits = load_speech(name, arguments.split, arguments.audio_column, arguments.text_column)
-            rows = splits.get("test") or next(iter(splits.values()))
-            rows = rows.select(list(range(len(rows)))[: arguments.limit])
+            rows = load_eval_set(name, arguments.limit, arguments.split, arguments.audio_column, arguments.text_column)
             scored = score(engine, artifact, rows, normalizer, arguments.workers)
-            results[name] = figures_of(scored, rows)
+            results[name] = figures_of([clip.errors for clip in scored], rows)
             scored.sort(key=lambda clip: clip.errors.character_errors / max(clip.errors.characters, 1), reverse=True)
             for clip in scored[: arguments.worst]:
                 print(f"{clip.name}\n  said:  {clip.reference}\n  heard: {clip.hypothesis}")

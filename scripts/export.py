@@ -3,8 +3,10 @@
     python scripts/export.py --checkpoint_dir cahya/wav2vec2-base-turkish --onnx_dir models/onnx
     ASR_MODEL_DIR=models/onnx make serve
 
-The result is compared with the checkpoint on real clips (those of `samples/`, or `--clips`); if FP32 differs, or INT8
-says something else too often, the command fails and no manifest is written.
+The artifact is proven: it is compared with the checkpoint clip by clip, on `samples/` or on sets of your own
+(`--eval_manifest`; 500 clips or more tell most). If a proof fails the command fails, says which, and writes no
+manifest; the service serves nothing that is unproven. `--adopt` does not export but proves what is in the folder, such
+as an export of `optimum-cli`, and adds what is missing.
 """
 
 import sys
@@ -13,8 +15,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
 
 import argparse
-import json
+import os
 import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -22,105 +27,118 @@ import numpy as np
 import torch
 from transformers import AutoModelForCTC
 
-from app.artifacts import MANIFEST_NAME, Artifact, ArtifactError, open_artifact, sha256_of
-from app.asr import find_model_folder, load_engine
-from app.audio import AudioLimits, decode
-from app.decoding import Emissions, decode_ctc
-from app.errors import AsrError
-from app.windows import Samples
-from scripts.onnx_files import count_operators, export_model, quantize, store_compactly
-
-SETTINGS_FILES = (
-    "config.json",
-    "preprocessor_config.json",
-    "vocab.json",
-    "added_tokens.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "training.json",
+from app.artifacts import (
+    MANIFEST_FORMAT,
+    MANIFEST_NAME,
+    REFERENCE_BACKEND,
+    SETTINGS_FILES,
+    Artifact,
+    ArtifactError,
+    open_artifact,
+    read_manifest,
+    sha256_of,
+    write_manifest,
 )
+from app.asr import Engine, find_model_folder, load_engine, warm_up
+from app.windows import Samples
+from scripts.data import DataError, SpeechRows
+from scripts.eval_sets import load_eval_set
+from scripts.onnx_files import count_operators, export_model, quantize, store_compactly, store_rounded
+from scripts.proofs import DECIDING_CLIPS, FP32_BACKEND, LIMITS, ROUNDED, Evidence, prove
+from scripts.timing import Latency, measure_latency
+
+COPIED_FILES = (*SETTINGS_FILES, "training.json")
 """What an artifact takes over from its checkpoint, where it is there: settings, and how `train.py` made it."""
-MAX_FP32_DIFFERENCE = 1e-3
-"""Largest difference of log-probabilities between PyTorch and ONNX FP32 that counts as the same model."""
-MIN_INT8_AGREEMENT = 0.95
-"""Least share of frames in which INT8 must choose the token that FP32 chooses."""
-CLIP_LIMITS = AudioLimits(max_duration_s=30.0, max_decoded_bytes=1 << 30, max_channels=8)
+DESCRIBED_SUFFIXES = frozenset({".onnx", ".onnx_data", ".data", ".json", ".safetensors", ".bin", ".xml"})
+"""Files of models and their settings, as the backends name them."""
+PROVEN_BACKENDS = ("onnx", "onnx_int8")
+"""What is proven besides the reference."""
+TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
+SAMPLES = Path(__file__).resolve().parents[1] / "samples" / "manifest.jsonl"
+THREADS = 1
+"""Threads of one engine, as in the service; the cores are filled by clips side by side."""
+LATENCY_CLIP_S = 10.0
 
 
-def copy_settings(source: Path, target: Path) -> None:
-    """Copy the tokenizer's and feature extractor's files, as far as the checkpoint has them."""
-    for name in SETTINGS_FILES:
-        if (source / name).is_file() and source.resolve() != target.resolve():
+@dataclass(frozen=True)
+class Options:
+    """How to export and how to prove.
+
+    name: what the model is called in answers; by default as before, if adopted, or like the folder. eval_manifests:
+    sets to prove on, as `scripts.data.load_speech` takes them; by default the samples. eval_limit: clips of each set.
+    language: ISO 639-1 code of their texts. adopt: keep the ONNX files that are there. fp16: store the weights of
+    `model.onnx` in half precision. with_checkpoint: put the checkpoint in too, in half precision. allow_unproven: write
+    a manifest even if a proof fails.
+    """
+
+    name: str = ""
+    eval_manifests: tuple[str, ...] = ()
+    eval_limit: int | None = None
+    language: str = "tr"
+    adopt: bool = False
+    fp16: bool = False
+    with_checkpoint: bool = False
+    allow_unproven: bool = False
+
+
+def export(checkpoint: str, folder: Path, options: Options = Options()) -> Evidence:
+    """Make and prove the artifact in `folder`; the manifest is written last.
+
+    Raises ArtifactError when it cannot be made or a proof fails, DataError when there is nothing to prove on.
+    """
+    source = find_model_folder(checkpoint, REFERENCE_BACKEND)
+    sets = load_sets(options)
+    if options.adopt and not (folder / "model.onnx").is_file():
+        raise ArtifactError(f"there is no model.onnx in {folder} to adopt")
+    folder.mkdir(parents=True, exist_ok=True)
+    before = take_manifest(folder)
+    origin = {"source": checkpoint, "revision": revision_of(source)}
+    if options.adopt and source.resolve() == folder.resolve():  # it holds its own checkpoint, which came from elsewhere
+        origin |= {key: before[key] for key in origin if key in before}
+    copy_settings(source, folder, keep=options.adopt)
+    if options.with_checkpoint:
+        copy_half_precision(source, folder)
+        source = folder
+    quantization = make_models(source, folder, options, before)
+
+    artifact = open_artifact(folder)
+    engines = load_engines(source, artifact)
+    limits = LIMITS | ({FP32_BACKEND: ROUNDED} if options.fp16 else {})
+    evidence = prove(artifact, engines, sets, limits, options.language, workers=len(os.sched_getaffinity(0)))
+    print_evidence(evidence)
+    if evidence.failed and not options.allow_unproven:
+        raise ArtifactError("; ".join(str(proof) for proof in evidence.failed))
+
+    rate_hz = artifact.features.sample_rate_hz
+    latency = measure_latency(engines, clip_of(sets, LATENCY_CLIP_S, rate_hz), rate_hz, THREADS)
+    name = options.name or (options.adopt and before.get("name")) or folder.resolve().name
+    print(write_manifest(folder, describe(folder, str(name), origin, quantization, evidence, latency)))
+    return evidence
+
+
+def load_sets(options: Options) -> dict[str, SpeechRows]:
+    """Name -> rows to prove on. Raises DataError if there are none."""
+    if not options.eval_manifests:
+        return {"samples": load_eval_set(str(SAMPLES), options.eval_limit)}
+    return {name: load_eval_set(name, options.eval_limit) for name in options.eval_manifests}
+
+
+def take_manifest(folder: Path) -> dict[str, Any]:
+    """Remove the manifest, for what it proved is about to change; give what it said, if it could be read."""
+    try:
+        return read_manifest(folder)
+    except ArtifactError:
+        return {}
+    finally:
+        (folder / MANIFEST_NAME).unlink(missing_ok=True)
+
+
+def copy_settings(source: Path, target: Path, keep: bool) -> None:
+    """Copy the tokenizer's and feature extractor's files, as far as the checkpoint has them; `keep` those there."""
+    for name in COPIED_FILES:
+        there = keep and (target / name).exists()
+        if (source / name).is_file() and source.resolve() != target.resolve() and not there:
             shutil.copyfile(source / name, target / name)
-
-
-def read_clips(folder: Path, rate_hz: int) -> dict[str, Samples]:
-    """File name -> samples of all sound files of a folder. Raises ArtifactError if there are none, or broken ones."""
-    clips = {}
-    for path in sorted(folder.glob("*")):
-        if path.suffix in (".wav", ".flac", ".mp3", ".ogg", ".m4a"):
-            try:
-                with path.open("rb") as file:
-                    clips[path.name] = decode(file, rate_hz, CLIP_LIMITS).samples
-            except AsrError as error:
-                raise ArtifactError(f"{path} cannot be compared on: {error.message}") from error
-    if not clips:
-        raise ArtifactError(f"there is no clip to compare on in {folder}")
-    return clips
-
-
-def emissions_of(artifact: Artifact, backend: str, clips: dict[str, Samples]) -> dict[str, Emissions]:
-    engine = load_engine(artifact, backend, threads=1)
-    return dict(zip(clips, engine.emissions(list(clips.values())), strict=True))
-
-
-def compare(artifact: Artifact, reference: dict[str, Emissions], other: dict[str, Emissions]) -> dict[str, Any]:
-    """Parity of two engines over the same clips: largest difference, share of equal frames, share of equal texts."""
-    differences, frames, texts = [], [], []
-    for name, expected in reference.items():
-        with np.errstate(invalid="ignore"):  # digital silence: both are minus infinity
-            difference = np.where(expected == other[name], 0.0, np.abs(expected - other[name]))
-        differences.append(float(difference.max(initial=0.0)))
-        frames.append(expected.argmax(axis=1) == other[name].argmax(axis=1))
-        said = [
-            [word.text for word in decode_ctc(emissions, artifact.vocabulary, artifact.frame_s)]
-            for emissions in (expected, other[name])
-        ]
-        texts.append(said[0] == said[1])
-    return {
-        "clips": len(reference),
-        "max_difference": float(np.max(differences)),  # NaN if any is
-        "argmax_agreement": float(np.concatenate(frames).mean()),
-        "text_equality": float(np.mean(texts)),
-    }
-
-
-def write_manifest(folder: Path, name: str, source: str, parity: dict[str, Any]) -> Path:
-    """Write what the artifact is: where it came from, its files with hashes, the tools, and the parity found."""
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix in (".onnx", ".json", ".safetensors") and path.name != MANIFEST_NAME
-    )
-    manifest = {
-        "format": 1,
-        "name": name,
-        "source": source,
-        "files": {path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in files},
-        "tools": {tool: version(tool) for tool in ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")},
-        "quantization": {
-            "method": "dynamic, MatMul, signed weights per channel",
-            "operators": {
-                name: count
-                for name, count in count_operators(folder / "model_int8.onnx").items()
-                if "Integer" in name or name in ("MatMul", "Conv")
-            },
-        },
-        "parity": parity,
-    }
-    path = folder / MANIFEST_NAME
-    path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
 
 
 def copy_half_precision(source: Path, target: Path) -> None:
@@ -128,59 +146,137 @@ def copy_half_precision(source: Path, target: Path) -> None:
     AutoModelForCTC.from_pretrained(source, dtype=torch.float16).save_pretrained(target)
 
 
-def export(
-    checkpoint: str, folder: Path, name: str, clips_folder: Path, with_checkpoint: bool = False
-) -> dict[str, Any]:
-    """Make the artifact in `folder`. Returns the parity. Raises ArtifactError when a proof fails."""
-    source = find_model_folder(checkpoint, "pytorch")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST_NAME).unlink(missing_ok=True)  # what it proved is no longer there
-    copy_settings(source, folder)
-    if with_checkpoint:
-        copy_half_precision(source, folder)
-        source = folder
-    model = AutoModelForCTC.from_pretrained(source, dtype=torch.float32)
-    export_model(model, folder / "model.onnx")
-    quantize(folder / "model.onnx", folder / "model_int8.onnx")
-    for file in ("model.onnx", "model_int8.onnx"):
-        store_compactly(folder / file)
-        print(f"{file}: {(folder / file).stat().st_size / 1e6:.1f} MB")
-
-    artifact = open_artifact(folder)
-    clips = read_clips(clips_folder, artifact.features.sample_rate_hz)
-    fp32 = emissions_of(artifact, "onnx", clips)
-    parity = {
-        "fp32": compare(artifact, emissions_of(open_artifact(source), "pytorch", clips), fp32),
-        "int8": compare(artifact, fp32, emissions_of(artifact, "onnx_int8", clips)),
+def make_models(source: Path, folder: Path, options: Options, before: dict[str, Any]) -> dict[str, Any]:
+    """Make the ONNX files, when adopting only those that are missing. Gives what was quantized, and how."""
+    fp32, int8 = folder / "model.onnx", folder / "model_int8.onnx"
+    adopted = {path for path in (fp32, int8) if options.adopt and path.is_file()}
+    method = "dynamic, MatMul, signed weights per channel"
+    if fp32 not in adopted:
+        export_model(AutoModelForCTC.from_pretrained(source, dtype=torch.float32), fp32)
+    if int8 not in adopted:
+        quantize(fp32, int8)
+        store_compactly(int8)
+    else:
+        method = before.get("quantization", {}).get("method", "unknown: adopted as it was")
+    if fp32 not in adopted:
+        (store_rounded if options.fp16 else store_compactly)(fp32)
+    for path in (fp32, int8):
+        print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
+    operators = {
+        name: count for name, count in count_operators(int8).items() if "Integer" in name or name in ("MatMul", "Conv")
     }
-    print(json.dumps(parity, indent=2))
-    if not parity["fp32"]["max_difference"] <= MAX_FP32_DIFFERENCE:  # NaN is no parity either
-        raise ArtifactError("ONNX FP32 does not compute what the checkpoint computes")
-    if not parity["int8"]["argmax_agreement"] >= MIN_INT8_AGREEMENT:
-        raise ArtifactError("INT8 does not say what FP32 says")
-    print(write_manifest(folder, name, checkpoint, parity))
-    return parity
+    return {"method": method, "operators": operators}
+
+
+def load_engines(source: Path, artifact: Artifact) -> dict[str, Engine]:
+    """The reference, and the artifact's backends. Raises ArtifactError if one does not run."""
+    engines = {}
+    for backend in (REFERENCE_BACKEND, *PROVEN_BACKENDS):
+        opened = open_artifact(source) if backend == REFERENCE_BACKEND else artifact
+        engines[backend] = load_engine(opened, backend, THREADS)
+        try:
+            warm_up(engines[backend], opened)
+        except ArtifactError as error:
+            raise ArtifactError(f"{backend}: {error}") from error
+    return engines
+
+
+def clip_of(sets: Mapping[str, SpeechRows], duration_s: float, rate_hz: int) -> Samples:
+    """The first clips in a row, from the first again if need be, cut to `duration_s`; shape (samples,), float32."""
+    rows = next(iter(sets.values()))
+    wanted = int(duration_s * rate_hz)
+    parts: list[Samples] = []
+    for index in range(len(rows)):
+        if sum(map(len, parts)) >= wanted:
+            break
+        parts.append(rows.samples(index, rate_hz))
+    return np.resize(np.concatenate(parts), wanted)
+
+
+def revision_of(snapshot: Path) -> str | None:
+    """The hub's commit, which its cache names the folder for; None for any other folder."""
+    return snapshot.name if snapshot.parent.name == "snapshots" else None
+
+
+def describe(
+    folder: Path,
+    name: str,
+    origin: dict[str, Any],
+    quantization: dict[str, Any],
+    evidence: Evidence,
+    latency: Latency,
+) -> dict[str, Any]:
+    """The manifest: where the artifact came from, its files with hashes, the tools, and what was found."""
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in DESCRIBED_SUFFIXES and path.is_file() and path.name != MANIFEST_NAME
+    )
+    return {
+        "format": MANIFEST_FORMAT,
+        "name": name,
+        **origin,
+        "created": datetime.now(UTC).date().isoformat(),
+        "files": {path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in files},
+        "tools": {tool: version(tool) for tool in TOOLS},
+        "quantization": quantization,
+        "proofs": evidence.to_json(),
+        "latency": asdict(latency),
+    }
+
+
+def print_evidence(evidence: Evidence) -> None:
+    """Print the error rates of every backend on every set, and every proof."""
+    print("\n| set | clips | backend | WER | CER |\n|---|---|---|---|---|")
+    for name, backends in evidence.accuracy.items():
+        for backend, figures in backends.items():
+            print(f"| {name} | {figures.clips} | {backend} | {figures.wer} | {figures.cer} |")
+    print()
+    for proof in evidence.proofs:
+        print(f"{'proven' if proof.passed else 'FAILED'}: {proof}")
+    if (clips := evidence.parity[FP32_BACKEND].clips) < DECIDING_CLIPS:
+        print(f"(Error rates of {clips} clips are rough; {DECIDING_CLIPS} or more settle them: --eval_manifest.)")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_dir", required=True, help="checkpoint folder or hub id")
     parser.add_argument("--onnx_dir", type=Path, required=True, help="artifact folder to make")
-    parser.add_argument("--name", help="name of the model in answers (default: the folder's)")
+    parser.add_argument("--name", default="", help="name of the model in answers (default: the folder's)")
+    parser.add_argument(
+        "--eval_manifest",
+        nargs="+",
+        default=(),
+        help="manifests, folders or hub ids to prove on (default: the samples)",
+    )
+    parser.add_argument("--eval_limit", type=int, help="prove on the first EVAL_LIMIT clips of each set only")
+    parser.add_argument("--language", default="tr", help="ISO 639-1 code of that speech")
+    parser.add_argument("--adopt", action="store_true", help="prove the ONNX files that are there, make missing ones")
+    parser.add_argument("--fp16", action="store_true", help="model.onnx with weights in half precision, half its size")
     parser.add_argument("--with_checkpoint", action="store_true", help="put the checkpoint in too, in half precision")
-    parser.add_argument("--clips", type=Path, default=Path("samples"), help="folder of clips to compare on")
+    parser.add_argument("--allow_unproven", action="store_true", help="write the manifest even if a proof fails")
     arguments = parser.parse_args()
+    if arguments.adopt and arguments.fp16:
+        parser.error("--adopt keeps model.onnx as it is, so --fp16 cannot be done with it")
+    options = Options(
+        name=arguments.name,
+        eval_manifests=tuple(arguments.eval_manifest),
+        eval_limit=arguments.eval_limit,
+        language=arguments.language,
+        adopt=arguments.adopt,
+        fp16=arguments.fp16,
+        with_checkpoint=arguments.with_checkpoint,
+        allow_unproven=arguments.allow_unproven,
+    )
     try:
-        export(
-            arguments.checkpoint_dir,
-            arguments.onnx_dir,
-            arguments.name or arguments.onnx_dir.name,
-            arguments.clips,
-            arguments.with_checkpoint,
-        )
-    except ArtifactError as error:
+        evidence = export(arguments.checkpoint_dir, arguments.onnx_dir, options)
+    except (ArtifactError, DataError) as error:
         sys.exit(f"export failed: {error}")
-    print(f"Serve it: ASR_MODEL_DIR={arguments.onnx_dir} make serve")
+    override = ""
+    if evidence.failed:
+        print("\nUNPROVEN: the service refuses this artifact unless ASR_ALLOW_UNPROVEN=true.", file=sys.stderr)
+        override = "ASR_ALLOW_UNPROVEN=true "
+    print(f"Serve it: {override}ASR_MODEL_DIR={arguments.onnx_dir} make serve")
 
 
 if __name__ == "__main__":

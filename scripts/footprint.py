@@ -21,6 +21,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 60.0
+LOADING = "the model is being loaded"
+"""What `/readyz` answers until it knows; any other reason stays."""
 MIB = 1 << 20
 
 
@@ -38,12 +40,17 @@ def resident_bytes(pid: int, field: str = "VmRSS") -> int:
 
 
 def wait_until_ready(url: str) -> None:
-    """Return when `/readyz` answers 200. Raises TimeoutError."""
+    """Return when `/readyz` answers 200. Raises TimeoutError, or RuntimeError if the model will never be ready."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=1):  # noqa: S310  # our own address
                 return
+        except urllib.error.HTTPError as answer:
+            reason = json.load(answer)["error"]["message"]
+            if reason != LOADING:
+                raise RuntimeError(f"the service is not ready: {reason}") from None
+            time.sleep(0.02)
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.02)
     raise TimeoutError("the service did not become ready")
@@ -82,7 +89,10 @@ def main() -> None:
         command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port), "--log-level", "warning"]
         service = subprocess.Popen(command, cwd=ROOT)
         try:
-            wait_until_ready(url)
+            try:
+                wait_until_ready(url)
+            except (RuntimeError, TimeoutError) as error:
+                sys.exit(str(error))
             starts_s.append(time.monotonic() - begin)
             idle.append(resident_bytes(service.pid))
             for _ in range(arguments.requests):

@@ -1,4 +1,4 @@
-"""ONNX files: made from a CTC model, quantized to INT8, and stored in few bytes without changing a number."""
+"""ONNX files: made from a CTC model, quantized to INT8, and stored in few bytes."""
 
 import tempfile
 from pathlib import Path
@@ -13,6 +13,8 @@ from transformers import PreTrainedModel
 
 MIN_STORED_ELEMENTS = 1024
 """Smaller initializers are not worth a Cast node."""
+HALF_ROUNDING = 2.0**-11
+"""Largest relative error of rounding a number to float16, whose significand has 11 bits."""
 
 
 def export_model(model: PreTrainedModel, path: Path) -> None:
@@ -51,6 +53,19 @@ def store_compactly(path: Path) -> None:
     That is so for every weight of a checkpoint published in half precision; the file gets half the size and computes
     the same bits. ONNX Runtime folds the Cast when it loads the model.
     """
+    _store_half(path, tolerance=0.0)
+
+
+def store_rounded(path: Path) -> None:
+    """Store all float32 weights as float16, followed by a Cast, in place: half the size, computed in float32.
+
+    Weights that float16 cannot hold, above 65,504 or all so small that they would be lost, stay float32.
+    """
+    _store_half(path, tolerance=HALF_ROUNDING)
+
+
+def _store_half(path: Path, tolerance: float) -> None:
+    """tolerance: largest change of an initializer that is stored in half, relative to it, both as Euclidean norms."""
     proto = onnx.load(path)
     graph = proto.graph
     casts = []
@@ -62,7 +77,8 @@ def store_compactly(path: Path) -> None:
             continue
         with np.errstate(over="ignore"):
             half = values.astype(np.float16)
-        if not np.array_equal(half.astype(np.float32), values):
+        exact = values.astype(np.float64)
+        if not np.linalg.norm(half - exact) <= tolerance * np.linalg.norm(exact):  # too large for float16, or too small
             continue
         name = initializer.name
         initializer.CopyFrom(numpy_helper.from_array(half, name + "_float16"))

@@ -55,6 +55,16 @@ def character_error_rate(clips: list[ClipErrors]) -> ErrorRate:
     return _with_interval([clip.character_errors for clip in clips], [clip.characters for clip in clips])
 
 
+def word_error_increase(clips: list[ClipErrors], others: list[ClipErrors]) -> ErrorRate:
+    """How much higher the WER of `others` is, the same clips as another engine hears them; below 0 it is lower.
+
+    The interval is that of the difference. Both are resampled together: what makes a clip hard makes it hard for both,
+    so the difference is known much better than either rate.
+    """
+    errors = [other.word_errors - clip.word_errors for clip, other in zip(clips, others, strict=True)]
+    return _with_interval(errors, [clip.words for clip in clips])
+
+
 def _with_interval(errors: list[int], lengths: list[int]) -> ErrorRate:
     """The ratio of the sums, and its 95 % percentile bootstrap interval over clips.
 

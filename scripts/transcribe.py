@@ -22,7 +22,6 @@ from tqdm import tqdm
 from app.artifacts import ArtifactError
 from app.errors import AsrError, InvalidAudio
 from app.formats import to_json, to_srt, to_text, to_vtt
-from app.scheduler import Scheduler
 from app.service import load_model
 from app.settings import Settings
 from app.transcriber import Transcriber
@@ -105,8 +104,8 @@ def main() -> None:
         artifact, engine = load_model(settings)
     except (FileNotFoundError, ArtifactError) as error:
         sys.exit(str(error))
-    scheduler = Scheduler(engine, settings.workers, max_queue_s=float("inf"))
-    transcriber = Transcriber(artifact, scheduler, settings.audio_limits, settings.window_s, settings.overlap_s)
+    unbounded = settings.model_copy(update={"max_queue_s": float("inf")})  # nobody else waits
+    transcriber = Transcriber.from_settings(artifact, engine, unbounded)
     names = name_transcripts(files, SUFFIXES[arguments.format])
     write = formatter(arguments.format, artifact.name, settings.backend)
     failed = 0
@@ -127,7 +126,7 @@ def main() -> None:
                 tqdm.write(label + write(result), file=sys.stdout, end="")
 
         asyncio.run(transcribe_all(transcriber, files, settings.workers, done))
-    scheduler.close()
+    transcriber.close()
     if arguments.out is not None:
         print(f"{len(files) - failed} of {len(files)} transcripts in {arguments.out}")
     sys.exit(1 if failed else 0)

@@ -85,7 +85,7 @@ def serve(engine: FakeEngine, tmp_path: Path, temp_folder: Path, monkeypatch: py
     @contextmanager
     def serving(load: Callable[[Settings], Any] | None = None, ready: bool = True, **settings: Any) -> Iterator[Client]:
         monkeypatch.setattr("app.service.load_model", load or (lambda _: (fake_artifact(tmp_path), engine)))
-        app = create_app(Settings(model_dir=str(tmp_path), **settings))
+        app = create_app(Settings(**({"model_dir": str(tmp_path)} | settings)))
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal())
             stack.enter_context(portal.wrap_async_context_manager(app.router.lifespan_context(app)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.artifacts import Artifact, open_artifact, sha256_of
+from app.artifacts import MANIFEST_NAME, REFERENCE_BACKEND, Artifact, open_artifact, sha256_of
 from app.asr import BACKENDS, Engine, load_engine
 from app.audio import AudioLimits, decode
 from app.decoding import decode_ctc
@@ -18,7 +18,7 @@ from app.scheduler import Scheduler
 from app.settings import BUNDLED_MODEL
 from app.transcriber import Transcriber
 from app.transcript import Transcript
-from scripts.evaluate import normalizer_for
+from scripts.eval_sets import normalizer_for
 from scripts.scoring import character_error_rate, count_errors
 from tests.sounds import ENCODINGS, wav
 
@@ -72,11 +72,20 @@ def transcribe(artifact: Artifact, engine: Engine, sound: bytes) -> Transcript:
 
 def test_the_folder_is_what_its_manifest_says(artifact: Artifact) -> None:
     files = artifact.manifest["files"]
-    assert {"model.onnx", "model_int8.onnx", "model.safetensors", "vocab.json"} <= set(files)
-    for name, proof in files.items():
-        assert sha256_of(BUNDLED_MODEL / name) == proof["sha256"]
+    assert set(files) == {path.name for path in BUNDLED_MODEL.iterdir()} - {MANIFEST_NAME, "README.md"}
+    for name, described in files.items():
+        assert sha256_of(BUNDLED_MODEL / name) == described["sha256"]
+        assert (BUNDLED_MODEL / name).stat().st_size == described["bytes"]
     assert files["model_int8.onnx"]["bytes"] <= 8_000_000
-    assert sum(proof["bytes"] for proof in files.values()) <= 40_000_000
+    assert sum(described["bytes"] for described in files.values()) <= 40_000_000
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_every_backend_is_proven(artifact: Artifact, backend: str) -> None:
+    artifact.check_proofs(backend)
+    for engines in artifact.manifest["proofs"]["accuracy"].values():
+        assert backend in engines
+        assert engines[backend]["wer"]["rate"] <= engines[REFERENCE_BACKEND]["wer"]["rate"] + 0.005
 
 
 def letters_wrong(expected: str, text: str) -> float:

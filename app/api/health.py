@@ -21,11 +21,15 @@ async def livez() -> dict[str, str]:
 
 @router.get("/readyz", summary="May requests be sent?", responses=error_responses(NotReady))
 async def readyz(request: Request) -> JSONResponse:
-    """200 once the model is loaded, checked and warm; until then 503 with the reason."""
+    """200 once the model is loaded, checked and warm; until then 503 with the reason.
+
+    `unproven` is there only if the model is served against the checks: what they said.
+    """
     service: Service = request.app.state.service
     if service.reason is not None:
         raise NotReady(service.reason)
-    return JSONResponse({"status": "ready", "model": service.model_name, "backend": service.settings.backend})
+    state = {"status": "ready", "model": service.model_name, "backend": service.settings.backend}
+    return JSONResponse(state | ({"unproven": service.doubts} if service.doubts else {}))
 
 
 @router.get("/", summary="What is this?")

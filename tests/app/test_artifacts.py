@@ -1,12 +1,25 @@
 import hashlib
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from app.artifacts import MANIFEST_NAME, ArtifactError, FeatureSettings, open_artifact, read_framing, sha256_of
+from app.artifacts import (
+    MANIFEST_FORMAT,
+    MANIFEST_NAME,
+    ArtifactError,
+    FeatureSettings,
+    Proof,
+    UnprovenError,
+    open_artifact,
+    read_framing,
+    read_manifest,
+    sha256_of,
+    write_manifest,
+)
 from app.windows import Framing
 from scripts.text import TURKISH_ALPHABET
 from tests.checkpoints import CAHYA_TOKENS, COMBINING_DOT, SHAPES, built
@@ -198,37 +211,209 @@ def test_the_manifest_gives_the_name(cahya: Path) -> None:
     assert open_artifact(cahya).name == "wav2vec2 Türkçe"
 
 
-class TestFile:
-    @pytest.fixture
-    def weights(self, cahya: Path) -> Path:
-        path = cahya / "model.onnx"
-        path.write_bytes(bytes(range(256)) * 100)
-        rewrite(cahya / MANIFEST_NAME, files={path.name: {"sha256": sha256_of(path), "bytes": 25_600}})
-        return path
+@pytest.fixture
+def proven(cahya: Path) -> Path:
+    """An artifact whose manifest describes and proves everything."""
+    (cahya / "model.onnx").write_bytes(bytes(range(256)) * 100)
+    proofs = [
+        Proof.judge("onnx", "max_difference", 1e-5, "at most", 1e-3),
+        Proof.judge("onnx_int8", "argmax_agreement", 0.99, "at least", 0.95),
+    ]
+    manifest = {
+        "format": MANIFEST_FORMAT,
+        "name": "a model",
+        "files": {path.name: {"sha256": sha256_of(path)} for path in cahya.iterdir() if path.is_file()},
+        "proofs": {"proven": True, "checks": [asdict(proof) for proof in proofs]},
+    }
+    write_manifest(cahya, manifest)
+    return cahya
 
-    def test_the_file_described_is_given(self, weights: Path) -> None:
-        assert open_artifact(weights.parent).file("model.onnx") == weights
+
+class TestFiles:
+    def test_the_file_described_is_given(self, proven: Path) -> None:
+        assert open_artifact(proven).file("model.onnx") == proven / "model.onnx"
 
     @pytest.mark.parametrize("position", [0, 12_345, 25_599])
-    def test_one_changed_byte_is_found(self, weights: Path, position: int) -> None:
-        content = bytearray(weights.read_bytes())
+    def test_one_changed_byte_is_found(self, proven: Path, position: int) -> None:
+        content = bytearray((proven / "model.onnx").read_bytes())
         content[position] ^= 0x10
-        weights.write_bytes(content)
-        with pytest.raises(ArtifactError, match=r"model\.onnx in .* is not the file that manifest\.json describes"):
-            open_artifact(weights.parent).file("model.onnx")
+        (proven / "model.onnx").write_bytes(content)
+        with pytest.raises(
+            UnprovenError, match=r"^a model is .*: model\.onnx is not the file that manifest\.json describes"
+        ):
+            open_artifact(proven).file("model.onnx")
 
-    def test_a_file_cut_off_is_found(self, weights: Path) -> None:
-        weights.write_bytes(weights.read_bytes()[:-1])
-        with pytest.raises(ArtifactError, match="sha256"):
-            open_artifact(weights.parent).file("model.onnx")
+    def test_a_file_cut_off_is_found(self, proven: Path) -> None:
+        (proven / "model.onnx").write_bytes((proven / "model.onnx").read_bytes()[:-1])
+        with pytest.raises(UnprovenError, match="sha256"):
+            open_artifact(proven).file("model.onnx")
 
-    def test_a_missing_file_says_how_to_make_it(self, weights: Path) -> None:
-        weights.unlink()
-        with pytest.raises(ArtifactError, match=rf"model\.onnx is missing.*export\.py .*--onnx_dir {weights.parent}"):
-            open_artifact(weights.parent).file("model.onnx")
+    def test_a_missing_file_says_how_to_make_it(self, proven: Path) -> None:
+        (proven / "model.onnx").unlink()
+        with pytest.raises(ArtifactError, match=rf"model\.onnx is missing.*export\.py .*--onnx_dir {proven}"):
+            open_artifact(proven).file("model.onnx")
 
-    def test_a_file_that_the_manifest_does_not_name_is_taken_as_it_is(self, weights: Path) -> None:
-        assert open_artifact(weights.parent).file("alphabet.json").name == "alphabet.json"
+    def test_a_file_that_the_manifest_does_not_describe_is_not_what_was_proven(self, proven: Path) -> None:
+        (proven / "model_int8.onnx").touch()
+        with pytest.raises(UnprovenError, match=r"manifest\.json does not describe model_int8\.onnx"):
+            open_artifact(proven).file("model_int8.onnx")
+
+    def test_without_a_manifest_files_are_taken_as_they_are(self, proven: Path) -> None:
+        (proven / MANIFEST_NAME).unlink()
+        assert open_artifact(proven).file("model.onnx") == proven / "model.onnx"
+
+    @pytest.mark.parametrize("name", ["model.onnx_data", "model.onnx.data"])
+    def test_weights_outside_the_file_are_part_of_it(self, proven: Path, name: str) -> None:
+        (proven / name).write_bytes(b"weights")
+        files = read_manifest(proven)["files"] | {name: {"sha256": sha256_of(proven / name)}}
+        rewrite(proven / MANIFEST_NAME, files=files)
+        assert open_artifact(proven).file("model.onnx") == proven / "model.onnx"
+        (proven / name).write_bytes(b"weightz")
+        with pytest.raises(UnprovenError, match=name):
+            open_artifact(proven).file("model.onnx")
+
+    @pytest.mark.parametrize("name", ["config.json", "vocab.json", "added_tokens.json", "preprocessor_config.json"])
+    def test_other_settings_are_found_when_it_is_opened(self, proven: Path, name: str) -> None:
+        (proven / name).write_bytes((proven / name).read_bytes() + b"\n")
+        with pytest.raises(UnprovenError, match=rf"{name} is not the file"):
+            open_artifact(proven)
+
+    def test_settings_that_went_away_are_found(self, proven: Path) -> None:
+        (proven / "added_tokens.json").unlink()
+        with pytest.raises(UnprovenError, match=r"added_tokens\.json is not the file"):
+            open_artifact(proven)
+
+    def test_settings_that_came_later_are_found(self, proven: Path) -> None:
+        files = read_manifest(proven)["files"]
+        del files["added_tokens.json"]
+        rewrite(proven / MANIFEST_NAME, files=files)
+        with pytest.raises(UnprovenError, match=r"does not describe added_tokens\.json"):
+            open_artifact(proven)
+
+
+class TestProofs:
+    @pytest.mark.parametrize("backend", ["onnx", "onnx_int8", "pytorch"])
+    def test_what_is_proven_raises_no_doubt(self, proven: Path, backend: str) -> None:
+        artifact = open_artifact(proven, allow_unproven=True)
+        artifact.check_proofs(backend)
+        assert artifact.doubts == []
+
+    def test_the_reference_needs_no_proof(self, proven: Path) -> None:
+        (proven / MANIFEST_NAME).unlink()
+        open_artifact(proven).check_proofs("pytorch")
+
+    def test_without_a_manifest_nothing_is_proven(self, proven: Path) -> None:
+        (proven / MANIFEST_NAME).unlink()
+        with pytest.raises(UnprovenError, match=r"there is no manifest\.json; prove it with .*export\.py --adopt"):
+            open_artifact(proven).check_proofs("onnx")
+
+    def test_a_failed_proof_is_said_with_its_figure_and_limit(self, proven: Path) -> None:
+        proofs = read_manifest(proven)["proofs"]
+        proofs["checks"][1] |= {"measured": 0.91, "passed": False}
+        rewrite(proven / MANIFEST_NAME, proofs=proofs)
+        for backend in ("onnx", "onnx_int8"):
+            with pytest.raises(UnprovenError, match=r"argmax_agreement of onnx_int8 is 0\.91, must be at least 0\.95"):
+                open_artifact(proven).check_proofs(backend)
+
+    @pytest.mark.parametrize(
+        ("changes", "reason"),
+        [
+            ({"format": 1}, "is of format 1, not 2"),
+            ({"format": None}, "is of format None, not 2"),
+            ({"format": 3}, "is of format 3, not 2"),
+            ({"files": None}, "describes no files"),
+            ({"proofs": None}, "lists no proofs that can be read"),
+            ({"proofs": []}, "lists no proofs that can be read"),
+            ({"proofs": {"proven": True}}, "lists no proofs that can be read"),
+            ({"proofs": {"proven": True, "checks": None}}, "lists no proofs that can be read"),
+            ({"proofs": {"proven": True, "checks": ["all is well"]}}, "lists no proofs that can be read"),
+            ({"proofs": {"proven": True, "checks": [{"passed": True}]}}, "lists no proofs that can be read"),
+            ({"proofs": {"proven": True, "checks": []}}, "lists no proof for onnx"),
+        ],
+    )
+    def test_a_manifest_that_proves_nothing(self, proven: Path, changes: dict[str, Any], reason: str) -> None:
+        artifact = open_artifact(proven)
+        rewrite(proven / MANIFEST_NAME, **changes)
+        with pytest.raises(UnprovenError, match=reason):
+            replace(artifact, manifest=read_manifest(proven)).check_proofs("onnx")
+
+    def test_a_manifest_that_says_so_is_unproven(self, proven: Path) -> None:
+        rewrite(proven / MANIFEST_NAME, proofs=read_manifest(proven)["proofs"] | {"proven": False})
+        with pytest.raises(UnprovenError, match="says that it is not"):
+            open_artifact(proven).check_proofs("onnx")
+
+    def test_a_backend_that_was_not_measured_is_unproven(self, proven: Path) -> None:
+        with pytest.raises(UnprovenError, match="lists no proof for another"):
+            open_artifact(proven).check_proofs("another")
+
+    def test_what_is_allowed_is_noted_and_logged(self, proven: Path, caplog: pytest.LogCaptureFixture) -> None:
+        (proven / "model.onnx").touch()
+        (proven / "model.onnx").write_bytes(b"other")
+        rewrite(proven / "vocab.json", â=99)
+        rewrite(proven / MANIFEST_NAME, format=1)
+        artifact = open_artifact(proven, allow_unproven=True)
+        artifact.check_proofs("onnx")
+        assert artifact.file("model.onnx") == proven / "model.onnx"
+        for doubt, said in zip(artifact.doubts, ("vocab.json is not", "format 1", "model.onnx is not"), strict=True):
+            assert said in doubt
+        assert [record.getMessage() for record in caplog.records] == [
+            f"USED ALL THE SAME: {doubt}" for doubt in artifact.doubts
+        ]
+        assert {record.levelname for record in caplog.records} == {"ERROR"}
+
+
+class TestProof:
+    @pytest.mark.parametrize(
+        ("measured", "bound", "passed"),
+        [
+            (0.5, "at most", True),
+            (0.51, "at most", False),
+            (-0.1, "at most", True),
+            (0.5, "at least", True),
+            (0.49, "at least", False),
+            (float("nan"), "at most", False),
+            (float("-inf"), "at most", False),
+            (float("inf"), "at least", False),
+        ],
+    )
+    def test_it_passes_if_its_limit_is_kept(
+        self, measured: float, bound: Literal["at most", "at least"], passed: bool
+    ) -> None:
+        assert Proof.judge("onnx", "figure", measured, bound, 0.5).passed == passed
+
+    def test_no_number_can_be_written_as_json(self) -> None:
+        proof = Proof.judge("onnx", "max_difference", float("nan"), "at most", 1e-3)
+        assert json.loads(json.dumps(asdict(proof), allow_nan=False))["measured"] is None
+        assert str(proof) == "max_difference of onnx is no number, must be at most 0.001"
+
+
+class TestManifest:
+    def test_it_is_read_as_it_was_written(self, tmp_path: Path) -> None:
+        path = write_manifest(tmp_path, {"name": "wav2vec2 Türkçe", "files": {}})
+        assert path == tmp_path / MANIFEST_NAME
+        assert read_manifest(tmp_path) == {"name": "wav2vec2 Türkçe", "files": {}}
+        assert list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize("value", [float("nan"), object()])
+    def test_what_cannot_be_written_leaves_what_was_there(self, tmp_path: Path, value: Any) -> None:
+        write_manifest(tmp_path, {"name": "before"})
+        with pytest.raises((ValueError, TypeError)):
+            write_manifest(tmp_path, {"name": "after", "value": value})
+        assert read_manifest(tmp_path) == {"name": "before"}
+        assert len(list(tmp_path.iterdir())) == 1
+
+    def test_a_full_disk_leaves_what_was_there(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_manifest(tmp_path, {"name": "before"})
+
+        def write_half(path: Path, text: str, encoding: str) -> int:
+            path.write_bytes(text.encode(encoding)[: len(text) // 2])
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "write_text", write_half)
+        with pytest.raises(OSError, match="No space left"):
+            write_manifest(tmp_path, {"name": "after"})
+        assert read_manifest(tmp_path) == {"name": "before"}
+        assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_sha256_of_a_file(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from app.artifacts import open_artifact
 from app.settings import BUNDLED_MODEL
-from scripts.evaluate import normalizer_for
+from scripts.eval_sets import normalizer_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = "samples/manifest.jsonl"

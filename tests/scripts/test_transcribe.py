@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def model(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The settings name a tiny model and cut a clip of more than two seconds into windows."""
     folder = exported("small", checkpoints)
     settings = {"MODEL_DIR": str(folder), "BACKEND": "onnx", "WORKERS": "2", "WINDOW_S": "2", "OVERLAP_S": "0.5"}
+    settings["ALLOW_UNPROVEN"] = "true"  # random weights prove nothing
     for name, value in settings.items():
         monkeypatch.setenv(f"ASR_{name}", value)
     return folder
@@ -178,6 +180,27 @@ def test_a_folder_is_searched_at_any_depth_for_sound_only(recordings: Path) -> N
     assert find_files([recordings / "b.flac", recordings])[0] == recordings / "b.flac"
     assert len(find_files([recordings / "b.flac", recordings])) == 3
     assert {".m4a", ".webm", ".amr", ".opus"} <= SOUND_SUFFIXES
+
+
+def test_an_unproven_model_is_refused_unless_that_is_allowed(
+    model: Path,
+    recordings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = shutil.copytree(model, tmp_path / "model")
+    (folder / "manifest.json").unlink()
+    monkeypatch.setenv("ASR_MODEL_DIR", str(folder))
+    assert run(monkeypatch, recordings / "a.wav") == 0
+    assert capsys.readouterr().out == said(model, recordings / "a.wav") + "\n"
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "there is no manifest.json" in caplog.text
+    monkeypatch.setenv("ASR_ALLOW_UNPROVEN", "false")
+    refusal = str(run(monkeypatch, recordings / "a.wav"))
+    assert refusal.startswith("model is not proven: there is no manifest.json; prove it with `python scripts/export.py")
+    assert "ASR_ALLOW_UNPROVEN" in refusal
 
 
 def test_what_is_not_there_is_said(

@@ -1,0 +1,136 @@
+"""The whole service over HTTP on artifacts whose proofs are sound, missing, failed or not of these files."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.service import load_model, without_folders
+from app.settings import BUNDLED_MODEL, Settings
+from tests.conftest import Client, ServiceFactory, assert_error
+from tests.sounds import speechlike, wav
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A copy of the bundled model, which is proven, to be changed."""
+    return shutil.copytree(BUNDLED_MODEL, tmp_path / "models" / "tr-copy")
+
+
+def flip_a_byte(name: str) -> Callable[[Path], None]:
+    def change(model: Path) -> None:
+        content = bytearray((model / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (model / name).write_bytes(content)
+
+    return change
+
+
+def change_manifest(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    def rewrite(model: Path) -> None:
+        path = model / "manifest.json"
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        change(manifest)
+        path.write_text(json.dumps(manifest), encoding="utf-8")
+
+    return rewrite
+
+
+def fail_a_proof(manifest: dict[str, Any]) -> None:
+    (proof,) = [check for check in manifest["proofs"]["checks"] if check["name"] == "argmax_agreement"]
+    proof |= {"measured": 0.5, "passed": False}
+
+
+DOUBTFUL: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a changed byte in the model": (flip_a_byte("model_int8.onnx"), "model_int8.onnx is not the file"),
+    "another vocabulary": (lambda model: _swap_letters(model / "vocab.json"), "vocab.json is not the file"),
+    "a failed proof": (change_manifest(fail_a_proof), "argmax_agreement of onnx_int8 is 0.5, must be at least 0.95"),
+    "no proofs": (change_manifest(lambda manifest: manifest.pop("proofs")), "lists no proofs"),
+    "an older manifest": (change_manifest(lambda manifest: manifest.update(format=1)), "format 1"),
+    "no manifest": (lambda model: (model / "manifest.json").unlink(), "there is no manifest.json"),
+}
+
+
+def _swap_letters(path: Path) -> None:
+    vocabulary = json.loads(path.read_text(encoding="utf-8"))
+    vocabulary["a"], vocabulary["e"] = vocabulary["e"], vocabulary["a"]
+    path.write_text(json.dumps(vocabulary), encoding="utf-8")
+
+
+def settled(client: Client) -> Any:
+    """The answer of `/readyz` once the model is loaded or refused."""
+    while "being loaded" in (answer := client.get("/readyz")).text:
+        pass
+    return answer
+
+
+def test_a_proven_model_is_served(serve: ServiceFactory, model: Path) -> None:
+    with serve(load=load_model, ready=False, model_dir=str(model)) as client:
+        assert settled(client).json() == {"status": "ready", "model": "tr-small", "backend": "onnx_int8"}
+
+
+@pytest.mark.parametrize("case", DOUBTFUL)
+def test_what_is_not_proven_is_not_served(serve: ServiceFactory, model: Path, case: str) -> None:
+    change, reason = DOUBTFUL[case]
+    change(model)
+    with serve(load=load_model, ready=False, model_dir=str(model)) as client:
+        assert reason in assert_error(settled(client), 503, "not_ready")["message"]
+        assert client.get("/livez").json() == {"status": "alive"}
+        refused = client.post("/transcribe", files={"file": wav(speechlike(1))})
+        assert reason in assert_error(refused, 503, "not_ready")["message"]
+        assert str(model.parent) not in client.get("/").text
+
+
+@pytest.mark.parametrize("case", DOUBTFUL)
+def test_one_setting_serves_it_all_the_same_and_says_so(
+    serve: ServiceFactory, model: Path, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    change, reason = DOUBTFUL[case]
+    change(model)
+    with serve(load=load_model, ready=False, model_dir=str(model), allow_unproven=True) as client:
+        answer = settled(client)
+        assert answer.status_code == 200
+        (doubt,) = answer.json()["unproven"]
+        assert reason in doubt
+        assert str(model.parent) not in answer.text
+        assert client.post("/transcribe", files={"file": wav(speechlike(1))}).status_code == 200
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert reason in errors[0]
+
+
+def test_the_checkpoint_itself_needs_no_proof(serve: ServiceFactory, model: Path) -> None:
+    (model / "manifest.json").unlink()
+    with serve(load=load_model, ready=False, model_dir=str(model), backend="pytorch") as client:
+        assert settled(client).json() == {"status": "ready", "model": "tr-copy", "backend": "pytorch"}
+
+
+def test_weights_of_the_checkpoint_are_compared_with_the_manifest(serve: ServiceFactory, model: Path) -> None:
+    flip_a_byte("model.safetensors")(model)
+    with serve(load=load_model, ready=False, model_dir=str(model), backend="pytorch") as client:
+        assert "model.safetensors is not the file" in assert_error(settled(client), 503, "not_ready")["message"]
+
+
+def test_the_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASR_ALLOW_UNPROVEN", raising=False)
+    assert Settings().allow_unproven is False
+    monkeypatch.setenv("ASR_ALLOW_UNPROVEN", "true")
+    assert Settings().allow_unproven is True
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("there is no model folder /srv/speech/models/tr", "there is no model folder tr"),
+        ("`export.py --onnx_dir /srv/models/tr`, or", "`export.py --onnx_dir tr`, or"),
+        ("Load model from /srv/m.onnx failed:/build/src/graph.cc:12 x", "Load model from m.onnx failed:graph.cc:12 x"),
+        ("FileNotFoundError('/srv/models/tr/vocab.json')", "FileNotFoundError('vocab.json')"),
+        ("cahya/wav2vec2 of https://huggingface.co/api/models", "cahya/wav2vec2 of https://huggingface.co/api/models"),
+        ("models/tr-small and / or 2/3", "models/tr-small and / or 2/3"),
+    ],
+)
+def test_where_things_lie_is_not_told(text: str, told: str) -> None:
+    assert without_folders(text) == told
