@@ -12,6 +12,7 @@ from tqdm import tqdm
 from app.artifacts import Artifact
 from app.asr import Engine
 from app.decoding import Emissions, decode_ctc
+from app.errors import AsrError
 from scripts.data import DataError, SpeechRows, load_speech
 from scripts.scoring import ClipErrors, ErrorRate, character_error_rate, count_errors, word_error_rate
 from scripts.text import TextNormalizer
@@ -45,9 +46,12 @@ def load_eval_set(
 ) -> SpeechRows:
     """The rows to measure on: of the split named, else of "test", else of the first; only the first `limit` of them.
 
-    Raises DataError if there are none.
+    Raises DataError if there are none, or their sound cannot be read.
     """
-    splits = load_speech(name, split, audio_column, text_column)
+    try:
+        splits = load_speech(name, split, audio_column, text_column)
+    except (AsrError, OSError) as error:
+        raise DataError(f"{name}: {error}") from error
     rows = splits.get("test") or next(iter(splits.values()))
     rows = rows.select(list(range(len(rows)))[:limit])
     if not len(rows):

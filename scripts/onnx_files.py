@@ -75,10 +75,11 @@ def _store_half(path: Path, tolerance: float) -> None:
         values = numpy_helper.to_array(initializer)
         if values.size < MIN_STORED_ELEMENTS:
             continue
-        with np.errstate(over="ignore"):
-            half = values.astype(np.float16)
         exact = values.astype(np.float64)
-        if not np.linalg.norm(half - exact) <= tolerance * np.linalg.norm(exact):  # too large for float16, or too small
+        with np.errstate(over="ignore", invalid="ignore"):
+            half = values.astype(np.float16)
+            fits = np.linalg.norm(half - exact) <= tolerance * np.linalg.norm(exact)
+        if not fits:
             continue
         name = initializer.name
         initializer.CopyFrom(numpy_helper.from_array(half, name + "_float16"))

@@ -178,7 +178,7 @@ def exported(shape: str, folder: Path) -> Path:
 
 def options(folder: Path, **others: Any) -> Options:
     """Prove on `clips`. Words of random weights are no measure of INT8, so a failed proof is no failure."""
-    defaults = {"eval_manifests": (str(clips(folder) / "manifest.jsonl"),), "allow_unproven": True}
+    defaults: dict[str, Any] = {"eval_manifests": (str(clips(folder) / "manifest.jsonl"),), "allow_unproven": True}
     return Options(**(defaults | others))
 
 

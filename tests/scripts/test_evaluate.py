@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.artifacts import open_artifact
 from app.settings import BUNDLED_MODEL
-from scripts.eval_sets import normalizer_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = "samples/manifest.jsonl"
@@ -43,8 +41,3 @@ def test_data_that_is_not_there_is_said_without_a_traceback(arguments: tuple[str
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert arguments[0] in result.stderr
-
-
-def test_texts_are_brought_to_the_letters_of_the_model() -> None:
-    normalizer = normalizer_for(open_artifact(BUNDLED_MODEL), "tr")
-    assert normalizer("İstanbul'da 3 kâğıt!") == "istanbulda üç kağıt"

@@ -1,9 +1,19 @@
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_model_that_is_refused_ends_it_with_the_reason(tmp_path: Path) -> None:
+    settings = os.environ | {"ASR_MODEL_DIR": str(tmp_path / "nothing")}
+    command = [sys.executable, "scripts/footprint.py", "samples/short.wav", "--starts", "1"]
+    result = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "the service is not ready: there is no model folder nothing" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_it_starts_the_service_and_prints_what_it_measured() -> None:

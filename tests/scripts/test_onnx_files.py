@@ -14,12 +14,14 @@ from torch.nn.utils import parametrize
 from transformers import AutoModelForCTC, PreTrainedModel
 
 from scripts.onnx_files import (
+    HALF_ROUNDING,
     MIN_STORED_ELEMENTS,
     count_operators,
     export_model,
     quantize,
     remove_weight_norm,
     store_compactly,
+    store_rounded,
 )
 from tests.checkpoints import SHAPES, babbling, built, exporting
 
@@ -103,6 +105,50 @@ def test_weight_norm_is_replaced_by_its_value(checkpoints: Path) -> None:
     remove_weight_norm(model)  # nothing is left to do
 
 
+def adding(values: NDArray[np.float32]) -> Any:
+    """A graph of one node: x + values."""
+    kind = helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, values.shape)
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])],
+        "add",
+        [helper.make_value_info("x", kind)],
+        [helper.make_value_info("y", kind)],
+        [numpy_helper.from_array(values, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+class TestStoreRounded:
+    def test_weights_lose_at_most_what_half_precision_cannot_hold(self, tmp_path: Path) -> None:
+        path = tmp_path / "model.onnx"
+        values = np.random.default_rng(0).normal(0, 0.02, 4 * MIN_STORED_ELEMENTS).astype(np.float32)
+        onnx.save(adding(values), path)
+        before = path.stat().st_size
+        store_rounded(path)
+        assert path.stat().st_size < 0.55 * before
+        (result,) = onnxruntime.InferenceSession(path).run(None, {"x": np.zeros_like(values)})
+        np.testing.assert_allclose(result, values, rtol=HALF_ROUNDING, atol=2.0**-25)
+        assert (result != values).any()
+
+    @pytest.mark.parametrize("value", [70_000.0, 1e-9, 1e-30, np.nan, np.inf])
+    def test_what_half_precision_cannot_hold_stays(self, tmp_path: Path, value: float) -> None:
+        path = tmp_path / "model.onnx"
+        onnx.save(adding(np.full(MIN_STORED_ELEMENTS, value, np.float32)), path)
+        store_rounded(path)
+        (initializer,) = onnx.load(path).graph.initializer
+        assert initializer.data_type == onnx.TensorProto.FLOAT
+
+    def test_a_model_says_nearly_the_same(self, files: Callable[[str], Path], tmp_path: Path) -> None:
+        path = Path(shutil.copyfile(files("layer_norm_like") / "model.onnx", tmp_path / "model.onnx"))
+        samples = babbling(1.0, seed=6)[np.newaxis] * 5
+        before, bytes_before = session_of(path)(samples), path.stat().st_size
+        store_rounded(path)
+        after = session_of(path)(samples)
+        assert 1e-5 < np.abs(after - before).max() < 0.05 * before.std()
+        assert path.stat().st_size < 0.7 * bytes_before
+        onnx.checker.check_model(path)
+
+
 class TestStoreCompactly:
     @pytest.fixture
     def half(self, checkpoints: Path, tmp_path: Path) -> Path:
@@ -141,7 +187,7 @@ class TestStoreCompactly:
     )
     def test_a_number_is_stored_short_only_if_nothing_is_lost(self, tmp_path: Path, value: float, fits: bool) -> None:
         path = tmp_path / "model.onnx"
-        onnx.save(self.adding(np.full(MIN_STORED_ELEMENTS, value, np.float32)), path)
+        onnx.save(adding(np.full(MIN_STORED_ELEMENTS, value, np.float32)), path)
         store_compactly(path)
         (initializer,) = onnx.load(path).graph.initializer
         assert (initializer.data_type == onnx.TensorProto.FLOAT16) == fits
@@ -151,18 +197,6 @@ class TestStoreCompactly:
 
     def test_small_ones_are_left_alone(self, tmp_path: Path) -> None:
         path = tmp_path / "model.onnx"
-        onnx.save(self.adding(np.ones(MIN_STORED_ELEMENTS - 1, np.float32)), path)
+        onnx.save(adding(np.ones(MIN_STORED_ELEMENTS - 1, np.float32)), path)
         store_compactly(path)
         assert count_operators(path) == {"Add": 1}
-
-    def adding(self, values: NDArray[np.float32]) -> Any:
-        """A graph of one node: x + values."""
-        kind = helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, values.shape)
-        graph = helper.make_graph(
-            [helper.make_node("Add", ["x", "w"], ["y"])],
-            "add",
-            [helper.make_value_info("x", kind)],
-            [helper.make_value_info("y", kind)],
-            [numpy_helper.from_array(values, "w")],
-        )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

@@ -1,0 +1,47 @@
+"""What `make model` would do."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--dry-run", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def export_of(*arguments: str) -> list[str]:
+    """The words of the command that exports."""
+    result = make("model", *arguments)
+    assert result.returncode == 0, result.stderr
+    (line,) = [line for line in result.stdout.replace("\\\n", " ").splitlines() if "scripts/export.py" in line]
+    return line.split()[2:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (
+            ["CHECKPOINT=cahya/wav2vec2-base-turkish"],
+            "--checkpoint_dir cahya/wav2vec2-base-turkish --onnx_dir models/wav2vec2-base-turkish",
+        ),
+        (
+            ["CHECKPOINT=runs/tuned/", "EVAL=data/test.jsonl", "OPTIONS=--fp16"],
+            "--checkpoint_dir runs/tuned/ --onnx_dir models/tuned --eval_manifest data/test.jsonl --fp16",
+        ),
+        (["CHECKPOINT=runs/tuned", "NAME=mine"], "--checkpoint_dir runs/tuned --onnx_dir models/mine"),
+        (["CHECKPOINT=models/tr-small"], "--checkpoint_dir models/tr-small --onnx_dir models/tr-small-onnx"),
+    ],
+)
+def test_a_checkpoint_is_exported_below_models(arguments: list[str], options: str) -> None:
+    assert export_of(*arguments) == options.split()
+
+
+def test_without_a_checkpoint_it_says_what_is_missing() -> None:
+    result = make("model")
+    assert result.returncode != 0
+    assert "make model CHECKPOINT=" in result.stderr
+    assert make("serve").returncode == 0, "only a model needs one"
