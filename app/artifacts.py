@@ -135,9 +135,9 @@ class Artifact:
 
         Raises UnprovenError if it differs or is not described, unless that is allowed.
         """
-        described = self.files.get(name)
         if not self.files:
             return
+        described = self.files.get(name)
         if not isinstance(described, dict):
             self._doubt(f"{MANIFEST_NAME} does not describe {name}")
         elif not (self.folder / name).is_file() or sha256_of(self.folder / name) != described.get("sha256"):
@@ -150,7 +150,7 @@ class Artifact:
         """
         if backend != REFERENCE_BACKEND and (reason := _why_unproven(self.manifest, backend)):
             self._doubt(
-                f"{reason}; prove it with `python scripts/export.py --adopt --checkpoint_dir CHECKPOINT "
+                f"{reason}; prove it anew with `python scripts/export.py --adopt --checkpoint_dir CHECKPOINT "
                 f"--onnx_dir {self.folder}`"
             )
 
@@ -217,7 +217,7 @@ def _why_unproven(manifest: dict[str, Any], backend: str) -> str | None:
         return f"there is no {MANIFEST_NAME}"
     if manifest.get("format") != MANIFEST_FORMAT:
         return f"{MANIFEST_NAME} is of format {manifest.get('format')}, not {MANIFEST_FORMAT}, which has the proofs"
-    if not manifest.get("files"):
+    if not isinstance(manifest.get("files"), dict) or not manifest["files"]:
         return f"{MANIFEST_NAME} describes no files"
     try:
         record = manifest["proofs"]

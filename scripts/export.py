@@ -66,9 +66,9 @@ class Options:
 
     name: what the model is called in answers; by default as before, if adopted, or like the folder. eval_manifests:
     sets to prove on, as `scripts.data.load_speech` takes them; by default the samples. eval_limit: clips of each set.
-    language: ISO 639-1 code of their texts. adopt: keep the ONNX files that are there. fp16: store the weights of
-    `model.onnx` in half precision. with_checkpoint: put the checkpoint in too, in half precision. allow_unproven: write
-    a manifest even if a proof fails.
+    language: ISO 639-1 code of their texts. adopt: keep the ONNX files that are there. fp16: weights of `model.onnx`
+    rounded to half precision; if it is adopted, they are so already. with_checkpoint: put the checkpoint in too, in
+    half precision. allow_unproven: write a manifest even if a proof fails.
     """
 
     name: str = ""
@@ -252,12 +252,10 @@ def main() -> None:
     parser.add_argument("--eval_limit", type=int, help="prove on the first EVAL_LIMIT clips of each set only")
     parser.add_argument("--language", default="tr", help="ISO 639-1 code of that speech")
     parser.add_argument("--adopt", action="store_true", help="prove the ONNX files that are there, make missing ones")
-    parser.add_argument("--fp16", action="store_true", help="model.onnx with weights in half precision, half its size")
+    parser.add_argument("--fp16", action="store_true", help="weights of model.onnx in half precision: half its size")
     parser.add_argument("--with_checkpoint", action="store_true", help="put the checkpoint in too, in half precision")
     parser.add_argument("--allow_unproven", action="store_true", help="write the manifest even if a proof fails")
     arguments = parser.parse_args()
-    if arguments.adopt and arguments.fp16:
-        parser.error("--adopt keeps model.onnx as it is, so --fp16 cannot be done with it")
     options = Options(
         name=arguments.name,
         eval_manifests=tuple(arguments.eval_manifest),

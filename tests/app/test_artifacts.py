@@ -304,7 +304,7 @@ class TestProofs:
 
     def test_without_a_manifest_nothing_is_proven(self, proven: Path) -> None:
         (proven / MANIFEST_NAME).unlink()
-        with pytest.raises(UnprovenError, match=r"there is no manifest\.json; prove it with .*export\.py --adopt"):
+        with pytest.raises(UnprovenError, match=r"there is no manifest\.json; prove it anew with .*export\.py --adopt"):
             open_artifact(proven).check_proofs("onnx")
 
     def test_a_failed_proof_is_said_with_its_figure_and_limit(self, proven: Path) -> None:
@@ -322,6 +322,8 @@ class TestProofs:
             ({"format": None}, "is of format None, not 2"),
             ({"format": 3}, "is of format 3, not 2"),
             ({"files": None}, "describes no files"),
+            ({"files": {}}, "describes no files"),
+            ({"files": ["model.onnx"]}, "describes no files"),
             ({"proofs": None}, "lists no proofs that can be read"),
             ({"proofs": []}, "lists no proofs that can be read"),
             ({"proofs": {"proven": True}}, "lists no proofs that can be read"),

@@ -18,7 +18,7 @@ from app.artifacts import MANIFEST_NAME, ArtifactError, UnprovenError, open_arti
 from app.asr import load_engine, warm_up
 from app.settings import BUNDLED_MODEL
 from scripts.export import main, revision_of
-from scripts.onnx_files import count_operators, export_model, quantize
+from scripts.onnx_files import count_operators, export_model, quantize, store_rounded
 from scripts.proofs import QUANTIZED
 from tests.checkpoints import RATE_HZ, SHAPES, babbling, built, clips, exported, exporting, write_eval_manifest
 
@@ -326,12 +326,17 @@ class TestAdopt:
         with pytest.raises(SystemExit, match=r"export failed: there is no model\.onnx"):
             run(monkeypatch, built("cahya_like", checkpoints), foreign, sounds, "--adopt")
 
-    def test_what_stays_as_it_is_is_not_rounded(
+    def test_rounded_weights_are_adopted_if_they_are_said_to_be(
         self, foreign: Path, checkpoints: Path, sounds: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with pytest.raises(SystemExit) as exit_:
-            run(monkeypatch, built("cahya_like", checkpoints), foreign, sounds, "--adopt", "--fp16")
-        assert exit_.value.code == 2
+        store_rounded(foreign / "model.onnx")
+        before = (foreign / "model.onnx").read_bytes()
+        checkpoint = built("cahya_like", checkpoints)
+        with pytest.raises(SystemExit, match="max_difference of onnx"):
+            run(monkeypatch, checkpoint, foreign, sounds, "--adopt")
+        run(monkeypatch, checkpoint, foreign, sounds, "--adopt", "--fp16")
+        assert (foreign / "model.onnx").read_bytes() == before
+        assert manifest_of(foreign)["proofs"]["proven"] is True
 
 
 def test_a_trained_model_proves_itself_on_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

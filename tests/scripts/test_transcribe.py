@@ -199,7 +199,9 @@ def test_an_unproven_model_is_refused_unless_that_is_allowed(
     assert "there is no manifest.json" in caplog.text
     monkeypatch.setenv("ASR_ALLOW_UNPROVEN", "false")
     refusal = str(run(monkeypatch, recordings / "a.wav"))
-    assert refusal.startswith("model is not proven: there is no manifest.json; prove it with `python scripts/export.py")
+    assert refusal.startswith(
+        "model is not proven: there is no manifest.json; prove it anew with `python scripts/export.py"
+    )
     assert "ASR_ALLOW_UNPROVEN" in refusal
 
 
