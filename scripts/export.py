@@ -28,12 +28,15 @@ from app.audio import AudioLimits, decode
 from app.decoding import Emissions, decode_ctc
 from app.errors import AsrError
 from app.windows import Samples
+from scripts.lengths import check_lengths
 from scripts.onnx_files import count_operators, export_model, quantize, store_compactly
 
 SETTINGS_FILES = (
     "config.json",
     "preprocessor_config.json",
+    "processor_config.json",
     "vocab.json",
+    "tokenizer.json",
     "added_tokens.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -71,6 +74,7 @@ def read_clips(folder: Path, rate_hz: int) -> dict[str, Samples]:
 
 def emissions_of(artifact: Artifact, backend: str, clips: dict[str, Samples]) -> dict[str, Emissions]:
     engine = load_engine(artifact, backend, threads=1)
+    check_lengths(engine, artifact)
     return dict(zip(clips, engine.emissions(list(clips.values())), strict=True))
 
 
@@ -100,7 +104,7 @@ def write_manifest(folder: Path, name: str, source: str, parity: dict[str, Any])
     files = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix in (".onnx", ".json", ".safetensors") and path.name != MANIFEST_NAME
+        if path.suffix in (".onnx", ".onnx_data", ".json", ".safetensors") and path.name != MANIFEST_NAME
     )
     manifest = {
         "format": 1,
@@ -133,6 +137,7 @@ def export(
 ) -> dict[str, Any]:
     """Make the artifact in `folder`. Returns the parity. Raises ArtifactError when a proof fails."""
     source = find_model_folder(checkpoint, "pytorch")
+    open_artifact(source)  # what could not be served is refused before the work is done
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST_NAME).unlink(missing_ok=True)  # what it proved is no longer there
     copy_settings(source, folder)
