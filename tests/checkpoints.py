@@ -152,7 +152,7 @@ def pretrained_like(folder: Path) -> Path:
 def small(folder: Path) -> Path:
     """What `train.py --model_name tr-small` writes, smaller still."""
     narrow = _TINY | {"conv_dim": [8, 16, 24, 32, 32, 32, 32]}
-    return _saved(folder, Architecture(Wav2Vec2Config, SMALL_CONFIGS["tr-small"] | narrow))
+    return _saved(folder, Architecture(Wav2Vec2Config, SMALL_CONFIGS["tr-small"] | narrow), seed=4)
 
 
 SHAPES: dict[str, Callable[[Path], Path]] = {
@@ -211,7 +211,7 @@ def built(shape: str, folder: Path) -> Path:
     """The checkpoint of a shape under `folder`, built once a session. Not to be changed."""
     new = _new(folder / "checkpoints" / shape)
     if shape in ARCHITECTURES:
-        return _saved(new, ARCHITECTURES[shape])
+        return _saved(new, ARCHITECTURES[shape], seed=6)
     return (SHAPES | {"pretrained_like": pretrained_like})[shape](new)
 
 
@@ -272,12 +272,12 @@ def babbling(duration_s: float, seed: int) -> NDArray[np.float32]:
     return sound[: int(duration_s * RATE_HZ)].astype(np.float32)
 
 
-def _saved(folder: Path, architecture: Architecture) -> Path:
+def _saved(folder: Path, architecture: Architecture, seed: int) -> Path:
     """A checkpoint with a tokenizer of ours, as transformers saves it."""
     tokenizer = new_tokenizer(TURKISH_ALPHABET)
     config = architecture.config(**architecture.options, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
     for part in (
-        _ctc_model(config, seed=4),
+        _ctc_model(config, seed),
         tokenizer,
         Wav2Vec2FeatureExtractor(do_normalize=architecture.normalize, return_attention_mask=True),
     ):
