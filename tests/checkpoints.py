@@ -183,7 +183,9 @@ _SQUEEZED = _TINY | {
 }
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "wav2vec2 with strided adapter": Architecture(Wav2Vec2Config, _GROUP_NORM | {"add_adapter": True}),
+    "wav2vec2 with strided adapter": Architecture(
+        Wav2Vec2Config, _GROUP_NORM | {"add_adapter": True, "num_adapter_layers": 1}
+    ),
     "wav2vec2 with attention adapters": Architecture(Wav2Vec2Config, _LAYER_NORM | {"adapter_attn_dim": 8}),
     "hubert, group norm": Architecture(HubertConfig, _GROUP_NORM),
     "hubert, layer norm": Architecture(HubertConfig, _LAYER_NORM),

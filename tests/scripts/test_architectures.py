@@ -17,15 +17,17 @@ from transformers import (
     ParakeetCTCConfig,
     ParakeetFeatureExtractor,
     PretrainedConfig,
+    PreTrainedModel,
     SeamlessM4TFeatureExtractor,
     SequenceFeatureExtractor,
     Wav2Vec2BertConfig,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING
 
-from app.artifacts import SPECTRAL_FAMILIES, Artifact, ArtifactError, open_artifact
+from app.artifacts import SPECTRAL_FAMILIES, Artifact, ArtifactError, open_artifact, read_framing
 from app.asr import BACKENDS, load_engine, warm_up
 from app.decoding import Emissions, decode_ctc
+from app.windows import Framing
 from scripts.checkpoints import new_tokenizer
 from scripts.export import export
 from scripts.onnx_files import count_operators, quantize
@@ -49,10 +51,23 @@ def artifact(request: pytest.FixtureRequest, checkpoints: Path) -> Artifact:
 
 
 def test_the_settings_give_the_frames_that_the_model_gives(artifact: Artifact) -> None:
-    model = AutoModelForCTC.from_pretrained(artifact.folder, dtype=torch.float32).eval()
+    model = AutoModelForCTC.from_pretrained(artifact.folder, dtype=torch.float32)
+    check_frames(model, artifact.framing)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_the_settings_give_the_frames_behind_three_strided_layers(kernel: int) -> None:
+    config, options, _ = ARCHITECTURES["wav2vec2 with strided adapter"]
+    of_three = config(**(options | {"num_adapter_layers": 3, "adapter_kernel_size": kernel}))
+    check_frames(AutoModelForCTC.from_config(of_three), read_framing(of_three.to_dict()))
+
+
+def check_frames(model: PreTrainedModel, framing: Framing) -> None:
+    """The model gives the frames that the framing says, and cannot compute what is too short by it."""
+    model.eval()
     sound = torch.from_numpy(babbling(2.0, 1))[np.newaxis]
     for samples in LENGTHS:
-        if frames := artifact.framing.frames(samples):
+        if frames := framing.frames(samples):
             with torch.inference_mode():
                 assert model(sound[:, :samples]).logits.shape[1] == frames, samples
         else:
