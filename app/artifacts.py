@@ -28,7 +28,9 @@ MANIFEST_FORMAT = 2
 SETTINGS_FILES = (
     "config.json",
     "preprocessor_config.json",
+    "processor_config.json",
     "vocab.json",
+    "tokenizer.json",
     "added_tokens.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -37,8 +39,14 @@ SETTINGS_FILES = (
 REFERENCE_BACKEND = "pytorch"
 """The checkpoint itself: others are proven against it, it needs no proof."""
 
+WAVEFORM_FEATURES = "Wav2Vec2FeatureExtractor"
+SPECTRAL_FAMILIES = frozenset({"mctct", "parakeet_ctc", "wav2vec2-bert"})
+"""The CTC families of transformers whose models take `input_features` (log-mel) instead of samples."""
+ADAPTER_PADDING = 1
+"""Padding of the convolutions after the encoder, in transformers' Wav2Vec2AdapterLayer."""
 SPECIAL_TOKENS = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
 """What transformers' Wav2Vec2CTCTokenizer takes where the files do not say."""
+OTHER_SPECIAL_TOKENS = ("sep_token", "cls_token", "mask_token")
 
 
 class ArtifactError(Exception):
@@ -114,7 +122,7 @@ class Artifact:
         return files if isinstance(files, dict) else {}
 
     def file(self, name: str) -> Path:
-        """Path of a file that an engine needs, after its hash was compared with the manifest.
+        """Path of a file that an engine needs, after its hash, and that of weights beside it, was compared.
 
         Raises ArtifactError if it is missing, UnprovenError if it is not the file the manifest speaks of.
         """
@@ -171,16 +179,12 @@ def open_artifact(folder: Path, allow_unproven: bool = False) -> Artifact:
     if not folder.is_dir():
         raise ArtifactError(f"there is no model folder {folder}")
     config = _read_json(folder / "config.json")
-    features = _read_json(folder / "preprocessor_config.json", default={})
     manifest = read_manifest(folder)
     try:
         artifact = Artifact(
             folder=folder,
             name=str(manifest.get("name") or folder.resolve().name),
-            features=FeatureSettings(
-                sample_rate_hz=int(features.get("sampling_rate", 16_000)),
-                normalize=bool(features.get("do_normalize", True)),
-            ),
+            features=read_features(folder, config),
             framing=read_framing(config),
             vocabulary=read_vocabulary(folder, config),
             manifest=manifest,
@@ -232,16 +236,48 @@ def _why_unproven(manifest: dict[str, Any], backend: str) -> str | None:
     return None if record.get("proven") is True else f"{MANIFEST_NAME} says that it is not"
 
 
+def read_features(folder: Path, config: dict[str, Any]) -> FeatureSettings:
+    """The feature extractor's settings; where the files do not say, those of transformers hold.
+
+    They are in `preprocessor_config.json` or, as transformers 5 writes them, inside `processor_config.json`. Raises
+    ArtifactError if the model does not take samples.
+    """
+    processor = _read_json(folder / "processor_config.json", default={})
+    settings = _read_json(folder / "preprocessor_config.json", default=processor)
+    settings = settings.get("feature_extractor", settings)
+    wanted = settings.get("feature_extractor_type", WAVEFORM_FEATURES)
+    family = config.get("model_type")
+    if wanted != WAVEFORM_FEATURES or settings.get("feature_size", 1) != 1 or family in SPECTRAL_FAMILIES:
+        raise ArtifactError(
+            f"the checkpoint in {folder} ({family}, {wanted}) wants spectral features; "
+            "Dikte serves models on raw waveform so far"
+        )
+    return FeatureSettings(
+        sample_rate_hz=int(settings.get("sampling_rate", 16_000)),
+        normalize=bool(settings.get("do_normalize", True)),
+    )
+
+
 def read_framing(config: dict[str, Any]) -> Framing:
-    """Hop and receptive field, in samples, of the convolutions in a wav2vec2-like `config.json`."""
+    """Hop and receptive field, in samples, of the convolutions in a wav2vec2-like `config.json`.
+
+    A convolution of kernel k, stride s and padding p over frames `hop` samples apart makes one frame of k of them, less
+    the 2 p that its padding stands in for: the receptive field grows by (k - 1 - 2 p) hop, and the hop s times. SEW's
+    squeezed encoder gives as many frames as it was given, but needs `squeeze_factor` of them to run.
+    """
+    convolutions = [
+        (kernel, stride, 0) for kernel, stride in zip(config["conv_kernel"], config["conv_stride"], strict=True)
+    ]
     if config.get("add_adapter"):
-        raise ArtifactError("checkpoints with an adapter after the encoder (add_adapter) are not supported")
-    kernels, strides = config["conv_kernel"], config["conv_stride"]
+        adapter = (int(config.get("adapter_kernel_size", 3)), int(config.get("adapter_stride", 2)), ADAPTER_PADDING)
+        convolutions += [adapter] * int(config.get("num_adapter_layers", 3))
     receptive_field, hop = 1, 1
-    for kernel, stride in zip(kernels, strides, strict=True):
-        receptive_field += (kernel - 1) * hop
+    for kernel, stride, padding in convolutions:
+        if kernel <= 2 * padding:
+            raise ArtifactError(f"an adapter of kernel {kernel} makes frames of nothing but padding")
+        receptive_field += (kernel - 1 - 2 * padding) * hop
         hop *= stride
-    return Framing(hop, receptive_field)
+    return Framing(hop, receptive_field, least_frames=int(config.get("squeeze_factor", 1)))
 
 
 def read_vocabulary(folder: Path, config: dict[str, Any]) -> Vocabulary:
@@ -251,28 +287,76 @@ def read_vocabulary(folder: Path, config: dict[str, Any]) -> Vocabulary:
     blank is the tokenizer's padding token or, where that has no logit, the model's `pad_token_id`.
     """
     size = int(config["vocab_size"])
-    ids: dict[str, int] = _read_json(folder / "vocab.json") | _read_json(folder / "added_tokens.json", default={})
-    if any(isinstance(value, dict) for value in ids.values()):
-        raise ArtifactError(f"{folder}/vocab.json holds several languages: keep the one that is served")
+    options = _tokenizer_options(folder)
+    if str(options.get("tokenizer_class")).endswith("PhonemeCTCTokenizer"):
+        raise ArtifactError(f"the checkpoint in {folder} writes phonemes, not words")
     tokens = [""] * size
-    for token, index in ids.items():
+    for token, index in _token_ids(folder, options, size):
         if 0 <= index < size:
             tokens[index] = token
-    options = _read_json(folder / "tokenizer_config.json", default={})
-    named = SPECIAL_TOKENS | options | _read_json(folder / "special_tokens_map.json", default={})
-    special = {name: _content(named[name]) for name in SPECIAL_TOKENS if named[name] is not None}
-    blank = ids.get(special.get("pad_token", ""), size)
-    if blank >= size:
-        blank = int(config["pad_token_id"])
+    pad = options["pad_token"]
+    blank = tokens.index(_content(pad)) if pad is not None and _content(pad) in tokens else int(config["pad_token_id"])
     if not 0 <= blank < size:
         raise ArtifactError(f"{folder} names no padding token that has a logit, so there is no blank")
+    special = [options.get(name) for name in (*SPECIAL_TOKENS, *OTHER_SPECIAL_TOKENS)]
+    special += options.get("additional_special_tokens") or []
+    delimiter = options["word_delimiter_token"]
     return Vocabulary(
         tokens=tuple(tokens),
         blank=blank,
-        word_delimiter=_content(options.get("word_delimiter_token") or "|"),
-        special=frozenset({*special.values(), ""}),
+        word_delimiter=" " if delimiter is None else _content(delimiter),
+        special=frozenset({*(_content(token) for token in special if token is not None), ""}),
         lower_case=bool(options.get("do_lower_case", False)),
     )
+
+
+def _tokenizer_options(folder: Path) -> dict[str, Any]:
+    """The tokenizer's settings as transformers reads them: `special_tokens_map.json` counts only for files of old."""
+    options = SPECIAL_TOKENS | {"word_delimiter_token": "|"} | _read_json(folder / "tokenizer_config.json", default={})
+    if "added_tokens_decoder" not in options:
+        options |= _read_json(folder / "special_tokens_map.json", default={})
+    if _is_fast(folder):
+        decoder = _read_json(folder / "tokenizer.json").get("decoder") or {}
+        if decoder.get("type") != "CTC":
+            raise ArtifactError(f"{folder}/tokenizer.json does not decode CTC, but {decoder.get('type')}")
+        options |= {name: decoder[name] for name in ("pad_token", "word_delimiter_token")} | {"do_lower_case": False}
+    return options
+
+
+def _token_ids(folder: Path, options: dict[str, Any], size: int) -> list[tuple[str, int]]:
+    """Tokens with their ids; what the files say of added tokens comes last, for it holds where an id is named twice."""
+    added = [(_content(token), int(index)) for index, token in options.get("added_tokens_decoder", {}).items()]
+    if _is_fast(folder):
+        tokenizer = _read_json(folder / "tokenizer.json")
+        known = tokenizer["model"]["vocab"]  # {token: id} or, of a unigram model, [[token, score], ...]
+        if isinstance(known, list):
+            known = {token: index for index, (token, _) in enumerate(known)}
+        return [*known.items(), *((token["content"], token["id"]) for token in tokenizer["added_tokens"]), *added]
+    ids = _read_json(folder / "vocab.json")
+    if any(isinstance(value, dict) for value in ids.values()):
+        ids = _of_one_language(ids, options.get("target_lang"), size)
+    return [*ids.items(), *_read_json(folder / "added_tokens.json", default={}).items(), *added]
+
+
+def _of_one_language(languages: dict[str, Any], wanted: str | None, size: int) -> dict[str, int]:
+    """The vocabulary of the language that the tokenizer was set to, of a multilingual `vocab.json`."""
+    if wanted not in languages:
+        raise ArtifactError(
+            f"vocab.json holds several languages ({len(languages)}): name one of them as target_lang in "
+            "tokenizer_config.json"
+        )
+    ids: dict[str, int] = languages[wanted]
+    if len(ids) != size:
+        raise ArtifactError(
+            f"the vocabulary of {wanted} has {len(ids)} tokens, the model {size} logits: load the language's adapter "
+            f"into the model (load_adapter({wanted!r})) and save both"
+        )
+    return ids
+
+
+def _is_fast(folder: Path) -> bool:
+    """Whether the tokenizer was saved as `tokenizer.json` alone."""
+    return not (folder / "vocab.json").is_file() and (folder / "tokenizer.json").is_file()
 
 
 def sha256_of(path: Path) -> str:

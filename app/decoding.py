@@ -51,7 +51,8 @@ def decode_ctc(emissions: Emissions, vocabulary: Vocabulary, frame_s: float) -> 
     """
     words = []
     for is_delimiter, group in groupby(
-        _best_path(emissions, vocabulary), key=lambda letter: letter.text == vocabulary.word_delimiter
+        _best_path(emissions, vocabulary),
+        key=lambda letter: letter.text == vocabulary.word_delimiter or letter.text.isspace(),
     ):
         letters = [] if is_delimiter else [letter for letter in group if letter.text not in vocabulary.special]
         text = _readable("".join(letter.text for letter in letters), vocabulary)
@@ -85,5 +86,5 @@ def _best_path(emissions: Emissions, vocabulary: Vocabulary) -> list[_Letter]:
 
 def _readable(text: str, vocabulary: Vocabulary) -> str:
     """Letters as people write them: accents joined to their letter, and no dot left over from lower-casing an İ."""
-    text = unicodedata.normalize("NFC", text).replace("i\u0307", "i").strip()
-    return text.lower() if vocabulary.lower_case else text
+    text = text.lower() if vocabulary.lower_case else text
+    return unicodedata.normalize("NFC", text).replace("i\u0307", "i").strip()

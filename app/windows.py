@@ -20,14 +20,16 @@ Samples = NDArray[np.float32]
 @dataclass(frozen=True)
 class Framing:
     """How a model cuts sound into frames, in samples: one frame sees `receptive_field` samples, the next starts
-    `hop` samples later."""
+    `hop` samples later. A clip of fewer than `least_frames` frames is too short for the model."""
 
     hop: int
     receptive_field: int
+    least_frames: int = 1
 
     def frames(self, samples: int) -> int:
-        """Frames that a clip of so many samples has: convolutions without padding."""
-        return max(0, (samples - self.receptive_field) // self.hop + 1)
+        """Frames that a clip of so many samples has: convolutions without padding. None if it is too short."""
+        frames = (samples - self.receptive_field) // self.hop + 1
+        return frames if frames >= self.least_frames else 0
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ from app.asr import Engine, find_model_folder, load_engine, warm_up
 from app.windows import Samples
 from scripts.data import DataError, SpeechRows
 from scripts.eval_sets import load_eval_set
+from scripts.lengths import check_lengths
 from scripts.onnx_files import count_operators, export_model, quantize, store_compactly, store_rounded
 from scripts.proofs import DECIDING_CLIPS, FP32_BACKEND, LIMITS, ROUNDED, Evidence, prove
 from scripts.timing import Latency, measure_latency
@@ -87,6 +88,7 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Evide
     Raises ArtifactError when it cannot be made or a proof fails, DataError when there is nothing to prove on.
     """
     source = find_model_folder(checkpoint, REFERENCE_BACKEND)
+    open_artifact(source)  # what could not be served is refused before the work is done
     sets = load_sets(options)
     if options.adopt and not (folder / "model.onnx").is_file():
         raise ArtifactError(f"there is no model.onnx in {folder} to adopt")
@@ -176,6 +178,7 @@ def load_engines(source: Path, artifact: Artifact) -> dict[str, Engine]:
         engines[backend] = load_engine(opened, backend, THREADS)
         try:
             warm_up(engines[backend], opened)
+            check_lengths(engines[backend], opened)
         except ArtifactError as error:
             raise ArtifactError(f"{backend}: {error}") from error
     return engines

@@ -1,4 +1,5 @@
-"""Tiny CTC checkpoints in the shapes that published ones have, and the artifacts exported from them.
+"""Tiny CTC checkpoints in the shapes that published ones have and of every architecture, and the artifacts exported
+from them.
 
 Every builder fills a folder and gives it back. The weights are random but always the same; the head is made decisive,
 so that transcripts are not empty and INT8 has something to agree with.
@@ -11,18 +12,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
 import torch
 from numpy.typing import NDArray
+from optimum.exporters.onnx import main_export
 from torch.jit._trace import TracerWarning
 from transformers import (
+    AutoModelForCTC,
+    Data2VecAudioConfig,
+    HubertConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    SEWConfig,
+    SEWDConfig,
+    UniSpeechConfig,
+    UniSpeechSatConfig,
     Wav2Vec2Config,
+    Wav2Vec2ConformerConfig,
     Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForCTC,
     Wav2Vec2ForPreTraining,
+    WavLMConfig,
 )
 
 from scripts.checkpoints import SMALL_CONFIGS, new_tokenizer
@@ -139,18 +151,8 @@ def pretrained_like(folder: Path) -> Path:
 
 def small(folder: Path) -> Path:
     """What `train.py --model_name tr-small` writes, smaller still."""
-    tokenizer = new_tokenizer(TURKISH_ALPHABET)
     narrow = _TINY | {"conv_dim": [8, 16, 24, 32, 32, 32, 32]}
-    config = Wav2Vec2Config(
-        **(SMALL_CONFIGS["tr-small"] | narrow), vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id
-    )
-    for part in (
-        _ctc_model(config, seed=4),
-        tokenizer,
-        Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True),
-    ):
-        part.save_pretrained(folder)
-    return folder
+    return _saved(folder, Architecture(Wav2Vec2Config, SMALL_CONFIGS["tr-small"] | narrow), seed=4)
 
 
 SHAPES: dict[str, Callable[[Path], Path]] = {
@@ -158,13 +160,61 @@ SHAPES: dict[str, Callable[[Path], Path]] = {
     "layer_norm_like": layer_norm_like,
     "small": small,
 }
-"""The checkpoints that can be exported and served."""
+"""The checkpoints that can be exported and served, in the shapes of those that are published."""
+
+
+class Architecture(NamedTuple):
+    """A family of CTC models: its configuration with the options that tell its members apart, and whether its published
+    checkpoints want sound scaled to unit variance."""
+
+    config: type[PretrainedConfig]
+    options: dict[str, Any]
+    normalize: bool = True
+
+
+_GROUP_NORM = _TINY | {"feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False}
+_LAYER_NORM = _TINY | {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+_SQUEEZED = _TINY | {
+    "conv_dim": [32] * 13,
+    "conv_kernel": [10, 3, 1, 3, 1, 3, 1, 3, 1, 2, 1, 2, 1],
+    "conv_stride": [5, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1],
+    "num_feat_extract_layers": 13,
+    "squeeze_factor": 2,
+}
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "wav2vec2 with strided adapter": Architecture(
+        Wav2Vec2Config, _GROUP_NORM | {"add_adapter": True, "num_adapter_layers": 1}
+    ),
+    "wav2vec2 with attention adapters": Architecture(Wav2Vec2Config, _LAYER_NORM | {"adapter_attn_dim": 8}),
+    "hubert, group norm": Architecture(HubertConfig, _GROUP_NORM),
+    "hubert, layer norm": Architecture(HubertConfig, _LAYER_NORM),
+    "hubert, batch norm": Architecture(HubertConfig, _GROUP_NORM | {"conv_pos_batch_norm": True}),
+    "wavlm, group norm": Architecture(WavLMConfig, _GROUP_NORM, normalize=False),
+    "wavlm, layer norm": Architecture(WavLMConfig, _LAYER_NORM),
+    "sew": Architecture(SEWConfig, _SQUEEZED),
+    "sew-d": Architecture(SEWDConfig, _SQUEEZED),
+    "data2vec-audio": Architecture(
+        Data2VecAudioConfig, _TINY | {"conv_pos_kernel_size": 5, "num_conv_pos_embeddings": 3}
+    ),
+    "unispeech": Architecture(UniSpeechConfig, _GROUP_NORM),
+    "unispeech-sat": Architecture(UniSpeechSatConfig, _LAYER_NORM, normalize=False),
+    "conformer, relative": Architecture(Wav2Vec2ConformerConfig, _TINY | {"position_embeddings_type": "relative"}),
+    "conformer, rotary": Architecture(Wav2Vec2ConformerConfig, _TINY | {"position_embeddings_type": "rotary"}),
+    "conformer with strided adapter": Architecture(
+        Wav2Vec2ConformerConfig, _TINY | {"add_adapter": True, "num_adapter_layers": 1}
+    ),
+}
+"""What transformers has of CTC models on samples and optimum exports, beside the wav2vec2 of `SHAPES`."""
 
 
 @cache
 def built(shape: str, folder: Path) -> Path:
     """The checkpoint of a shape under `folder`, built once a session. Not to be changed."""
-    return (SHAPES | {"pretrained_like": pretrained_like})[shape](_new(folder / "checkpoints" / shape))
+    new = _new(folder / "checkpoints" / shape)
+    if shape in ARCHITECTURES:
+        return _saved(new, ARCHITECTURES[shape], seed=6)
+    return (SHAPES | {"pretrained_like": pretrained_like})[shape](new)
 
 
 @cache
@@ -180,6 +230,15 @@ def options(folder: Path, **others: Any) -> Options:
     """Prove on `clips`. Words of random weights are no measure of INT8, so a failed proof is no failure."""
     defaults: dict[str, Any] = {"eval_manifests": (str(clips(folder) / "manifest.jsonl"),), "allow_unproven": True}
     return Options(**(defaults | others))
+
+
+@cache
+def by_optimum(shape: str, folder: Path) -> Path:
+    """What `optimum-cli export onnx --task automatic-speech-recognition` makes of a shape. Not to be changed."""
+    made = folder / "by optimum" / shape
+    with exporting():
+        main_export(str(built(shape, folder)), made, task="automatic-speech-recognition")
+    return made
 
 
 @contextmanager
@@ -230,12 +289,25 @@ def babbling(duration_s: float, seed: int) -> NDArray[np.float32]:
     return sound[: int(duration_s * RATE_HZ)].astype(np.float32)
 
 
-def _ctc_model(config: Wav2Vec2Config, seed: int) -> Wav2Vec2ForCTC:
+def _saved(folder: Path, architecture: Architecture, seed: int) -> Path:
+    """A checkpoint with a tokenizer of ours, as transformers saves it."""
+    tokenizer = new_tokenizer(TURKISH_ALPHABET)
+    config = architecture.config(**architecture.options, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    for part in (
+        _ctc_model(config, seed),
+        tokenizer,
+        Wav2Vec2FeatureExtractor(do_normalize=architecture.normalize, return_attention_mask=True),
+    ):
+        part.save_pretrained(folder)
+    return folder
+
+
+def _ctc_model(config: PretrainedConfig, seed: int) -> PreTrainedModel:
     torch.manual_seed(seed)
-    model = Wav2Vec2ForCTC(config)
+    model: PreTrainedModel = AutoModelForCTC.from_config(config)
     model.eval()
     with torch.no_grad():
-        model.lm_head.weight.mul_(_HEAD_GAIN)
+        model.get_parameter("lm_head.weight").mul_(_HEAD_GAIN)
     return model
 
 

@@ -71,12 +71,17 @@ class CtcEngine:
         return silence
 
     def _logits(self, clips: list[Samples]) -> list[NDArray[np.float32]]:
-        """One batch: logits of each clip, cut to its own frames."""
+        """One batch: logits of each clip, cut to its own frames. Raises ValueError if there are more or fewer."""
         lengths = np.array([len(samples) for samples in clips], dtype=np.int64)
         values = np.zeros((len(clips), int(lengths.max())), dtype=np.float32)
         for row, samples in zip(values, clips, strict=True):
             row[: len(samples)] = zero_mean_unit_variance(samples) if self._artifact.features.normalize else samples
         logits = self._runtime(values, lengths)
+        expected = self._artifact.framing.frames(values.shape[1])
+        if logits.shape[1] != expected:
+            raise ValueError(
+                f"the model gave {logits.shape[1]} frames for {values.shape[1]} samples, its settings say {expected}"
+            )
         return [row[: self._artifact.framing.frames(len(samples))] for row, samples in zip(logits, clips, strict=True)]
 
 

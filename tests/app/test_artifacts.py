@@ -134,9 +134,35 @@ def test_framing_comes_from_the_config() -> None:
     assert read_framing({"conv_kernel": [4, 3], "conv_stride": [2, 3]}) == Framing(hop=6, receptive_field=8)
 
 
-def test_adapters_are_refused() -> None:
-    with pytest.raises(ArtifactError, match="add_adapter"):
-        read_framing(CONV | {"add_adapter": True})
+def test_an_adapter_makes_frames_longer() -> None:
+    assert read_framing(CONV | {"add_adapter": False}) == Framing(hop=320, receptive_field=400)
+    assert read_framing(CONV | {"add_adapter": True}) == Framing(hop=2560, receptive_field=400)
+    adapter = {"add_adapter": True, "num_adapter_layers": 2, "adapter_stride": 3, "adapter_kernel_size": 5}
+    # Each frame of the first layer is made of five, less two of padding; of the second, of those.
+    assert read_framing(CONV | adapter) == Framing(hop=2880, receptive_field=400 + 2 * 320 + 2 * 960)
+
+
+@pytest.mark.parametrize(
+    "adapter", [{"adapter_kernel_size": k, "adapter_stride": s} for k, s in [(3, 2), (3, 1), (4, 2), (5, 3), (6, 2)]]
+)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_an_adapter_gives_the_frames_that_its_convolutions_give(adapter: dict[str, int], layers: int) -> None:
+    framing = read_framing(CONV | adapter | {"add_adapter": True, "num_adapter_layers": layers})
+    for samples in range(400, 60_000, 37):
+        frames = (samples - 400) // 320 + 1
+        for _ in range(layers):
+            frames = (frames + 2 - adapter["adapter_kernel_size"]) // adapter["adapter_stride"] + 1
+        assert framing.frames(samples) == max(0, frames)
+
+
+def test_adapters_of_padding_are_refused() -> None:
+    with pytest.raises(ArtifactError, match="adapter of kernel 2 makes frames of nothing but padding"):
+        read_framing(CONV | {"add_adapter": True, "adapter_kernel_size": 2})
+
+
+@pytest.mark.parametrize(("samples", "frames"), [(400, 0), (719, 0), (720, 2), (1_040, 3), (16_000, 49)])
+def test_a_squeezed_encoder_needs_frames_to_squeeze(samples: int, frames: int) -> None:
+    assert read_framing(CONV | {"squeeze_factor": 2}).frames(samples) == frames
 
 
 def test_features_come_from_the_preprocessor(cahya: Path) -> None:
@@ -144,6 +170,22 @@ def test_features_come_from_the_preprocessor(cahya: Path) -> None:
     artifact = open_artifact(cahya)
     assert artifact.features == FeatureSettings(sample_rate_hz=8_000, normalize=False)
     assert artifact.frame_s == 0.04
+
+
+def test_features_may_be_where_transformers_5_writes_them(cahya: Path) -> None:
+    (cahya / "preprocessor_config.json").unlink()
+    extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "do_normalize": False, "sampling_rate": 8_000}
+    rewrite(cahya / "processor_config.json", feature_extractor=extractor, processor_class="Wav2Vec2Processor")
+    assert open_artifact(cahya).features == FeatureSettings(sample_rate_hz=8_000, normalize=False)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"feature_extractor_type": "SeamlessM4TFeatureExtractor"}, {"feature_size": 80}], ids=str
+)
+def test_spectral_features_are_refused(cahya: Path, changes: dict[str, Any]) -> None:
+    rewrite(cahya / "preprocessor_config.json", **changes)
+    with pytest.raises(ArtifactError, match="wants spectral features; Dikte serves models on raw waveform so far"):
+        open_artifact(cahya)
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json"])

@@ -2,29 +2,25 @@ import builtins
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import requests
-import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.utils._paths import filter_repo_objects
 from numpy.typing import NDArray
-from transformers import AutoModelForCTC, Wav2Vec2FeatureExtractor
 
 from app.artifacts import Artifact, ArtifactError, open_artifact
 from app.asr import BACKENDS, Engine, find_model_folder, load_engine, warm_up
 from app.decoding import decode_ctc
 from tests.checkpoints import RATE_HZ, SHAPES, babbling, built, served
+from tests.reference import AGREEMENT, SAME, reference
 
 Samples = NDArray[np.float32]
 
-SAME = {"pytorch": 1e-5, "onnx": 1e-4, "onnx_int8": 1.5}
-"""Largest difference of log-probabilities from transformers' own model, whose logits are spread over about 10."""
-AGREEMENT = {"pytorch": 1.0, "onnx": 1.0, "onnx_int8": 0.95}
-"""Least share of frames in which the most likely token is the same."""
 DURATIONS_S = (0.025, 0.3, 1.0, 2.5)
 
 
@@ -59,21 +55,11 @@ def clips() -> list[Samples]:
     return [babbling(duration_s, seed) for seed, duration_s in enumerate(DURATIONS_S)]
 
 
-def reference(folder: Path, samples: Samples) -> Samples:
-    """Log-probabilities by transformers: its feature extractor and its model."""
-    extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
-    model = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32).eval()
-    values = extractor(samples, sampling_rate=RATE_HZ, return_tensors="pt").input_values
-    with torch.inference_mode():
-        expected: Samples = model(values).logits[0].log_softmax(dim=-1).numpy()
-    return expected
-
-
 class TestEveryEngine:
     def test_it_computes_what_transformers_computes(self, engine: Engine, artifact: Artifact, backend: str) -> None:
         same = []
-        for samples, emissions in zip(clips(), engine.emissions(clips()), strict=True):
-            expected = reference(artifact.folder, samples)
+        by_transformers = reference(artifact.folder, clips())
+        for samples, emissions, expected in zip(clips(), engine.emissions(clips()), by_transformers, strict=True):
             assert emissions.dtype == np.float32
             assert emissions.shape == expected.shape == (artifact.framing.frames(len(samples)), expected.shape[1])
             np.testing.assert_allclose(emissions, expected, atol=SAME[backend], rtol=0)
@@ -156,6 +142,10 @@ class TestWarmUp:
     def cahya(self, base: Path) -> Artifact:
         return open_artifact(built("cahya_like", base))
 
+    @pytest.fixture
+    def served_cahya(self, base: Path) -> Artifact:
+        return open_artifact(served("cahya_like", base))
+
     def uniform(self, frames: int = FRAMES, tokens: int = 40) -> Samples:
         return np.full((frames, tokens), -np.log(tokens), np.float32)
 
@@ -166,6 +156,14 @@ class TestWarmUp:
     def test_other_shapes_do_not(self, cahya: Artifact, frames: int, tokens: int) -> None:
         with pytest.raises(ArtifactError, match=rf"shape \({frames}, {tokens}\), its settings say \(49, 40\)"):
             warm_up(Fixed(self.uniform(frames, tokens)), cahya)
+
+    @pytest.mark.parametrize("settings", [{"hop": 640}, {"hop": 160}, {"receptive_field": 1_000}], ids=str)
+    def test_a_model_that_its_settings_do_not_describe_does_not(
+        self, served_cahya: Artifact, settings: dict[str, int]
+    ) -> None:
+        wrong = replace(served_cahya, framing=replace(served_cahya.framing, **settings))
+        with pytest.raises(ArtifactError, match=r"gave 49 frames for 16000 samples, its settings say \d+"):
+            warm_up(load_engine(wrong, "onnx", threads=1), wrong)
 
     @pytest.mark.parametrize("value", [np.nan, 0.0, -np.inf, 3.0])
     def test_what_is_no_probability_does_not(self, cahya: Artifact, value: float) -> None:

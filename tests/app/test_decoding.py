@@ -76,6 +76,18 @@ def test_lower_case_where_the_tokenizer_says_so() -> None:
     assert [word.text for word in decode_ctc(frames, vocabulary, FRAME_S)] == ["a"]
 
 
+def test_a_space_parts_words_whatever_the_delimiter() -> None:
+    vocabulary = Vocabulary(("<pad>", "a", " ", "|"), blank=0, word_delimiter="|", special=frozenset({"<pad>"}))
+    frames = np.log(np.full((5, 4), 0.02, dtype=np.float32) + 0.9 * np.eye(4, dtype=np.float32)[[1, 2, 1, 3, 1]])
+    assert [word.text for word in decode_ctc(frames, vocabulary, FRAME_S)] == ["a", "a", "a"]
+
+
+def test_a_capital_dotted_i_is_lower_cased_to_one_letter() -> None:
+    vocabulary = Vocabulary(("<pad>", "İ"), blank=0, word_delimiter="|", special=frozenset(), lower_case=True)
+    frames = np.log(np.array([[0.1, 0.9]], dtype=np.float32))
+    assert [word.text for word in decode_ctc(frames, vocabulary, FRAME_S)] == ["i"]
+
+
 def test_certain_emissions_of_silence_have_no_words() -> None:
     frames = np.full((5, len(TOKENS)), -np.inf, dtype=np.float32)
     frames[:, 0] = 0.0

@@ -1,0 +1,25 @@
+"""What transformers computes, and how near every engine has to come to it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCTC, Wav2Vec2FeatureExtractor
+
+from app.decoding import Emissions
+from app.windows import Samples
+from tests.checkpoints import RATE_HZ
+
+SAME = {"pytorch": 1e-5, "onnx": 1e-4, "onnx_int8": 1.5}
+"""Largest difference of log-probabilities from transformers' own model, whose logits are spread over about 10."""
+AGREEMENT = {"pytorch": 1.0, "onnx": 1.0, "onnx_int8": 0.95}
+"""Least share of frames in which the most likely token is the same."""
+
+
+def reference(folder: Path, clips: Sequence[Samples]) -> list[Emissions]:
+    """Log-probabilities of each clip, shape (frames, vocabulary), by transformers' feature extractor and its model."""
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
+    model = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32).eval()
+    values = [extractor(samples, sampling_rate=RATE_HZ, return_tensors="pt").input_values for samples in clips]
+    with torch.inference_mode():
+        return [model(value).logits[0].log_softmax(dim=-1).numpy() for value in values]

@@ -1,0 +1,198 @@
+"""Every CTC architecture, from a checkpoint to emissions: exported by `export.py`, and served by every engine."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from optimum.exporters.onnx import main_export
+from transformers import (
+    AutoModelForCTC,
+    HubertConfig,
+    MCTCTConfig,
+    ParakeetCTCConfig,
+    ParakeetFeatureExtractor,
+    PretrainedConfig,
+    PreTrainedModel,
+    SeamlessM4TFeatureExtractor,
+    SequenceFeatureExtractor,
+    Wav2Vec2BertConfig,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING
+
+from app.artifacts import SPECTRAL_FAMILIES, Artifact, ArtifactError, open_artifact, read_framing
+from app.asr import BACKENDS, load_engine, warm_up
+from app.decoding import Emissions, decode_ctc
+from app.windows import Framing
+from scripts.checkpoints import new_tokenizer
+from scripts.export import export
+from scripts.onnx_files import count_operators, quantize
+from tests.checkpoints import ARCHITECTURES, SHAPES, babbling, built, by_optimum, exporting, options, served
+from tests.reference import AGREEMENT, SAME, reference
+
+# What PyTorch warns of when transformers' SEW-D is imported and run.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning"),
+]
+
+SOUNDS = [babbling(duration_s, seed) for seed, duration_s in enumerate((0.06, 0.3, 1.0, 2.5))]
+LENGTHS = (400, 401, 719, 720, 1039, 1040, 1359, 1360, 1679, 1680, 1681, 2319, 2320, 3600, 5839, 5840, 16_000, 16_319)
+"""Samples, where the frames change with a hop of 320, 640, 1280 or 2560, and beside it."""
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def artifact(request: pytest.FixtureRequest, checkpoints: Path) -> Artifact:
+    return open_artifact(served(request.param, checkpoints))
+
+
+def test_the_settings_give_the_frames_that_the_model_gives(artifact: Artifact) -> None:
+    model = AutoModelForCTC.from_pretrained(artifact.folder, dtype=torch.float32)
+    check_frames(model, artifact.framing)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_the_settings_give_the_frames_behind_three_strided_layers(kernel: int) -> None:
+    config, options, _ = ARCHITECTURES["wav2vec2 with strided adapter"]
+    of_three = config(**(options | {"num_adapter_layers": 3, "adapter_kernel_size": kernel}))
+    check_frames(AutoModelForCTC.from_config(of_three), read_framing(of_three.to_dict()))
+
+
+def check_frames(model: PreTrainedModel, framing: Framing) -> None:
+    """The model gives the frames that the framing says, and cannot compute what is too short by it."""
+    model.eval()
+    sound = torch.from_numpy(babbling(2.0, 1))[np.newaxis]
+    for samples in LENGTHS:
+        if frames := framing.frames(samples):
+            with torch.inference_mode():
+                assert model(sound[:, :samples]).logits.shape[1] == frames, samples
+        else:
+            with pytest.raises(RuntimeError):
+                model(sound[:, :samples])
+
+
+def test_every_linear_layer_is_computed_in_integers(artifact: Artifact) -> None:
+    model = AutoModelForCTC.from_pretrained(artifact.folder, dtype=torch.float32)
+    linear = sum(isinstance(module, torch.nn.Linear) for module in model.modules())
+    counts = artifact.manifest["quantization"]["operators"]
+    assert counts["MatMulInteger"] == linear == count_operators(artifact.folder / "model_int8.onnx")["MatMulInteger"]
+    assert "ConvInteger" not in counts
+
+
+@pytest.fixture(scope="module")
+def expected(artifact: Artifact) -> list[Emissions]:
+    return reference(artifact.folder, SOUNDS)
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_every_engine_computes_what_transformers_computes(
+    artifact: Artifact, expected: list[Emissions], backend: str
+) -> None:
+    engine = load_engine(artifact, backend, threads=1)
+    warm_up(engine, artifact)
+    actual = engine.emissions(SOUNDS)
+    for samples, emissions, by_transformers in zip(SOUNDS, actual, expected, strict=True):
+        assert emissions.dtype == np.float32
+        assert emissions.shape == by_transformers.shape
+        assert len(emissions) == artifact.framing.frames(len(samples)) > 0
+        np.testing.assert_allclose(emissions, by_transformers, atol=SAME[backend], rtol=0)
+    said, expected_to_say = (np.concatenate(emissions).argmax(axis=1) for emissions in (actual, expected))
+    assert (said == expected_to_say).mean() >= AGREEMENT[backend]
+    assert len(set(said)) > 5, "the model says different things"
+    assert decode_ctc(actual[-1], artifact.vocabulary, artifact.frame_s)
+
+
+def test_every_architecture_on_samples_is_tried() -> None:
+    """Of all the CTC models that transformers has, each is tried here, or refused for the features it wants."""
+    mapping: dict[Any, Any] = dict(MODEL_FOR_CTC_MAPPING.items())
+    families = {config.model_type: model.main_input_name for config, model in mapping.items()}
+    spectral = {family for family, wanted in families.items() if wanted == "input_features"}
+    assert spectral == SPECTRAL_FAMILIES
+    tried = {architecture.config.model_type for architecture in ARCHITECTURES.values()}
+    assert families.keys() - spectral == tried
+
+
+def test_settings_that_do_not_describe_the_model_are_found(checkpoints: Path, tmp_path: Path) -> None:
+    """HuBERT has no strided adapter, whatever its configuration says."""
+    folder = shutil.copytree(built("hubert, group norm", checkpoints), tmp_path / "checkpoint")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(
+        json.dumps(config | {"add_adapter": True, "output_hidden_size": 32}), encoding="utf-8"
+    )
+    with exporting(), pytest.raises(ArtifactError, match=r"cannot compute a clip of .* its settings say"):
+        export(str(folder), tmp_path / "out", options(checkpoints))
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "extractor"),
+    [
+        (Wav2Vec2BertConfig(), SeamlessM4TFeatureExtractor()),
+        (Wav2Vec2BertConfig(), None),
+        (MCTCTConfig(), None),
+        (ParakeetCTCConfig(), ParakeetFeatureExtractor()),
+        (HubertConfig(), SeamlessM4TFeatureExtractor()),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_models_on_spectral_features_are_refused(
+    config: PretrainedConfig, extractor: SequenceFeatureExtractor | None, checkpoints: Path, tmp_path: Path
+) -> None:
+    for part in (config, new_tokenizer("abc"), extractor):
+        if part is not None:
+            part.save_pretrained(tmp_path / "checkpoint")
+    message = f"{config.model_type}, .*wants spectral features; Dikte serves models on raw waveform so far"
+    with pytest.raises(ArtifactError, match=message):
+        open_artifact(tmp_path / "checkpoint")
+    with pytest.raises(ArtifactError, match=message):
+        export(str(tmp_path / "checkpoint"), tmp_path / "out", options(checkpoints))
+
+
+class TestByOptimum:
+    """A folder that `optimum-cli export onnx` made."""
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_it_is_served_as_it_is(self, shape: str, checkpoints: Path) -> None:
+        artifact = open_artifact(by_optimum(shape, checkpoints))
+        assert artifact.vocabulary == open_artifact(built(shape, checkpoints)).vocabulary
+        assert artifact.features == open_artifact(built(shape, checkpoints)).features
+        engine = load_engine(artifact, "onnx", threads=1)
+        warm_up(engine, artifact)
+        by_transformers = reference(built(shape, checkpoints), SOUNDS)
+        for emissions, expected in zip(engine.emissions(SOUNDS), by_transformers, strict=True):
+            np.testing.assert_allclose(emissions, expected, atol=SAME["onnx"], rtol=0)
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_it_can_be_quantized(self, shape: str, checkpoints: Path, tmp_path: Path) -> None:
+        folder = shutil.copytree(by_optimum(shape, checkpoints), tmp_path / "artifact")
+        quantize(folder / "model.onnx", folder / "model_int8.onnx")
+        artifact = open_artifact(folder)
+        int8, fp32 = (load_engine(artifact, backend, threads=1) for backend in ("onnx_int8", "onnx"))
+        warm_up(int8, artifact)
+        said, expected = (np.concatenate(engine.emissions(SOUNDS)).argmax(axis=1) for engine in (int8, fp32))
+        assert (said == expected).mean() >= AGREEMENT["onnx_int8"]
+
+    def test_weights_may_lie_beside_the_model(self, checkpoints: Path, tmp_path: Path) -> None:
+        """As optimum stores what is larger than 2 GB."""
+        folder = shutil.copytree(by_optimum("small", checkpoints), tmp_path / "artifact")
+        model = onnx.load(folder / "model.onnx")
+        onnx.save(
+            model, folder / "model.onnx", save_as_external_data=True, location="model.onnx_data", size_threshold=0
+        )
+        assert (folder / "model.onnx_data").stat().st_size > 100_000
+        whole, apart = (
+            load_engine(open_artifact(path), "onnx", threads=1) for path in (by_optimum("small", checkpoints), folder)
+        )
+        for expected, emissions in zip(whole.emissions(SOUNDS), apart.emissions(SOUNDS), strict=True):
+            np.testing.assert_array_equal(emissions, expected)
+
+    def test_an_export_without_dynamic_axes_is_refused(self, checkpoints: Path, tmp_path: Path) -> None:
+        task = "automatic-speech-recognition"
+        with exporting():
+            main_export(str(built("small", checkpoints)), tmp_path / "fixed", task=task, no_dynamic_axes=True)
+        with pytest.raises(ArtifactError, match="was exported for clips of exactly 16000 samples"):
+            load_engine(open_artifact(tmp_path / "fixed"), "onnx", threads=1)
