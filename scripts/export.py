@@ -17,14 +17,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: m
 import argparse
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
+from tqdm import tqdm
 from transformers import AutoModelForCTC
 
 from app.artifacts import (
@@ -40,11 +42,14 @@ from app.artifacts import (
     write_manifest,
 )
 from app.asr import Engine, find_model_folder, load_engine, warm_up
+from app.engines.ctc import zero_mean_unit_variance
+from app.engines.onnx import LENGTHS_INPUT
 from app.windows import Samples
 from scripts.data import DataError, SpeechRows
 from scripts.eval_sets import load_eval_set
+from scripts.forms import DYNAMIC, Feed, Quantization, export_fp32, export_int8, quantize_to
 from scripts.lengths import check_lengths
-from scripts.onnx_files import count_operators, export_model, quantize, store_compactly, store_rounded
+from scripts.onnx_files import count_operators, store_compactly, store_rounded
 from scripts.proofs import DECIDING_CLIPS, FP32_BACKEND, LIMITS, ROUNDED, Evidence, prove
 from scripts.timing import Latency, measure_latency
 
@@ -56,6 +61,8 @@ PROVEN_BACKENDS = ("onnx", "onnx_int8")
 """What is proven besides the reference."""
 TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
 SAMPLES = Path(__file__).resolve().parents[1] / "samples" / "manifest.jsonl"
+CALIBRATION_CLIPS = 64
+"""Enough that further clips hardly widen a range."""
 THREADS = 1
 """Threads of one engine, as in the service; the cores are filled by clips side by side."""
 LATENCY_CLIP_S = 10.0
@@ -69,7 +76,8 @@ class Options:
     sets to prove on, as `scripts.data.load_speech` takes them; by default the samples. eval_limit: clips of each set.
     language: ISO 639-1 code of their texts. adopt: keep the ONNX files that are there. fp16: weights of `model.onnx`
     rounded to half precision; if it is adopted, they are so already. with_checkpoint: put the checkpoint in too, in
-    half precision. allow_unproven: write a manifest even if a proof fails.
+    half precision. allow_unproven: write a manifest even if a proof fails. quantization: how INT8 is made. calibration:
+    the set to calibrate on.
     """
 
     name: str = ""
@@ -80,6 +88,8 @@ class Options:
     fp16: bool = False
     with_checkpoint: bool = False
     allow_unproven: bool = False
+    quantization: Quantization = DYNAMIC
+    calibration: str = ""
 
 
 def export(checkpoint: str, folder: Path, options: Options = Options()) -> Evidence:
@@ -101,7 +111,7 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Evide
     if options.with_checkpoint:
         copy_half_precision(source, folder)
         source = folder
-    quantization = make_models(source, folder, options, before)
+    quantization = make_models(source, folder, options, sets, before)
 
     artifact = open_artifact(folder)
     engines = load_engines(source, artifact)
@@ -148,26 +158,48 @@ def copy_half_precision(source: Path, target: Path) -> None:
     AutoModelForCTC.from_pretrained(source, dtype=torch.float16).save_pretrained(target)
 
 
-def make_models(source: Path, folder: Path, options: Options, before: dict[str, Any]) -> dict[str, Any]:
+def make_models(
+    source: Path, folder: Path, options: Options, sets: Mapping[str, SpeechRows], before: dict[str, Any]
+) -> dict[str, Any]:
     """Make the ONNX files, when adopting only those that are missing. Gives what was quantized, and how."""
     fp32, int8 = folder / "model.onnx", folder / "model_int8.onnx"
     adopted = {path for path in (fp32, int8) if options.adopt and path.is_file()}
-    method = "dynamic, MatMul, signed weights per channel"
+    method = before.get("quantization", {}).get("method", "unknown: adopted as it was")
+    if adopted != {fp32, int8}:
+        model = AutoModelForCTC.from_pretrained(source, dtype=torch.float32).eval()
     if fp32 not in adopted:
-        export_model(AutoModelForCTC.from_pretrained(source, dtype=torch.float32), fp32)
+        export_fp32(model, fp32)
     if int8 not in adopted:
-        quantize(fp32, int8)
+        feeds = calibration_feeds(open_artifact(folder), options, sets) if options.quantization.is_static else ()
+        try:
+            if fp32 in adopted:
+                count = quantize_to(onnx.load(fp32), int8, options.quantization, feeds)
+            else:
+                count = export_int8(model, fp32, int8, options.quantization, feeds)
+        except ValueError as error:
+            raise ArtifactError(str(error)) from error
+        method = f"{options.quantization}: {count} products"
         store_compactly(int8)
-    else:
-        method = before.get("quantization", {}).get("method", "unknown: adopted as it was")
     if fp32 not in adopted:
         (store_rounded if options.fp16 else store_compactly)(fp32)
     for path in (fp32, int8):
         print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
     operators = {
-        name: count for name, count in count_operators(int8).items() if "Integer" in name or name in ("MatMul", "Conv")
+        name: count
+        for name, count in count_operators(int8).items()
+        if "Integer" in name or name in ("Conv", "Gemm", "MatMul")
     }
     return {"method": method, "operators": operators}
+
+
+def calibration_feeds(artifact: Artifact, options: Options, sets: Mapping[str, SpeechRows]) -> Iterator[Feed]:
+    """Inputs of the FP32 model for clips spread over the calibration set, by default over the first set to prove on."""
+    rows = load_eval_set(options.calibration, None) if options.calibration else next(iter(sets.values()))
+    step = max(1, len(rows) // CALIBRATION_CLIPS)
+    for index in tqdm(range(0, len(rows), step)[:CALIBRATION_CLIPS], desc="calibrating", unit="clip", disable=None):
+        samples = rows.samples(index, artifact.features.sample_rate_hz)
+        values = zero_mean_unit_variance(samples) if artifact.features.normalize else samples
+        yield {"input_values": values[np.newaxis], LENGTHS_INPUT: np.array([len(samples)])}
 
 
 def load_engines(source: Path, artifact: Artifact) -> dict[str, Engine]:
@@ -256,6 +288,21 @@ def main() -> None:
     parser.add_argument("--language", default="tr", help="ISO 639-1 code of that speech")
     parser.add_argument("--adopt", action="store_true", help="prove the ONNX files that are there, make missing ones")
     parser.add_argument("--fp16", action="store_true", help="weights of model.onnx in half precision: half its size")
+    parser.add_argument(
+        "--quantization",
+        choices=("dynamic", "static"),
+        default="dynamic",
+        help="ranges of INT8 activations from each run, or from calibration clips",
+    )
+    parser.add_argument(
+        "--calibration",
+        default="",
+        help=f"manifest whose clips to calibrate on, {CALIBRATION_CLIPS} of them (default: the one to prove on)",
+    )
+    parser.add_argument(
+        "--keep_float", nargs="+", default=(), metavar="PATTERN", help="products not to quantize: '*/head/*'"
+    )
+    parser.add_argument("--reduce_range", action="store_true", help="7-bit weights, for CPUs without VNNI")
     parser.add_argument("--with_checkpoint", action="store_true", help="put the checkpoint in too, in half precision")
     parser.add_argument("--allow_unproven", action="store_true", help="write the manifest even if a proof fails")
     arguments = parser.parse_args()
@@ -268,6 +315,8 @@ def main() -> None:
         fp16=arguments.fp16,
         with_checkpoint=arguments.with_checkpoint,
         allow_unproven=arguments.allow_unproven,
+        quantization=Quantization(arguments.quantization, tuple(arguments.keep_float), arguments.reduce_range),
+        calibration=arguments.calibration,
     )
     try:
         evidence = export(arguments.checkpoint_dir, arguments.onnx_dir, options)

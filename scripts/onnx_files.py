@@ -1,29 +1,59 @@
-"""ONNX files: made from a CTC model, quantized to INT8, and stored in few bytes."""
+"""ONNX files: traced from PyTorch, stored in few bytes, and looked into."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
-from onnxruntime.quantization import QuantType, quantize_dynamic
+import torch
+from onnx import AttributeProto, GraphProto, ModelProto, compose, helper, numpy_helper
 from optimum.exporters.onnx import onnx_export_from_model
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
+OPSET = 17
+"""The first with LayerNormalization. GELU, which it spells out, is put together again by every runtime."""
 MIN_STORED_ELEMENTS = 1024
 """Smaller initializers are not worth a Cast node."""
 HALF_ROUNDING = 2.0**-11
 """Largest relative error of rounding a number to float16, whose significand has 11 bits."""
 
 
-def export_model(model: PreTrainedModel, path: Path) -> None:
-    """Write a CTC model as ONNX: `input_values` (batch, samples) -> `logits` (batch, frames, vocabulary), float32."""
-    remove_weight_norm(model)
+def trace(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: Mapping[str, Mapping[int, str]],
+    outputs: Mapping[str, Mapping[int, str]],
+    prefix: str = "",
+) -> ModelProto:
+    """Export a module by tracing it on an example.
+
+    inputs, outputs: names and, by number, what those of their dimensions are called that vary. prefix: what the names
+    of all that lies between them begin with, so that graphs can be joined.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            module.eval(),
+            example,
+            path,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: dict(axes) for name, axes in {**inputs, **outputs}.items()},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        model = onnx.load(path)
+    return compose.add_prefix(model, prefix, rename_inputs=False, rename_outputs=False) if prefix else model
+
+
+def stock_export(model: PreTrainedModel) -> ModelProto:
+    """A CTC model as optimum exports it: `input_values` (batch, samples) -> `logits` (batch, frames, vocabulary)."""
     with tempfile.TemporaryDirectory() as folder:
         onnx_export_from_model(model.eval(), folder, task="automatic-speech-recognition", do_validation=False)
-        proto = onnx.load(Path(folder) / "model.onnx")
-    onnx.save(proto, path)
+        return onnx.load(Path(folder) / "model.onnx")
 
 
 def remove_weight_norm(model: PreTrainedModel) -> None:
@@ -36,15 +66,6 @@ def remove_weight_norm(model: PreTrainedModel) -> None:
         if parametrize.is_parametrized(module):
             for name in list(module.parametrizations):  # type: ignore[arg-type]  # a ModuleDict, once parametrized
                 parametrize.remove_parametrizations(module, name)
-
-
-def quantize(source: Path, target: Path) -> None:
-    """Dynamic INT8 of the matrix products: signed weights, one scale per output channel.
-
-    Signed weights with unsigned activations (U8S8) reach the VNNI and AMX kernels, unsigned ones do not; convolutions
-    stay in float, as INT8 ones (ConvInteger) are slower (`docs/`: what was measured).
-    """
-    quantize_dynamic(source, target, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
 
 
 def store_compactly(path: Path) -> None:
@@ -89,9 +110,18 @@ def _store_half(path: Path, tolerance: float) -> None:
     onnx.save(proto, path)
 
 
+def graphs_of(graph: GraphProto) -> list[GraphProto]:
+    """A graph and the bodies of its loops and branches, inner ones first."""
+    bodies = [
+        attribute.g for node in graph.node for attribute in node.attribute if attribute.type == AttributeProto.GRAPH
+    ]
+    return [*(inner for body in bodies for inner in graphs_of(body)), graph]
+
+
 def count_operators(path: Path) -> dict[str, int]:
-    """Operator name -> number of nodes."""
+    """Operator name -> number of nodes, those in loops and branches included."""
     counts: dict[str, int] = {}
-    for node in onnx.load(path, load_external_data=False).graph.node:
-        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    for graph in graphs_of(onnx.load(path, load_external_data=False).graph):
+        for node in graph.node:
+            counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return counts

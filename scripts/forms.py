@@ -1,0 +1,106 @@
+"""Which ONNX graphs a checkpoint is exported to.
+
+Checkpoints that have a matrix form (`scripts/matrix_form.py`) are exported in it, all others as optimum does it:
+
+| file | matrix form | others |
+|---|---|---|
+| FP32 | with `lengths`: clips of any lengths share a batch | stock graph |
+| INT8, dynamic | one clip at a time, as ONNX Runtime is fastest | stock graph |
+| INT8, static | the FP32 graph: clips of any lengths share a batch | stock graph |
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, helper
+from transformers import PreTrainedModel
+
+from app.engines.onnx import BATCHES_KEY, INDEPENDENT, LENGTHS_INPUT
+from scripts.matrix_form import MatrixForm, has_matrix_form
+from scripts.onnx_files import remove_weight_norm, stock_export, trace
+from scripts.onnx_runtime_form import export_for_onnx_runtime
+from scripts.quantization import calibrate, names_kept, quantize
+
+EXAMPLE_LENGTHS = (16_000, 9_000)
+"""Lengths, in samples, of the clips that the exporter traces; the graph takes any."""
+Feed = Mapping[str, NDArray[Any]]
+"""Inputs of the FP32 model, by name, for one calibration clip; those that it does not have are left out."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How INT8 is made.
+
+    method: `dynamic` takes the range of activations from each run, `static` from calibration clips. keep: patterns of
+    names of products that stay in float32. reduce_range: weights of seven bits, for CPUs without VNNI.
+    """
+
+    method: Literal["dynamic", "static"] = "dynamic"
+    keep: tuple[str, ...] = ()
+    reduce_range: bool = False
+
+    @property
+    def is_static(self) -> bool:
+        """Whether calibration clips are needed."""
+        return self.method == "static"
+
+    def __str__(self) -> str:
+        bits = 7 if self.reduce_range else 8
+        kept = f", in float: {' '.join(self.keep)}" if self.keep else ""
+        return f"{self.method}, MatMul, signed weights of {bits} bits per channel{kept}"
+
+
+DYNAMIC = Quantization()
+
+
+def export_fp32(model: PreTrainedModel, path: Path) -> None:
+    """Write the FP32 graph of a checkpoint; its weight norm is removed.
+
+    `input_values` (batch, samples) float32 and, in the matrix form, `lengths` (batch,) int64 -> `logits` (batch,
+    frames, vocabulary) float32.
+    """
+    remove_weight_norm(model)
+    onnx.save(_matrix_export(model) if has_matrix_form(model.config) else stock_export(model), path)
+
+
+def export_int8(
+    model: PreTrainedModel, fp32: Path, path: Path, options: Quantization, feeds: Iterable[Feed] = ()
+) -> int:
+    """Write the INT8 graph of a checkpoint whose FP32 graph is in the file `fp32`. Returns the number of products.
+
+    feeds: what to calibrate on, for the static method. Raises ValueError if a pattern of `options.keep` matches no
+    product.
+    """
+    if not options.is_static and has_matrix_form(model.config):
+        remove_weight_norm(model)
+        graph = export_for_onnx_runtime(model)
+    else:
+        graph = onnx.load(fp32)
+    return quantize_to(graph, path, options, feeds)
+
+
+def quantize_to(graph: ModelProto, path: Path, options: Quantization, feeds: Iterable[Feed] = ()) -> int:
+    """Quantize a float32 graph, in place, and write it. Returns and raises what `export_int8` does."""
+    ranges = calibrate(graph, feeds) if options.is_static else None
+    count = quantize(graph, names_kept(graph, options.keep), ranges, options.reduce_range)
+    if ranges is None:
+        del graph.metadata_props[:]  # in each run, all clips of a batch share the range of their activations
+    onnx.save(graph, path)
+    return count
+
+
+def _matrix_export(model: PreTrainedModel) -> ModelProto:
+    lengths = torch.tensor(EXAMPLE_LENGTHS)
+    graph = trace(
+        MatrixForm(model),
+        (torch.randn(len(lengths), int(lengths.max())), lengths),
+        {"input_values": {0: "batch", 1: "samples"}, LENGTHS_INPUT: {0: "batch"}},
+        {"logits": {0: "batch", 1: "frames"}},
+    )
+    helper.set_model_props(graph, {BATCHES_KEY: INDEPENDENT})
+    return graph

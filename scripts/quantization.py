@@ -1,0 +1,240 @@
+"""INT8 for the matrix products of an ONNX model.
+
+A product of activations with constant weights becomes
+
+    DynamicQuantizeLinear -> MatMulInteger -> Cast -> Mul        (uint8 x int8 -> int32 -> float32)
+
+which ONNX Runtime fuses into one kernel. Weights are signed, symmetric, with one scale per output channel: unsigned
+activations with signed weights (U8S8) reach the VNNI and AMX instructions, unsigned weights do not. Activations take
+their scale from what goes through in each run (dynamic), or from what went through for calibration clips (static,
+with QuantizeLinear). Convolutions stay in float32, for INT8 ones (ConvInteger) are slower.
+
+Where only data movement (Reshape, Slice, Concat, ...) lies between a tensor and a product, the tensor is quantized
+before it is moved: bytes move four times as fast as floats, and what is moved twice is quantized once.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from scripts.onnx_files import graphs_of
+
+MAX_INT8 = 127
+"""Symmetric: -128 is not used, so that a weight and its negative are equally far from zero."""
+REDUCED_MAX_INT8 = 63
+"""Seven bits: CPUs without VNNI add pairs of uint8 x int8 products in 16 bits, which eight bits overflow."""
+MAX_UINT8 = 255
+MOVES = frozenset({"Concat", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
+"""Operators that move numbers without changing them, and take bytes as well as floats."""
+QUANTIZERS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
+
+
+class Range(NamedTuple):
+    """Least and greatest value of an activation."""
+
+    low: float
+    high: float
+
+
+def products_of(graph: GraphProto) -> list[NodeProto]:
+    """The MatMul nodes of one graph, without its subgraphs, that multiply activations with constant float weights."""
+    weights = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    return [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
+
+
+def names_kept(model: ModelProto, patterns: Iterable[str]) -> set[str]:
+    """Names of the products that match a pattern such as `*/head/*`. Raises ValueError if one matches nothing."""
+    names = {node.name for graph in graphs_of(model.graph) for node in products_of(graph)}
+    kept: set[str] = set()
+    for pattern in patterns:
+        matching = {name for name in names if fnmatchcase(name, pattern)}
+        if not matching:
+            raise ValueError(f"no product is called {pattern}; there are {', '.join(sorted(names))}")
+        kept |= matching
+    return kept
+
+
+def quantize(
+    model: ModelProto,
+    keep: Collection[str] = (),
+    ranges: Mapping[str, Range] | None = None,
+    reduce_range: bool = False,
+) -> int:
+    """Quantize every product in place. Returns how many.
+
+    keep: names of nodes that stay in float32. ranges: of the activations that go into products, by name, as
+    `calibrate` finds them; without it they are found in each run. reduce_range: seven bits for the weights.
+    """
+    count = 0
+    limit = REDUCED_MAX_INT8 if reduce_range else MAX_INT8
+    for graph in graphs_of(model.graph):
+        products = [node for node in products_of(graph) if node.name not in keep]
+        if products:
+            _quantize_products(graph, products, ranges, limit)
+            _quantize_before_moves(graph)
+            count += len(products)
+    return count
+
+
+def quantize_weight(weight: NDArray[np.float32], limit: int = MAX_INT8) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Round weights to int8 with one scale per output channel.
+
+    weight: shape (..., inputs, outputs). Returns the int8 weights, -limit to limit, of that shape and the scales, shape
+    (outputs,) or (..., 1, outputs), so that weight ~ int8 * scale. A channel of zeros has the scale 1.
+    """
+    largest = np.abs(weight).max(axis=-2, keepdims=weight.ndim > 2)
+    scale = np.where(largest == 0, 1, largest / limit).astype(np.float32)
+    return np.rint(weight / scale).clip(-limit, limit).astype(np.int8), scale
+
+
+def quantize_range(values: Range) -> tuple[np.float32, np.uint8]:
+    """Scale and zero point so that uint8 reaches from `low` to `high`, zero included: x ~ scale * (uint8 - zero point).
+
+    As in ONNX's DynamicQuantizeLinear.
+    """
+    low, high = min(values.low, 0.0), max(values.high, 0.0)
+    scale = np.float32((high - low) / MAX_UINT8) or np.float32(1)
+    return scale, np.uint8(np.clip(np.rint(-low / scale), 0, MAX_UINT8))
+
+
+def calibrate(model: ModelProto, feeds: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, Range]:
+    """The range of each activation that goes into a product, over all feeds, by name. Not of products in subgraphs.
+
+    feeds: inputs of the model, by name, and maybe others. Raises ValueError if there are none.
+    """
+    names = sorted({node.input[0] for node in products_of(model.graph)})
+    watched = ModelProto.FromString(model.SerializeToString())
+    outputs = []
+    for name in names:
+        for operator in ("ReduceMin", "ReduceMax"):
+            outputs.append(f"{operator}/{name}")
+            watched.graph.node.append(helper.make_node(operator, [name], [outputs[-1]], keepdims=0))
+            watched.graph.output.append(helper.make_tensor_value_info(outputs[-1], TensorProto.FLOAT, []))
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
+    inputs = {value.name for value in session.get_inputs()}
+    runs = [session.run(outputs, {name: feed[name] for name in inputs}) for feed in feeds]
+    if not runs:
+        raise ValueError("there is nothing to calibrate on")
+    seen = np.array(runs).reshape(-1, len(names), 2)
+    lows, highs = seen[..., 0].min(axis=0), seen[..., 1].max(axis=0)
+    return {name: Range(float(low), float(high)) for name, low, high in zip(names, lows, highs, strict=True)}
+
+
+def _quantize_products(
+    graph: GraphProto, products: Sequence[NodeProto], ranges: Mapping[str, Range] | None, limit: int
+) -> None:
+    names = {node.name for node in products}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    quantized: dict[str, list[str]] = {}
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        if node.op_type != "MatMul" or node.name not in names:
+            nodes.append(node)
+            continue
+        source = node.input[0]
+        if source not in quantized:
+            quantized[source] = [f"{source}_{part}" for part in ("uint8", "scale", "zero_point")]
+            nodes.append(_quantizer(graph, source, quantized[source], ranges))
+        nodes += _integer_product(graph, node, quantized[source], weights[node.input[1]], limit)
+    _replace_nodes(graph, nodes)
+    used = {name for inner in graphs_of(graph) for node in inner.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+
+
+def _quantizer(graph: GraphProto, source: str, outputs: Sequence[str], ranges: Mapping[str, Range] | None) -> NodeProto:
+    """The node that makes bytes of an activation. outputs: names of the bytes, their scale and their zero point."""
+    if ranges is None:
+        return helper.make_node("DynamicQuantizeLinear", [source], outputs)
+    for value, name in zip(quantize_range(ranges[source]), outputs[1:], strict=True):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    return helper.make_node("QuantizeLinear", [source, *outputs[1:]], outputs[:1])
+
+
+def _integer_product(
+    graph: GraphProto, node: NodeProto, activations: Sequence[str], weight: TensorProto, limit: int
+) -> list[NodeProto]:
+    """The nodes that take the place of one MatMul; its int8 weights and their scales are added to the graph."""
+    values, scales = f"{weight.name}_int8", f"{weight.name}_scale"
+    if not any(tensor.name == values for tensor in graph.initializer):
+        rounded, scale = quantize_weight(numpy_helper.to_array(weight), limit)
+        graph.initializer.extend([numpy_helper.from_array(rounded, values), numpy_helper.from_array(scale, scales)])
+    output, (bytes_, scale_of, zero_point) = node.output[0], activations
+    return [
+        helper.make_node("MatMulInteger", [bytes_, values, zero_point], [f"{output}_int32"], name=f"{node.name}_int8"),
+        helper.make_node("Cast", [f"{output}_int32"], [f"{output}_float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [scale_of, scales], [f"{output}_scale"]),
+        helper.make_node("Mul", [f"{output}_float", f"{output}_scale"], [output]),
+    ]
+
+
+def _quantize_before_moves(graph: GraphProto) -> None:
+    """Move each quantizing node up through data movement.
+
+    Only if all that the moves join comes from one tensor, and nothing else reads what they give.
+    """
+    for node in [node for node in graph.node if node.op_type in QUANTIZERS]:
+        makers = {output: maker for maker in graph.node for output in maker.output}
+        readers = defaultdict(list)
+        for reader in graph.node:
+            for name in reader.input:
+                readers[name].append(reader)
+        moves, sources = _moves_before(node.input[0], makers)
+        inside = {id(move) for move in moves} | {id(node)}
+        outside = {id(reader) for move in moves for name in move.output for reader in readers[name]} - inside
+        if not moves or len(sources) != 1 or outside:
+            continue
+        (source,) = sources
+        moved, last = node.input[0], node.output[0]
+        first = f"{last}_before_moves"
+        node.input[0], node.output[0] = source, first
+        for move in moves:
+            move.input[:] = [first if name == source else name for name in move.input]
+            move.output[:] = [last if name == moved else name for name in move.output]
+    _replace_nodes(graph, _sorted(graph))
+
+
+def _moves_before(name: str, makers: Mapping[str, NodeProto]) -> tuple[list[NodeProto], set[str]]:
+    """The data movement that ends in the tensor `name`, and the tensors that it begins with."""
+    moves: list[NodeProto] = []
+    sources: set[str] = set()
+    names = [name]
+    while names:
+        name = names.pop()
+        maker = makers.get(name)
+        if maker is None or maker.op_type not in MOVES:
+            sources.add(name)
+        elif not any(maker is move for move in moves):
+            moves.append(maker)
+            names += maker.input if maker.op_type == "Concat" else maker.input[:1]
+    return moves, sources
+
+
+def _sorted(graph: GraphProto) -> list[NodeProto]:
+    """The nodes in an order in which each comes after what it reads."""
+    waiting = list(graph.node)
+    missing = {name for node in waiting for name in node.output}
+    ordered: list[NodeProto] = []
+    while waiting:
+        later = []
+        for node in waiting:
+            if missing.isdisjoint(node.input):
+                ordered.append(node)
+                missing.difference_update(node.output)
+            else:
+                later.append(node)
+        waiting = later
+    return ordered
+
+
+def _replace_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]  # the graph's own die with its list
+    del graph.node[:]
+    del graph.value_info[:]  # types and shapes that were found before
+    graph.node.extend(copies)
