@@ -44,7 +44,7 @@ def wait_until_ready(url: str) -> None:
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=1):  # noqa: S310  # our own address
                 return
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.02)
     raise TimeoutError("the service did not become ready")
 
