@@ -74,15 +74,15 @@ def pytorch_spec(checkpoint: Path) -> EngineSpec:
 def own_spec(engine: OwnEngine, path: Path, checkpoint: Path) -> EngineSpec:
     """The engine on the file `path`.
 
-    A file under its usual name in an artifact is loaded as the service loads it. Any other ONNX file is loaded with the
-    settings of its folder or, if there are none, of the checkpoint. Raises FileNotFoundError if it is not there, and
-    ValueError for another kind of file under another name.
+    A file under its usual name in an artifact is loaded as the service loads it. Any other file for ONNX Runtime is
+    loaded with the settings of its folder or, if there are none, of the checkpoint. Raises FileNotFoundError if it is
+    not there, and ValueError if it is for another runtime and not in an artifact.
     """
     files = model_files(path)
     has_settings = (path.parent / "config.json").is_file()
     if has_settings and path.name == engine.file_name:
         return EngineSpec(engine.backend, engine.title, "backend", path.parent, files, engine.backend, own=True)
-    if path.suffix != ".onnx":
+    if engine.needs != "onnxruntime":
         raise ValueError(f"{path}: {engine.title} reads {engine.file_name} in an artifact folder")
     return EngineSpec(
         engine.backend, engine.title, "onnx_file", path.parent if has_settings else checkpoint, files, own=True
@@ -162,6 +162,7 @@ class _OpenVinoFile:
                 "INFERENCE_NUM_THREADS": threads * callers,  # of all streams together
                 "NUM_STREAMS": callers,
                 "INFERENCE_PRECISION_HINT": precision,
+                "ENABLE_CPU_PINNING": False,  # pinned threads could not leave a core that another process keeps busy
             },
         )
         self._requests = threading.local()

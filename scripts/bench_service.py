@@ -12,6 +12,9 @@ import soundfile
 from app.windows import Samples
 from scripts.footprint import ROOT, free_port, resident_bytes, transcribe, wait_until_ready
 
+START_TIMEOUT_S = 300.0
+"""PyTorch and a large checkpoint, on a machine that is busy with something else."""
+
 
 def service_peak_bytes(backend: str, model: Path, samples: Samples, rate_hz: int, callers: int, requests: int) -> int:
     """Resident memory of the service at most, from its start through `requests` uploads by each of `callers` clients.
@@ -28,7 +31,7 @@ def service_peak_bytes(backend: str, model: Path, samples: Samples, rate_hz: int
         soundfile.write(clip, samples, rate_hz)
         service = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings)
         try:
-            wait_until_ready(url)
+            wait_until_ready(url, START_TIMEOUT_S)
             with ThreadPoolExecutor(callers) as pool:
                 list(pool.map(lambda _: transcribe(url, clip), range(requests * callers)))
             return resident_bytes(service.pid, "VmHWM")

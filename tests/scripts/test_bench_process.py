@@ -117,7 +117,7 @@ def test_it_ends_with_its_parent() -> None:
     assert ended(child)
 
 
-def ended(pid: int, within_s: float = 10.0) -> bool:
+def ended(pid: int, within_s: float = 60.0) -> bool:
     """Whether a process is gone, or a zombie that its new parent has not reaped, before the time is over."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:

@@ -161,6 +161,17 @@ def test_a_file_is_loaded_with_the_settings_that_go_with_it(checkpoints: Path, t
     assert (foreign.loader, foreign.settings, foreign.size_bytes) == ("onnx_file", checkpoint, 5)
     with pytest.raises(FileNotFoundError):
         own_spec(NAMED["onnx"], tmp_path / "nothing.onnx", checkpoint)
+    with pytest.raises(ValueError, match=r"model_openvino_int8\.xml"):
+        own_spec(NAMED["openvino"], alone, checkpoint)
+
+
+def test_an_openvino_model_is_its_graph_and_its_weights(checkpoints: Path, tmp_path: Path) -> None:
+    artifact = shutil.copytree(exported("cahya_like", checkpoints), tmp_path / "artifact")
+    graph = artifact / "model_openvino_int8.xml"
+    graph.write_bytes(b"12")
+    graph.with_suffix(".bin").write_bytes(b"345")
+    spec = own_spec(NAMED["openvino"], graph, artifact)
+    assert (spec.loader, spec.backend, spec.settings, spec.size_bytes) == ("backend", "openvino", artifact, 5)
 
 
 def test_the_size_of_a_checkpoint_is_that_of_the_weights_that_are_read(tmp_path: Path) -> None:
@@ -322,7 +333,7 @@ def test_it_ends_with_all_its_processes(whole_group: bool, benchmark: subprocess
         os.killpg(benchmark.pid, signal.SIGINT)
     else:
         benchmark.terminate()
-    assert benchmark.wait(10) == (130 if whole_group else 143)
+    assert benchmark.wait(60) == (130 if whole_group else 143)
     assert ended(engines[0])
 
 
