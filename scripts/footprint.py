@@ -39,9 +39,9 @@ def resident_bytes(pid: int, field: str = "VmRSS") -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(field))
 
 
-def wait_until_ready(url: str) -> None:
+def wait_until_ready(url: str, timeout_s: float = START_TIMEOUT_S) -> None:
     """Return when `/readyz` answers 200. Raises TimeoutError, or RuntimeError if the model will never be ready."""
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=1):  # noqa: S310  # our own address
@@ -51,7 +51,7 @@ def wait_until_ready(url: str) -> None:
             if reason != LOADING:
                 raise RuntimeError(f"the service is not ready: {reason}") from None
             time.sleep(0.02)
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.02)
     raise TimeoutError("the service did not become ready")
 

@@ -1,14 +1,13 @@
 """How long engines take for a clip, side by side: a figure for the manifest (`benchmark.py` measures thoroughly)."""
 
-import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 from app.asr import Engine
 from app.windows import Samples
+from scripts.machine import processor
 
 RUNS = 3
 """After one to warm up; engines take turns, so that what else the machine does falls on all."""
@@ -34,11 +33,3 @@ def measure_latency(engines: Mapping[str, Engine], samples: Samples, rate_hz: in
             taken_s[backend].append(time.perf_counter() - begin)
     medians_s = {backend: round(median(times_s[1:]), 5) for backend, times_s in taken_s.items()}
     return Latency(processor(), threads, len(samples) / rate_hz, medians_s)
-
-
-def processor() -> str:
-    """The model name of the processor, as Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()

@@ -37,6 +37,7 @@ from transformers import (
     WavLMConfig,
 )
 
+from scripts.baselines import Source, make_baselines, source_of
 from scripts.checkpoints import SMALL_CONFIGS, new_tokenizer
 from scripts.export import Options, export
 from scripts.text import TURKISH_ALPHABET
@@ -259,6 +260,16 @@ def served(shape: str, folder: Path) -> Path:
         if weights.suffix in (".bin", ".safetensors"):
             shutil.copy(weights, both)
     return both
+
+
+@cache
+def baselines(shape: str, folder: Path) -> Source:
+    """The baselines that need no more than the tests do, of a shape under `folder`, made once. Not to be changed."""
+    source = source_of(built(shape, folder), folder / "baselines", clips(folder))
+    with exporting():
+        failed = make_baselines(source, ["stock_fp32", "dynamic_all", "matmul_quint8", "matmul_qint8"])
+    assert not failed
+    return source
 
 
 @cache

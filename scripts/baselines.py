@@ -1,0 +1,246 @@
+"""Make what Dikte is compared with: the models that others make of the same checkpoint with the usual tools.
+
+    python scripts/baselines.py --checkpoint_dir cahya/wav2vec2-base-turkish --out artifacts/baselines
+
+None of Dikte's own work is in them, except that weight norm is removed before the export (`quantize_dynamic` raises on
+a graph with it, so everybody has to). They are kept under `--out`, in a folder named for the hash of the weights and
+the versions of the tools, and made only once. `scripts/benchmark.py` runs this by itself.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.artifacts import ArtifactError, open_artifact, sha256_of
+from app.asr import find_model_folder
+from app.audio import AudioLimits, decode
+from app.engines.ctc import zero_mean_unit_variance
+from app.windows import Samples
+from scripts.bench_engines import EngineSpec, installed, model_files, weights_of
+from scripts.machine import versions
+from scripts.transcribe import find_files
+
+REPORT_NAME = "baselines.json"
+STOCK_FILE = "stock.onnx"
+EXPORT_TOOLS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime")
+CALIBRATION_TOOLS = ("openvino", "nncf")
+CALIBRATION_S = 10.0
+"""Clips are cut to this length for calibration, so that one long file does not take hours."""
+CALIBRATION_LIMITS = AudioLimits(max_duration_s=3600.0, max_decoded_bytes=1 << 30, max_channels=8)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What baselines are made from: the checkpoint, the folder they are kept in, and clips to calibrate with."""
+
+    checkpoint: Path
+    folder: Path
+    calibration: Path
+
+    @property
+    def stock(self) -> Path:
+        """The stock export."""
+        return self.folder / STOCK_FILE
+
+    def calibration_clips(self) -> list[Samples]:
+        """The sound files of the calibration folder at the model's rate, each shape (samples,), float32."""
+        features = open_artifact(self.checkpoint).features
+        clips = []
+        for path in find_files([self.calibration]):
+            with path.open("rb") as file:
+                samples = decode(file, features.sample_rate_hz, CALIBRATION_LIMITS).samples
+            samples = samples[: int(CALIBRATION_S * features.sample_rate_hz)]
+            clips.append(zero_mean_unit_variance(samples) if features.normalize else samples)
+        return clips
+
+    def calibration_key(self) -> str:
+        """Changes with the calibration clips and with the tools that calibrate."""
+        sounds = [sha256_of(path) for path in find_files([self.calibration])]
+        return _digest([*sounds, versions(CALIBRATION_TOOLS)])
+
+
+def export_stock(source: Source, target: Path) -> None:
+    """The graph that `optimum-cli export onnx` makes, in float32."""
+    import onnx
+    import torch
+    from transformers import AutoModelForCTC
+
+    from scripts.onnx_files import remove_weight_norm, stock_export
+
+    model = AutoModelForCTC.from_pretrained(source.checkpoint, dtype=torch.float32).eval()
+    remove_weight_norm(model)
+    onnx.save(stock_export(model), target)
+
+
+def quantize_dynamically(operators: list[str] | None, weights: str) -> Callable[[Source, Path], None]:
+    """`quantize_dynamic` on these operators (None: all it can), weights as QInt8 or QUInt8, one scale per tensor."""
+
+    def make(source: Source, target: Path) -> None:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        quantize_dynamic(source.stock, target, op_types_to_quantize=operators, weight_type=QuantType[weights])
+
+    return make
+
+
+def quantize_with_nncf(source: Source, target: Path) -> None:
+    """Post-training INT8 of the stock export for OpenVINO, as NNCF does it for transformers."""
+    os.environ["NNCF_CI"] = "1"  # nothing is reported to anybody: NNCF then leaves its telemetry alone
+    import nncf
+    import openvino
+
+    clips = [clip[np.newaxis] for clip in source.calibration_clips()]
+    quantized = nncf.quantize(
+        openvino.Core().read_model(source.stock),
+        nncf.Dataset(clips),
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=len(clips),
+    )
+    openvino.save_model(quantized, target)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Something to compare with. `file` is a name in the folder of the baselines; empty: the checkpoint itself.
+
+    needs: the packages without which it can neither be made nor run. make: writes its file, given the path to write.
+    calibrated: the file depends on the calibration clips too.
+    """
+
+    key: str
+    title: str
+    loader: str
+    file: str = ""
+    make: Callable[[Source, Path], None] = export_stock
+    needs: tuple[str, ...] = ()
+    calibrated: bool = False
+
+    def path(self, source: Source) -> Path:
+        """Where its file is kept."""
+        name = Path(self.file)
+        return source.folder / (f"{name.stem}-{source.calibration_key()}{name.suffix}" if self.calibrated else name)
+
+    def spec(self, source: Source) -> EngineSpec:
+        """How to load it. Raises FileNotFoundError if its file was not made."""
+        files = model_files(self.path(source)) if self.file else weights_of(source.checkpoint)
+        return EngineSpec(self.key, self.title, self.loader, source.checkpoint, files)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The packages that it needs and that are not installed."""
+        return tuple(package for package in self.needs if not installed(package))
+
+
+BASELINES = (
+    Baseline("pytorch_bf16", "PyTorch bf16 autocast", "pytorch_bf16", needs=("torch",)),
+    Baseline("stock_fp32", "stock export FP32", "plain_onnx_file", STOCK_FILE),
+    # Unsigned weights: ONNX Runtime has no convolution with signed ones (ConvInteger: NOT_IMPLEMENTED).
+    Baseline(
+        "dynamic_all",
+        "quantize_dynamic, all",
+        "plain_onnx_file",
+        "dynamic_all.onnx",
+        quantize_dynamically(None, "QUInt8"),
+    ),
+    Baseline(
+        "matmul_quint8",
+        "quantize_dynamic, MatMul, QUInt8",
+        "plain_onnx_file",
+        "matmul_quint8.onnx",
+        quantize_dynamically(["MatMul"], "QUInt8"),
+    ),
+    Baseline(
+        "matmul_qint8",
+        "quantize_dynamic, MatMul, QInt8",
+        "plain_onnx_file",
+        "matmul_qint8.onnx",
+        quantize_dynamically(["MatMul"], "QInt8"),
+    ),
+    Baseline("openvino_bf16", "stock OpenVINO bf16", "openvino_bf16", STOCK_FILE, needs=("openvino",)),
+    Baseline(
+        "openvino_nncf",
+        "stock OpenVINO INT8 (NNCF)",
+        "openvino_int8",
+        "openvino_int8.xml",
+        quantize_with_nncf,
+        needs=("openvino", "nncf"),
+        calibrated=True,
+    ),
+)
+"""In the order in which they are made: the stock export is what most others are made from."""
+
+
+def source_of(checkpoint: Path, folder: Path, calibration: Path) -> Source:
+    """The source of a checkpoint's baselines, kept in a folder of `folder` that is named for what they depend on."""
+    files = [checkpoint / "config.json", *weights_of(checkpoint)]
+    return Source(
+        checkpoint, folder / _digest([[sha256_of(path) for path in files], versions(EXPORT_TOOLS)]), calibration
+    )
+
+
+def make_baselines(source: Source, keys: list[str]) -> dict[str, str]:
+    """Make those files of the named baselines that are not there yet. Returns what failed: key -> reason."""
+    source.folder.mkdir(parents=True, exist_ok=True)
+    failed = {}
+    for baseline in BASELINES:
+        if baseline.key not in keys:
+            continue
+        if baseline.missing:
+            failed[baseline.key] = f"not installed: {', '.join(baseline.missing)} (requirements-peers.txt)"
+        elif baseline.file:
+            try:
+                if not source.stock.is_file():
+                    _make(export_stock, source, source.stock)
+                if not baseline.path(source).is_file():
+                    _make(baseline.make, source, baseline.path(source))
+            except Exception as error:  # each tool has errors of its own
+                failed[baseline.key] = f"cannot be made: {type(error).__name__}: {error}"
+        print(f"{baseline.title}: {failed.get(baseline.key, 'ready')}", flush=True)
+    return failed
+
+
+def _make(make: Callable[[Source, Path], None], source: Source, target: Path) -> None:
+    """Write a file, and what goes with it, under another name first: one that is there is whole."""
+    print(f"making {target.name} ...", flush=True)
+    with tempfile.TemporaryDirectory(dir=source.folder) as folder:
+        make(source, Path(folder) / target.name)
+        for part in sorted(Path(folder).iterdir(), key=lambda path: path.name == target.name):  # the model itself last
+            shutil.move(part, target.with_name(part.name))
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def main() -> None:
+    keys = [baseline.key for baseline in BASELINES]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint_dir", required=True, help="checkpoint folder or hub id")
+    parser.add_argument("--out", type=Path, default=Path("artifacts/baselines"), help="folder to keep them in")
+    parser.add_argument("--calibration", type=Path, default=Path("samples"), help="folder of clips to calibrate with")
+    parser.add_argument("--only", nargs="+", choices=keys, default=keys, help="make only these")
+    arguments = parser.parse_args()
+    try:
+        source = source_of(find_model_folder(arguments.checkpoint_dir, "pytorch"), arguments.out, arguments.calibration)
+        failed = make_baselines(source, arguments.only)
+    except (ArtifactError, FileNotFoundError) as error:
+        sys.exit(str(error))
+    report = source.folder / REPORT_NAME
+    report.write_text(json.dumps({"failed": failed}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"Baselines: {source.folder}")
+
+
+if __name__ == "__main__":
+    main()

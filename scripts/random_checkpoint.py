@@ -1,0 +1,108 @@
+"""Make a CTC checkpoint with random weights in the shape of a published one, to measure speed, size and memory with.
+
+    python scripts/random_checkpoint.py --config wav2vec2-base --out data/base
+
+Speed does not depend on what the weights are. What such a model says means nothing, but it says something: the head is
+made decisive, so that transcripts are not empty and engines can be compared frame by frame.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
+
+import argparse
+import json
+from typing import Any
+
+import torch
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+from scripts.text import TURKISH_ALPHABET
+
+COMBINING_DOT = "\u0307"
+BASE_TOKENS = ("|", "-", *"abcdefghijklmnopqrstuvwxyz", *"âçëîöüğış", COMBINING_DOT, "[UNK]", "[PAD]")
+"""The vocabulary of cahya/wav2vec2-base-turkish; the dot is left over from lower-casing İ."""
+LARGE_TOKENS = ("|", *TURKISH_ALPHABET, "[UNK]", "[PAD]", "<s>", "</s>")
+
+CONFIGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    # cahya/wav2vec2-base-turkish: 94.4 M parameters, 378 MB
+    "wav2vec2-base": (
+        BASE_TOKENS,
+        {
+            "feat_extract_norm": "group",
+            "do_stable_layer_norm": False,
+            "conv_bias": False,
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+        },
+    ),
+    # mpoyraz/wav2vec2-xls-r-300m-cv7-turkish: 315 M parameters, 1.26 GB
+    "wav2vec2-xls-r-300m": (
+        LARGE_TOKENS,
+        {
+            "feat_extract_norm": "layer",
+            "do_stable_layer_norm": True,
+            "conv_bias": True,
+            "hidden_size": 1024,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "intermediate_size": 4096,
+        },
+    ),
+}
+"""Name -> (tokens in the order of their ids, what differs from the defaults of Wav2Vec2Config)."""
+
+HEAD_GAIN = 60.0
+"""Heads are initialised with a standard deviation of 0.02: without a gain all tokens would be about as likely."""
+
+
+def write_checkpoint(folder: Path, tokens: tuple[str, ...], options: dict[str, Any], seed: int) -> int:
+    """Write weights, tokenizer and feature extractor settings into `folder`. Returns the number of parameters."""
+    torch.manual_seed(seed)
+    config = Wav2Vec2Config(**options, vocab_size=len(tokens), pad_token_id=tokens.index("[PAD]"))
+    model = Wav2Vec2ForCTC(config)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(HEAD_GAIN)
+    model.save_pretrained(folder)
+    settings: dict[str, dict[str, Any]] = {
+        "vocab.json": {token: index for index, token in enumerate(tokens)},
+        "tokenizer_config.json": {
+            "tokenizer_class": "Wav2Vec2CTCTokenizer",
+            "bos_token": None,
+            "eos_token": None,
+            "unk_token": "[UNK]",
+            "pad_token": "[PAD]",
+            "word_delimiter_token": "|",
+            "do_lower_case": False,
+        },
+        "preprocessor_config.json": {
+            "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+            "feature_size": 1,
+            "sampling_rate": 16_000,
+            "do_normalize": True,
+            "padding_side": "right",
+            "padding_value": 0.0,
+            "return_attention_mask": True,
+        },
+    }
+    for name, content in settings.items():
+        (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return int(model.num_parameters())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", choices=tuple(CONFIGS), default="wav2vec2-base", help="whose shape")
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to make")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    parameters = write_checkpoint(arguments.out, *CONFIGS[arguments.config], arguments.seed)
+    print(f"{arguments.config}, random weights, {parameters / 1e6:.1f} M parameters: {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

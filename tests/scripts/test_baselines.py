@@ -1,0 +1,107 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from app.artifacts import open_artifact
+from app.asr import load_engine
+from scripts.baselines import BASELINES, Baseline, Source, make_baselines, source_of
+from scripts.bench_engines import load
+from scripts.onnx_files import count_operators
+from tests.checkpoints import RATE_HZ, babbling, baselines, built, clips
+
+BY_KEY = {baseline.key: baseline for baseline in BASELINES}
+CLIP = babbling(1.0, seed=5)
+
+
+@pytest.fixture(scope="module")
+def source(checkpoints: Path) -> Source:
+    return baselines("cahya_like", checkpoints)
+
+
+def test_every_baseline_is_named_once() -> None:
+    assert len(BY_KEY) == len(BASELINES) == len({baseline.title for baseline in BASELINES})
+
+
+@pytest.mark.parametrize(("key", "difference"), [("stock_fp32", 1e-4), ("pytorch_bf16", 1.0), ("matmul_qint8", 2.0)])
+def test_it_says_about_what_the_checkpoint_says(key: str, difference: float, source: Source) -> None:
+    expected = load_engine(open_artifact(source.checkpoint), "pytorch", threads=1).emissions([CLIP])[0]
+    emissions = load(BY_KEY[key].spec(source), threads=1, callers=1).emissions([CLIP])[0]
+    assert emissions.dtype == np.float32
+    np.testing.assert_allclose(emissions, expected, atol=difference)
+    assert key == "stock_fp32" or np.abs(emissions - expected).max() > 1e-4, "it is less exact"
+
+
+def weight_types(path: Path) -> set[int]:
+    """Data types of the weights of the integer matrix products."""
+    graph = onnx.load(path).graph
+    weights = {node.input[1] for node in graph.node if node.op_type == "MatMulInteger"}
+    return {item.data_type for item in graph.initializer if item.name in weights}
+
+
+def test_each_is_what_its_name_says(source: Source) -> None:
+    stock = count_operators(source.stock)
+    assert stock["Conv"] == 8
+    assert "DynamicQuantizeLinear" not in stock
+    for key in ("matmul_qint8", "matmul_quint8"):
+        operators = count_operators(BY_KEY[key].path(source))
+        assert operators["Conv"] == 8
+        assert operators["MatMulInteger"] > 0
+    assert weight_types(BY_KEY["matmul_qint8"].path(source)) == {onnx.TensorProto.INT8}
+    assert weight_types(BY_KEY["matmul_quint8"].path(source)) == {onnx.TensorProto.UINT8}
+    everything = count_operators(BY_KEY["dynamic_all"].path(source))
+    assert everything["ConvInteger"] == 8
+    assert "Conv" not in everything
+
+
+def test_they_are_made_only_once(source: Source) -> None:
+    before = {path: path.stat().st_mtime_ns for path in source.folder.iterdir()}
+    assert make_baselines(source, ["stock_fp32", "matmul_qint8"]) == {}
+    assert {path: path.stat().st_mtime_ns for path in source.folder.iterdir()} == before
+
+
+def test_other_weights_have_other_baselines(checkpoints: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(built("cahya_like", checkpoints), tmp_path / "copy")
+    same = source_of(copy, tmp_path, clips(checkpoints)).folder
+    assert same.name == baselines("cahya_like", checkpoints).folder.name
+    weights = copy / "pytorch_model.bin"
+    weights.write_bytes(weights.read_bytes() + b"\0")
+    assert source_of(copy, tmp_path, clips(checkpoints)).folder != same
+
+
+def test_calibration_clips_are_part_of_the_name(source: Source, tmp_path: Path) -> None:
+    (others := tmp_path / "clips").mkdir()
+    shutil.copy(source.calibration / "one.wav", others)
+    moved = Source(source.checkpoint, source.folder, others)
+    assert BY_KEY["openvino_nncf"].path(moved) != BY_KEY["openvino_nncf"].path(source)
+    assert BY_KEY["dynamic_all"].path(moved) == BY_KEY["dynamic_all"].path(source)
+
+
+def test_calibration_clips_are_scaled_as_the_model_wants_them(source: Source) -> None:
+    found = source.calibration_clips()
+    assert [len(clip) for clip in found] == [int(1.5 * RATE_HZ), 2 * RATE_HZ]
+    for clip in found:
+        assert clip.dtype == np.float32
+        assert abs(clip.mean()) < 1e-4
+        assert clip.std() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_one_that_cannot_be_made_leaves_no_file_and_does_not_stop_the_others(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(source: Source, target: Path) -> None:
+        target.write_bytes(b"half a model")
+        raise RuntimeError("no such operator")
+
+    broken = Baseline("broken", "broken", "onnx_file", "broken.onnx", fail)
+    absent = Baseline("absent", "absent", "onnx_file", "absent.onnx", needs=("no_such_package",))
+    monkeypatch.setattr("scripts.baselines.BASELINES", (broken, absent, BY_KEY["stock_fp32"]))
+    failed = make_baselines(source, ["broken", "absent", "stock_fp32"])
+    assert failed.keys() == {"broken", "absent"}
+    assert "no such operator" in failed["broken"]
+    assert "not installed: no_such_package" in failed["absent"]
+    assert not (source.folder / "broken.onnx").exists()
+    with pytest.raises(FileNotFoundError):
+        broken.spec(source)

@@ -1,0 +1,362 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from matplotlib.image import imread
+
+from app.settings import BUNDLED_MODEL
+from app.windows import Samples
+from scripts.bench_engines import OWN_ENGINES, EngineSpec, own_spec, weights_of
+from scripts.bench_figures import EngineFigures
+from scripts.bench_process import EngineFailed
+from scripts.bench_report import JSON, LATENCY_PLOT, REPORT, TRADE_OFF_PLOT
+from scripts.bench_service import service_peak_bytes
+from scripts.benchmark import Engines, agreement, main, measure_agreement, measure_latencies, measure_throughput
+from tests.checkpoints import RATE_HZ, babbling, baselines, built, clips, exported
+from tests.conftest import ROOT
+from tests.scripts.test_bench_process import ended
+
+MIB = 1 << 20
+NAMED = {engine.backend: engine for engine in OWN_ENGINES}
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "scripts/benchmark.py", *map(str, arguments)]
+
+
+def refusal(*arguments: object) -> str:
+    """What the command says when it refuses to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", command(*arguments)[1:])
+        patch.setattr(signal, "signal", lambda *_: None)
+        with pytest.raises(SystemExit) as exit_:
+            main()
+    assert isinstance(exit_.value.code, str)
+    return exit_.value.code
+
+
+class FakeEngine:
+    """An engine process that answers from a list; `log` gets (key, samples) of every timed call."""
+
+    def __init__(self, spec: EngineSpec, log: list[tuple[str, int]], fails_at: int | None = None) -> None:
+        self.key, self.log, self.fails_at, self.closed = spec.key, log, fails_at, False
+        self.resident_bytes = self.peak_bytes = MIB
+
+    def __enter__(self) -> "FakeEngine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def modules(self) -> set[str]:
+        return set()
+
+    def load(self) -> float:
+        return 0.5
+
+    def latency_s(self, samples: Samples) -> float:
+        assert not self.closed
+        self.log.append((self.key, len(samples)))
+        if len([key for key, _ in self.log if key == self.key]) == self.fails_at:
+            raise EngineFailed("out of breath")
+        return len(self.log) / 1000
+
+    def throughput(self, clips: list[Samples], seconds: float) -> float:
+        return 32_000.0
+
+    def emissions(self, samples: Samples) -> Samples:
+        best = np.arange(4) % (2 if self.key == "b" else 4)
+        return np.eye(4, dtype=np.float32)[best]
+
+
+class Group:
+    """Fake engines a, b and c behind `Engines`. fails_at: key -> the call at which the engine fails."""
+
+    def __init__(self, fails_at: dict[str, int] | None = None) -> None:
+        self.log: list[tuple[str, int]] = []
+        self.processes: dict[str, FakeEngine] = {}
+        self.figures = {key: EngineFigures(key, key, True, 1) for key in "abc"}
+
+        def start(spec: EngineSpec, threads: int, callers: int) -> Any:
+            self.processes[spec.key] = FakeEngine(spec, self.log, (fails_at or {}).get(spec.key))
+            return self.processes[spec.key]
+
+        self.engines = Engines(self.figures, 2, 1, start)
+        for key in "abc":
+            self.engines.load(EngineSpec(key, key, "backend", Path(), ()))
+
+
+CLIPS = {1.0: np.zeros(10, np.float32), 2.0: np.zeros(20, np.float32)}
+
+
+def test_engines_take_turns_in_an_order_drawn_anew() -> None:
+    group = Group()
+    found = measure_latencies(group.engines, CLIPS, runs=20, warm_up=3, random=Random(0))
+    turns = [group.log[start : start + 3] for start in range(0, len(group.log), 3)]
+    assert len(turns) == (20 + 3) * len(CLIPS)
+    for number, turn in enumerate(turns):
+        assert {key for key, _ in turn} == set("abc"), "each has one call before any has another"
+        assert {length for _, length in turn} == {(10, 20)[number % 2]}
+    orders = Counter("".join(key for key, _ in turn) for turn in turns)
+    assert len(orders) == 6
+    assert max(orders.values()) < len(turns) / 2
+    assert [latency.length_s for latency in found["a"]] == [1.0, 2.0]
+    calls = [position / 1000 for position, call in enumerate(group.log, start=1) if call == ("b", 10)]
+    assert list(found["b"][0].runs_s) == calls[3:], "the warm-up does not count"
+
+
+def test_the_order_is_that_of_the_seed() -> None:
+    logs = []
+    for seed in (1, 1, 2):
+        group = Group()
+        measure_latencies(group.engines, CLIPS, runs=5, warm_up=1, random=Random(seed))
+        logs.append(group.log)
+    assert logs[0] == logs[1] != logs[2]
+
+
+def test_one_that_fails_is_left_out_and_the_others_go_on() -> None:
+    group = Group(fails_at={"b": 4})
+    with group.engines:
+        found = measure_latencies(group.engines, CLIPS, runs=4, warm_up=1, random=Random(0))
+        assert group.figures["b"].errors == ["out of breath"]
+        assert group.processes["b"].closed
+        assert group.engines.alive == ["a", "c"]
+        assert Counter(key for key, _ in group.log) == {"a": 10, "b": 4, "c": 10}
+        assert len(found["a"][0].runs_s) == len(found["c"][1].runs_s) == 4
+        assert measure_throughput(group.engines, [], 1.0, RATE_HZ) == {"a": 2.0, "c": 2.0}
+    assert all(process.closed for process in group.processes.values())
+
+
+def test_frames_are_compared_with_those_of_the_first_engine() -> None:
+    assert measure_agreement(Group().engines, [np.zeros(1, np.float32)]) == {"a": 1.0, "b": 0.5, "c": 1.0}
+    some, other = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[[0, 1, 3, 3]]
+    assert agreement([some, some], [some, other]) == 7 / 8
+
+
+def test_a_file_is_loaded_with_the_settings_that_go_with_it(checkpoints: Path, tmp_path: Path) -> None:
+    artifact, checkpoint = exported("cahya_like", checkpoints), built("cahya_like", checkpoints)
+    usual = own_spec(NAMED["onnx"], artifact / "model.onnx", checkpoint)
+    assert (usual.loader, usual.backend, usual.settings) == ("backend", "onnx", artifact)
+    assert usual.size_bytes == (artifact / "model.onnx").stat().st_size
+    swapped = own_spec(NAMED["onnx"], artifact / "model_int8.onnx", checkpoint)
+    assert (swapped.loader, swapped.settings) == ("onnx_file", artifact)
+    alone = tmp_path / "mine.onnx"
+    alone.write_bytes(b"12")
+    alone.with_name("mine.onnx_data").write_bytes(b"345")
+    foreign = own_spec(NAMED["onnx"], alone, checkpoint)
+    assert (foreign.loader, foreign.settings, foreign.size_bytes) == ("onnx_file", checkpoint, 5)
+    with pytest.raises(FileNotFoundError):
+        own_spec(NAMED["onnx"], tmp_path / "nothing.onnx", checkpoint)
+    with pytest.raises(ValueError, match=r"model_openvino_int8\.xml"):
+        own_spec(NAMED["openvino"], alone, checkpoint)
+
+
+def test_an_openvino_model_is_its_graph_and_its_weights(checkpoints: Path, tmp_path: Path) -> None:
+    artifact = shutil.copytree(exported("cahya_like", checkpoints), tmp_path / "artifact")
+    graph = artifact / "model_openvino_int8.xml"
+    graph.write_bytes(b"12")
+    graph.with_suffix(".bin").write_bytes(b"345")
+    spec = own_spec(NAMED["openvino"], graph, artifact)
+    assert (spec.loader, spec.backend, spec.settings, spec.size_bytes) == ("backend", "openvino", artifact, 5)
+
+
+def test_the_size_of_a_checkpoint_is_that_of_the_weights_that_are_read(tmp_path: Path) -> None:
+    for name in ("pytorch_model.bin", "training_args.bin"):
+        (tmp_path / name).write_bytes(b"1")
+    assert [path.name for path in weights_of(tmp_path)] == ["pytorch_model.bin"]
+    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+        (tmp_path / name).write_bytes(b"1")
+    assert len(weights_of(tmp_path)) == 2
+
+
+@pytest.fixture(scope="module")
+def folder(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the whole command writes about a tiny checkpoint. One of the baselines is a broken file."""
+    out = tmp_path_factory.mktemp("benchmark")
+    source = baselines("cahya_like", checkpoints)
+    mine = shutil.copytree(source.folder, out / "baselines" / source.folder.name)
+    (mine / "matmul_quint8.onnx").write_bytes(b"no model")
+    artifact = exported("cahya_like", checkpoints)
+    arguments = ["--checkpoint_dir", built("cahya_like", checkpoints), "--audio_path", "samples/short.wav"]
+    arguments += ["--onnx_path", artifact / "model.onnx", "--onnx_int8_path", artifact / "model_int8.onnx"]
+    arguments += [
+        "--runs",
+        "3",
+        "--warm_up",
+        "1",
+        "--lengths_s",
+        "1",
+        "0.5",
+        "--throughput_s",
+        "0.05",
+        "--callers",
+        "2",
+    ]
+    arguments += ["--evaluate", "samples/manifest.jsonl", "--limit", "2", "--calibration", clips(checkpoints)]
+    arguments += ["--only", "pytorch", "onnx", "onnx_int8", "dynamic_all", "matmul_qint8", "matmul_quint8"]
+    subprocess.run(command(*arguments, "--no-service", "--out", out), cwd=ROOT, check=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def report(folder: Path) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    loaded: dict[str, Any] = json.loads((folder / JSON).read_text(encoding="utf-8"), parse_constant=refuse)
+    return loaded
+
+
+def test_every_engine_is_measured(report: dict[str, Any]) -> None:
+    assert list(report["engines"]) == [
+        *("pytorch", "onnx", "onnx_int8"),
+        *("dynamic_all", "matmul_quint8", "matmul_qint8"),
+    ]
+    for key, engine in report["engines"].items():
+        if key == "matmul_quint8":
+            continue
+        assert engine["errors"] == []
+        for name in ("size_bytes", "load_s", "start_bytes", "wide", "narrow"):
+            assert 0 < engine[name] < float("inf"), (key, name)
+        assert engine["start_bytes"] < engine["loaded_bytes"] <= engine["peak_bytes"]
+        assert engine["clips"] == 2
+        assert 0 <= engine["wer"]["low"] <= engine["wer"]["rate"] <= engine["wer"]["high"]
+        assert [latency["length_s"] for latency in engine["latencies"]] == [0.5, 1.0]
+        for latency in engine["latencies"]:
+            runs_s = latency["runs_s"]
+            assert len(runs_s) == 3
+            assert min(runs_s) > 0
+            assert latency["p50_s"] == pytest.approx(np.median(runs_s))
+            assert latency["p95_s"] == pytest.approx(np.percentile(runs_s, 95))
+            assert latency["rtfx"] == pytest.approx(latency["length_s"] / latency["p50_s"])
+
+
+def test_an_engine_that_fails_is_reported_and_the_others_stay(folder: Path, report: dict[str, Any]) -> None:
+    broken = report["engines"]["matmul_quint8"]
+    assert broken["latencies"] == []
+    assert broken["load_s"] is None
+    assert "matmul_quint8.onnx" in broken["errors"][0]
+    missing = (folder / REPORT).read_text(encoding="utf-8").split("## Not measured")[1]
+    assert "MatMul, QUInt8" in missing
+    assert "matmul_quint8.onnx" in missing
+
+
+def test_ratios_are_those_of_the_medians(report: dict[str, Any]) -> None:
+    p50_s = {key: engine["latencies"][-1]["p50_s"] for key, engine in report["engines"].items() if engine["latencies"]}
+    assert report["compared_at_s"] == 1.0
+    assert report["ratios"]["pytorch"]["pytorch"] == report["ratios"]["matmul_qint8"]["plain_int8"] == 1.0
+    for key, taken_s in p50_s.items():
+        assert report["ratios"][key]["pytorch"] == pytest.approx(taken_s / p50_s["pytorch"])
+        assert report["ratios"][key]["plain_int8"] == pytest.approx(taken_s / p50_s["matmul_qint8"])
+    claims = [goal["claim"] for goal in report["goals"]]
+    assert [claim.split(",")[0] for claim in claims] == [
+        "INT8 latency / PyTorch FP32",
+        "INT8 latency / plain MatMul-only INT8 (matmul_qint8)",
+        "INT8 size / FP32",
+        "peak memory of the engine alone",
+    ]
+    assert report["goals"][0]["value"] == pytest.approx(report["ratios"]["onnx_int8"]["pytorch"])
+
+
+def test_engines_compute_the_same_thing(report: dict[str, Any]) -> None:
+    agreements = {key: engine["agreement"] for key, engine in report["engines"].items()}
+    assert report["setup"]["reference"] == "pytorch"
+    assert agreements["pytorch"] == 1.0
+    assert agreements["onnx"] >= 0.99
+    assert agreements["onnx_int8"] >= 0.8
+    assert agreements["matmul_quint8"] is None
+
+
+def test_it_says_where_it_was_measured(folder: Path, report: dict[str, Any]) -> None:
+    machine = report["machine"]
+    assert machine["cores"] == len(os.sched_getaffinity(0))
+    assert machine["processor"]
+    assert machine["memory_bytes"] > 1 << 28
+    assert machine["versions"]["numpy"] == np.__version__
+    assert "onnxruntime" in machine["versions"]
+    text = (folder / REPORT).read_text(encoding="utf-8")
+    for said in (machine["commit"], machine["processor"], "--runs 3", report["setup"]["date"]):
+        assert said in text
+
+
+@pytest.mark.parametrize("name", [LATENCY_PLOT, TRADE_OFF_PLOT])
+def test_the_pictures_show_something(name: str, folder: Path) -> None:
+    pixels = imread(folder / name)[..., :3]
+    assert pixels.shape[:2] == (720, 1080)
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+    assert f"]({name})" in (folder / REPORT).read_text(encoding="utf-8")
+
+
+def test_the_memory_of_the_service() -> None:
+    peak = service_peak_bytes("onnx_int8", BUNDLED_MODEL, babbling(2.0, 1), RATE_HZ, callers=2, requests=2)
+    assert 50 * MIB < peak < 1000 * MIB
+
+
+BUNDLED = ("--checkpoint_dir", "models/tr-small", "--onnx_int8_path", "models/tr-small/model_int8.onnx")
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A benchmark without end, as it begins to measure."""
+    endless = command(*BUNDLED, "--only", "onnx_int8", "--no-baselines", "--runs", 10**6, "--out", tmp_path)
+    with subprocess.Popen(endless, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("Latency"):
+            assert process.poll() is None
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("whole_group", [True, False], ids=["Ctrl-C", "terminated"])
+def test_it_ends_with_all_its_processes(whole_group: bool, benchmark: subprocess.Popen[str]) -> None:
+    engines = children(benchmark.pid)
+    assert len(engines) == 1
+    if whole_group:
+        os.killpg(benchmark.pid, signal.SIGINT)
+    else:
+        benchmark.terminate()
+    assert benchmark.wait(60) == (130 if whole_group else 143)
+    assert ended(engines[0])
+
+
+def test_what_cannot_be_measured_is_said_before_anything_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    silence, noise = tmp_path / "silence.wav", tmp_path / "noise.wav"
+    soundfile.write(silence, np.zeros(RATE_HZ), RATE_HZ)
+    noise.write_bytes(b"no sound")
+    quick = (*BUNDLED, "--no-baselines", "--no-service", "--out", tmp_path / "out")
+    assert "silence.wav begins with silence" in refusal(*quick, "--audio_path", silence)
+    assert "noise.wav: " in refusal(*quick, "--audio_path", noise)
+    assert "nothing.wav: No such file" in refusal(*quick, "--audio_path", tmp_path / "nothing.wav")
+    assert "nothing.onnx" in refusal(*quick, "--onnx_path", tmp_path / "nothing.onnx")
+    assert "nothing.jsonl" in refusal(*quick, "--evaluate", tmp_path / "nothing.jsonl")
+    assert "no engine" in refusal(*quick, "--only", "matmul_qint8")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("wrong", [("--lengths_s", "0"), ("--runs", "0"), ("--throughput_s", "inf")])
+def test_options_without_sense_are_refused(
+    wrong: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *BUNDLED, *wrong])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert wrong[0] in capsys.readouterr().err
