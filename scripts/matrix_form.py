@@ -119,6 +119,9 @@ class GroupNormProduct(FirstProduct):
 
     so instead of three passes over (time, channels) there is one product, with weights made for this clip. m and C are
     taken over the clip's own patches. A bias of the convolution is taken away by the norm.
+
+    They are computed in float64: neighbouring samples of speech are nearly equal, so for a filter of high frequencies
+    w C w is a small difference of large terms, and in float32 its error reaches the logits.
     """
 
     def __init__(self, convolution: nn.Conv1d, norm: nn.GroupNorm) -> None:
@@ -127,15 +130,16 @@ class GroupNormProduct(FirstProduct):
 
     def weights(self, seen: Tensor, lengths: Tensor) -> Tensor:
         """Weights and bias, made for each clip; shapes as in `FirstProduct.weights`."""
-        count = lengths[:, None, None].to(seen.dtype)
-        inside = is_inside(lengths, seen.shape[1])[..., None].to(seen.dtype)
-        mean = (seen * inside).sum(dim=1, keepdim=True) / count
-        centered = (seen - mean) * inside
+        exact = seen.double()
+        count = lengths[:, None, None].double()
+        inside = is_inside(lengths, seen.shape[1])[..., None].double()
+        mean = (exact * inside).sum(dim=1, keepdim=True) / count
+        centered = (exact - mean) * inside
         covariance = centered.transpose(1, 2) @ centered / count
-        rows = self.weight.T
+        rows = self.weight.T.double()
         variance = (rows @ covariance * rows).sum(dim=2)[:, None]
-        weight = self.weight * (self.norm.weight * torch.rsqrt(variance + self.norm.eps))
-        return torch.cat((weight, self.norm.bias - mean @ weight), dim=1)
+        weight = self.weight.double() * (self.norm.weight * torch.rsqrt(variance + self.norm.eps))
+        return torch.cat((weight, self.norm.bias - mean @ weight), dim=1).to(seen.dtype)
 
 
 class Product(nn.Module):

@@ -1,6 +1,7 @@
 """ONNX files: traced from PyTorch, stored in few bytes, and looked into."""
 
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def trace(
     inputs, outputs: names and, by number, what those of their dimensions are called that vary. prefix: what the names
     of all that lies between them begin with, so that graphs can be joined.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what it cannot fold, and of what it takes for constant: the proofs tell
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             module.eval(),
