@@ -48,19 +48,21 @@ def has_matrix_form(config: Any) -> bool:
 def patches(frames: Tensor, kernel: int, stride: int) -> Tensor:
     """What a convolution sees at each step: (batch, time, channels) -> (batch, time', kernel * channels).
 
-    time' = (time - kernel) // stride + 1. Whole strides of frames, `stride * channels` numbers, are views of the
-    input; what the kernel has beyond the last whole stride is taken with steps of `stride`. Nothing is padded.
+    time' = (time - kernel) // stride + 1. Where the kernel is made of whole strides they are laid side by side, each a
+    view of the frames; otherwise frames are gathered one by one.
     """
     batch, time, channels = frames.shape
     steps = torch.div(time - kernel, stride, rounding_mode="trunc") + 1
     whole, rest = divmod(kernel, stride)
+    if rest:
+        first = torch.arange(steps, device=frames.device) * stride
+        seen = first[:, None] + torch.arange(kernel, device=frames.device)
+        return frames.index_select(1, seen.flatten()).reshape(batch, -1, kernel * channels)
     parts = [
         frames[:, stride * index : stride * (index + steps)].reshape(batch, -1, stride * channels)
         for index in range(whole)
     ]
-    first = whole * stride
-    parts += [frames[:, first + index : first + index + stride * (steps - 1) + 1 : stride] for index in range(rest)]
-    return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+    return torch.cat(parts, dim=-1) if whole > 1 else parts[0]
 
 
 def frame_counts(lengths: Tensor, kernel: int, stride: int) -> Tensor:
@@ -219,9 +221,10 @@ class PositionalProduct(nn.Module):
         before, reach = self.kernel // 2, self.blocks * self.TAPS
         padded = functional.pad(frames, (0, 0, before, reach - before))
         by_group = padded.view(batch, -1, self.groups, channels // self.groups).transpose(1, 2)
-        starts = time + reach - self.TAPS
-        seen = torch.cat([by_group[:, :, tap : starts + tap] for tap in range(self.TAPS)], dim=-1)
-        products = seen @ self.weight
+        starts = torch.arange(time + reach - self.TAPS, device=frames.device)
+        seen = (starts[:, None] + torch.arange(self.TAPS, device=frames.device)).flatten()
+        gathered = by_group.index_select(2, seen).reshape(batch, self.groups, -1, self.weight.shape[1])
+        products = gathered @ self.weight
         parts = [
             products[:, :, block * self.TAPS : block * self.TAPS + time, block * self.width : (block + 1) * self.width]
             for block in range(self.blocks)

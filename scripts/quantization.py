@@ -30,7 +30,9 @@ MAX_INT8 = 127
 REDUCED_MAX_INT8 = 63
 """Seven bits: CPUs without VNNI add pairs of uint8 x int8 products in 16 bits, which eight bits overflow."""
 MAX_UINT8 = 255
-MOVES = frozenset({"Concat", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
+MOVES = frozenset(
+    {"Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+)
 """Operators that move numbers without changing them, and take bytes as well as floats."""
 QUANTIZERS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
 
