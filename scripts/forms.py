@@ -24,7 +24,7 @@ from app.engines.onnx import BATCHES_KEY, INDEPENDENT, LENGTHS_INPUT
 from scripts.matrix_form import MatrixForm, has_matrix_form
 from scripts.onnx_files import remove_weight_norm, restore_halves, stock_export, trace
 from scripts.onnx_runtime_form import export_for_onnx_runtime
-from scripts.quantization import calibrate, names_kept, quantize
+from scripts.quantization import calibrate, names_kept, quantize, split_gemms
 
 EXAMPLE_LENGTHS = (16_000, 9_000)
 """Lengths, in samples, of the clips that the exporter traces; the graph takes any."""
@@ -87,6 +87,7 @@ def export_int8(
 def quantize_to(graph: ModelProto, path: Path, options: Quantization, feeds: Iterable[Feed] = ()) -> int:
     """Quantize a float32 graph, in place, and write it. Returns and raises what `export_int8` does."""
     restore_halves(graph.graph)
+    split_gemms(graph)
     keep = names_kept(graph, options.keep)
     ranges = calibrate(graph, feeds) if options.is_static else None
     count = quantize(graph, keep, ranges, options.reduce_range)

@@ -127,6 +127,31 @@ def calibrate(model: ModelProto, feeds: Iterable[Mapping[str, NDArray[Any]]]) ->
     return {name: Range(float(low), float(high)) for name, low, high in zip(names, lows, highs, strict=True)}
 
 
+def split_gemms(model: ModelProto) -> None:
+    """Make MatMul, and Add for the bias, of each Gemm with constant float weights that neither scales nor transposes
+    its activations, in place: so are linear layers exported whose input has two dimensions."""
+    for graph in graphs_of(model.graph):
+        weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+        nodes: list[NodeProto] = []
+        for node in graph.node:
+            attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+            plain = attributes.get("alpha", 1) == attributes.get("beta", 1) == 1 and not attributes.get("transA", 0)
+            if node.op_type != "Gemm" or node.input[1] not in weights or not plain:
+                nodes.append(node)
+                continue
+            weight = weights[node.input[1]].name
+            if attributes.get("transB", 0):
+                weight = f"{weight}_transposed"
+                if not any(tensor.name == weight for tensor in graph.initializer):
+                    values = numpy_helper.to_array(weights[node.input[1]]).T
+                    graph.initializer.append(numpy_helper.from_array(values.copy(), weight))
+            biases = [name for name in node.input[2:] if name]
+            product = f"{node.output[0]}_product" if biases else node.output[0]
+            nodes.append(helper.make_node("MatMul", [node.input[0], weight], [product], name=node.name))
+            nodes += [helper.make_node("Add", [product, bias], [node.output[0]]) for bias in biases]
+        _replace_nodes(graph, nodes)
+
+
 def _quantize_products(
     graph: GraphProto, products: Sequence[NodeProto], ranges: Mapping[str, Range] | None, limit: int
 ) -> None:
@@ -170,7 +195,9 @@ def _integer_product(
         graph.initializer.extend([numpy_helper.from_array(rounded, values), numpy_helper.from_array(scale, scales)])
     output, (bytes_, scale_of, zero_point) = node.output[0], activations
     return [
-        helper.make_node("MatMulInteger", [bytes_, values, zero_point], [f"{output}_int32"], name=f"{node.name}_int8"),
+        helper.make_node(
+            "MatMulInteger", [bytes_, values, zero_point], [f"{output}_int32"], name=node.name and f"{node.name}_int8"
+        ),
         helper.make_node("Cast", [f"{output}_int32"], [f"{output}_float"], to=TensorProto.FLOAT),
         helper.make_node("Mul", [scale_of, scales], [f"{output}_scale_of_int32"]),
         helper.make_node("Mul", [f"{output}_float", f"{output}_scale_of_int32"], [output]),

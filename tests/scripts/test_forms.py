@@ -79,7 +79,7 @@ def test_clips_are_computed_one_by_one_in_dynamic_int8(shape: str, checkpoints: 
 
 @pytest.mark.parametrize("shape", MATRIX_SHAPES)
 def test_clips_of_any_lengths_share_a_batch_in_static_int8(shape: str, checkpoints: Path, folder: Path) -> None:
-    """Sums of integers are exact; what lies between them in float may round a byte to its neighbour."""
+    """Ranges are fixed, and sums of integers exact; the little that is in float hardly ever changes a byte."""
     artifact = open_artifact(exported(shape, checkpoints))
     engine, ragged = engine_of(artifact, static_file(shape, checkpoints, folder))
     assert ragged
@@ -87,8 +87,8 @@ def test_clips_of_any_lengths_share_a_batch_in_static_int8(shape: str, checkpoin
     for emissions, samples in zip(engine.emissions(SOUNDS), SOUNDS, strict=True):
         (alone,) = engine.emissions([samples])
         (in_float,) = exact.emissions([samples])
-        assert np.abs(emissions - alone).mean() <= 0.1 * np.abs(emissions - in_float).mean()
-        assert (emissions.argmax(axis=1) == in_float.argmax(axis=1)).mean() >= 0.9
+        assert np.abs(emissions - alone).mean() <= 0.05 * np.abs(emissions - in_float).mean()
+        assert np.corrcoef(emissions.ravel(), in_float.ravel())[0, 1] >= 0.97
 
 
 @pytest.mark.parametrize("shape", MATRIX_SHAPES)

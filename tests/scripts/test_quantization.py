@@ -18,6 +18,7 @@ from scripts.quantization import (
     quantize,
     quantize_range,
     quantize_weight,
+    split_gemms,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -26,7 +27,7 @@ HEADER = '<ir_version: 9, opset_import: ["" : 17]>'
 
 def model_of(text: str, **weights: tuple[int, ...]) -> ModelProto:
     """A model in ONNX's text form, with random weights of these shapes."""
-    model = parser.parse_model(f"{HEADER}\n{text}")
+    model: ModelProto = parser.parse_model(f"{HEADER}\n{text}")
     for name, shape in weights.items():
         values = np.random.default_rng(len(name)).normal(0, 0.3, shape).astype(np.float32)
         model.graph.initializer.append(numpy_helper.from_array(values, name))
@@ -49,7 +50,8 @@ def weights_of(model: ModelProto) -> dict[str, NDArray[Any]]:
 
 
 def copy_of(model: ModelProto) -> ModelProto:
-    return ModelProto.FromString(model.SerializeToString())
+    copy: ModelProto = ModelProto.FromString(model.SerializeToString())
+    return copy
 
 
 ROWS = RANDOM.normal(0, 1, (1, 12, 4)).astype(np.float32)
@@ -79,7 +81,8 @@ def test_weights_are_rounded_to_the_nearest_of_their_channel(shape: tuple[int, .
     weight[..., 0] *= 1e-4
     weight[..., 1] = 0
     rounded, scale = quantize_weight(weight, limit)
-    assert (rounded.dtype, scale.dtype) == (np.int8, np.float32)
+    assert rounded.dtype == np.int8
+    assert scale.dtype == np.float32
     assert rounded.shape == shape
     assert scale.shape == ((*shape[:-2], 1, shape[-1]) if len(shape) > 2 else shape[1:])
     assert np.abs(rounded).max() == limit
@@ -155,6 +158,27 @@ def test_nodes_need_no_names() -> None:
     assert run(model, x=ROWS).shape == (1, 12, 12)
 
 
+@pytest.mark.parametrize(
+    ("node", "split"),
+    [
+        ("Gemm <transB = 1> (x, turned, bias)", ["MatMul", "Add"]),
+        ("Gemm (x, weight)", ["MatMul"]),
+        ("Gemm <alpha = 2.0> (x, weight, bias)", ["Gemm"]),
+        ("Gemm (x, x)", ["Gemm"]),
+    ],
+)
+def test_linear_layers_of_two_dimensions_are_products(node: str, split: list[str]) -> None:
+    model = model_of(
+        f"gemm (float[4, 4] x) => (float[4, n] y) {{ y = {node} }}", weight=(4, 3), turned=(3, 4), bias=(3,)
+    )
+    expected = run(model, x=ROWS[0, :4])
+    split_gemms(model)
+    assert operators(model) == split
+    np.testing.assert_allclose(run(model, x=ROWS[0, :4]), expected, atol=1e-6)
+    assert quantize(model) == split.count("MatMul")
+    np.testing.assert_allclose(run(model, x=ROWS[0, :4]), expected, atol=CLOSE)
+
+
 def test_products_in_loops_are_quantized() -> None:
     model = model_of(
         """
@@ -206,7 +230,7 @@ class TestStatic:
     def test_ranges_are_the_least_and_greatest_values_of_all_feeds(self) -> None:
         model = model_of(CHAIN, one=(4, 5), two=(5, 3))
         ranges = calibrate(model, self.FEEDS)  # type: ignore[arg-type]  # what the model does not take is left out
-        x = np.concatenate([feed["x"] for feed in self.FEEDS])  # type: ignore[misc]
+        x = np.concatenate([feed["x"] for feed in self.FEEDS])
         y = x @ weights_of(model)["one"]
         assert ranges.keys() == {"x", "y"}
         np.testing.assert_allclose(ranges["x"], (x.min(), x.max()), rtol=0)
@@ -221,7 +245,9 @@ class TestStatic:
         assert "DynamicQuantizeLinear" not in operators(model)
         weights = weights_of(model)
         for name, values in ranges.items():
-            assert (weights[f"{name}_scale"], weights[f"{name}_zero_point"]) == quantize_range(values)
+            scale, zero_point = quantize_range(values)
+            assert weights[f"{name}_scale"] == scale
+            assert weights[f"{name}_zero_point"] == zero_point
         np.testing.assert_allclose(run(model, x=ROWS), expected, atol=CLOSE)
 
     def test_something_is_needed_to_calibrate_on(self) -> None:
@@ -261,7 +287,9 @@ class TestBeforeMoves:
         assert kinds.index("DynamicQuantizeLinear") < kinds.index("Slice")
         np.testing.assert_allclose(run(model, x=ROWS), expected, atol=CLOSE)
 
-        by_hand.graph.output.append(onnx.helper.make_tensor_value_info("patches", onnx.TensorProto.FLOAT, None))
+        by_hand.graph.output.append(
+            onnx.helper.make_tensor_value_info("patches", onnx.TensorProto.FLOAT, [1, "rows", 8])
+        )
         quantize(by_hand)  # what is given out must stay in float, so nothing is moved
         (quantizer,) = (node for node in by_hand.graph.node if node.op_type == "DynamicQuantizeLinear")
         assert quantizer.input[0] == "patches"
@@ -295,11 +323,13 @@ class TestBeforeMoves:
     def test_what_a_loop_reads_stays(self) -> None:
         loop = """
         trips = Constant <value_int = 1> ()
+        minus = Constant <value_int = -1> ()
+        yes = Less (minus, trips)
         sums = Loop <body = one (int64 index, bool go_on) => (bool again_and, float[1, rows, 8] some)
         {
             again_and = Identity (go_on)
             some = Neg (patches)
-        }> (trips, )
+        }> (trips, yes)
         [product] y =
         """
         model = model_of(MOVED.replace("[product] y =", loop), weight=(8, 3))
