@@ -73,12 +73,14 @@ class TestEveryEngine:
         assert len(set(emissions.argmax(axis=1))) > 5, "the model says different things"
         assert decode_ctc(emissions, artifact.vocabulary, artifact.frame_s)
 
-    def test_a_clip_does_not_depend_on_the_others(self, engine: Engine) -> None:
+    def test_a_clip_does_not_depend_on_the_others(self, engine: Engine, backend: str) -> None:
+        """To the last bit, unless clips share a batch (FP32): then the order of sums may differ."""
+        tolerance = 1e-4 if backend == "onnx" else 0.0
         alone = [engine.emissions([samples])[0] for samples in clips()]
         for order in ([0, 1, 2, 3], [3, 1, 0, 2], [2, 2]):
             together = engine.emissions([clips()[index] for index in order])
             for index, emissions in zip(order, together, strict=True):
-                np.testing.assert_array_equal(emissions, alone[index])
+                np.testing.assert_allclose(emissions, alone[index], atol=tolerance, rtol=0)
 
     def test_no_clips_give_no_emissions(self, engine: Engine) -> None:
         assert engine.emissions([]) == []

