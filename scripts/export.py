@@ -42,8 +42,9 @@ from app.artifacts import (
     write_manifest,
 )
 from app.asr import Engine, find_model_folder, load_engine, warm_up
-from app.engines.ctc import zero_mean_unit_variance
+from app.engines.ctc import SILENCE_STD, zero_mean_unit_variance
 from app.engines.onnx import LENGTHS_INPUT
+from app.errors import AsrError
 from app.windows import Samples
 from scripts.data import DataError, SpeechRows
 from scripts.eval_sets import load_eval_set
@@ -193,11 +194,20 @@ def make_models(
 
 
 def calibration_feeds(artifact: Artifact, options: Options, sets: Mapping[str, SpeechRows]) -> Iterator[Feed]:
-    """Inputs of the FP32 model for clips spread over the calibration set, by default over the first set to prove on."""
+    """Inputs of the FP32 model for clips spread over the calibration set, by default over the first set to prove on.
+
+    Clips that are silent or shorter than a frame are left out, for engines do not compute them. Raises ArtifactError
+    for a clip that cannot be decoded.
+    """
     rows = load_eval_set(options.calibration, None) if options.calibration else next(iter(sets.values()))
     step = max(1, len(rows) // CALIBRATION_CLIPS)
     for index in tqdm(range(0, len(rows), step)[:CALIBRATION_CLIPS], desc="calibrating", unit="clip", disable=None):
-        samples = rows.samples(index, artifact.features.sample_rate_hz)
+        try:
+            samples = rows.samples(index, artifact.features.sample_rate_hz)
+        except (AsrError, OSError) as error:
+            raise ArtifactError(f"{rows.name(index)} cannot be calibrated on: {error}") from error
+        if artifact.framing.frames(len(samples)) == 0 or samples.std() < SILENCE_STD:
+            continue
         values = zero_mean_unit_variance(samples) if artifact.features.normalize else samples
         yield {"input_values": values[np.newaxis], LENGTHS_INPUT: np.array([len(samples)])}
 

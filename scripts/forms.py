@@ -22,9 +22,9 @@ from transformers import PreTrainedModel
 
 from app.engines.onnx import BATCHES_KEY, INDEPENDENT, LENGTHS_INPUT
 from scripts.matrix_form import MatrixForm, has_matrix_form
-from scripts.onnx_files import remove_weight_norm, stock_export, trace
+from scripts.onnx_files import remove_weight_norm, restore_halves, stock_export, trace
 from scripts.onnx_runtime_form import export_for_onnx_runtime
-from scripts.quantization import calibrate, names_kept, quantize
+from scripts.quantization import calibrate, names_kept, quantize, split_gemms
 
 EXAMPLE_LENGTHS = (16_000, 9_000)
 """Lengths, in samples, of the clips that the exporter traces; the graph takes any."""
@@ -74,7 +74,7 @@ def export_int8(
     """Write the INT8 graph of a checkpoint whose FP32 graph is in the file `fp32`. Returns the number of products.
 
     feeds: what to calibrate on, for the static method. Raises ValueError if a pattern of `options.keep` matches no
-    product.
+    product, or there is nothing to calibrate on.
     """
     if not options.is_static and has_matrix_form(model.config):
         remove_weight_norm(model)
@@ -86,8 +86,11 @@ def export_int8(
 
 def quantize_to(graph: ModelProto, path: Path, options: Quantization, feeds: Iterable[Feed] = ()) -> int:
     """Quantize a float32 graph, in place, and write it. Returns and raises what `export_int8` does."""
+    restore_halves(graph.graph)
+    split_gemms(graph)
+    keep = names_kept(graph, options.keep)
     ranges = calibrate(graph, feeds) if options.is_static else None
-    count = quantize(graph, names_kept(graph, options.keep), ranges, options.reduce_range)
+    count = quantize(graph, keep, ranges, options.reduce_range)
     if ranges is None:
         del graph.metadata_props[:]  # in each run, all clips of a batch share the range of their activations
     onnx.save(graph, path)

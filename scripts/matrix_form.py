@@ -330,9 +330,10 @@ class MatrixForm(nn.Module):
         self.encoder = Encoder(model, attention)
 
     def forward(self, input_values: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, samples) float32 padded with zeros, (batch,) int64 samples of each -> logits (batch, time, tokens).
+        """(batch, samples) float32, (batch,) int64 samples of each -> logits (batch, time, tokens).
 
-        Only a clip's own frames mean something, `Framing.frames(length)` of them.
+        What lies past the end of a clip may be any finite numbers. Only a clip's own frames mean something,
+        `Framing.frames(length)` of them.
         """
         frames = self.front_end(*self.first(input_values, lengths))
         logits: Tensor = self.encoder(frames, self.frame_counts(lengths))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import AttributeProto, GraphProto, ModelProto, compose, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, compose, helper, numpy_helper
 from optimum.exporters.onnx import onnx_export_from_model
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -87,6 +87,19 @@ def store_rounded(path: Path) -> None:
     _store_half(path, tolerance=HALF_ROUNDING)
 
 
+def restore_halves(graph: GraphProto) -> None:
+    """Undo `store_compactly` and `store_rounded`, in place: what is stored in float16 and cast becomes float32."""
+    halves = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
+    for node in [node for node in graph.node if node.op_type == "Cast" and node.input[0] in halves]:
+        if helper.get_node_attr_value(node, "to") == onnx.TensorProto.FLOAT:
+            values = numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)
+            graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+            graph.node.remove(node)
+    read = {name for node in graph.node for name in reads_of(node)}
+    for name in halves.keys() - read:
+        graph.initializer.remove(halves[name])
+
+
 def _store_half(path: Path, tolerance: float) -> None:
     """tolerance: largest change of an initializer that is stored in half, relative to it, both as Euclidean norms."""
     proto = onnx.load(path)
@@ -118,6 +131,18 @@ def graphs_of(graph: GraphProto) -> list[GraphProto]:
         attribute.g for node in graph.node for attribute in node.attribute if attribute.type == AttributeProto.GRAPH
     ]
     return [*(inner for body in bodies for inner in graphs_of(body)), graph]
+
+
+def reads_of(node: NodeProto) -> set[str]:
+    """Names of the tensors that a node reads; those that its bodies read, if it is a loop or a branch, included."""
+    inside = {
+        name
+        for attribute in node.attribute
+        if attribute.type == AttributeProto.GRAPH
+        for graph in graphs_of(attribute.g)
+        for name in (*(name for inner in graph.node for name in inner.input), *(value.name for value in graph.output))
+    }
+    return {*node.input, *inside} - {""}  # an input that is left out has no name
 
 
 def count_operators(path: Path) -> dict[str, int]:

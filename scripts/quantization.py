@@ -23,7 +23,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from scripts.onnx_files import graphs_of
+from scripts.onnx_files import graphs_of, reads_of
 
 MAX_INT8 = 127
 """Symmetric: -128 is not used, so that a weight and its negative are equally far from zero."""
@@ -72,6 +72,7 @@ def quantize(
 
     keep: names of nodes that stay in float32. ranges: of the activations that go into products, by name, as
     `calibrate` finds them; without it they are found in each run. reduce_range: seven bits for the weights.
+    Raises ValueError if a range is missing.
     """
     count = 0
     limit = REDUCED_MAX_INT8 if reduce_range else MAX_INT8
@@ -90,8 +91,8 @@ def quantize_weight(weight: NDArray[np.float32], limit: int = MAX_INT8) -> tuple
     weight: shape (..., inputs, outputs). Returns the int8 weights, -limit to limit, of that shape and the scales, shape
     (outputs,) or (..., 1, outputs), so that weight ~ int8 * scale. A channel of zeros has the scale 1.
     """
-    largest = np.abs(weight).max(axis=-2, keepdims=weight.ndim > 2)
-    scale = np.where(largest == 0, 1, largest / limit).astype(np.float32)
+    scale = np.abs(weight).max(axis=-2, keepdims=weight.ndim > 2) / np.float32(limit)
+    scale[scale == 0] = 1
     return np.rint(weight / scale).clip(-limit, limit).astype(np.int8), scale
 
 
@@ -128,15 +129,40 @@ def calibrate(model: ModelProto, feeds: Iterable[Mapping[str, NDArray[Any]]]) ->
     return {name: Range(float(low), float(high)) for name, low, high in zip(names, lows, highs, strict=True)}
 
 
+def split_gemms(model: ModelProto) -> None:
+    """Make MatMul, and Add for the bias, of each Gemm with constant float weights that neither scales nor transposes
+    its activations, in place: so are linear layers exported whose input has two dimensions."""
+    for graph in graphs_of(model.graph):
+        weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+        nodes: list[NodeProto] = []
+        for node in graph.node:
+            attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+            plain = attributes.get("alpha", 1) == attributes.get("beta", 1) == 1 and not attributes.get("transA", 0)
+            if node.op_type != "Gemm" or node.input[1] not in weights or not plain:
+                nodes.append(node)
+                continue
+            weight = weights[node.input[1]].name
+            if attributes.get("transB", 0):
+                weight = f"{weight}_transposed"
+                if not any(tensor.name == weight for tensor in graph.initializer):
+                    values = numpy_helper.to_array(weights[node.input[1]]).T
+                    graph.initializer.append(numpy_helper.from_array(values.copy(), weight))
+            biases = [name for name in node.input[2:] if name]
+            product = f"{node.output[0]}_product" if biases else node.output[0]
+            nodes.append(helper.make_node("MatMul", [node.input[0], weight], [product], name=node.name))
+            nodes += [helper.make_node("Add", [product, bias], [node.output[0]]) for bias in biases]
+        _replace_nodes(graph, nodes)
+
+
 def _quantize_products(
     graph: GraphProto, products: Sequence[NodeProto], ranges: Mapping[str, Range] | None, limit: int
 ) -> None:
-    names = {node.name for node in products}
+    outputs = {node.output[0] for node in products}  # nodes need no name, and in files of other tools have none
     weights = {tensor.name: tensor for tensor in graph.initializer}
     quantized: dict[str, list[str]] = {}
     nodes: list[NodeProto] = []
     for node in graph.node:
-        if node.op_type != "MatMul" or node.name not in names:
+        if outputs.isdisjoint(node.output):
             nodes.append(node)
             continue
         source = node.input[0]
@@ -145,7 +171,7 @@ def _quantize_products(
             nodes.append(_quantizer(graph, source, quantized[source], ranges))
         nodes += _integer_product(graph, node, quantized[source], weights[node.input[1]], limit)
     _replace_nodes(graph, nodes)
-    used = {name for inner in graphs_of(graph) for node in inner.node for name in node.input}
+    used = {name for node in graph.node for name in reads_of(node)}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
 
@@ -154,6 +180,8 @@ def _quantizer(graph: GraphProto, source: str, outputs: Sequence[str], ranges: M
     """The node that makes bytes of an activation. outputs: names of the bytes, their scale and their zero point."""
     if ranges is None:
         return helper.make_node("DynamicQuantizeLinear", [source], outputs)
+    if source not in ranges:
+        raise ValueError(f"no range is known of {source}")
     for value, name in zip(quantize_range(ranges[source]), outputs[1:], strict=True):
         graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     return helper.make_node("QuantizeLinear", [source, *outputs[1:]], outputs[:1])
@@ -169,10 +197,12 @@ def _integer_product(
         graph.initializer.extend([numpy_helper.from_array(rounded, values), numpy_helper.from_array(scale, scales)])
     output, (bytes_, scale_of, zero_point) = node.output[0], activations
     return [
-        helper.make_node("MatMulInteger", [bytes_, values, zero_point], [f"{output}_int32"], name=f"{node.name}_int8"),
+        helper.make_node(
+            "MatMulInteger", [bytes_, values, zero_point], [f"{output}_int32"], name=node.name and f"{node.name}_int8"
+        ),
         helper.make_node("Cast", [f"{output}_int32"], [f"{output}_float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", [scale_of, scales], [f"{output}_scale"]),
-        helper.make_node("Mul", [f"{output}_float", f"{output}_scale"], [output]),
+        helper.make_node("Mul", [scale_of, scales], [f"{output}_scale_of_int32"]),
+        helper.make_node("Mul", [f"{output}_float", f"{output}_scale_of_int32"], [output]),
     ]
 
 
@@ -181,16 +211,18 @@ def _quantize_before_moves(graph: GraphProto) -> None:
 
     Only if all that the moves join comes from one tensor, and nothing else reads what they give.
     """
+    given = {value.name for value in graph.output}
     for node in [node for node in graph.node if node.op_type in QUANTIZERS]:
         makers = {output: maker for maker in graph.node for output in maker.output}
         readers = defaultdict(list)
         for reader in graph.node:
-            for name in reader.input:
+            for name in reads_of(reader):
                 readers[name].append(reader)
         moves, sources = _moves_before(node.input[0], makers)
         inside = {id(move) for move in moves} | {id(node)}
-        outside = {id(reader) for move in moves for name in move.output for reader in readers[name]} - inside
-        if not moves or len(sources) != 1 or outside:
+        between = {name for move in moves for name in move.output}
+        outside = {id(reader) for name in between for reader in readers[name]} - inside
+        if not moves or len(sources) != 1 or outside or between & given:
             continue
         (source,) = sources
         moved, last = node.input[0], node.output[0]
@@ -221,12 +253,12 @@ def _moves_before(name: str, makers: Mapping[str, NodeProto]) -> tuple[list[Node
 def _sorted(graph: GraphProto) -> list[NodeProto]:
     """The nodes in an order in which each comes after what it reads."""
     waiting = list(graph.node)
-    missing = {name for node in waiting for name in node.output}
+    missing = {name for node in waiting for name in node.output if name}
     ordered: list[NodeProto] = []
     while waiting:
         later = []
         for node in waiting:
-            if missing.isdisjoint(node.input):
+            if missing.isdisjoint(reads_of(node)):
                 ordered.append(node)
                 missing.difference_update(node.output)
             else:

@@ -209,6 +209,24 @@ ARCHITECTURES: dict[str, Architecture] = {
 """What transformers has of CTC models on samples and optimum exports, beside the wav2vec2 of `SHAPES`."""
 
 
+MATRIX_SHAPES = (*SHAPES, "hubert, group norm", "hubert, layer norm")
+"""Those that are exported in the matrix form."""
+TINY = [(family, norm) for family in ("wav2vec2", "hubert") for norm in ("group", "layer")]
+"""What `tiny_model` takes."""
+
+
+def tiny_model(family: str, norm: str, **options: Any) -> PreTrainedModel:
+    """A random model that has a matrix form, in its plain shape or with options of its configuration."""
+    config = {"wav2vec2": Wav2Vec2Config, "hubert": HubertConfig}[family]
+    defaults = {"group": _GROUP_NORM, "layer": _LAYER_NORM}[norm]
+    return _ctc_model(config(**(defaults | options), vocab_size=len(CAHYA_TOKENS)), seed=7)
+
+
+def products_in_matrix_form(config: Any) -> int:
+    """Products with constant weights: convolutions but the first, projection, positions, layers and head."""
+    return len(config.conv_dim) - 1 + 2 + 6 * int(config.num_hidden_layers) + 1
+
+
 @cache
 def built(shape: str, folder: Path) -> Path:
     """The checkpoint of a shape under `folder`, built once a session. Not to be changed."""
@@ -248,6 +266,7 @@ def exporting() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=TracerWarning)
         warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
+        warnings.filterwarnings("ignore", "(The shape inference of com.microsoft|Constant folding)", UserWarning)
         warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning, r"torch\.onnx")
         yield
 

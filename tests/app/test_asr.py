@@ -17,7 +17,7 @@ from app.artifacts import Artifact, ArtifactError, open_artifact
 from app.asr import BACKENDS, Engine, find_model_folder, load_engine, warm_up
 from app.decoding import decode_ctc
 from tests.checkpoints import RATE_HZ, SHAPES, babbling, built, served
-from tests.reference import AGREEMENT, SAME, reference
+from tests.reference import limits_of, reference
 
 Samples = NDArray[np.float32]
 
@@ -58,13 +58,14 @@ def clips() -> list[Samples]:
 class TestEveryEngine:
     def test_it_computes_what_transformers_computes(self, engine: Engine, artifact: Artifact, backend: str) -> None:
         same = []
+        limit, agreement = limits_of(backend, artifact.folder)
         by_transformers = reference(artifact.folder, clips())
         for samples, emissions, expected in zip(clips(), engine.emissions(clips()), by_transformers, strict=True):
             assert emissions.dtype == np.float32
             assert emissions.shape == expected.shape == (artifact.framing.frames(len(samples)), expected.shape[1])
-            np.testing.assert_allclose(emissions, expected, atol=SAME[backend], rtol=0)
+            np.testing.assert_allclose(emissions, expected, atol=limit, rtol=0)
             same.append(emissions.argmax(axis=1) == expected.argmax(axis=1))
-        assert np.concatenate(same).mean() >= AGREEMENT[backend]
+        assert np.concatenate(same).mean() >= agreement
 
     def test_emissions_are_log_probabilities(self, engine: Engine, artifact: Artifact) -> None:
         (emissions,) = engine.emissions([babbling(1.0, 3)])
@@ -72,12 +73,14 @@ class TestEveryEngine:
         assert len(set(emissions.argmax(axis=1))) > 5, "the model says different things"
         assert decode_ctc(emissions, artifact.vocabulary, artifact.frame_s)
 
-    def test_a_clip_does_not_depend_on_the_others(self, engine: Engine) -> None:
+    def test_a_clip_does_not_depend_on_the_others(self, engine: Engine, backend: str) -> None:
+        """To the last bit, unless clips share a batch (FP32): then the order of sums may differ."""
+        tolerance = 1e-4 if backend == "onnx" else 0.0
         alone = [engine.emissions([samples])[0] for samples in clips()]
         for order in ([0, 1, 2, 3], [3, 1, 0, 2], [2, 2]):
             together = engine.emissions([clips()[index] for index in order])
             for index, emissions in zip(order, together, strict=True):
-                np.testing.assert_array_equal(emissions, alone[index])
+                np.testing.assert_allclose(emissions, alone[index], atol=tolerance, rtol=0)
 
     def test_no_clips_give_no_emissions(self, engine: Engine) -> None:
         assert engine.emissions([]) == []

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, parser
 from torch.nn.utils import parametrize
 from transformers import AutoModelForCTC, PreTrainedModel
 
@@ -17,16 +17,16 @@ from scripts.onnx_files import (
     HALF_ROUNDING,
     MIN_STORED_ELEMENTS,
     count_operators,
-    export_model,
-    quantize,
+    graphs_of,
+    reads_of,
     remove_weight_norm,
+    restore_halves,
+    stock_export,
     store_compactly,
     store_rounded,
+    trace,
 )
 from tests.checkpoints import SHAPES, babbling, built, exporting
-
-LINEAR_LAYERS = 2 * 6 + 2
-"""Query, key, value, output and two of the feed-forward in each of two layers, feature projection, head."""
 
 
 def load(shape: str, checkpoints: Path) -> PreTrainedModel:
@@ -47,15 +47,16 @@ def session_of(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32
 
 @pytest.fixture(scope="module")
 def files(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Shape -> folder with model.onnx and model_int8.onnx as `onnx_files` makes them, before they are packed."""
+    """Shape -> folder with model.onnx as optimum makes it, without weight norm, before it is packed."""
     made: dict[str, Path] = {}
 
     def get(shape: str) -> Path:
         if shape not in made:
             made[shape] = tmp_path_factory.mktemp(shape)
             with exporting():
-                export_model(load(shape, checkpoints), made[shape] / "model.onnx")
-            quantize(made[shape] / "model.onnx", made[shape] / "model_int8.onnx")
+                model = load(shape, checkpoints)
+                remove_weight_norm(model)
+                onnx.save(stock_export(model), made[shape] / "model.onnx")
         return made[shape]
 
     return get
@@ -73,26 +74,6 @@ def test_onnx_computes_what_pytorch_computes(shape: str, checkpoints: Path, file
         np.testing.assert_allclose(actual, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_int8_computes_every_linear_layer_in_integers(shape: str, files: Callable[[str], Path]) -> None:
-    fp32, int8 = (count_operators(files(shape) / name) for name in ("model.onnx", "model_int8.onnx"))
-    assert int8["MatMulInteger"] == LINEAR_LAYERS
-    assert fp32["MatMul"] - int8.get("MatMul", 0) == LINEAR_LAYERS, "only attention's own products stay in float"
-    assert int8["Conv"] == fp32["Conv"] == 8
-    assert "ConvInteger" not in int8
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_int8_weights_are_signed_with_a_scale_per_channel(shape: str, files: Callable[[str], Path]) -> None:
-    graph = onnx.load(files(shape) / "model_int8.onnx").graph
-    weights = {node.input[1] for node in graph.node if node.op_type == "MatMulInteger"}
-    stored = {item.name: item for item in graph.initializer}
-    assert {stored[name].data_type for name in weights} == {onnx.TensorProto.INT8}
-    for name in weights:
-        scale = stored[name.removesuffix("_quantized") + "_scale"]
-        assert list(scale.dims) == [stored[name].dims[1]]
-
-
 def test_weight_norm_is_replaced_by_its_value(checkpoints: Path) -> None:
     model = load("cahya_like", checkpoints)
     convolution = model.get_submodule("wav2vec2.encoder.pos_conv_embed.conv")
@@ -103,6 +84,54 @@ def test_weight_norm_is_replaced_by_its_value(checkpoints: Path) -> None:
     assert not any(parametrize.is_parametrized(module) for module in model.modules())
     torch.testing.assert_close(convolution.weight, weight, rtol=0, atol=0)
     remove_weight_norm(model)  # nothing is left to do
+
+
+class Doubling(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Linear(2, 2, bias=False)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        doubled: torch.Tensor = self.inner(values) * 2
+        return doubled
+
+
+def test_a_module_is_traced_for_the_dimensions_that_vary() -> None:
+    module = Doubling()
+    time = {1: "time"}
+    with exporting():
+        model = trace(module, (torch.zeros(1, 3, 2),), {"values": time}, {"doubled": time}, prefix="part/")
+    onnx.checker.check_model(model, full_check=True)
+    between = {name for node in model.graph.node for name in (node.name, *node.input, *node.output)}
+    assert all(name.startswith("part/") for name in between - {"values", "doubled"})
+    assert [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == [1, "time", 2]
+    values = torch.randn(1, 7, 2)
+    (actual,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"values": values.numpy()})
+    with torch.inference_mode():
+        np.testing.assert_allclose(actual, module(values).numpy(), atol=1e-6)
+
+
+LOOP = """
+<ir_version: 9, opset_import: ["" : 17]>
+looping (int64 trips, float[2] step, float[2] start) => (float[2] end)
+{
+    doubled = Add (step, step)
+    end = Loop <body = one (int64 index, bool go_on, float[2] before) => (bool again, float[2] after)
+    {
+        again = Identity (go_on)
+        after = Add (before, doubled)
+    }> (trips, , start)
+}
+"""
+
+
+def test_what_is_in_loops_counts(tmp_path: Path) -> None:
+    model = parser.parse_model(LOOP)
+    onnx.save(model, tmp_path / "model.onnx")
+    assert count_operators(tmp_path / "model.onnx") == {"Add": 2, "Loop": 1, "Identity": 1}
+    assert [graph.name for graph in graphs_of(model.graph)] == ["one", "looping"]
+    (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
+    assert reads_of(loop) == {"trips", "start", "go_on", "before", "doubled", "again", "after"}
 
 
 def adding(values: NDArray[np.float32]) -> Any:
@@ -157,7 +186,7 @@ class TestStoreCompactly:
         remove_weight_norm(model)
         path = tmp_path / "model.onnx"
         with exporting():
-            export_model(model.half().float(), path)
+            onnx.save(stock_export(model.half().float()), path)
         return path
 
     def test_the_same_bits_in_half_the_bytes(self, half: Path) -> None:
@@ -167,6 +196,16 @@ class TestStoreCompactly:
         np.testing.assert_array_equal(session_of(half)(samples), before)
         assert half.stat().st_size < 0.7 * bytes_before
         onnx.checker.check_model(half)
+
+    @pytest.mark.parametrize("store", [store_compactly, store_rounded])
+    def test_it_can_be_undone(self, half: Path, store: Callable[[Path], None]) -> None:
+        before, operators = {item.name: item for item in onnx.load(half).graph.initializer}, count_operators(half)
+        store(half)
+        model = onnx.load(half)
+        restore_halves(model.graph)
+        assert {item.name: item for item in model.graph.initializer} == before
+        onnx.save(model, half)
+        assert count_operators(half) == operators
 
     def test_twice_changes_nothing_more(self, half: Path) -> None:
         store_compactly(half)
