@@ -52,11 +52,11 @@ def patches(frames: Tensor, kernel: int, stride: int) -> Tensor:
     view of the frames; otherwise frames are gathered one by one.
     """
     batch, time, channels = frames.shape
-    steps = torch.div(time - kernel, stride, rounding_mode="trunc") + 1
+    steps: Any = torch.div(time - kernel, stride, rounding_mode="trunc") + 1
     whole, rest = divmod(kernel, stride)
     if rest:
         first = torch.arange(steps, device=frames.device) * stride
-        seen = first[:, None] + torch.arange(kernel, device=frames.device)
+        seen = first[:, None] + torch.arange(kernel, device=frames.device)[None, :]
         return frames.index_select(1, seen.flatten()).reshape(batch, -1, kernel * channels)
     parts = [
         frames[:, stride * index : stride * (index + steps)].reshape(batch, -1, stride * channels)

@@ -19,8 +19,8 @@ from transformers import PreTrainedModel
 from scripts.matrix_form import Encoder, FirstProduct, MatrixForm, attend
 from scripts.onnx_files import trace
 
-PIECE_FRAMES = 25
-"""Frames of a piece, about: 0.5 s of sound. Pieces of a clip are equally long."""
+PIECE_FRAMES = 50
+"""Frames of a piece, about: 1 s of sound. Pieces of a clip are equally long."""
 EXAMPLE_SAMPLES = 16_000
 """Length of the clip that the exporter traces; the graph takes any."""
 

@@ -9,6 +9,10 @@ activations with signed weights (U8S8) reach the VNNI and AMX instructions, unsi
 their scale from what goes through in each run (dynamic), or from what went through for calibration clips (static,
 with QuantizeLinear). Convolutions stay in float32, for INT8 ones (ConvInteger) are slower.
 
+**By row.** One scale for a whole clip is set by its loudest moment, and little is left for a quiet one. Encoder layers
+begin with a norm, which makes frames alike; the layers of the front end do not. There each row of a product, what one
+frame is made of, can take a scale of its own, with which the result is multiplied again.
+
 Where only data movement (Reshape, Slice, Concat, ...) lies between a tensor and a product, the tensor is quantized
 before it is moved: bytes move four times as fast as floats, and what is moved twice is quantized once.
 """
@@ -34,6 +38,11 @@ MOVES = frozenset(
     {"Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 )
 """Operators that move numbers without changing them, and take bytes as well as floats."""
+GELU_MINIMUM = -0.17
+"""No value of GELU is less (-0.16997 at -0.7518)."""
+GELU_ZERO_POINT = 64
+"""Of the 256 values of a byte so many are for what is below zero, when rows come from a GELU."""
+ROW_PARTS = ("top", "wanted", "scale", "flat", "shape", "zero", "q", "y", "per")
 QUANTIZERS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
 
 
@@ -50,7 +59,7 @@ def products_of(graph: GraphProto) -> list[NodeProto]:
     return [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
 
 
-def names_kept(model: ModelProto, patterns: Iterable[str]) -> set[str]:
+def names_matching(model: ModelProto, patterns: Iterable[str]) -> set[str]:
     """Names of the products that match a pattern such as `*/head/*`. Raises ValueError if one matches nothing."""
     names = {node.name for graph in graphs_of(model.graph) for node in products_of(graph)}
     kept: set[str] = set()
@@ -67,11 +76,13 @@ def quantize(
     keep: Collection[str] = (),
     ranges: Mapping[str, Range] | None = None,
     reduce_range: bool = False,
+    by_row: Collection[str] = (),
 ) -> int:
     """Quantize every product in place. Returns how many.
 
     keep: names of nodes that stay in float32. ranges: of the activations that go into products, by name, as
-    `calibrate` finds them; without it they are found in each run. reduce_range: seven bits for the weights.
+    `calibrate` finds them; without it they are found in each run. reduce_range: seven bits for the weights. by_row:
+    names of nodes whose activations, (1, rows, inputs), come from a GELU and take a scale for each row.
     Raises ValueError if a range is missing.
     """
     count = 0
@@ -79,7 +90,8 @@ def quantize(
     for graph in graphs_of(model.graph):
         products = [node for node in products_of(graph) if node.name not in keep]
         if products:
-            _quantize_products(graph, products, ranges, limit)
+            _quantize_rows(graph, [node for node in products if node.name in by_row], limit)
+            _quantize_products(graph, [node for node in products if node.name not in by_row], ranges, limit)
             _quantize_before_moves(graph)
             count += len(products)
     return count
@@ -171,9 +183,60 @@ def _quantize_products(
             nodes.append(_quantizer(graph, source, quantized[source], ranges))
         nodes += _integer_product(graph, node, quantized[source], weights[node.input[1]], limit)
     _replace_nodes(graph, nodes)
-    used = {name for node in graph.node for name in reads_of(node)}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
-        graph.initializer.remove(tensor)
+    _remove_unused(graph)
+
+
+def _quantize_rows(graph: GraphProto, products: Sequence[NodeProto], limit: int) -> None:
+    """Put products by row in the place of MatMul nodes: y(t, n) = r(t) s(n) sum over k of (q(t, k) - z) w(k, n).
+
+    r(t) is the least scale with which neither the greatest value of row t nor `GELU_MINIMUM` leaves the byte.
+    """
+    if not products:
+        return
+    outputs = {node.output[0] for node in products}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    above = np.float32(1 / (MAX_UINT8 - GELU_ZERO_POINT))
+    least = np.float32(-GELU_MINIMUM / GELU_ZERO_POINT)
+    constants = {
+        "rows/per_value": above,
+        "rows/least": least,
+        "rows/zero_point": np.uint8(GELU_ZERO_POINT),
+        "rows/one": np.float32(1),
+        "rows/flat": np.array([-1]),
+    }
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        if outputs.isdisjoint(node.output):
+            nodes.append(node)
+            continue
+        source, output = node.input[0], node.output[0]
+        names = {
+            part: f"{output}_rows_{part}"
+            for part in ("top", "wanted", "scale", "flat", "shape", "zero", "q", "y", "per")
+        }
+        values, scales = _store_int8(graph, weights[node.input[1]], limit)
+        nodes += [
+            helper.make_node("ReduceMax", [source], [names["top"]], axes=[-1], keepdims=1),
+            helper.make_node("Mul", [names["top"], "rows/per_value"], [names["wanted"]]),
+            helper.make_node("Max", [names["wanted"], "rows/least"], [names["scale"]]),
+            helper.make_node("Reshape", [names["scale"], "rows/flat"], [names["flat"]]),
+            helper.make_node("Shape", [names["flat"]], [names["shape"]]),
+            helper.make_node("Expand", ["rows/zero_point", names["shape"]], [names["zero"]]),
+            helper.make_node("QuantizeLinear", [source, names["flat"], names["zero"]], [names["q"]], axis=1),
+            helper.make_node(
+                "MatMulIntegerToFloat",
+                [names["q"], values, "rows/one", scales, "rows/zero_point"],
+                [names["y"]],
+                name=node.name and f"{node.name}_int8",
+                domain="com.microsoft",
+            ),
+            # Not a Mul by the scale: ONNX Runtime would take it for part of the GELU that follows, and fuse neither.
+            helper.make_node("Reciprocal", [names["scale"]], [names["per"]]),
+            helper.make_node("Div", [names["y"], names["per"]], [output]),
+        ]
+    _replace_nodes(graph, nodes)
+    _remove_unused(graph)
 
 
 def _quantizer(graph: GraphProto, source: str, outputs: Sequence[str], ranges: Mapping[str, Range] | None) -> NodeProto:
@@ -191,10 +254,7 @@ def _integer_product(
     graph: GraphProto, node: NodeProto, activations: Sequence[str], weight: TensorProto, limit: int
 ) -> list[NodeProto]:
     """The nodes that take the place of one MatMul; its int8 weights and their scales are added to the graph."""
-    values, scales = f"{weight.name}_int8", f"{weight.name}_scale"
-    if not any(tensor.name == values for tensor in graph.initializer):
-        rounded, scale = quantize_weight(numpy_helper.to_array(weight), limit)
-        graph.initializer.extend([numpy_helper.from_array(rounded, values), numpy_helper.from_array(scale, scales)])
+    values, scales = _store_int8(graph, weight, limit)
     output, (bytes_, scale_of, zero_point) = node.output[0], activations
     return [
         helper.make_node(
@@ -204,6 +264,21 @@ def _integer_product(
         helper.make_node("Mul", [scale_of, scales], [f"{output}_scale_of_int32"]),
         helper.make_node("Mul", [f"{output}_float", f"{output}_scale_of_int32"], [output]),
     ]
+
+
+def _store_int8(graph: GraphProto, weight: TensorProto, limit: int) -> tuple[str, str]:
+    """Add the int8 weights and their scales to the graph, if they are not there; gives their names."""
+    values, scales = f"{weight.name}_int8", f"{weight.name}_scale"
+    if not any(tensor.name == values for tensor in graph.initializer):
+        rounded, scale = quantize_weight(numpy_helper.to_array(weight), limit)
+        graph.initializer.extend([numpy_helper.from_array(rounded, values), numpy_helper.from_array(scale, scales)])
+    return values, scales
+
+
+def _remove_unused(graph: GraphProto) -> None:
+    used = {name for node in graph.node for name in reads_of(node)}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
 
 
 def _quantize_before_moves(graph: GraphProto) -> None:

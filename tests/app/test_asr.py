@@ -17,7 +17,7 @@ from app.artifacts import Artifact, ArtifactError, open_artifact
 from app.asr import BACKENDS, Engine, find_model_folder, load_engine, warm_up
 from app.decoding import decode_ctc
 from tests.checkpoints import RATE_HZ, SHAPES, babbling, built, served
-from tests.reference import limits_of, reference
+from tests.reference import AGREEMENT, SAME, reference
 
 Samples = NDArray[np.float32]
 
@@ -58,14 +58,13 @@ def clips() -> list[Samples]:
 class TestEveryEngine:
     def test_it_computes_what_transformers_computes(self, engine: Engine, artifact: Artifact, backend: str) -> None:
         same = []
-        limit, agreement = limits_of(backend, artifact.folder)
         by_transformers = reference(artifact.folder, clips())
         for samples, emissions, expected in zip(clips(), engine.emissions(clips()), by_transformers, strict=True):
             assert emissions.dtype == np.float32
             assert emissions.shape == expected.shape == (artifact.framing.frames(len(samples)), expected.shape[1])
-            np.testing.assert_allclose(emissions, expected, atol=limit, rtol=0)
+            np.testing.assert_allclose(emissions, expected, atol=SAME[backend], rtol=0)
             same.append(emissions.argmax(axis=1) == expected.argmax(axis=1))
-        assert np.concatenate(same).mean() >= agreement
+        assert np.concatenate(same).mean() >= AGREEMENT[backend]
 
     def test_emissions_are_log_probabilities(self, engine: Engine, artifact: Artifact) -> None:
         (emissions,) = engine.emissions([babbling(1.0, 3)])
