@@ -24,7 +24,6 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from tqdm import tqdm
 from transformers import AutoModelForCTC
@@ -48,7 +47,7 @@ from app.errors import AsrError
 from app.windows import Samples
 from scripts.data import DataError, SpeechRows
 from scripts.eval_sets import load_eval_set
-from scripts.forms import DYNAMIC, Feed, Quantization, export_fp32, export_int8, quantize_to
+from scripts.forms import DYNAMIC, Feed, Quantization, export_fp32, export_int8
 from scripts.lengths import check_lengths
 from scripts.onnx_files import count_operators, store_compactly, store_rounded
 from scripts.proofs import DECIDING_CLIPS, FP32_BACKEND, LIMITS, ROUNDED, Evidence, prove
@@ -173,10 +172,7 @@ def make_models(
     if int8 not in adopted:
         feeds = calibration_feeds(open_artifact(folder), options, sets) if options.quantization.is_static else ()
         try:
-            if fp32 in adopted:
-                count = quantize_to(onnx.load(fp32), int8, options.quantization, feeds)
-            else:
-                count = export_int8(model, fp32, int8, options.quantization, feeds)
+            count = export_int8(model, fp32, int8, options.quantization, feeds)
         except ValueError as error:
             raise ArtifactError(str(error)) from error
         method = f"{options.quantization}: {count} products"
