@@ -23,11 +23,12 @@ import torch
 from transformers import AutoModelForCTC
 
 from app.artifacts import MANIFEST_NAME, Artifact, ArtifactError, open_artifact, sha256_of
-from app.asr import find_model_folder, load_engine
+from app.asr import OPENVINO_INT8, OPENVINO_INT8_WEIGHTS, find_model_folder, load_engine
 from app.audio import AudioLimits, decode
 from app.decoding import Emissions, decode_ctc
 from app.errors import AsrError
 from app.windows import Samples
+from scripts.data import DataError
 from scripts.onnx_files import count_operators, export_model, quantize, store_compactly
 
 SETTINGS_FILES = (
@@ -44,6 +45,7 @@ MAX_FP32_DIFFERENCE = 1e-3
 """Largest difference of log-probabilities between PyTorch and ONNX FP32 that counts as the same model."""
 MIN_INT8_AGREEMENT = 0.95
 """Least share of frames in which INT8 must choose the token that FP32 chooses."""
+SAMPLES = str(Path(__file__).resolve().parents[1] / "samples" / "manifest.jsonl")
 CLIP_LIMITS = AudioLimits(max_duration_s=30.0, max_decoded_bytes=1 << 30, max_channels=8)
 
 
@@ -100,7 +102,7 @@ def write_manifest(folder: Path, name: str, source: str, parity: dict[str, Any])
     files = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix in (".onnx", ".json", ".safetensors") and path.name != MANIFEST_NAME
+        if path.suffix in (".onnx", ".json", ".safetensors", ".xml", ".bin") and path.name != MANIFEST_NAME
     )
     manifest = {
         "format": 1,
@@ -128,10 +130,32 @@ def copy_half_precision(source: Path, target: Path) -> None:
     AutoModelForCTC.from_pretrained(source, dtype=torch.float16).save_pretrained(target)
 
 
+def make_openvino(source: Path, artifact: Artifact, calibration: str) -> None:
+    """Make the INT8 file of OpenVINO. Raises ArtifactError if what it needs is missing."""
+    try:
+        from scripts.openvino_files import make_openvino_int8
+    except ImportError as error:
+        raise ArtifactError(f"--openvino needs {error.name}: pip install -r requirements-openvino.txt") from error
+    try:
+        counts = make_openvino_int8(source, artifact, calibration)
+    except DataError as error:
+        raise ArtifactError(str(error)) from error
+    size = (artifact.folder / OPENVINO_INT8_WEIGHTS).stat().st_size
+    print(f"{OPENVINO_INT8}: {size / 1e6:.1f} MB, in INT8: {counts}")
+
+
 def export(
-    checkpoint: str, folder: Path, name: str, clips_folder: Path, with_checkpoint: bool = False
+    checkpoint: str,
+    folder: Path,
+    name: str,
+    clips_folder: Path,
+    with_checkpoint: bool = False,
+    openvino_calibration: str = "",
 ) -> dict[str, Any]:
-    """Make the artifact in `folder`. Returns the parity. Raises ArtifactError when a proof fails."""
+    """Make the artifact in `folder`. Returns the parity. Raises ArtifactError when a proof fails.
+
+    openvino_calibration: speech data for the INT8 file of OpenVINO; without, none is made.
+    """
     source = find_model_folder(checkpoint, "pytorch")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST_NAME).unlink(missing_ok=True)  # what it proved is no longer there
@@ -145,19 +169,26 @@ def export(
     for file in ("model.onnx", "model_int8.onnx"):
         store_compactly(folder / file)
         print(f"{file}: {(folder / file).stat().st_size / 1e6:.1f} MB")
-
     artifact = open_artifact(folder)
+    for file in (OPENVINO_INT8, OPENVINO_INT8_WEIGHTS):
+        (folder / file).unlink(missing_ok=True)  # of another checkpoint, perhaps
+    if openvino_calibration:
+        make_openvino(source, artifact, openvino_calibration)
+
     clips = read_clips(clips_folder, artifact.features.sample_rate_hz)
     fp32 = emissions_of(artifact, "onnx", clips)
     parity = {
         "fp32": compare(artifact, emissions_of(open_artifact(source), "pytorch", clips), fp32),
         "int8": compare(artifact, fp32, emissions_of(artifact, "onnx_int8", clips)),
     }
+    if openvino_calibration:
+        parity["openvino_int8"] = compare(artifact, fp32, emissions_of(artifact, "openvino", clips))
     print(json.dumps(parity, indent=2))
     if not parity["fp32"]["max_difference"] <= MAX_FP32_DIFFERENCE:  # NaN is no parity either
         raise ArtifactError("ONNX FP32 does not compute what the checkpoint computes")
-    if not parity["int8"]["argmax_agreement"] >= MIN_INT8_AGREEMENT:
-        raise ArtifactError("INT8 does not say what FP32 says")
+    for int8 in parity.keys() - {"fp32"}:
+        if not parity[int8]["argmax_agreement"] >= MIN_INT8_AGREEMENT:
+            raise ArtifactError(f"{int8.upper()} does not say what FP32 says")
     print(write_manifest(folder, name, checkpoint, parity))
     return parity
 
@@ -169,6 +200,10 @@ def main() -> None:
     parser.add_argument("--name", help="name of the model in answers (default: the folder's)")
     parser.add_argument("--with_checkpoint", action="store_true", help="put the checkpoint in too, in half precision")
     parser.add_argument("--clips", type=Path, default=Path("samples"), help="folder of clips to compare on")
+    parser.add_argument("--openvino", action="store_true", help="make the INT8 file of ASR_BACKEND=openvino too")
+    parser.add_argument(
+        "--calibration", default=SAMPLES, help="manifest, folder or hub id of speech for it (default: the samples)"
+    )
     arguments = parser.parse_args()
     try:
         export(
@@ -177,6 +212,7 @@ def main() -> None:
             arguments.name or arguments.onnx_dir.name,
             arguments.clips,
             arguments.with_checkpoint,
+            arguments.calibration if arguments.openvino else "",
         )
     except ArtifactError as error:
         sys.exit(f"export failed: {error}")
