@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,6 +17,8 @@ PYTORCH_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """The names that transformers gives to weights, whole or in parts."""
 HUB_FILES = ["*.json", *PYTORCH_WEIGHTS]
 """What is fetched of a hub checkpoint, and that without its folders: language models of a gigabyte lie in some."""
+OPENVINO_INT8, OPENVINO_INT8_WEIGHTS = "model_openvino_int8.xml", "model_openvino_int8.bin"
+"""What `export.py --openvino` makes."""
 
 
 class Engine(Protocol):
@@ -38,12 +40,12 @@ def load_engine(artifact: Artifact, backend: str, threads: int) -> Engine:
     proven must run first.
     """
     try:
-        return BACKENDS[backend](artifact, threads)
+        return BACKENDS[backend].load(artifact, threads)
     except ArtifactError:
         raise
     except ImportError as error:
         raise ArtifactError(
-            f"backend {backend!r} needs {error.name}: pip install -r requirements-train.txt, or set "
+            f"backend {backend!r} needs {error.name}: pip install -r {BACKENDS[backend].requirements}, or set "
             "ASR_BACKEND=onnx_int8"
         ) from error
     except Exception as error:  # each runtime has errors of its own for a file it cannot read
@@ -86,10 +88,28 @@ def _pytorch(artifact: Artifact, threads: int) -> Engine:
     return CtcEngine(artifact, PyTorchRuntime(artifact.folder, threads))
 
 
-BACKENDS: dict[str, Callable[[Artifact, int], Engine]] = {
-    "pytorch": _pytorch,
-    "onnx": _onnx("model.onnx"),
-    "onnx_int8": _onnx("model_int8.onnx"),
+def _openvino(artifact: Artifact, threads: int) -> Engine:
+    from app.engines.openvino import OpenVinoRuntime
+
+    name = "model.onnx"
+    if (artifact.folder / OPENVINO_INT8).is_file():
+        name = OPENVINO_INT8
+        artifact.file(OPENVINO_INT8_WEIGHTS)
+    return CtcEngine(artifact, OpenVinoRuntime(artifact.file(name), artifact.framing, threads))
+
+
+class Backend(NamedTuple):
+    """How an engine is made, computing on so many threads per call, and the file that names what it needs."""
+
+    load: Callable[[Artifact, int], Engine]
+    requirements: str = "requirements.txt"
+
+
+BACKENDS = {
+    "pytorch": Backend(_pytorch, "requirements-train.txt"),
+    "onnx": Backend(_onnx("model.onnx")),
+    "onnx_int8": Backend(_onnx("model_int8.onnx")),
+    "openvino": Backend(_openvino, "requirements-openvino.txt"),
 }
 
 

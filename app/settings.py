@@ -23,8 +23,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ASR_", protected_namespaces=())
 
-    backend: Literal["pytorch", "onnx", "onnx_int8"] = Field(
-        "onnx_int8", description="Engine: `onnx_int8`, `onnx` (FP32), or `pytorch` (needs requirements-train.txt)."
+    backend: Literal["pytorch", "onnx", "onnx_int8", "openvino"] = Field(
+        "onnx_int8",
+        description="Engine: `onnx_int8`, `onnx` (FP32), `openvino` (needs requirements-openvino.txt), or `pytorch` "
+        "(needs requirements-train.txt).",
     )
     model_dir: str = Field(
         str(BUNDLED_MODEL),

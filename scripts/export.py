@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,8 @@ from app.artifacts import (
     sha256_of,
     write_manifest,
 )
-from app.asr import Engine, find_model_folder, load_engine, warm_up
-from app.engines.ctc import SILENCE_STD, zero_mean_unit_variance
-from app.engines.onnx import LENGTHS_INPUT
+from app.asr import OPENVINO_INT8, OPENVINO_INT8_WEIGHTS, Engine, find_model_folder, load_engine, warm_up
+from app.engines.ctc import LENGTHS_INPUT, SILENCE_STD, zero_mean_unit_variance
 from app.errors import AsrError
 from app.windows import Samples
 from scripts.data import DataError, SpeechRows
@@ -58,7 +58,7 @@ COPIED_FILES = (*SETTINGS_FILES, "training.json")
 DESCRIBED_SUFFIXES = frozenset({".onnx", ".onnx_data", ".data", ".json", ".safetensors", ".bin", ".xml"})
 """Files of models and their settings, as the backends name them."""
 PROVEN_BACKENDS = ("onnx", "onnx_int8")
-"""What is proven besides the reference."""
+"""What is proven besides the reference, and with it `openvino` where that is installed."""
 TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
 SAMPLES = Path(__file__).resolve().parents[1] / "samples" / "manifest.jsonl"
 CALIBRATION_CLIPS = 64
@@ -77,7 +77,7 @@ class Options:
     language: ISO 639-1 code of their texts. adopt: keep the ONNX files that are there. fp16: weights of `model.onnx`
     rounded to half precision; if it is adopted, they are so already. with_checkpoint: put the checkpoint in too, in
     half precision. allow_unproven: write a manifest even if a proof fails. quantization: how INT8 is made. calibration:
-    the set to calibrate on.
+    the set to calibrate on. openvino: make INT8 for OpenVINO too.
     """
 
     name: str = ""
@@ -90,6 +90,7 @@ class Options:
     allow_unproven: bool = False
     quantization: Quantization = DYNAMIC
     calibration: str = ""
+    openvino: bool = False
 
 
 def export(checkpoint: str, folder: Path, options: Options = Options()) -> Evidence:
@@ -114,6 +115,11 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Evide
     quantization = make_models(source, folder, options, sets, before)
 
     artifact = open_artifact(folder)
+    if not options.adopt:
+        for file in (OPENVINO_INT8, OPENVINO_INT8_WEIGHTS):
+            (folder / file).unlink(missing_ok=True)  # of what was exported before
+    if options.openvino:
+        make_openvino(source, artifact, options.calibration or str(SAMPLES))
     engines = load_engines(source, artifact)
     limits = LIMITS | ({FP32_BACKEND: ROUNDED} if options.fp16 else {})
     evidence = prove(artifact, engines, sets, limits, options.language, workers=len(os.sched_getaffinity(0)))
@@ -208,10 +214,22 @@ def calibration_feeds(artifact: Artifact, options: Options, sets: Mapping[str, S
         yield {"input_values": values[np.newaxis], LENGTHS_INPUT: np.array([len(samples)])}
 
 
+def make_openvino(source: Path, artifact: Artifact, calibration: str) -> None:
+    """Make the INT8 file of OpenVINO. Raises ArtifactError if what it needs is not installed."""
+    try:
+        from scripts.openvino_files import make_openvino_int8
+    except ImportError as error:
+        raise ArtifactError(f"--openvino needs {error.name}: pip install -r requirements-openvino.txt") from error
+    counts = make_openvino_int8(source, artifact, calibration)
+    size = (artifact.folder / OPENVINO_INT8_WEIGHTS).stat().st_size
+    print(f"{OPENVINO_INT8}: {size / 1e6:.1f} MB, in INT8: {counts}")
+
+
 def load_engines(source: Path, artifact: Artifact) -> dict[str, Engine]:
     """The reference, and the artifact's backends. Raises ArtifactError if one does not run."""
     engines = {}
-    for backend in (REFERENCE_BACKEND, *PROVEN_BACKENDS):
+    also = ("openvino",) if find_spec("openvino") else ()
+    for backend in (REFERENCE_BACKEND, *PROVEN_BACKENDS, *also):
         opened = open_artifact(source) if backend == REFERENCE_BACKEND else artifact
         engines[backend] = load_engine(opened, backend, THREADS)
         try:
@@ -309,6 +327,7 @@ def main() -> None:
         "--keep_float", nargs="+", default=(), metavar="PATTERN", help="products not to quantize: '*/head/*'"
     )
     parser.add_argument("--reduce_range", action="store_true", help="7-bit weights, for CPUs without VNNI")
+    parser.add_argument("--openvino", action="store_true", help="make INT8 for ASR_BACKEND=openvino too")
     parser.add_argument("--with_checkpoint", action="store_true", help="put the checkpoint in too, in half precision")
     parser.add_argument("--allow_unproven", action="store_true", help="write the manifest even if a proof fails")
     arguments = parser.parse_args()
@@ -323,6 +342,7 @@ def main() -> None:
         allow_unproven=arguments.allow_unproven,
         quantization=Quantization(arguments.quantization, tuple(arguments.keep_float), arguments.reduce_range),
         calibration=arguments.calibration,
+        openvino=arguments.openvino,
     )
     try:
         evidence = export(arguments.checkpoint_dir, arguments.onnx_dir, options)

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper
 from transformers import PreTrainedModel
 
-from app.engines.onnx import BATCHES_KEY, INDEPENDENT, LENGTHS_INPUT
+from app.engines.ctc import LENGTHS_INPUT
+from app.engines.onnx import BATCHES_KEY, INDEPENDENT
 from scripts.matrix_form import MatrixForm, has_matrix_form
 from scripts.onnx_files import remove_weight_norm, restore_halves, stock_export, trace
 from scripts.onnx_runtime_form import export_for_onnx_runtime

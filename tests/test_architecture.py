@@ -13,7 +13,7 @@ LAYERS = [
     {"app.decoding"},
     {"app.audio", "app.windows", "app.formats"},
     {"app.artifacts", "app.settings"},
-    {"app.engines", "app.engines.ctc", "app.engines.onnx", "app.engines.pytorch"},
+    {"app.engines", "app.engines.ctc", "app.engines.onnx", "app.engines.openvino", "app.engines.pytorch"},
     {"app.asr"},
     {"app.scheduler"},
     {"app.transcriber"},
@@ -54,5 +54,5 @@ def test_scripts_know_nothing_of_http(path: Path) -> None:
 def test_serving_imports_neither_torch_nor_transformers() -> None:
     code = "import sys, app.main, app.engines.onnx, scripts.transcribe; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    heavy = {"torch", "transformers", "datasets", "librosa", "scipy", "optimum", "jiwer"}
+    heavy = {"torch", "transformers", "datasets", "librosa", "scipy", "optimum", "jiwer", "openvino"}
     assert not heavy & set(loaded.split())

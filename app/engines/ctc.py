@@ -28,6 +28,8 @@ class Runtime(Protocol):
         ...
 
 
+LENGTHS_INPUT = "lengths"
+"""Name of the input that tells how many samples each clip of a batch has without its padding."""
 SILENCE_STD = 1e-6
 """Standard deviation under which a window is digital silence (or a constant): half a step of 20-bit PCM. Scaled to
 unit variance it would be rounding noise blown up to full loudness."""

@@ -8,11 +8,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from app.artifacts import ArtifactError
+from app.engines.ctc import LENGTHS_INPUT
 
 WAVEFORM_INPUT, LOGITS_OUTPUT = "input_values", "logits"
 """Names that optimum gives; in a file made by other means, the first input and output are taken for them."""
-LENGTHS_INPUT = "lengths"
-"""Name of the input that tells how many samples each clip of a batch has without its padding."""
 MASK_INPUT = "attention_mask"
 """Name of the input that tells the same in some exports: shape (batch, samples), int64, one where there is sound."""
 BATCHES_KEY, INDEPENDENT = "dikte.batches", "independent"

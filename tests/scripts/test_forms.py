@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForCTC
 
 from app.artifacts import Artifact, open_artifact
-from app.engines.ctc import CtcEngine, zero_mean_unit_variance
-from app.engines.onnx import LENGTHS_INPUT, OnnxRuntime
+from app.engines.ctc import LENGTHS_INPUT, CtcEngine, zero_mean_unit_variance
+from app.engines.onnx import OnnxRuntime
 from scripts.forms import Feed, Quantization, export_fp32, export_int8
 from scripts.onnx_files import count_operators, graphs_of
 from scripts.quantization import products_of

@@ -1,0 +1,73 @@
+"""OpenVINO: an INT8 file made for it, or the ONNX file in bfloat16 where the CPU computes in that.
+
+Imported only when this backend is chosen; needs `requirements-openvino.txt`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from app.engines.ctc import LENGTHS_INPUT
+from app.settings import available_cores
+from app.windows import Framing
+
+FRAMES_STEP = 16
+"""Clips are padded to a multiple of so many frames (0.32 s in most models)."""
+
+
+class OpenVinoRuntime:
+    """A compiled model, to be called from several threads at once. Raises RuntimeError if the file is no model.
+
+    `threads` compute one call, and as many calls are computed at a time as the cores then allow (OpenVINO's streams);
+    more wait for their turn. OpenVINO generates code for every length of clip that it meets, which costs half as much
+    as computing the clip, and keeps it. So clips are padded to few lengths, if the model can be told how long they are;
+    if it cannot, the code is thrown away, or memory would grow with every clip.
+    """
+
+    ragged = False
+    """In bfloat16 and INT8 the rounding of a clip would depend on the clip it is padded to. Nothing is lost: the cores
+    are filled by calls side by side."""
+
+    def __init__(self, path: Path, framing: Framing, threads: int) -> None:
+        core = openvino.Core()
+        model = core.read_model(path)
+        self._framing = framing
+        self._has_lengths = LENGTHS_INPUT in {name for value in model.inputs for name in value.get_names()}
+        streams = max(1, available_cores() // threads)
+        options: dict[str, Any] = {
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": streams * threads,
+            "INFERENCE_PRECISION_HINT": "bf16" if computes_in_bfloat16(core) else "f32",
+            # Pinned threads of two processes would share the cores that both find first.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if not self._has_lengths:
+            options["CPU_RUNTIME_CACHE_CAPACITY"] = 0
+        self._model = core.compile_model(model, "CPU", options)
+
+    def __call__(self, input_values: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(batch, samples) float32 and (batch,) int64 -> logits (batch, frames, vocabulary) float32."""
+        request = self._model.create_infer_request()  # takes 0.1 ms, and no two calls share its buffers
+        if self._has_lengths:
+            missing = padded_length(input_values.shape[1], self._framing) - input_values.shape[1]
+            padded = np.pad(input_values, ((0, 0), (0, missing)))
+            request.infer({"input_values": padded, LENGTHS_INPUT: lengths})
+        else:
+            request.infer({"input_values": input_values})
+        frames = self._framing.frames(input_values.shape[1]) if self._has_lengths else None
+        return np.array(request.get_output_tensor().data[:, :frames], dtype=np.float32)
+
+
+def computes_in_bfloat16(core: openvino.Core) -> bool:
+    """Whether this CPU has instructions for bfloat16 (AVX-512 BF16 or AMX)."""
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def padded_length(samples: int, framing: Framing) -> int:
+    """The least number of samples, at least as many, whose frames are a multiple of `FRAMES_STEP`, with none left."""
+    step = FRAMES_STEP * framing.hop
+    first = framing.receptive_field - framing.hop
+    return first + max(1, -(-(samples - first) // step)) * step

@@ -1,0 +1,65 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.artifacts import open_artifact
+from app.engines.openvino import FRAMES_STEP, OpenVinoRuntime, padded_length
+from app.settings import available_cores
+from app.windows import Framing
+from tests.checkpoints import babbling, exported
+
+FRAMING = Framing(hop=320, receptive_field=400)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported("cahya_like", tmp_path_factory.getbasetemp()) / "model.onnx"
+
+
+def test_clips_are_padded_to_whole_steps_of_frames() -> None:
+    lengths = {samples: padded_length(samples, FRAMING) for samples in range(1, 40_000)}
+    for samples, padded in lengths.items():
+        assert samples <= padded < samples + 16 * 320 + 400
+        assert FRAMING.frames(padded) % FRAMES_STEP == 0
+        assert (padded - 400) % 320 == 0, "no sample is too many"
+        assert padded_length(padded, FRAMING) == padded
+    assert len(set(lengths.values())) == 8
+
+
+@pytest.mark.parametrize("threads", [1, available_cores(), available_cores() + 3])
+def test_as_many_calls_run_at_once_as_the_cores_allow(model: Path, threads: int) -> None:
+    compiled = OpenVinoRuntime(model, FRAMING, threads)._model
+    assert compiled.get_property("NUM_STREAMS") == max(1, available_cores() // threads)
+    assert compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
+def test_more_callers_than_cores_get_their_own_results(model: Path) -> None:
+    runtime = OpenVinoRuntime(model, FRAMING, threads=1)
+    clips = [babbling(0.3 + 0.01 * seed, seed)[np.newaxis] for seed in range(40)]
+    serial = [runtime(clip, np.array([clip.shape[1]])) for clip in clips]
+    with ThreadPoolExecutor(available_cores() * 4) as pool:
+        concurrent = list(pool.map(lambda clip: runtime(clip, np.array([clip.shape[1]])), clips))
+    for expected, logits in zip(serial, concurrent, strict=True):
+        np.testing.assert_array_equal(logits, expected)
+
+
+def test_a_result_stays_as_it_is_when_the_next_is_computed(model: Path) -> None:
+    runtime = OpenVinoRuntime(model, FRAMING, threads=1)
+    first = runtime(babbling(0.5, 1)[np.newaxis], np.array([8_000]))
+    before = first.copy()
+    for seed in range(2, 8):
+        runtime(babbling(0.5, seed)[np.newaxis], np.array([8_000]))
+    np.testing.assert_array_equal(first, before)
+    assert first.flags.owndata
+
+
+def test_a_file_that_is_no_model_is_said(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(RuntimeError):
+        OpenVinoRuntime(tmp_path / "model.onnx", FRAMING, threads=1)
+
+
+def test_settings_of_the_framing_come_from_the_artifact(model: Path) -> None:
+    assert open_artifact(model.parent).framing == FRAMING
