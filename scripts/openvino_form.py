@@ -38,22 +38,30 @@ def has_openvino_form(model: PreTrainedModel) -> bool:
 def patch_moments(samples: Tensor, lengths: Tensor, kernel: int, stride: int) -> tuple[Tensor, Tensor]:
     """Mean and covariance, over time, of what a convolution of one channel sees at each step.
 
-    Samples (batch, samples), own steps of each clip (batch,) -> mean (batch, kernel, 1), covariance (batch, kernel,
-    kernel). The kernel is a whole number of strides, as in every model of these families.
+    Samples (batch, samples), their number (batch,) -> mean (batch, kernel, 1), covariance (batch, kernel, kernel). The
+    kernel is a whole number of strides, as in every model of these families.
+
+    Both come out of one product of the patches, each with a 1 added, with themselves. The clip's mean is taken away
+    before, so that nothing is lost as a small difference of large sums. Patches are laid out twice, as rows and as
+    columns: a transposition before the product would become part of it in OpenVINO, and lose the mark that keeps it in
+    float32 (`scripts/openvino_files.py`).
     """
-    batch, count = samples.shape
-    chunks = samples[:, : count // stride * stride].reshape(batch, -1, stride)
-    overlap = kernel // stride
-    steps = chunks.shape[1] - overlap + 1
-    rows = torch.cat([chunks[:, index : index + steps] for index in range(overlap)], dim=2)  # (batch, steps, kernel)
-    inside = is_inside(lengths, steps)[:, :, None].to(samples.dtype)
-    own = lengths[:, None, None].to(samples.dtype)
-    mean = (rows * inside).sum(dim=1, keepdim=True) / own
-    # Transposed first, centred twice: a transposition right before the product would become part of it in OpenVINO,
-    # and lose the mark that keeps it in float32 (`scripts/openvino_files.py`).
-    columns, mean_column = rows.transpose(1, 2), mean.transpose(1, 2)
-    covariance = ((columns - mean_column) * inside.transpose(1, 2)) @ (rows - mean) / own
-    return mean_column, covariance
+    own = is_inside(lengths, samples.shape[1]).to(samples.dtype)
+    level = (samples * own).sum(dim=1, keepdim=True) / lengths[:, None].to(samples.dtype)
+    samples = samples - level
+    chunks = samples.shape[1] // stride
+    steps = chunks - kernel // stride + 1
+    samples = samples[:, : chunks * stride]
+    by_row = samples.view(-1, chunks, stride)
+    by_column = torch.stack([samples[:, index::stride] for index in range(stride)], dim=1)
+    counts = frame_counts(lengths, kernel, stride)
+    inside = is_inside(counts, steps).to(samples.dtype)
+    shifts = range(kernel // stride)
+    rows = torch.cat([*(by_row[:, shift : shift + steps] for shift in shifts), inside[:, :, None]], dim=2)
+    columns = torch.cat([by_column[:, :, shift : shift + steps] for shift in shifts], dim=1) * inside[:, None]
+    products = columns @ rows / counts[:, None, None].to(samples.dtype)  # (batch, kernel, kernel + 1)
+    mean = products[:, :, kernel:]
+    return mean + level[:, :, None], products[:, :, :kernel] - mean * mean.transpose(1, 2)
 
 
 class ClipNorm(nn.Module):
@@ -83,8 +91,7 @@ class ClipNorm(nn.Module):
 
     def forward(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Samples (batch, samples), their number (batch,) -> scale and shift, each (batch, channels, 1)."""
-        own = frame_counts(lengths, self.kernel, self.stride)
-        mean, covariance = patch_moments(samples, own, self.kernel, self.stride)
+        mean, covariance = patch_moments(samples, lengths, self.kernel, self.stride)
         variance = functional.conv1d(covariance.reshape(-1, self.kernel**2, 1), self.quadratic)
         scale = self.gamma / torch.sqrt(variance + self.epsilon)
         return scale, self.beta - functional.conv1d(mean, self.linear, self.bias) * scale

@@ -1,15 +1,17 @@
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from app.artifacts import open_artifact
 from app.engines.openvino import FRAMES_STEP, OpenVinoRuntime, padded_length
 from app.settings import available_cores
 from app.windows import Framing
 from tests.checkpoints import babbling, exported
 
+ROOT = Path(__file__).resolve().parents[2]
 FRAMING = Framing(hop=320, receptive_field=400)
 
 
@@ -61,5 +63,11 @@ def test_a_file_that_is_no_model_is_said(tmp_path: Path) -> None:
         OpenVinoRuntime(tmp_path / "model.onnx", FRAMING, threads=1)
 
 
-def test_settings_of_the_framing_come_from_the_artifact(model: Path) -> None:
-    assert open_artifact(model.parent).framing == FRAMING
+def test_nothing_is_reported_to_its_makers() -> None:
+    """Importing OpenVINO sends a message to a statistics service, as NNCF does when it is used."""
+    code = (
+        "import app, openvino, nncf.telemetry, sys; from openvino.tools.ovc.telemetry_utils import tm;"
+        "print(tm.__name__, type(nncf.telemetry.telemetry).__name__, sys.modules['openvino_telemetry'])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "MagicMock", "None"]

@@ -34,7 +34,7 @@ def load(shape: str, folder: Path) -> PreTrainedModel:
 
 def hubert() -> PreTrainedModel:
     torch.manual_seed(5)
-    model: PreTrainedModel = HubertForCTC(HubertConfig(**TINY))
+    model = HubertForCTC(HubertConfig(**TINY))
     model.eval()
     return model
 
@@ -42,7 +42,7 @@ def hubert() -> PreTrainedModel:
 def biased() -> PreTrainedModel:
     """A group norm after a convolution with a bias, which it takes away."""
     torch.manual_seed(6)
-    model: PreTrainedModel = Wav2Vec2ForCTC(Wav2Vec2Config(**TINY, conv_bias=True))
+    model = Wav2Vec2ForCTC(Wav2Vec2Config(**TINY, conv_bias=True))
     model.eval()
     with torch.no_grad():
         model.get_parameter("wav2vec2.feature_extractor.conv_layers.0.conv.bias").normal_(std=3.0)
@@ -90,12 +90,22 @@ def test_the_norm_follows_from_the_patches(hertz: float) -> None:
 @pytest.mark.parametrize("own", [300, 1_999])
 def test_moments_are_those_of_a_clips_own_patches(own: int) -> None:
     samples = babbling(0.2, seed=8) + np.float32(0.5)
-    mean, covariance = patch_moments(
-        torch.from_numpy(samples)[None, :2_003], torch.tensor([(own - 10) // 5 + 1]), 10, 5
-    )
+    mean, covariance = patch_moments(torch.from_numpy(samples)[None, :2_003], torch.tensor([own]), 10, 5)
     seen = np.lib.stride_tricks.sliding_window_view(samples[:own].astype(np.float64), 10)[::5]
     np.testing.assert_allclose(mean[0, :, 0], seen.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(covariance[0], np.cov(seen.T, bias=True), atol=1e-6)
+
+
+@torch.inference_mode()
+def test_silence_is_zero_to_every_convolution_that_is_quantized(checkpoints: Path) -> None:
+    form = OpenVinoForm(load("small", checkpoints))
+    seen: list[torch.Tensor] = []
+    for convolution in form.convolutions:
+        convolution.get_submodule("layer.conv").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    form(torch.zeros(1, 4_000), torch.tensor([4_000]))
+    assert len(seen) == 6
+    for frames in seen:
+        torch.testing.assert_close(frames, torch.zeros_like(frames), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(10, 5), (3, 2), (2, 2)])
