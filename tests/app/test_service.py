@@ -40,7 +40,8 @@ def change_manifest(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path],
 
 
 def fail_a_proof(manifest: dict[str, Any]) -> None:
-    (proof,) = [check for check in manifest["proofs"]["checks"] if check["name"] == "argmax_agreement"]
+    checks = manifest["proofs"]["checks"]
+    (proof,) = [check for check in checks if (check["backend"], check["name"]) == ("onnx_int8", "argmax_agreement")]
     proof |= {"measured": 0.5, "passed": False}
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, PreTrainedModel
 
 from app.artifacts import MANIFEST_NAME, ArtifactError, UnprovenError, open_artifact, sha256_of
-from app.asr import load_engine, warm_up
+from app.asr import BACKENDS, load_engine, warm_up
 from app.settings import BUNDLED_MODEL
 from scripts.export import main, revision_of
 from scripts.forms import Feed, Quantization, export_fp32, quantize_to
@@ -117,7 +117,7 @@ def test_the_manifest_says_what_was_proven(shape: str, checkpoints: Path) -> Non
     assert proofs["proven"] == all(check["passed"] for check in proofs["checks"])
     ((name, backends),) = proofs["accuracy"].items()
     assert name == str(clips(checkpoints) / "manifest.jsonl")
-    assert backends.keys() == manifest["latency"]["median_s"].keys() == {"pytorch", "onnx", "onnx_int8"}
+    assert backends.keys() == manifest["latency"]["median_s"].keys() == set(BACKENDS)
     assert backends["onnx"] == backends["pytorch"]
     assert backends["onnx"]["wer"]["rate"] > 0.5, "random weights do not say what was said"
     assert manifest["latency"]["clip_s"] == 10.0
@@ -434,6 +434,8 @@ def test_a_trained_model_proves_itself_on_the_samples(tmp_path: Path, monkeypatc
         ("onnx", "text_equality"),
         ("onnx_int8", "argmax_agreement"),
         ("onnx_int8", "wer_increase_lower_bound"),
+        ("openvino", "argmax_agreement"),
+        ("openvino", "wer_increase_lower_bound"),
     }
     assert manifest["proofs"]["accuracy"]["samples"]["onnx_int8"]["cer"]["rate"] <= 0.05
 
