@@ -35,33 +35,23 @@ def has_openvino_form(model: PreTrainedModel) -> bool:
     )
 
 
-def patch_moments(samples: Tensor, lengths: Tensor, kernel: int, stride: int) -> tuple[Tensor, Tensor]:
-    """Mean and covariance, over time, of what a convolution of one channel sees at each step.
+def patch_sums(samples: Tensor, lengths: Tensor, kernel: int, stride: int) -> Tensor:
+    """Sums over time of what a convolution of one channel sees at each step, and of the products of each two of it.
 
-    Samples (batch, samples), their number (batch,) -> mean (batch, kernel, 1), covariance (batch, kernel, kernel). The
-    kernel is a whole number of strides, as in every model of these families.
-
-    Both come out of one product of the patches, each with a 1 added, with themselves. The clip's mean is taken away
-    before, so that nothing is lost as a small difference of large sums. Patches are laid out twice, as rows and as
-    columns: a transposition before the product would become part of it in OpenVINO, and lose the mark that keeps it in
-    float32 (`scripts/openvino_files.py`).
+    Samples (batch, samples), their number (batch,) -> (batch, kernel + 1, kernel + 1): the sum over all patches of a
+    clip's own samples of p p^T, where p are the `kernel` samples of a patch and a 1. So in the last row and column the
+    sums of the samples stand. The kernel is a whole number of strides, as in every model of these families.
     """
-    own = is_inside(lengths, samples.shape[1]).to(samples.dtype)
-    level = (samples * own).sum(dim=1, keepdim=True) / lengths[:, None].to(samples.dtype)
-    samples = samples - level
     chunks = samples.shape[1] // stride
     steps = chunks - kernel // stride + 1
-    samples = samples[:, : chunks * stride]
-    by_row = samples.view(-1, chunks, stride)
-    by_column = torch.stack([samples[:, index::stride] for index in range(stride)], dim=1)
-    counts = frame_counts(lengths, kernel, stride)
-    inside = is_inside(counts, steps).to(samples.dtype)
-    shifts = range(kernel // stride)
-    rows = torch.cat([*(by_row[:, shift : shift + steps] for shift in shifts), inside[:, :, None]], dim=2)
-    columns = torch.cat([by_column[:, :, shift : shift + steps] for shift in shifts], dim=1) * inside[:, None]
-    products = columns @ rows / counts[:, None, None].to(samples.dtype)  # (batch, kernel, kernel + 1)
-    mean = products[:, :, kernel:]
-    return mean + level[:, :, None], products[:, :, :kernel] - mean * mean.transpose(1, 2)
+    by_row = samples[:, : chunks * stride].view(-1, chunks, stride)
+    by_column = torch.stack([samples[:, index : chunks * stride : stride] for index in range(stride)], dim=1)
+    inside = is_inside(frame_counts(lengths, kernel, stride), steps).to(samples.dtype)
+    one = torch.ones_like(inside)
+    shifts = [slice(shift, shift + steps) for shift in range(kernel // stride)]
+    rows = torch.cat([*(by_row[:, shift] for shift in shifts), one[:, :, None]], dim=2)
+    columns = torch.cat([*(by_column[:, :, shift] for shift in shifts), one[:, None]], dim=1)
+    return (columns * inside[:, None]) @ rows
 
 
 class ClipNorm(nn.Module):
@@ -69,32 +59,45 @@ class ClipNorm(nn.Module):
 
     The norm has a group per channel: channel c of the convolution is centred and scaled by its own mean and variance
     over time. Both follow from the patches of samples that the convolution sees, for it is linear: with w(c) its
-    weights, m the mean of the patches and C their covariance,
+    weights, n patches p(t), and sums over i and j, places in a patch,
 
-        mean(c) = sum over i of w(c, i) m(i)    variance(c) = sum over i, j of w(c, i) w(c, j) C(i, j)
+        mean(c) = sum of w(c, i) S(i) / n                             S(i) = sum over t of p(t, i)
+        variance(c) = sum of w(c, i) w(c, j) Q(i, j) / n - mean(c)^2  Q(i, j) = sum over t of p(t, i) p(t, j)
 
-        scale(c) = gamma(c) / sqrt(variance(c) + epsilon)    shift(c) = beta(c) - mean(c) scale(c)
+        scale(c) = gamma(c) / sqrt(variance(c) + epsilon)             shift(c) = beta(c) - mean(c) scale(c)
 
-    so instead of passes over (channels, time) there are products with constant weights, of 10 and 100 numbers a clip.
-    They are written as convolutions, because OpenVINO then gives scale and shift the layout of the convolution that
-    they are applied to. A bias of the convolution is part of its mean, and so taken away.
+    so instead of passes over (channels, time) there are products with constant weights, of the 121 numbers of
+    `patch_sums`. They are written as convolutions, because OpenVINO then gives scale and shift the layout of the
+    convolution that they are applied to; and each takes all sums, for cut apart they would be rounded to bfloat16.
+
+    The level of the clip, the mean of its samples, is taken away before and given back to mean(c): Q would be large
+    numbers with small differences. A bias of the convolution is part of its mean, and so taken away.
     """
 
     def __init__(self, convolution: nn.Conv1d, norm: nn.GroupNorm) -> None:
         super().__init__()
         self.kernel, self.stride, self.epsilon = convolution.kernel_size[0], convolution.stride[0], norm.eps
         weight = convolution.weight.detach()[:, 0]  # (channels, kernel)
-        self.linear, self.bias = nn.Parameter(weight[:, :, None].clone()), convolution.bias
-        self.quadratic = nn.Parameter((weight[:, :, None] * weight[:, None, :]).flatten(1)[:, :, None])
+        squares = functional.pad(weight[:, :, None] * weight[:, None, :], (0, 1, 0, 1))
+        self.quadratic = nn.Parameter(squares.flatten(1)[:, :, None])
+        self.linear = nn.Parameter(functional.pad(weight[:, :, None], (self.kernel, 0, 0, 1)).flatten(1)[:, :, None])
+        self.of_level = nn.Parameter(weight.sum(dim=1)[:, None, None])
+        self.bias = convolution.bias
         self.gamma = nn.Parameter(norm.weight.detach()[:, None].clone())
         self.beta = nn.Parameter(norm.bias.detach()[:, None].clone())
 
     def forward(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Samples (batch, samples), their number (batch,) -> scale and shift, each (batch, channels, 1)."""
-        mean, covariance = patch_moments(samples, lengths, self.kernel, self.stride)
-        variance = functional.conv1d(covariance.reshape(-1, self.kernel**2, 1), self.quadratic)
+        own = is_inside(lengths, samples.shape[1]).to(samples.dtype)
+        level = (samples * own).sum(dim=1, keepdim=True) / lengths[:, None].to(samples.dtype)
+        sums = patch_sums(samples - level, lengths, self.kernel, self.stride)
+        count = frame_counts(lengths, self.kernel, self.stride)[:, None, None].to(samples.dtype)
+        sums = sums.reshape(-1, (self.kernel + 1) ** 2, 1)
+        mean = functional.conv1d(sums, self.linear) / count
+        variance = functional.relu(functional.conv1d(sums, self.quadratic) / count - mean * mean)
         scale = self.gamma / torch.sqrt(variance + self.epsilon)
-        return scale, self.beta - functional.conv1d(mean, self.linear, self.bias) * scale
+        mean = mean + functional.conv1d(level[:, :, None], self.of_level, self.bias)
+        return scale, self.beta - mean * scale
 
 
 class FirstLayer(nn.Module):
