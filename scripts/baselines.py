@@ -26,7 +26,7 @@ import numpy as np
 from app.artifacts import ArtifactError, open_artifact, sha256_of
 from app.asr import find_model_folder
 from app.audio import AudioLimits, decode
-from app.engines.ctc import zero_mean_unit_variance
+from app.engines.ctc import input_values
 from app.windows import Samples
 from scripts.bench_engines import EngineSpec, installed, model_files, weights_of
 from scripts.machine import versions
@@ -62,7 +62,7 @@ class Source:
             with path.open("rb") as file:
                 samples = decode(file, features.sample_rate_hz, CALIBRATION_LIMITS).samples
             samples = samples[: int(CALIBRATION_S * features.sample_rate_hz)]
-            clips.append(zero_mean_unit_variance(samples) if features.normalize else samples)
+            clips.append(input_values(samples, features))
         return clips
 
     def calibration_key(self) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.artifacts import open_artifact
-from app.asr import BACKENDS, Engine, load_engine
+from app.asr import BACKENDS, PYTORCH_WEIGHTS, Engine, load_engine
 from app.engines.ctc import CtcEngine
 
 
@@ -114,10 +114,10 @@ def model_files(path: Path) -> tuple[Path, ...]:
 
 def weights_of(checkpoint: Path) -> tuple[Path, ...]:
     """The files that transformers takes the weights from: safetensors if there are any."""
-    found = sorted(checkpoint.glob("model*.safetensors")) or sorted(checkpoint.glob("pytorch_model*.bin"))
-    if not found:
-        raise FileNotFoundError(f"there are no PyTorch weights in {checkpoint}")
-    return tuple(found)
+    for pattern in PYTORCH_WEIGHTS:
+        if found := sorted(checkpoint.glob(pattern)):
+            return tuple(found)
+    raise FileNotFoundError(f"there are no PyTorch weights in {checkpoint}")
 
 
 def _backend(spec: EngineSpec, threads: int, callers: int) -> Engine:

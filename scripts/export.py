@@ -42,7 +42,7 @@ from app.artifacts import (
     write_manifest,
 )
 from app.asr import OPENVINO_INT8, OPENVINO_INT8_WEIGHTS, Engine, find_model_folder, load_engine, warm_up
-from app.engines.ctc import LENGTHS_INPUT, SILENCE_STD, zero_mean_unit_variance
+from app.engines.ctc import LENGTHS_INPUT, input_values, is_audible
 from app.errors import AsrError
 from app.windows import Samples
 from scripts.data import DataError, SpeechRows
@@ -208,10 +208,9 @@ def calibration_feeds(artifact: Artifact, options: Options, sets: Mapping[str, S
             samples = rows.samples(index, artifact.features.sample_rate_hz)
         except (AsrError, OSError) as error:
             raise ArtifactError(f"{rows.name(index)} cannot be calibrated on: {error}") from error
-        if artifact.framing.frames(len(samples)) == 0 or samples.std() < SILENCE_STD:
-            continue
-        values = zero_mean_unit_variance(samples) if artifact.features.normalize else samples
-        yield {"input_values": values[np.newaxis], LENGTHS_INPUT: np.array([len(samples)])}
+        if is_audible(samples, artifact.framing):
+            values = input_values(samples, artifact.features)
+            yield {"input_values": values[np.newaxis], LENGTHS_INPUT: np.array([len(samples)])}
 
 
 def make_openvino(source: Path, artifact: Artifact, calibration: str) -> None:

@@ -15,7 +15,7 @@ from transformers import AutoModelForCTC, PreTrainedModel
 
 from app.artifacts import Artifact
 from app.asr import OPENVINO_INT8
-from app.engines.ctc import LENGTHS_INPUT, zero_mean_unit_variance
+from app.engines.ctc import LENGTHS_INPUT, input_values
 from app.windows import Samples
 from scripts.data import load_speech
 from scripts.onnx_files import remove_weight_norm, trace
@@ -72,7 +72,7 @@ def quantize(graph: openvino.Model, artifact: Artifact, clips: list[Samples]) ->
     has_lengths = LENGTHS_INPUT in {name for value in graph.inputs for name in value.get_names()}
 
     def inputs(samples: Samples) -> dict[str, NDArray[Any]]:
-        values = zero_mean_unit_variance(samples) if artifact.features.normalize else samples
+        values = input_values(samples, artifact.features)
         lengths = {LENGTHS_INPUT: np.array([len(samples)])} if has_lengths else {}
         return {"input_values": values[np.newaxis], **lengths}
 

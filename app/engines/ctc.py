@@ -6,9 +6,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.artifacts import Artifact
+from app.artifacts import Artifact, FeatureSettings
 from app.decoding import Emissions
-from app.windows import Samples
+from app.windows import Framing, Samples
 
 
 class Runtime(Protocol):
@@ -54,16 +54,13 @@ class CtcEngine:
         has no frames.
         """
         emissions = [self._silence(samples) for samples in windows]
-        audible = [index for index, samples in enumerate(windows) if self._is_audible(samples)]
+        audible = [index for index, samples in enumerate(windows) if is_audible(samples, self._artifact.framing)]
         batches = [audible] if self._runtime.ragged else [[index] for index in audible]
         for batch in batches:
             if batch:
                 for index, logits in zip(batch, self._logits([windows[index] for index in batch]), strict=True):
                     emissions[index] = log_softmax(logits)
         return emissions
-
-    def _is_audible(self, samples: Samples) -> bool:
-        return self._artifact.framing.frames(len(samples)) > 0 and bool(samples.std() >= SILENCE_STD)
 
     def _silence(self, samples: Samples) -> Emissions:
         vocabulary = self._artifact.vocabulary
@@ -77,7 +74,7 @@ class CtcEngine:
         lengths = np.array([len(samples) for samples in clips], dtype=np.int64)
         values = np.zeros((len(clips), int(lengths.max())), dtype=np.float32)
         for row, samples in zip(values, clips, strict=True):
-            row[: len(samples)] = zero_mean_unit_variance(samples) if self._artifact.features.normalize else samples
+            row[: len(samples)] = input_values(samples, self._artifact.features)
         logits = self._runtime(values, lengths)
         expected = self._artifact.framing.frames(values.shape[1])
         if logits.shape[1] != expected:
@@ -85,6 +82,16 @@ class CtcEngine:
                 f"the model gave {logits.shape[1]} frames for {values.shape[1]} samples, its settings say {expected}"
             )
         return [row[: self._artifact.framing.frames(len(samples))] for row, samples in zip(logits, clips, strict=True)]
+
+
+def is_audible(samples: Samples, framing: Framing) -> bool:
+    """Whether there is anything to compute: at least one frame, and no digital silence. Shape (samples,), float32."""
+    return framing.frames(len(samples)) > 0 and bool(samples.std() >= SILENCE_STD)
+
+
+def input_values(samples: Samples, features: FeatureSettings) -> Samples:
+    """A clip as its model takes it, scaled if the feature extractor scales. Shape (samples,), float32."""
+    return zero_mean_unit_variance(samples) if features.normalize else samples
 
 
 def zero_mean_unit_variance(samples: Samples) -> Samples:
