@@ -172,14 +172,13 @@ def agreement(reference: Iterable[Emissions], other: Iterable[Emissions]) -> flo
 
 def load_rows(name: str, limit: int | None) -> "SpeechRows":
     """The rows of speech data to count errors on: its split `test`, else its first. Raises BenchmarkError."""
-    from scripts.data import DataError, load_speech
+    from scripts.data import DataError
+    from scripts.eval_sets import load_eval_set
 
     try:
-        splits = load_speech(name)
+        return load_eval_set(name, limit)
     except DataError as error:
         raise BenchmarkError(str(error)) from error
-    rows = splits.get("test") or next(iter(splits.values()))
-    return rows.select(list(range(len(rows)))[:limit])
 
 
 def measure_errors(

@@ -14,8 +14,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
+from app.engines.ctc import LENGTHS_INPUT
+
 OPSET = 17
 """The first with LayerNormalization. GELU, which it spells out, is put together again by every runtime."""
+EXAMPLE_LENGTHS = (16_000, 9_000)
+"""Lengths, in samples, of the clips that the exporter traces."""
 MIN_STORED_ELEMENTS = 1024
 """Smaller initializers are not worth a Cast node."""
 HALF_ROUNDING = 2.0**-11
@@ -49,6 +53,19 @@ def trace(
         )
         model = onnx.load(path)
     return compose.add_prefix(model, prefix, rename_inputs=False, rename_outputs=False) if prefix else model
+
+
+def trace_with_lengths(module: nn.Module) -> ModelProto:
+    """Export a module of `input_values` (batch, samples) float32 and `lengths` (batch,) int64 -> `logits` (batch,
+    frames, vocabulary); the graph takes any numbers of these.
+    """
+    lengths = torch.tensor(EXAMPLE_LENGTHS)
+    return trace(
+        module,
+        (torch.randn(len(lengths), int(lengths.max())), lengths),
+        {"input_values": {0: "batch", 1: "samples"}, LENGTHS_INPUT: {0: "batch"}},
+        {"logits": {0: "batch", 1: "frames"}},
+    )
 
 
 def stock_export(model: PreTrainedModel) -> ModelProto:

@@ -18,15 +18,13 @@ from app.asr import OPENVINO_INT8
 from app.engines.ctc import LENGTHS_INPUT, input_values
 from app.windows import Samples
 from scripts.data import load_speech
-from scripts.onnx_files import remove_weight_norm, trace
+from scripts.onnx_files import remove_weight_norm, trace_with_lengths
 from scripts.openvino_form import OpenVinoForm, has_openvino_form
 
 CALIBRATION_CLIPS = 300
 """What NNCF takes by default, too."""
 SMOOTHING, OFF = 0.5, -1
 """Alphas of SmoothQuant: the share that is moved (half, as in arXiv:2211.10438), and what switches it off."""
-EXAMPLE_SAMPLES = 16_000
-"""Length of the clips that the exporter traces; the graph takes any."""
 KEPT_IN_FLOAT = ("/first/", "/positions/", "/head/")
 """How the names of those nodes begin that gain little or nothing in INT8: samples of sound need more than eight bits,
 OpenVINO computes the positional convolution in float anyhow, and the head is small."""
@@ -93,14 +91,7 @@ def read_form(model: PreTrainedModel) -> openvino.Model:
     """`OpenVinoForm` of a model, which is changed, as OpenVINO's graph."""
     remove_weight_norm(model)
     form = OpenVinoForm(model.requires_grad_(False)).eval()
-    lengths = torch.tensor([EXAMPLE_SAMPLES, EXAMPLE_SAMPLES // 2])
-    batch = {0: "batch"}
-    graph = trace(
-        form,
-        (torch.randn(len(lengths), EXAMPLE_SAMPLES), lengths),
-        {"input_values": batch | {1: "samples"}, LENGTHS_INPUT: batch},
-        {"logits": batch | {1: "frames"}},
-    )
+    graph = trace_with_lengths(form)
     return openvino.Core().read_model(io.BytesIO(graph.SerializeToString()))
 
 
