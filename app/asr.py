@@ -1,6 +1,7 @@
 """What an engine is, and which there are."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -8,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from app.artifacts import Artifact, ArtifactError
+from app.cores import BULK_NICENESS, lower_priority
 from app.decoding import Emissions
 from app.engines.ctc import CtcEngine
 from app.windows import Samples
@@ -35,6 +37,15 @@ class Engine(Protocol):
 def load_engine(artifact: Artifact, backend: str, threads: int) -> Engine:
     """Make the engine `backend` (a key of `BACKENDS`) of an artifact, computing on `threads` threads per call.
 
+    Raises the errors of `load_engines`.
+    """
+    (engine,) = load_engines(artifact, backend, [threads])
+    return engine
+
+
+def load_engines(artifact: Artifact, backend: str, threads: Sequence[int]) -> list[Engine]:
+    """Make an engine for each number of threads per call, of the same model.
+
     Raises ArtifactError, saying what to install or to make, when it cannot run; UnprovenError if its files are not
     those of the manifest. It does not ask whether the backend is proven (`Artifact.check_proofs` does): what is to be
     proven must run first.
@@ -52,64 +63,114 @@ def load_engine(artifact: Artifact, backend: str, threads: int) -> Engine:
         raise ArtifactError(f"backend {backend!r} cannot load {artifact.folder}: {error}") from error
 
 
+class Engines(NamedTuple):
+    """One model's engines: for the first window of a clip, for the later ones, and for a window that is alone.
+
+    They may be one and the same.
+    """
+
+    express: Engine
+    bulk: Engine
+    wide: Engine
+
+
+def load_for_lanes(artifact: Artifact, backend: str, threads: int) -> Engines:
+    """The engines for both lanes of `app.scheduler`; `threads` compute a window that is alone.
+
+    An engine on the caller's thread has that thread's priority. One that starts threads of its own (OpenVINO) is made
+    twice: as wide as it goes, where one call after the other is as good as several side by side; and for the bulk lane
+    by a thread of low priority, whose threads inherit it.
+
+    Raises the errors of `load_engines`.
+    """
+    if not BACKENDS[backend].own_threads:
+        narrow, *others = load_engines(artifact, backend, sorted({1, threads}))
+        return Engines(narrow, narrow, wide=others[0] if others else narrow)
+    wide = load_engine(artifact, backend, threads)
+    with ThreadPoolExecutor(1, initializer=lower_priority, initargs=(BULK_NICENESS,)) as pool:
+        bulk = pool.submit(load_engine, artifact, backend, 1).result()
+    return Engines(wide, bulk, wide)
+
+
 def warm_up(engine: Engine, artifact: Artifact) -> None:
     """Run a second of noise, so that the first request is not the slow one, and check what comes out.
 
     Raises ArtifactError if it fails, or the emissions are not log-probabilities of the expected shape.
     """
-    rate_hz = artifact.features.sample_rate_hz
-    noise = np.random.default_rng(0).normal(0, 0.1, int(WARM_UP_S * rate_hz)).astype(np.float32)
+    noise = warm_up_samples(artifact)
     try:
         (emissions,) = engine.emissions([noise])
     except Exception as error:  # each runtime has errors of its own
         raise ArtifactError(f"the model in {artifact.folder} cannot run: {error}") from error
-    expected = (artifact.framing.frames(len(noise)), len(artifact.vocabulary.tokens))
+    check_sane(emissions, len(noise), artifact)
+
+
+def warm_up_samples(artifact: Artifact) -> Samples:
+    """`WARM_UP_S` seconds of noise at the model's rate, always the same. Shape (samples,), float32."""
+    length = int(WARM_UP_S * artifact.features.sample_rate_hz)
+    return np.random.default_rng(0).normal(0, 0.1, length).astype(np.float32)
+
+
+def check_sane(emissions: Emissions, samples: int, artifact: Artifact) -> None:
+    """Raises ArtifactError if the emissions of so many samples are not log-probabilities of the expected shape."""
+    expected = (artifact.framing.frames(samples), len(artifact.vocabulary.tokens))
     if emissions.shape != expected:
         raise ArtifactError(f"the model gave emissions of shape {emissions.shape}, its settings say {expected}")
     if not np.allclose(np.exp(emissions).sum(axis=1), 1.0, atol=1e-3):
         raise ArtifactError("the model gave emissions that are not probabilities")
 
 
-def _onnx(file_name: str) -> Callable[[Artifact, int], Engine]:
-    def load(artifact: Artifact, threads: int) -> Engine:
+Load = Callable[[Artifact, Sequence[int]], list[Engine]]
+"""Makes an engine for each number of threads per call."""
+
+
+def _onnx(file_name: str) -> Load:
+    def load(artifact: Artifact, threads: Sequence[int]) -> list[Engine]:
         from app.engines.onnx import OnnxRuntime
 
-        return CtcEngine(artifact, OnnxRuntime(artifact.file(file_name), threads))
+        path = artifact.file(file_name)
+        return [CtcEngine(artifact, OnnxRuntime(path, number)) for number in threads]
 
     return load
 
 
-def _pytorch(artifact: Artifact, threads: int) -> Engine:
-    from app.engines.pytorch import PyTorchRuntime
+def _pytorch(artifact: Artifact, threads: Sequence[int]) -> list[Engine]:
+    from app.engines.pytorch import PyTorchRuntime, load_model
 
     for name in artifact.files:
         if any(fnmatch(name, pattern) for pattern in PYTORCH_WEIGHTS):
             artifact.verify(name)
-    return CtcEngine(artifact, PyTorchRuntime(artifact.folder, threads))
+    model = load_model(artifact.folder)
+    return [CtcEngine(artifact, PyTorchRuntime(model, number)) for number in threads]
 
 
-def _openvino(artifact: Artifact, threads: int) -> Engine:
+def _openvino(artifact: Artifact, threads: Sequence[int]) -> list[Engine]:
     from app.engines.openvino import OpenVinoRuntime
 
     name = "model.onnx"
     if (artifact.folder / OPENVINO_INT8).is_file():
         name = OPENVINO_INT8
         artifact.file(OPENVINO_INT8_WEIGHTS)
-    return CtcEngine(artifact, OpenVinoRuntime(artifact.file(name), artifact.framing, threads))
+    path = artifact.file(name)
+    return [CtcEngine(artifact, OpenVinoRuntime(path, artifact.framing, number)) for number in threads]
 
 
 class Backend(NamedTuple):
-    """How an engine is made, computing on so many threads per call, and the file that names what it needs."""
+    """How engines are made, and the file that names what they need.
 
-    load: Callable[[Artifact, int], Engine]
+    own_threads: it computes on threads that it starts when it is loaded, not on the caller's.
+    """
+
+    load: Load
     requirements: str = "requirements.txt"
+    own_threads: bool = False
 
 
 BACKENDS = {
     "pytorch": Backend(_pytorch, "requirements-train.txt"),
     "onnx": Backend(_onnx("model.onnx")),
     "onnx_int8": Backend(_onnx("model_int8.onnx")),
-    "openvino": Backend(_openvino, "requirements-openvino.txt"),
+    "openvino": Backend(_openvino, "requirements-openvino.txt", own_threads=True),
 }
 
 

@@ -9,7 +9,7 @@ Sound is decoded, checked, mixed and resampled block by block: a small file that
 soon as it passes a limit, and nothing but the result grows with the length.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
@@ -95,10 +95,13 @@ class _Source(NamedTuple):
     blocks: Iterator[Samples]
 
 
-def decode(file: BinaryIO, rate_hz: int, limits: AudioLimits) -> Waveform:
+def decode(
+    file: BinaryIO, rate_hz: int, limits: AudioLimits, meter: Callable[[float], object] = lambda seconds: None
+) -> Waveform:
     """Decode a whole file, mix it to mono and resample it to `rate_hz`.
 
-    file: seekable binary file at any position; it is not closed.
+    file: seekable binary file at any position; it is not closed. meter: told the seconds of each block as it comes;
+    what it raises ends the decoding.
 
     Raises UnsupportedMedia for bytes that are no known sound format, InvalidAudio for a broken or empty file, an
     impossible header or samples that are not finite, AudioTooLong past `limits`. A file that is cut off gives the
@@ -107,7 +110,7 @@ def decode(file: BinaryIO, rate_hz: int, limits: AudioLimits) -> Waveform:
     name = sniff(file)
     source = _open(file, _FORMATS[name], limits)
     samples = bytearray()  # grows in place, where joining a list of blocks would hold the clip twice
-    for block in _resampled(_mono(source, limits), source.rate_hz, rate_hz):
+    for block in _resampled(_mono(source, limits, meter), source.rate_hz, rate_hz):
         samples += block.tobytes()
     if not samples:
         raise InvalidAudio("the file holds no sound", format=name)
@@ -241,7 +244,7 @@ def _ffmpeg_blocks(container: av.container.InputContainer, stream: av.AudioStrea
                 yield np.asarray(frame.to_ndarray(), dtype=np.float32).reshape(-1, frame.layout.nb_channels)
 
 
-def _mono(source: _Source, limits: AudioLimits) -> Iterator[Samples]:
+def _mono(source: _Source, limits: AudioLimits, meter: Callable[[float], object]) -> Iterator[Samples]:
     """The mean of the channels, block by block, with the limits and the values checked as it goes."""
     frames = decoded_bytes = 0
     with closing(source.blocks):  # type: ignore[type-var]  # generators all
@@ -250,6 +253,7 @@ def _mono(source: _Source, limits: AudioLimits) -> Iterator[Samples]:
             decoded_bytes += block.nbytes  # of what came: a stream may have other channels than its header says
             if frames > limits.max_duration_s * source.rate_hz or decoded_bytes > limits.max_decoded_bytes:
                 raise _too_long(limits)
+            meter(len(block) / source.rate_hz)
             if not (np.abs(block) <= LOUDEST_SAMPLE).all():
                 raise InvalidAudio("the file holds samples that are no sound (NaN, infinity or absurdly large)")
             yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)

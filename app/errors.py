@@ -15,12 +15,14 @@ class AsrError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
-    def __init__(self, message: str, **details: Any) -> None:
+    def __init__(self, message: str, *, retry_after_s: int | None = None, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
 
     def body(self) -> dict[str, Any]:
         """The one error shape: `{"error": {"code", "message", ...}}`."""
@@ -69,6 +71,13 @@ class AudioTooLong(AsrError):
     code = "audio_too_long"
 
 
+class UploadTimeout(AsrError):
+    """The body stopped coming."""
+
+    status = 408
+    code = "upload_timeout"
+
+
 class NotReady(AsrError):
     """No model is loaded (yet), or it did not pass its checks."""
 
@@ -78,11 +87,18 @@ class NotReady(AsrError):
 
 
 class Overloaded(AsrError):
-    """The queue is full."""
+    """More is waiting than the service takes, or than it can answer in time. Retry-After says when to come back."""
 
     status = 429
     code = "overloaded"
     retry_after_s = 1
+
+
+class DeadlineExceeded(AsrError):
+    """The request was not answered by its deadline, and is dropped."""
+
+    status = 504
+    code = "deadline_exceeded"
 
 
 class EngineFailure(AsrError):

@@ -1,6 +1,5 @@
 """The service: `uvicorn app.main:app --host 0.0.0.0 --port 8000`."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,10 +22,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         _log_to_stderr(settings.log_level)
-        loading = asyncio.create_task(service.start())
+        service.start()
         yield
-        await loading
-        service.stop()
+        await service.stop()
 
     app = FastAPIOffline(  # Swagger UI from files of its own: /docs works where no content delivery network is reached
         redoc_url=None,

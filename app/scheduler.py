@@ -1,20 +1,35 @@
-"""Windows -> emissions on worker threads, with a bound on what waits.
+"""Windows -> emissions on worker threads, so that a long file holds up nobody.
 
-Every request keeps at most `workers` windows in the pool's first-come-first-served queue and adds one when one is
-done. So requests take turns window by window, and a long file does not hold up a short clip.
+There are two lanes, each with a thread per worker. The first window of every request takes the express lane, in the
+order of arrival; the later windows of long clips take the bulk lane, where requests take turns window by window. Bulk
+threads have a lower priority with the operating system: they use the cores fully when nothing else does, and leave
+about nine tenths of them to the express lane when it has work, in the middle of a window as well. So a short clip waits
+for short clips only, and a long one always goes on.
+
+A window that is alone is computed on all cores ("wide"), all others on one core each ("narrow"): several narrow runs
+side by side get more done than one wide run after the other, and one wide run is done sooner.
 """
 
 import asyncio
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from app.asr import Engine
+from app.asr import Engine, Engines
+from app.cores import BULK_NICENESS, lower_priority
 from app.decoding import Emissions
-from app.errors import AsrError, EngineFailure, Overloaded
+from app.errors import AsrError, EngineFailure, NotReady
 from app.windows import Window
+
+SPEED_MEMORY_S = 20.0
+"""Seconds of computing over which the measured speed is averaged, with exponential weights."""
+
+
+Computing = Callable[[int, float, float], None]
+"""Told of a call of an engine: windows, their seconds of sound, and the seconds it took."""
 
 
 class Computed(NamedTuple):
@@ -28,72 +43,232 @@ class Computed(NamedTuple):
     inference_s: float
 
 
-class Scheduler:
-    """Runs an engine on `workers` threads; `close()` ends them."""
+@dataclass(eq=False)
+class _Job:
+    """The windows of one clip. `finished` is called, in a worker's thread, when all are done or one has failed."""
 
-    def __init__(self, engine: Engine, workers: int, max_queue_s: float) -> None:
-        self._engine = engine
+    windows: Sequence[Window]
+    rate_hz: int
+    finished: Callable[[BaseException | None], object]
+    emissions: list[Emissions | None] = field(init=False)
+    spans: list[tuple[float, float]] = field(default_factory=list)
+    next: int = 1  # of the windows in the bulk lane
+    dropped: bool = False  # nobody waits for it any more
+
+    def __post_init__(self) -> None:
+        self.emissions = [None] * len(self.windows)
+
+    def seconds(self, first: int = 0) -> float:
+        """Sound in the windows from the one with index `first` on."""
+        return sum(len(window.samples) for window in self.windows[first:]) / self.rate_hz
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One window that a worker computes, and with which engine."""
+
+    job: _Job
+    index: int
+    engine: Engine
+
+
+class Scheduler:
+    """Runs engines on threads of its own; `close()` ends them.
+
+    workers: threads of each lane. rate_hz: of the samples.
+    window_s: what the longest window holds, seconds. computed: told of every call of an engine, in a worker's thread.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        *,
+        workers: int,
+        rate_hz: int,
+        window_s: float,
+        computed: Computing = lambda windows, sound_s, busy_s: None,
+    ) -> None:
+        self._engines = engines
         self._workers = workers
-        self._max_queue_s = max_queue_s
-        self._queued_s = 0.0
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="engine")
+        self._rate_hz = rate_hz
+        self._window_s = window_s
+        self._computed = computed
+        self._lock = threading.Lock()
+        self._express: deque[_Job] = deque()
+        self._bulk: deque[_Job] = deque()
+        self._work_for = {False: threading.Condition(self._lock), True: threading.Condition(self._lock)}
+        self._running: dict[int, tuple[float, _Turn]] = {}
+        self._speed = Speed(workers)
+        self._closed = False
+        # Daemons: a wedged engine must not keep the process from ending.
+        self._threads = [
+            threading.Thread(target=self._work, args=(bulk,), name=f"{'bulk' if bulk else 'express'}-{n}", daemon=True)
+            for bulk in (False, True)
+            for n in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
-    def queued_s(self) -> float:
-        """Seconds of sound that were admitted and are not answered."""
-        return self._queued_s
+    def speed(self) -> float:
+        """Seconds of sound computed per second when all workers are busy, as measured of late; 1 before any run."""
+        return self._speed.value
 
-    async def run(self, windows: Sequence[Window], duration_s: float) -> Computed:
-        """Emissions of all windows of one clip of `duration_s` seconds.
+    @property
+    def longest_run_s(self) -> float:
+        """How long the oldest of the express calls that run now has been running, seconds."""
+        now = time.monotonic()
+        with self._lock:
+            return max((now - begin for begin, turn in self._running.values() if turn.index == 0), default=0.0)
 
-        Raises Overloaded at once if that is more than the queue takes, EngineFailure if the engine fails. When the
-        caller is cancelled, windows that have not begun are dropped.
+    def wait_s(self, duration_s: float) -> float:
+        """Seconds after which a clip of `duration_s` seconds, handed over now, can be expected to be done.
+
+        A clip of one window waits for the express lane; of a longer one the others get as many turns as it has itself.
         """
-        submitted = time.perf_counter()
-        with self._place_for(duration_s):
-            spans: list[tuple[float, float]] = []
-            turns = asyncio.Semaphore(self._workers)
+        with self._lock:
+            running = [turn for _, turn in self._running.values()]
+            ahead_s = sum(len(job.windows[0].samples) for job in self._express) / self._rate_hz
+            ahead_s += sum(_seconds_of(turn) for turn in running if turn.index == 0)
+            if duration_s > self._window_s:
+                ahead_s += sum(min(job.seconds(job.next), duration_s) for job in self._bulk)
+        return (ahead_s + duration_s) / self.speed
 
-            async def compute(window: Window) -> Emissions:
-                async with turns:
-                    loop = asyncio.get_running_loop()
-                    emissions, begin, end = await loop.run_in_executor(self._pool, self._compute, window)
-                    spans.append((begin, end))
-                    return emissions
+    async def run(self, windows: Sequence[Window], *, first: bool = False) -> Computed:
+        """Emissions of all windows of one clip. first: before all others that wait.
 
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(compute(window)) for window in windows]
-            except ExceptionGroup as failures:
-                failure = failures.exceptions[0]
-                raise failure from failure.__cause__
-        inference_s = covered(spans)
-        waited_s = time.perf_counter() - submitted - inference_s
-        return Computed([task.result() for task in tasks], max(0.0, waited_s), inference_s)
+        Raises EngineFailure if the engine fails, NotReady if the scheduler is closed before it is done. When the caller
+        is cancelled, windows that have not begun are dropped.
+        """
+        if not windows:
+            return Computed([], 0.0, 0.0)
+        submitted = time.monotonic()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
 
-    def close(self) -> None:
-        """Finish the windows that run, drop those that wait, and end the threads."""
-        self._pool.shutdown(cancel_futures=True)
+        def settle(failure: BaseException | None) -> None:
+            if done.done():
+                return
+            if failure is None:
+                done.set_result(None)
+            else:
+                done.set_exception(failure)
 
-    def _compute(self, window: Window) -> tuple[Emissions, float, float]:
-        begin = time.perf_counter()
+        job = _Job(windows, self._rate_hz, lambda failure: loop.call_soon_threadsafe(settle, failure))
+        self._submit(job, first)
         try:
-            (emissions,) = self._engine.emissions([window.samples])
-        except AsrError:
+            await done
+        except asyncio.CancelledError:
+            self._drop(job)
             raise
-        except Exception as error:
-            raise EngineFailure("the engine failed on this clip") from error
-        return emissions, begin, time.perf_counter()
+        inference_s = covered(job.spans)
+        waited_s = time.monotonic() - submitted - inference_s
+        return Computed([part for part in job.emissions if part is not None], max(0.0, waited_s), inference_s)
 
-    @contextmanager
-    def _place_for(self, duration_s: float) -> Iterator[None]:
-        if self._queued_s and self._queued_s + duration_s > self._max_queue_s:
-            raise Overloaded("too much sound is waiting already; try again later", queued_s=round(self._queued_s, 1))
-        self._queued_s += duration_s
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Fail what waits, let the windows that run finish (for `timeout_s` at most), and end the threads."""
+        with self._lock:
+            self._closed = True
+            waiting = [*self._express, *(job for job in self._bulk if job not in self._express)]
+            self._express.clear()
+            self._bulk.clear()
+            for condition in self._work_for.values():
+                condition.notify_all()
+        for job in waiting:
+            job.dropped = True
+            job.finished(NotReady("the service is stopping"))
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _submit(self, job: _Job, first: bool) -> None:
+        with self._lock:
+            if self._closed:
+                raise NotReady("the service is stopping")
+            (self._express.appendleft if first else self._express.append)(job)
+            self._work_for[False].notify()
+            if len(job.windows) > 1:
+                self._bulk.append(job)
+                self._work_for[True].notify(len(job.windows) - 1)
+
+    def _drop(self, job: _Job) -> None:
+        with self._lock:
+            job.dropped = True
+            for lane in (self._express, self._bulk):
+                if job in lane:
+                    lane.remove(job)
+
+    def _work(self, bulk: bool) -> None:
+        if bulk:
+            lower_priority(BULK_NICENESS)
+        while (turn := self._next(bulk)) is not None:
+            self._compute(turn)
+            del turn  # or the clip would stay in memory until the next one comes
+
+    def _next(self, bulk: bool) -> _Turn | None:
+        """The next turn of a lane, when there is one; None once the scheduler is closed."""
+        lane = self._bulk if bulk else self._express
+        with self._lock:
+            while not lane:
+                if self._closed:
+                    return None
+                self._work_for[bulk].wait()
+            job = lane.popleft()
+            index = 0
+            if bulk:
+                index = job.next
+                job.next += 1
+                if job.next < len(job.windows):
+                    lane.append(job)
+            alone = not (self._running or self._express or self._bulk)
+            engines = self._engines
+            turn = _Turn(job, index, engines.wide if alone else engines.bulk if bulk else engines.express)
+            self._running[threading.get_ident()] = time.monotonic(), turn
+            return turn
+
+    def _compute(self, turn: _Turn) -> None:
+        job, failure = turn.job, None
         try:
-            yield
-        finally:
-            self._queued_s -= duration_s
+            (job.emissions[turn.index],) = turn.engine.emissions([job.windows[turn.index].samples])
+        except AsrError as error:
+            failure = error
+        except BaseException as error:  # whoever waits must hear of it, and the thread go on
+            failure = EngineFailure("the engine failed on this clip")
+            failure.__cause__ = error
+        end = time.monotonic()
+        with self._lock:
+            calls = len(self._running)
+            begin, _ = self._running.pop(threading.get_ident())
+            job.spans.append((begin, end))
+            if failure is None:
+                sharing = calls if turn.engine is self._engines.wide else max(calls, self._workers)
+                self._speed.add(_seconds_of(turn), end - begin, sharing)
+            settled = not job.dropped and (failure is not None or len(job.spans) == len(job.windows))
+        self._computed(1, _seconds_of(turn), end - begin)
+        if settled:
+            self._drop(job)
+            job.finished(failure)
+
+
+class Speed:
+    """Seconds of sound computed per second with all workers busy, averaged over the last calls."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._sound_s = 0.0
+        self._busy_s = 0.0
+
+    @property
+    def value(self) -> float:
+        """The speed; 1 before anything was measured."""
+        return self._sound_s / self._busy_s if self._busy_s else 1.0
+
+    def add(self, sound_s: float, call_s: float, calls: int) -> None:
+        """A call that computed `sound_s` seconds in `call_s`, as one of `calls` that share the cores."""
+        busy_s = call_s / calls
+        memory = 0.5 ** (busy_s / SPEED_MEMORY_S)
+        self._sound_s = self._sound_s * memory + sound_s
+        self._busy_s = self._busy_s * memory + busy_s
 
 
 def covered(spans: list[tuple[float, float]]) -> float:
@@ -103,3 +278,7 @@ def covered(spans: list[tuple[float, float]]) -> float:
         total += max(0.0, end - max(begin, reached))
         reached = max(reached, end)
     return total
+
+
+def _seconds_of(turn: _Turn) -> float:
+    return len(turn.job.windows[turn.index].samples) / turn.job.rate_hz

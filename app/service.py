@@ -1,16 +1,23 @@
-"""The model behind the service: loading it, and whether it may be used."""
+"""The model behind the service: loading it, whether it may be used, who is let in, and the end of it all."""
 
 import asyncio
+import contextlib
 import logging
 import re
 
+from app.admission import Admission
 from app.artifacts import Artifact, ArtifactError, UnprovenError, open_artifact
-from app.asr import Engine, find_model_folder, load_engine, warm_up
-from app.errors import NotReady
+from app.asr import Engines, check_sane, find_model_folder, load_for_lanes, warm_up, warm_up_samples
+from app.errors import AsrError, NotReady
 from app.settings import Settings
 from app.transcriber import Transcriber
+from app.windows import Window
 
 logger = logging.getLogger("dikte")
+
+STOPPING = "the service is stopping"
+STUCK_CANARIES = 4
+"""After so many times `ASR_CANARY_S` a window that is still being computed is stuck; they take a second or two."""
 
 
 class Service:
@@ -19,19 +26,21 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.artifact: Artifact | None = None
+        self.admission = Admission(settings.max_queue_s, settings.max_uploads, self.speed, self._wait_s)
         self._transcriber: Transcriber | None = None
-        self._reason = "the model is being loaded"
+        self._reason: str | None = "the model is being loaded"
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def reason(self) -> str | None:
         """Why the service is not ready; None when it is."""
-        return None if self._transcriber is not None else self._reason
+        return self._reason
 
     @property
     def transcriber(self) -> Transcriber:
-        """Raises NotReady, with the reason, until the model is loaded and warm."""
-        if self._transcriber is None:
-            raise NotReady(self._reason)
+        """Raises NotReady, with the reason, until the model is loaded and warm, and when its engine is stuck."""
+        if self._transcriber is None or self._reason is not None:
+            raise NotReady(self._reason or STOPPING)
         return self._transcriber
 
     @property
@@ -44,40 +53,95 @@ class Service:
         """Why the model would not be served, had `ASR_ALLOW_UNPROVEN` not been set."""
         return [without_folders(doubt) for doubt in self.artifact.doubts] if self.artifact is not None else []
 
-    async def start(self) -> None:
-        """Load and warm up the model. A model that cannot be served leaves the service alive and not ready."""
+    @property
+    def idle(self) -> bool:
+        """Whether every request that was let in is answered."""
+        return self.admission.requests == 0
+
+    def speed(self) -> float:
+        """Seconds of sound computed per second when all workers are busy, as measured; 1 before that."""
+        return self._transcriber.scheduler.speed if self._transcriber is not None else 1.0
+
+    def _wait_s(self, duration_s: float) -> float:
+        return self._transcriber.scheduler.wait_s(duration_s) if self._transcriber is not None else 0.0
+
+    def start(self) -> None:
+        """Begin to load the model, and then to look after it."""
+        self._tasks = [asyncio.create_task(self._run())]
+
+    async def _run(self) -> None:
         settings = self.settings
         try:
-            artifact, engine = await asyncio.to_thread(load_model, settings)
+            artifact, engines = await asyncio.to_thread(load_model, settings)
         except ArtifactError as error:
+            # A model that cannot be served leaves the service alive and not ready.
             self._reason = without_folders(str(error))
             logger.error("not ready: %s", error)
             return
         self.artifact = artifact
-        self._transcriber = Transcriber.from_settings(artifact, engine, settings)
-        logger.info("ready: %s on %s, %d workers", artifact.name, settings.backend, settings.workers)
+        self._transcriber = Transcriber.from_settings(artifact, engines, settings)
+        while True:
+            self._judge(await self._failure(artifact, self._transcriber))
+            await asyncio.sleep(settings.canary_s)
 
-    def stop(self) -> None:
+    def _judge(self, failure: str | None) -> None:
+        """Ready or not, by what the canary says, unless the service is stopping."""
+        if self._reason == STOPPING or failure == self._reason:
+            return
+        self._reason = failure
+        if failure is None:
+            logger.info("ready: %s on %s, %d workers", self.model_name, self.settings.backend, self.settings.workers)
+        else:
+            logger.error("not ready: %s", failure)
+
+    async def _failure(self, artifact: Artifact, transcriber: Transcriber) -> str | None:
+        """What is wrong with the engine: a window that takes too long, or a second of noise that is not computed."""
+        limit_s = self.settings.canary_s
+        if transcriber.scheduler.longest_run_s > limit_s * STUCK_CANARIES:
+            return f"the engine has been computing one window for more than {limit_s * STUCK_CANARIES:g} s"
+        noise = warm_up_samples(artifact)
+        try:
+            async with asyncio.timeout(limit_s):
+                computed = await transcriber.scheduler.run([Window(noise, 0)], first=True)
+            check_sane(computed.emissions[0], len(noise), artifact)
+        except TimeoutError:
+            return f"the engine did not answer within {limit_s:g} s"
+        except (AsrError, ArtifactError) as error:
+            return f"the engine fails: {error}"
+        return None
+
+    def drain(self) -> None:
+        """Be not ready and let nobody in; who is in will be answered. `idle` tells when that is done."""
+        self._reason = STOPPING
+        self.admission.close()
+
+    async def stop(self) -> None:
         """Take no more requests and end the worker threads."""
+        self.drain()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         transcriber, self._transcriber = self._transcriber, None
-        self._reason = "the service is stopping"
         if transcriber is not None:
-            transcriber.close()
+            await asyncio.to_thread(transcriber.close)
 
 
-def load_model(settings: Settings) -> tuple[Artifact, Engine]:
-    """Open the artifact, check what is proven of it, load its engine and warm it up.
+def load_model(settings: Settings) -> tuple[Artifact, Engines]:
+    """Open the artifact, check what is proven of it, load its engines and warm them up.
 
     Raises ArtifactError with what to do. With `allow_unproven` what is unproven is only logged.
     """
     try:
         artifact = open_artifact(find_model_folder(settings.model_dir, settings.backend), settings.allow_unproven)
         artifact.check_proofs(settings.backend)
-        engine = load_engine(artifact, settings.backend, settings.threads)
+        engines = load_for_lanes(artifact, settings.backend, settings.threads)
     except UnprovenError as error:
         raise ArtifactError(f"{error} (ASR_ALLOW_UNPROVEN=true uses it all the same)") from error
-    warm_up(engine, artifact)
-    return artifact, engine
+    for engine in dict.fromkeys(engines):
+        warm_up(engine, artifact)
+    return artifact, engines
 
 
 def without_folders(text: str) -> str:

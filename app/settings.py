@@ -1,6 +1,5 @@
 """Every `ASR_*` environment variable: typed, described, and checked when the service starts."""
 
-import os
 from pathlib import Path
 from typing import Literal, Self
 
@@ -8,14 +7,14 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.audio import AudioLimits
+from app.cores import available_cores
 
 MIB = 1 << 20
 BUNDLED_MODEL = Path(__file__).resolve().parents[1] / "models" / "tr-small"
 
 
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0))
+WIDEST_RUN = 8
+"""More threads than that hardly make one clip faster."""
 
 
 class Settings(BaseSettings):
@@ -37,9 +36,18 @@ class Settings(BaseSettings):
         description="Use a model that has no proofs, failed ones, or other files than the proven ones. Logged loudly.",
     )
     workers: int = Field(
-        default_factory=available_cores, ge=1, le=256, description="Windows computed at a time. Default: the cores."
+        default_factory=available_cores,
+        ge=1,
+        le=256,
+        description="Windows computed at a time, each on one core. Default: the cores, of a container its share.",
     )
-    threads: int = Field(1, ge=1, le=256, description="Threads that compute one window.")
+    threads: int = Field(
+        default_factory=lambda: min(available_cores(), WIDEST_RUN),
+        ge=1,
+        le=256,
+        description="Threads that compute a window when nothing else is to be done; 1 saves the memory of a second "
+        "copy of the model. Default: the cores, at most 8.",
+    )
     window_s: float = Field(
         20.0, ge=2.0, le=60.0, description="Longest piece of sound the engine sees at once, seconds."
     )
@@ -50,9 +58,30 @@ class Settings(BaseSettings):
         2048 * MIB, ge=1, description="Most bytes a clip may decode to, as float32 and with all its channels."
     )
     max_channels: int = Field(8, ge=1, le=64, description="Most channels of a clip.")
+    max_uploads: int = Field(64, ge=1, description="Request bodies read at a time; beyond it requests get 429.")
+    upload_idle_s: float = Field(30.0, gt=0, description="Seconds that a body may pause before it is given up (408).")
     max_queue_s: float = Field(
-        4 * 3600.0, gt=0, description="Seconds of sound accepted but not answered; beyond it requests get 429."
+        2 * 3600.0,
+        gt=0,
+        description="Seconds of sound let in and not answered; beyond it requests get 429. Each takes 64 KB of memory.",
     )
+    deadline_s: float = Field(
+        600.0,
+        gt=0,
+        description="Seconds from a request's arrival to its answer at most (504); what cannot be answered in time is "
+        "refused at once (429). A client lowers it with the header X-Request-Timeout.",
+    )
+    grace_s: float = Field(
+        30.0, gt=0, description="Seconds in which the requests that were let in are answered when the service stops."
+    )
+    canary_s: float = Field(
+        15.0,
+        gt=0,
+        description="Seconds between the checks whether the engine still answers; one that does not for so long makes "
+        "the service not ready.",
+    )
+    host: str = Field("0.0.0.0", description="Address that `python -m app` listens on.")  # noqa: S104  # a server
+    port: int = Field(8000, ge=0, le=65535, description="Port that `python -m app` listens on.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
     @model_validator(mode="after")

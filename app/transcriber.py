@@ -2,16 +2,21 @@
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, Self
 
+from app.admission import Place
 from app.artifacts import Artifact
-from app.asr import Engine
-from app.audio import AudioLimits, decode
+from app.asr import Engines
+from app.audio import AudioLimits, Waveform, decode
 from app.decoding import confidence_of, decode_ctc
-from app.scheduler import Scheduler
+from app.scheduler import Computing, Scheduler
 from app.settings import Settings
 from app.transcript import Timings, Transcript
 from app.windows import cut, stitch
+
+DECODERS = 16
+"""Files decoded at a time; most of that is outside Python's lock. Their sound is counted to the queue as it comes."""
 
 
 class Transcriber:
@@ -21,33 +26,48 @@ class Transcriber:
         self, artifact: Artifact, scheduler: Scheduler, limits: AudioLimits, window_s: float, overlap_s: float
     ) -> None:
         self._artifact = artifact
-        self._scheduler = scheduler
         self._limits = limits
+        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder")
+        self.scheduler = scheduler
         rate_hz = artifact.features.sample_rate_hz
         self._window_frames = artifact.framing.frames(int(window_s * rate_hz))
         self._overlap_frames = artifact.framing.frames(int(overlap_s * rate_hz))
 
     @classmethod
-    def from_settings(cls, artifact: Artifact, engine: Engine, settings: Settings) -> Self:
-        """With windows, workers and limits as they are set."""
-        scheduler = Scheduler(engine, settings.workers, settings.max_queue_s)
+    def from_settings(
+        cls, artifact: Artifact, engines: Engines, settings: Settings, computed: Computing = lambda *call: None
+    ) -> Self:
+        """With windows, workers and limits as they are set. computed: see `Scheduler`."""
+        scheduler = Scheduler(
+            engines,
+            workers=settings.workers,
+            rate_hz=artifact.features.sample_rate_hz,
+            window_s=settings.window_s,
+            computed=computed,
+        )
         return cls(artifact, scheduler, settings.audio_limits, settings.window_s, settings.overlap_s)
 
     def close(self) -> None:
-        """Finish the windows that run, drop those that wait, and end the threads."""
-        self._scheduler.close()
+        """Fail what waits, let the windows that run finish, and end the threads."""
+        self.scheduler.close()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
 
-    async def transcribe(self, file: BinaryIO) -> Transcript:
+    async def transcribe(self, file: BinaryIO, place: Place | None = None) -> Transcript:
         """Transcribe a seekable binary file in any format that `app.audio` reads; the file is not closed.
 
-        Raises the errors of `app.audio.decode` and `app.scheduler.Scheduler.run`.
+        place: the request's place in the queue, to which the sound is counted as it is decoded.
+
+        Raises the errors of `app.audio.decode`, `app.scheduler.Scheduler.run` and `app.admission.Place`. When the
+        caller is cancelled, nothing goes on for it but the window that runs.
         """
         artifact = self._artifact
-        started = time.perf_counter()
-        waveform = await asyncio.to_thread(decode, file, artifact.features.sample_rate_hz, self._limits)
-        decoded = time.perf_counter()
+        started = time.monotonic()
+        decoding = Decoding(file, artifact.features.sample_rate_hz, self._limits, place)
+        waveform = await decoding.run(self._decoders)
+        if place is not None:
+            place.check_wait(waveform.duration_s)
         windows = cut(waveform.samples, artifact.framing, self._window_frames, self._overlap_frames)
-        computed = await self._scheduler.run(windows, waveform.duration_s)
+        computed = await self.scheduler.run(windows)
         emissions = stitch(windows, computed.emissions, artifact.vocabulary.blank)
         words = await asyncio.to_thread(decode_ctc, emissions, artifact.vocabulary, artifact.frame_s)
         return Transcript(
@@ -55,9 +75,57 @@ class Transcriber:
             duration_s=waveform.duration_s,
             confidence=confidence_of(words),
             timings=Timings(
-                decode_s=decoded - started,
-                queue_s=computed.queue_s,
+                decode_s=decoding.took_s,
+                queue_s=decoding.waited_s + computed.queue_s,
                 inference_s=computed.inference_s,
-                total_s=time.perf_counter() - started,
+                total_s=time.monotonic() - started,
             ),
         )
+
+
+class Decoding:
+    """The decoding of one file in a thread, which ends soon after its caller is cancelled.
+
+    waited_s, took_s: seconds until a thread was free, and in it.
+    """
+
+    def __init__(self, file: BinaryIO, rate_hz: int, limits: AudioLimits, place: Place | None) -> None:
+        self._file = file
+        self._rate_hz = rate_hz
+        self._limits = limits
+        self._place = place
+        self._abandoned = False
+        self._submitted = time.monotonic()
+        self.waited_s = self.took_s = 0.0
+
+    async def run(self, pool: ThreadPoolExecutor) -> Waveform:
+        """Raises the errors of `app.audio.decode` and `app.admission.Place.charge`."""
+        task = pool.submit(self._decode)
+        decoded = asyncio.wrap_future(task)
+        try:
+            return await asyncio.shield(decoded)
+        except asyncio.CancelledError:
+            self._abandoned = True
+            if not task.cancel():
+                # The thread reads the file, which is closed as soon as this returns.
+                await asyncio.wait([decoded])
+                decoded.exception()  # has been seen
+            raise
+
+    def _decode(self) -> Waveform:
+        begin = time.monotonic()
+        self.waited_s = begin - self._submitted
+        try:
+            return decode(self._file, self._rate_hz, self._limits, self._meter)
+        finally:
+            self.took_s = time.monotonic() - begin
+
+    def _meter(self, seconds: float) -> None:
+        if self._abandoned:
+            raise _Abandoned
+        if self._place is not None:
+            self._place.charge(seconds)
+
+
+class _Abandoned(Exception):
+    """Nobody waits for this file."""

@@ -32,8 +32,8 @@ class AugmentationPolicy:
 
     voice: float = 0.6
     tilt: float = 0.4
-    room: float = 0.5
-    noise: float = 0.7
+    room: float = 0.6
+    noise: float = 0.75
     clipping: float = 0.05
     band: float = 0.25
     codec: float = 0.1

@@ -155,18 +155,19 @@ def _plain_onnx_file(spec: EngineSpec, threads: int, callers: int) -> Engine:
 def _pytorch_bf16(spec: EngineSpec, threads: int, callers: int) -> Engine:
     import torch
 
-    from app.engines.pytorch import PyTorchRuntime
+    from app.engines.pytorch import PyTorchRuntime, load_model
 
     class Autocast(PyTorchRuntime):
         """The checkpoint with its matrix products and convolutions in bfloat16."""
 
         @torch.inference_mode()
         def __call__(self, input_values: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+            torch.set_num_threads(self._threads)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = self._model(torch.from_numpy(input_values)).logits
             return np.asarray(logits.float().numpy(), dtype=np.float32)
 
-    return CtcEngine(open_artifact(spec.settings), Autocast(spec.settings, threads))
+    return CtcEngine(open_artifact(spec.settings), Autocast(load_model(spec.settings), threads))
 
 
 class _OpenVinoFile:

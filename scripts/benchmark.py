@@ -32,10 +32,10 @@ from tqdm import tqdm
 from app.artifacts import Artifact, ArtifactError, open_artifact
 from app.asr import find_model_folder
 from app.audio import AudioLimits, decode
+from app.cores import available_cores
 from app.decoding import Emissions
 from app.engines.ctc import SILENCE_STD
 from app.errors import AsrError
-from app.settings import available_cores
 from app.windows import Samples
 from scripts.baselines import BASELINES, REPORT_NAME, Source, source_of
 from scripts.bench_engines import OWN_ENGINES, EngineSpec, available, own_spec, pytorch_spec

@@ -53,13 +53,18 @@ class CtcCheckpoint(NamedTuple):
     normalizer: TextNormalizer
 
 
-def load_for_training(name: str, texts: list[str], language: str, alphabet: str = "") -> CtcCheckpoint:
+def load_for_training(
+    name: str, texts: list[str], language: str, alphabet: str = "", dropout: float | None = None
+) -> CtcCheckpoint:
     """A checkpoint to go on with, a pretrained encoder with a new head, or a small configuration from scratch.
 
     The checkpoint's tokenizer is kept if a CTC head was trained with it; otherwise a new one is built from `alphabet`
-    or, if that is empty, from the letters of `texts`.
+    or, if that is empty, from the letters of `texts`. dropout: in hidden layers, attention and before the head,
+    instead of the checkpoint's own.
     """
-    ctc = {"ctc_loss_reduction": "sum", "ctc_zero_infinity": True}
+    ctc: dict[str, Any] = {"ctc_loss_reduction": "sum", "ctc_zero_infinity": True}
+    if dropout is not None:
+        ctc |= {"hidden_dropout": dropout, "attention_dropout": dropout, "final_dropout": dropout}
     if name not in SMALL_CONFIGS:
         config = AutoConfig.from_pretrained(name)
         if any(architecture.endswith("ForCTC") for architecture in config.architectures or []):
@@ -72,7 +77,7 @@ def load_for_training(name: str, texts: list[str], language: str, alphabet: str 
     tokenizer = new_tokenizer(alphabet)
     ctc |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
     if name in SMALL_CONFIGS:
-        model = Wav2Vec2ForCTC(Wav2Vec2Config(**SMALL_CONFIGS[name], **ctc))
+        model = Wav2Vec2ForCTC(Wav2Vec2Config(**(SMALL_CONFIGS[name] | ctc)))
         feature_extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
     else:
         model = AutoModelForCTC.from_pretrained(name, ignore_mismatched_sizes=True, **ctc)

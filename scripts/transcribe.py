@@ -101,11 +101,11 @@ def main() -> None:
     settings = Settings()
     try:
         files = find_files(arguments.paths)
-        artifact, engine = load_model(settings)
+        artifact, engines = load_model(settings)
     except (FileNotFoundError, ArtifactError) as error:
         sys.exit(str(error))
     unbounded = settings.model_copy(update={"max_queue_s": float("inf")})  # nobody else waits
-    transcriber = Transcriber.from_settings(artifact, engine, unbounded)
+    transcriber = Transcriber.from_settings(artifact, engines, unbounded)
     names = name_transcripts(files, SUFFIXES[arguments.format])
     write = formatter(arguments.format, artifact.name, settings.backend)
     failed = 0

@@ -1,7 +1,8 @@
 """Shared fixtures: the service on a fake engine, and a client to it; and what every answer is held to."""
 
+import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from fastapi import FastAPI
 from app.errors import AsrError
 from app.main import create_app
 from app.settings import Settings
-from tests.fakes import FakeEngine, fake_artifact
+from tests.fakes import PATIENCE_S, FakeEngine, all_lanes, fake_artifact
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -46,6 +47,45 @@ class Client:
 
     def post(self, path: str, **options: Any) -> httpx.Response:
         return self.request("POST", path, **options)
+
+
+class Connection:
+    """`POST /transcribe` by hand: the body comes, and the client leaves, when the test says so."""
+
+    def __init__(self, client: Client, headers: dict[str, str]) -> None:
+        self._client = client
+        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._sent: list[MutableMapping[str, Any]] = []
+        self._running = client.portal.start_task_soon(self._run)
+
+    def send(self, chunk: bytes, *, more: bool = True) -> None:
+        message = {"type": "http.request", "body": chunk, "more_body": more}
+        self._client.portal.call(self._messages.put_nowait, message)
+
+    def leave(self) -> None:
+        self._client.portal.call(self._messages.put_nowait, {"type": "http.disconnect"})
+
+    def status(self) -> int:
+        """The answer's status, once it is there."""
+        self._running.result(PATIENCE_S)
+        return int(self._sent[0]["status"])
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self._sent)
+
+    async def _run(self) -> None:
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+            "path": "/transcribe", "raw_path": b"/transcribe", "query_string": b"", "root_path": "",
+            "headers": self._headers, "client": ("127.0.0.1", 1), "server": ("dikte", 80),
+        }  # fmt: skip
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            self._sent.append(message)
+
+        await self._client.app(scope, self._messages.get, send)
 
 
 async def _one_by_one(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
@@ -84,7 +124,7 @@ def serve(engine: FakeEngine, tmp_path: Path, temp_folder: Path, monkeypatch: py
 
     @contextmanager
     def serving(load: Callable[[Settings], Any] | None = None, ready: bool = True, **settings: Any) -> Iterator[Client]:
-        monkeypatch.setattr("app.service.load_model", load or (lambda _: (fake_artifact(tmp_path), engine)))
+        monkeypatch.setattr("app.service.load_model", load or (lambda _: (fake_artifact(tmp_path), all_lanes(engine))))
         app = create_app(Settings(**({"model_dir": str(tmp_path)} | settings)))
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal())
@@ -92,6 +132,7 @@ def serve(engine: FakeEngine, tmp_path: Path, temp_folder: Path, monkeypatch: py
             client = Client(app, portal)
             while ready and (answer := client.get("/readyz")).status_code != 200:
                 assert answer.json()["error"]["message"] == "the model is being loaded"
+            engine.at_work.clear()  # that was the canary
             yield client
 
     return serving

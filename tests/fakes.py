@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from app.artifacts import Artifact, FeatureSettings
+from app.asr import Engine, Engines
 from app.decoding import Emissions, Vocabulary
 from app.windows import Framing, Samples
 from tests.sounds import MODEL_HZ
@@ -26,6 +27,11 @@ PATIENCE_S = 30.0
 def fake_artifact(folder: Path) -> Artifact:
     """The artifact of `FakeEngine`; there is nothing in `folder`."""
     return Artifact(folder, "fake", FeatureSettings(MODEL_HZ, normalize=False), FRAMING, VOCABULARY, manifest={})
+
+
+def all_lanes(engine: Engine) -> Engines:
+    """One engine for everything."""
+    return Engines(engine, engine, engine)
 
 
 def _open_gate() -> threading.Event:

@@ -9,17 +9,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"app", "app.errors", "app.transcript"},
+    {"app", "app.cores", "app.errors", "app.transcript"},
     {"app.decoding"},
     {"app.audio", "app.windows", "app.formats"},
     {"app.artifacts", "app.settings"},
     {"app.engines", "app.engines.ctc", "app.engines.onnx", "app.engines.openvino", "app.engines.pytorch"},
     {"app.asr"},
-    {"app.scheduler"},
+    {"app.admission", "app.scheduler"},
     {"app.transcriber"},
     {"app.service"},
     {"app.api", "app.api.errors", "app.api.upload", "app.api.transcribe", "app.api.health"},
     {"app.main"},
+    {"app.server"},
+    {"app.__main__"},
 ]
 
 

@@ -20,6 +20,7 @@ from app.transcriber import Transcriber
 from app.transcript import Transcript
 from scripts.eval_sets import normalizer_for
 from scripts.scoring import character_error_rate, count_errors
+from tests.fakes import all_lanes
 from tests.sounds import ENCODINGS, wav
 
 SAMPLES_FOLDER = Path(__file__).resolve().parents[1] / "samples"
@@ -63,12 +64,12 @@ def say(artifact: Artifact, engine: Engine, samples: NDArray[np.float32]) -> str
 
 
 def transcribe(artifact: Artifact, engine: Engine, sound: bytes) -> Transcript:
-    scheduler = Scheduler(engine, workers=2, max_queue_s=3600.0)
+    scheduler = Scheduler(all_lanes(engine), workers=2, rate_hz=16_000, window_s=10.0)
+    transcriber = Transcriber(artifact, scheduler, LIMITS, window_s=10.0, overlap_s=3.0)
     try:
-        transcriber = Transcriber(artifact, scheduler, LIMITS, window_s=10.0, overlap_s=3.0)
         return asyncio.run(transcriber.transcribe(io.BytesIO(sound)))
     finally:
-        scheduler.close()
+        transcriber.close()
 
 
 def test_the_folder_is_what_its_manifest_says(artifact: Artifact) -> None:

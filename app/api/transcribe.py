@@ -1,15 +1,22 @@
 """`POST /transcribe`: a file of sound in, its text out."""
 
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal, get_args
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
 
 from app.api.errors import error_responses
 from app.api.upload import FILE_FIELD, read_form
 from app.errors import (
     AudioTooLong,
+    DeadlineExceeded,
     EngineFailure,
     InvalidAudio,
     InvalidParameter,
@@ -17,12 +24,17 @@ from app.errors import (
     NotReady,
     Overloaded,
     UnsupportedMedia,
+    UploadTimeout,
     UploadTooLarge,
 )
 from app.formats import to_json, to_srt, to_text, to_vtt
 from app.service import Service
+from app.transcript import Transcript
 
 router = APIRouter(tags=["transcription"])
+
+TIMEOUT_HEADER = "X-Request-Timeout"
+"""Seconds that the client will wait for its answer."""
 
 ResponseFormat = Literal["json", "text", "srt", "vtt"]
 Timestamps = Literal["none", "word"]
@@ -99,7 +111,7 @@ FORM_SCHEMA: dict[str, Any] = {
         200: {"content": {"text/plain": {}, "application/x-subrip": {}, "text/vtt": {}}},
         **error_responses(
             InvalidRequest, InvalidParameter, InvalidAudio, UnsupportedMedia, UploadTooLarge, AudioTooLong,
-            Overloaded, NotReady, EngineFailure,
+            UploadTimeout, Overloaded, NotReady, EngineFailure, DeadlineExceeded,
         ),
     },
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM_SCHEMA}}}},
@@ -110,10 +122,15 @@ async def transcribe(request: Request) -> Response:
     `curl -F file=@samples/sample.wav http://localhost:8000/transcribe`
     """
     service: Service = request.app.state.service
-    transcriber = service.transcriber
-    async with read_form(request, service.settings.max_upload_bytes) as form:
+    settings, transcriber, admission = service.settings, service.transcriber, service.admission
+    timeout_s = parse_timeout(request.headers.get(TIMEOUT_HEADER), settings.deadline_s)
+    async with within(timeout_s) as deadline, AsyncExitStack() as stack:
+        place = stack.enter_context(admission.place(deadline))
+        with admission.uploading():
+            reading = read_form(request, settings.max_upload_bytes, settings.upload_idle_s)
+            form = await stack.enter_async_context(reading)
         options = parse_options(form.fields)
-        transcript = await transcriber.transcribe(form.file)
+        transcript = await while_connected(request, transcriber.transcribe(form.file, place))
     match options.response_format:
         case "text":
             return PlainTextResponse(to_text(transcript))
@@ -124,6 +141,52 @@ async def transcribe(request: Request) -> Response:
         case "json":
             with_words = options.timestamps == "word"
             return JSONResponse(to_json(transcript, service.model_name, service.settings.backend, with_words))
+
+
+def parse_timeout(header: str | None, longest_s: float) -> float:
+    """Seconds that a request has: what its header asks for, and `longest_s` at most. Raises InvalidParameter."""
+    if header is None:
+        return longest_s
+    try:
+        wanted_s = float(header)
+    except ValueError:
+        wanted_s = math.nan
+    if not wanted_s > 0:
+        raise InvalidParameter(f"{TIMEOUT_HEADER} must be a positive number of seconds", field=TIMEOUT_HEADER)
+    return min(wanted_s, longest_s)
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[float]:
+    """Cancel what is in it after `seconds`. Gives the deadline, on the clock of `time.monotonic`.
+
+    Raises DeadlineExceeded then.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield time.monotonic() + seconds
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"not answered within {seconds:g} s", deadline_s=seconds) from error
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Transcript]) -> Transcript:
+    """The result of `work`. Raises ClientDisconnect when the client leaves before, and cancels the work."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(disconnected(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait((working, leaving))
+
+
+async def disconnected(request: Request) -> None:
+    """Returns when the client has left. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def parse_options(fields: dict[str, str]) -> TranscribeForm:

@@ -6,7 +6,7 @@ gone when it is closed or the process dies. A part's file name and MIME type are
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
@@ -16,10 +16,10 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.errors import InvalidParameter, InvalidRequest, UploadTooLarge
+from app.errors import InvalidParameter, InvalidRequest, UploadTimeout, UploadTooLarge
 
 FILE_FIELD = "file"
-SPOOL_BYTES = 8 << 20
+SPOOL_BYTES = 2 << 20
 MAX_FIELDS = 32
 MAX_FIELD_BYTES = 64 << 10
 MAX_PART_HEADER_BYTES = 80 << 10
@@ -36,18 +36,20 @@ class Form:
 
 
 @asynccontextmanager
-async def read_form(request: Request, max_bytes: int) -> AsyncIterator[Form]:
+async def read_form(request: Request, max_bytes: int, idle_s: float) -> AsyncIterator[Form]:
     """Read a multipart body of at most `max_bytes` with one file in the field `file`; the file is closed at the end.
 
-    Raises UploadTooLarge, InvalidRequest if the body is no such form, InvalidParameter if a field (the file included)
-    is missing, doubled or too long, and starlette's ClientDisconnect when the client leaves.
+    Raises UploadTimeout if nothing of the body comes for `idle_s` seconds, UploadTooLarge, InvalidRequest if the body
+    is no such form, InvalidParameter if a field (the file included) is missing, doubled or too long, and starlette's
+    ClientDisconnect when the client leaves.
     """
     _check_length(request, max_bytes)
     # In a `with`, and unnamed from the start: nothing can be left behind.
     with SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
         reader = _FormReader(_boundary(request), cast(BinaryIO, file))
         received = 0
-        async for chunk in request.stream():
+        chunks = request.stream()
+        while (chunk := await _next(chunks, idle_s)) is not None:
             received += len(chunk)
             if received > max_bytes:
                 raise _too_large(max_bytes)
@@ -57,6 +59,15 @@ async def read_form(request: Request, max_bytes: int) -> AsyncIterator[Form]:
             else:
                 reader.flush()
         yield reader.finish()
+
+
+async def _next(chunks: AsyncGenerator[bytes, None], idle_s: float) -> bytes | None:
+    """The next chunk; None after the last."""
+    try:
+        async with asyncio.timeout(idle_s):
+            return await anext(chunks, None)
+    except TimeoutError:
+        raise UploadTimeout(f"nothing of the body came for {idle_s:g} s") from None
 
 
 class _FormReader:

@@ -13,8 +13,8 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from app.cores import available_cores
 from app.engines.ctc import LENGTHS_INPUT
-from app.settings import available_cores
 from app.windows import Framing
 
 FRAMES_STEP = 16

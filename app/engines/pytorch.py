@@ -8,20 +8,27 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForCTC
+from transformers import AutoModelForCTC, PreTrainedModel
+
+
+def load_model(folder: Path) -> PreTrainedModel:
+    """A checkpoint folder's CTC model in float32."""
+    model: PreTrainedModel = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32).eval()
+    return model
 
 
 class PyTorchRuntime:
-    """A checkpoint folder's CTC model in float32, to be called from several threads at once."""
+    """A CTC model on so many threads per call, to be called from several threads at once."""
 
     ragged = False
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        torch.set_num_threads(threads)
-        self._model = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32).eval()
+    def __init__(self, model: PreTrainedModel, threads: int) -> None:
+        self._model = model
+        self._threads = threads
 
     @torch.inference_mode()
     def __call__(self, input_values: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
         """(1, samples) float32 -> logits (1, frames, vocabulary) float32; there is no padding to know of."""
+        torch.set_num_threads(self._threads)  # counts for the calling thread only
         logits = self._model(torch.from_numpy(input_values)).logits
         return np.asarray(logits.numpy(), dtype=np.float32)

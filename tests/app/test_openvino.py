@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.cores import available_cores
 from app.engines.openvino import FRAMES_STEP, OpenVinoRuntime, padded_length
-from app.settings import available_cores
 from app.windows import Framing
 from tests.checkpoints import babbling, exported
 

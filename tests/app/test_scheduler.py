@@ -1,14 +1,23 @@
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from app.asr import Engine, Engines
+from app.cores import BULK_NICENESS
 from app.decoding import Emissions
-from app.errors import EngineFailure, Overloaded
-from app.scheduler import Scheduler, covered
+from app.errors import EngineFailure, NotReady
+from app.scheduler import Scheduler, Speed, covered
 from app.windows import Samples, Window
+from tests.fakes import PATIENCE_S, all_lanes
+
+RATE_HZ = 10
+WINDOW_S = 1.0
 
 
 class RecordingEngine:
@@ -17,16 +26,29 @@ class RecordingEngine:
     def __init__(self, before: Callable[[float], object] = lambda level: None) -> None:
         self.before = before
         self.seen: list[float] = []
+        self.niceness: list[int] = []
 
     def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
         (samples,) = windows
         self.before(float(samples[0]))
         self.seen.append(float(samples[0]))
+        self.niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         return [np.full((1, 1), samples[0], dtype=np.float32)]
 
 
 def windows(*levels: float) -> list[Window]:
-    return [Window(np.full(10, level, dtype=np.float32), index) for index, level in enumerate(levels)]
+    """Of a second each."""
+    return [Window(np.full(RATE_HZ, level, dtype=np.float32), index) for index, level in enumerate(levels)]
+
+
+@contextmanager
+def scheduling(engines: Engine | Engines, workers: int = 1, **options: object) -> Iterator[Scheduler]:
+    engines = engines if isinstance(engines, Engines) else all_lanes(engines)
+    scheduler = Scheduler(engines, workers=workers, rate_hz=RATE_HZ, window_s=WINDOW_S, **options)  # type: ignore[arg-type]
+    try:
+        yield scheduler
+    finally:
+        scheduler.close()
 
 
 @pytest.fixture
@@ -37,62 +59,100 @@ def gate() -> Iterator[threading.Event]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.001)
 
 
 def test_emissions_come_back_in_the_order_of_the_windows() -> None:
-    scheduler = Scheduler(RecordingEngine(), workers=2, max_queue_s=10)
-    computed = asyncio.run(scheduler.run(windows(1, 2, 3, 4, 5), 1.0))
-    scheduler.close()
+    with scheduling(RecordingEngine(), workers=2) as scheduler:
+        computed = asyncio.run(scheduler.run(windows(1, 2, 3, 4, 5)))
     assert [emissions[0, 0] for emissions in computed.emissions] == [1, 2, 3, 4, 5]
     assert computed.inference_s > 0 <= computed.queue_s
 
 
 def test_no_windows_is_no_work() -> None:
-    scheduler = Scheduler(RecordingEngine(), workers=1, max_queue_s=10)
-    assert asyncio.run(scheduler.run([], 0.0)).emissions == []
-    scheduler.close()
+    with scheduling(RecordingEngine()) as scheduler:
+        assert asyncio.run(scheduler.run([])).emissions == []
 
 
 def test_a_short_clip_does_not_wait_for_a_long_one(gate: threading.Event) -> None:
-    async def scenario() -> list[float]:
-        engine = RecordingEngine(lambda level: gate.wait(10))
-        scheduler = Scheduler(engine, workers=1, max_queue_s=100)
-        long = asyncio.create_task(scheduler.run(windows(*[1.0] * 20), 20))
-        await until(lambda: scheduler.queued_s == 20)
-        short = asyncio.create_task(scheduler.run(windows(2.0), 1))
-        await until(lambda: scheduler.queued_s == 21)
-        await asyncio.sleep(0.01)
-        gate.set()
-        await asyncio.gather(long, short)
-        scheduler.close()
-        return engine.seen
+    """While the bulk lane is held up altogether, the express lane goes on."""
+    bulk = RecordingEngine(lambda level: gate.wait(PATIENCE_S))
+    express = RecordingEngine()
 
-    assert asyncio.run(scenario()).index(2.0) <= 2
-
-
-def test_what_does_not_fit_is_refused_at_once_and_the_place_is_freed(gate: threading.Event) -> None:
     async def scenario() -> None:
-        scheduler = Scheduler(RecordingEngine(lambda level: gate.wait(10)), workers=1, max_queue_s=10)
-        first = asyncio.create_task(scheduler.run(windows(1), 6))
-        await until(lambda: scheduler.queued_s == 6)
-        with pytest.raises(Overloaded):
-            await scheduler.run(windows(2), 6)
-        assert scheduler.queued_s == 6
+        long = asyncio.create_task(scheduler.run(windows(1, *[9.0] * 20)))
+        await until(lambda: express.seen == [1])
+        for level in (2, 3):
+            assert len((await scheduler.run(windows(level))).emissions) == 1
+        assert bulk.seen == []
         gate.set()
-        await first
-        assert scheduler.queued_s == 0
-        scheduler.close()
+        assert len((await long).emissions) == 21
 
-    asyncio.run(scenario())
+    with scheduling(Engines(express, bulk, bulk)) as scheduler:
+        asyncio.run(scenario())
+    assert express.seen == [1, 2, 3]
 
 
-def test_a_clip_longer_than_the_queue_is_taken_when_nothing_waits() -> None:
-    scheduler = Scheduler(RecordingEngine(), workers=1, max_queue_s=10)
-    assert len(asyncio.run(scheduler.run(windows(1), 3600)).emissions) == 1
-    scheduler.close()
+def test_long_clips_take_turns_window_by_window(gate: threading.Event) -> None:
+    engine = RecordingEngine(lambda level: gate.wait(PATIENCE_S) if level > 10 else None)
+
+    async def scenario() -> None:
+        first = asyncio.create_task(scheduler.run(windows(1, *[11.0] * 4)))
+        await until(lambda: scheduler.wait_s(0.0) >= 0 and engine.seen == [1])
+        second = asyncio.create_task(scheduler.run(windows(2, *[22.0] * 4)))
+        await until(lambda: engine.seen == [1, 2])
+        gate.set()
+        await asyncio.gather(first, second)
+
+    with scheduling(engine) as scheduler:
+        asyncio.run(scenario())
+    assert engine.seen[2:] in ([11, 11, 22, 11, 22, 11, 22, 22], [11, 22, 11, 22, 11, 22, 11, 22])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no niceness of a single thread")
+def test_later_windows_of_long_clips_are_computed_at_a_lower_priority() -> None:
+    engine = RecordingEngine()
+    with scheduling(engine) as scheduler:
+        asyncio.run(scheduler.run(windows(1, 2, 3)))
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    lowest = min(usual + BULK_NICENESS, 19)
+    assert dict(zip(engine.seen, engine.niceness, strict=True)) == {1: usual, 2: lowest, 3: lowest}
+
+
+def test_a_window_that_is_alone_is_computed_wide_and_others_narrow(gate: threading.Event) -> None:
+    narrow, wide = RecordingEngine(), RecordingEngine(lambda level: gate.wait(PATIENCE_S))
+
+    async def scenario() -> None:
+        alone = asyncio.create_task(scheduler.run(windows(1)))
+        await until(lambda: scheduler.longest_run_s > 0)
+        await scheduler.run(windows(2))
+        gate.set()
+        await alone
+        await scheduler.run(windows(3))
+
+    with scheduling(Engines(narrow, narrow, wide), workers=2) as scheduler:
+        asyncio.run(scenario())
+    assert (narrow.seen, wide.seen) == ([2], [1, 3])
+
+
+def test_what_goes_first_waits_only_for_what_runs(gate: threading.Event) -> None:
+    engine = RecordingEngine(lambda level: gate.wait(PATIENCE_S))
+
+    async def scenario() -> None:
+        running = asyncio.create_task(scheduler.run(windows(1)))
+        await until(lambda: scheduler.longest_run_s > 0)
+        waiting = asyncio.create_task(scheduler.run(windows(2)))
+        await asyncio.sleep(0)
+        urgent = asyncio.create_task(scheduler.run(windows(3), first=True))
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(running, waiting, urgent)
+
+    with scheduling(engine) as scheduler:
+        asyncio.run(scenario())
+    assert engine.seen == [1, 3, 2]
 
 
 def test_an_engine_that_fails_fails_one_request_only() -> None:
@@ -101,36 +161,118 @@ def test_an_engine_that_fails_fails_one_request_only() -> None:
             raise RuntimeError("boom")
 
     async def scenario() -> None:
-        scheduler = Scheduler(RecordingEngine(fail_on_two), workers=2, max_queue_s=100)
-        failing, fine = scheduler.run(windows(1, 2, 3, 4), 4), scheduler.run(windows(5, 6), 2)
+        failing, fine = scheduler.run(windows(1, 2, 3, 4)), scheduler.run(windows(5, 6))
         outcomes = await asyncio.gather(failing, fine, return_exceptions=True)
         assert isinstance(outcomes[0], EngineFailure)
         assert isinstance(outcomes[0].__cause__, RuntimeError)
         assert not isinstance(outcomes[1], BaseException)
-        assert scheduler.queued_s == 0
-        assert len((await scheduler.run(windows(7), 1)).emissions) == 1
-        scheduler.close()
+        assert len((await scheduler.run(windows(7))).emissions) == 1
 
-    asyncio.run(scenario())
+    with scheduling(RecordingEngine(fail_on_two), workers=2) as scheduler:
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("said", [[], [np.zeros((1, 1)), np.zeros((1, 1))]], ids=["nothing", "too much"])
+def test_an_engine_that_answers_with_another_number_of_windows_fails(said: list[Emissions]) -> None:
+    class Wrong:
+        def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
+            return said
+
+    with scheduling(Wrong()) as scheduler, pytest.raises(EngineFailure):
+        asyncio.run(scheduler.run(windows(1)))
 
 
 def test_windows_of_a_client_that_left_are_not_computed(gate: threading.Event) -> None:
+    engine = RecordingEngine(lambda level: gate.wait(PATIENCE_S))
+
     async def scenario() -> None:
-        engine = RecordingEngine(lambda level: gate.wait(10))
-        scheduler = Scheduler(engine, workers=1, max_queue_s=100)
-        leaving = asyncio.create_task(scheduler.run(windows(*[1.0] * 50), 50))
-        await until(lambda: scheduler.queued_s == 50)
-        await asyncio.sleep(0.01)
+        leaving = asyncio.create_task(scheduler.run(windows(*[1.0] * 50)))
+        await until(lambda: scheduler.longest_run_s > 0)
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving
-        assert scheduler.queued_s == 0
+        assert scheduler.wait_s(100) * scheduler.speed <= 101  # what runs, and nothing that waits
         gate.set()
-        await scheduler.run(windows(2.0), 1)
-        scheduler.close()
-        assert engine.seen.count(1.0) <= 1  # at most the one that was running
+        await scheduler.run(windows(2.0))
 
-    asyncio.run(scenario())
+    with scheduling(engine) as scheduler:
+        asyncio.run(scenario())
+    assert engine.seen.count(1.0) <= 2  # at most those that were running, one in each lane
+
+
+def test_closing_fails_what_waits_and_finishes_what_runs(gate: threading.Event) -> None:
+    engine = RecordingEngine(lambda level: gate.wait(PATIENCE_S))
+
+    async def scenario() -> None:
+        running = asyncio.create_task(scheduler.run(windows(1)))
+        await until(lambda: scheduler.longest_run_s > 0)
+        waiting = asyncio.create_task(scheduler.run(windows(2)))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(asyncio.to_thread(scheduler.close))
+        with pytest.raises(NotReady):
+            await waiting
+        gate.set()
+        await closing
+        assert len((await running).emissions) == 1
+        with pytest.raises(NotReady):
+            await scheduler.run(windows(3))
+
+    with scheduling(engine) as scheduler:
+        asyncio.run(scenario())
+    assert engine.seen == [1]
+
+
+def test_its_threads_end_with_it() -> None:
+    before = threading.active_count()
+    with scheduling(RecordingEngine(), workers=3):
+        assert threading.active_count() == before + 6
+    assert threading.active_count() == before
+
+
+def test_it_tells_of_every_call() -> None:
+    told: list[tuple[int, float]] = []
+    note = lambda windows, sound_s, busy_s: told.append((windows, sound_s))  # noqa: E731
+    with scheduling(RecordingEngine(), computed=note) as scheduler:
+        asyncio.run(scheduler.run(windows(1, 2, 3)))
+    assert told == [(1, 1.0)] * 3
+
+
+def test_the_wait_grows_with_what_is_ahead(gate: threading.Event) -> None:
+    """With a speed of 1 (nothing measured yet), in seconds of sound."""
+    engine = RecordingEngine(lambda level: gate.wait(PATIENCE_S))
+
+    async def scenario() -> None:
+        assert scheduler.wait_s(1) == 1
+        tasks = [asyncio.create_task(scheduler.run(windows(*[level] * 10))) for level in (1.0, 2.0)]
+        await until(lambda: scheduler.longest_run_s > 0)
+        await asyncio.sleep(0.01)
+        # Ahead of a clip of one window are the first windows of both clips.
+        assert scheduler.wait_s(1) == 3
+        # A longer one takes turns with the rest of both. One window of that may have begun.
+        assert scheduler.wait_s(5) in (16, 17)
+        assert scheduler.wait_s(100) in (118, 119, 120)
+        gate.set()
+        await asyncio.gather(*tasks)
+        assert scheduler.wait_s(1) * scheduler.speed == pytest.approx(1)
+
+    with scheduling(engine) as scheduler:
+        asyncio.run(scenario())
+
+
+def test_speed_is_that_of_all_workers() -> None:
+    speed = Speed(2)
+    assert speed.value == 1
+    speed.add(10, 0.5, 2)  # 20 s of sound per second by one of two
+    assert speed.value == pytest.approx(40)
+
+
+def test_speed_forgets() -> None:
+    speed = Speed(1)
+    for _ in range(50):
+        speed.add(10, 1, 1)
+    for _ in range(200):
+        speed.add(30, 1, 1)
+    assert speed.value == pytest.approx(30, rel=0.01)
 
 
 @pytest.mark.parametrize(

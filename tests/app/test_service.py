@@ -2,15 +2,22 @@
 
 import json
 import shutil
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from app.decoding import Emissions
 from app.service import load_model, without_folders
 from app.settings import BUNDLED_MODEL, Settings
+from app.windows import Samples
 from tests.conftest import Client, ServiceFactory, assert_error
+from tests.fakes import PATIENCE_S, FakeEngine
 from tests.sounds import speechlike, wav
 
 
@@ -101,6 +108,61 @@ def test_one_setting_serves_it_all_the_same_and_says_so(
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
     assert reason in errors[0]
+
+
+def until_ready(client: Client, ready: bool) -> str:
+    """Waits; gives the answer's text."""
+    give_up = time.monotonic() + PATIENCE_S
+    while ((answer := client.get("/readyz")).status_code == 200) != ready:
+        assert time.monotonic() < give_up
+    return answer.text
+
+
+def test_an_engine_that_is_stuck_turns_readiness_off_until_it_goes_on(
+    serve: ServiceFactory, engine: FakeEngine
+) -> None:
+    with serve(canary_s=0.1) as client:
+        engine.gate.clear()
+        assert "did not answer within 0.1 s" in until_ready(client, ready=False)
+        assert client.get("/livez").status_code == 200
+        refused = client.post("/transcribe", files={"file": wav(speechlike(1))})
+        assert_error(refused, 503, "not_ready")
+        engine.gate.set()
+        until_ready(client, ready=True)
+        assert client.post("/transcribe", files={"file": wav(speechlike(1))}).status_code == 200
+
+
+def test_one_stuck_worker_turns_readiness_off_too(serve: ServiceFactory, engine: FakeEngine) -> None:
+    gate = threading.Event()
+    usual = engine.emissions
+
+    def stuck_on_silence(windows: Sequence[Samples]) -> list[Emissions]:
+        if not windows[0].any():
+            gate.wait(PATIENCE_S)
+        return usual(windows)
+
+    engine.emissions = stuck_on_silence  # type: ignore[method-assign]
+    with serve(canary_s=0.05, workers=2) as client, ThreadPoolExecutor() as pool:
+        stuck = pool.submit(client.post, "/transcribe", files={"file": wav(np.zeros(16_000))})
+        try:
+            assert "computing one window for more than" in until_ready(client, ready=False)
+        finally:
+            gate.set()
+        assert stuck.result().status_code == 200
+        until_ready(client, ready=True)
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("out of memory in /srv/x"), None], ids=["raises", "nonsense"])
+def test_an_engine_that_fails_turns_readiness_off(
+    serve: ServiceFactory, engine: FakeEngine, failure: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(canary_s=0.05) as client:
+        if failure is None:
+            monkeypatch.setattr(engine, "_say", lambda samples: np.zeros((3, 3), dtype=np.float32))
+        engine.failure = failure
+        text = until_ready(client, ready=False)
+        assert "the engine fails" in text
+        assert "/srv" not in text
 
 
 def test_the_checkpoint_itself_needs_no_proof(serve: ServiceFactory, model: Path) -> None:

@@ -18,6 +18,7 @@ from app.scheduler import Scheduler
 from app.transcriber import Transcriber
 from app.transcript import Transcript
 from app.windows import Framing, Samples
+from tests.fakes import all_lanes
 
 RATE_HZ = 16_000
 FRAMING = Framing(hop=320, receptive_field=400)
@@ -61,12 +62,12 @@ def wav(samples: NDArray[np.float32]) -> io.BytesIO:
 
 
 def transcribe(samples: NDArray[np.float32], engine: LoudnessEngine, limits: AudioLimits = LIMITS) -> Transcript:
-    scheduler = Scheduler(engine, workers=2, max_queue_s=10_000.0)
+    scheduler = Scheduler(all_lanes(engine), workers=2, rate_hz=RATE_HZ, window_s=10.0)
+    transcriber = Transcriber(ARTIFACT, scheduler, limits, window_s=10.0, overlap_s=2.0)
     try:
-        transcriber = Transcriber(ARTIFACT, scheduler, limits, window_s=10.0, overlap_s=2.0)
         return asyncio.run(transcriber.transcribe(wav(samples)))
     finally:
-        scheduler.close()
+        transcriber.close()
 
 
 def test_words_and_their_times() -> None:

@@ -59,5 +59,5 @@ def test_while_the_model_is_loaded_the_service_is_alive_and_not_ready(serve: Ser
 
 def test_when_the_service_stops_it_is_not_ready(serve: ServiceFactory) -> None:
     with serve() as client:
-        client.app.state.service.stop()
+        client.app.state.service.drain()
         assert "stopping" in assert_error(client.get("/readyz"), 503, "not_ready")["message"]

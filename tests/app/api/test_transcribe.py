@@ -1,9 +1,11 @@
 import io
+import threading
+import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 import numpy as np
@@ -12,7 +14,8 @@ import srt
 import webvtt
 from numpy.typing import NDArray
 
-from tests.conftest import Client, ServiceFactory, assert_conforms, assert_error
+from app.audio import AudioLimits, Waveform
+from tests.conftest import Client, Connection, ServiceFactory, assert_conforms, assert_error
 from tests.fakes import CERTAINTY, PATIENCE_S, WORD, WORD_END_S, WORD_START_S, FakeEngine
 from tests.sounds import ENCODINGS, MODEL_HZ, by_sndfile, speechlike, wav
 
@@ -184,6 +187,107 @@ def test_more_than_the_queue_takes_is_refused_and_what_was_accepted_is_answered(
         assert int(refused.headers["retry-after"]) >= 1
         assert accepted.result().json()["text"] == "dikte dikte dikte"
         assert post(client, clip(3)).status_code == 200
+
+
+def test_what_is_not_answered_in_time_is_dropped(serve: ServiceFactory, engine: FakeEngine) -> None:
+    with serve(deadline_s=0.2) as client:
+        engine.gate.clear()
+        late = assert_error(post(client, clip(1)), 504, "deadline_exceeded")
+        assert late["deadline_s"] == 0.2
+        admission = client.app.state.service.admission
+        assert (admission.requests, admission.queued_s) == (0, 0)
+        engine.gate.set()
+        assert post(client, clip(1)).status_code == 200
+
+
+@pytest.mark.parametrize(("header", "deadline_s"), [("0.1", 0.1), ("1e9", 0.3), ("inf", 0.3)])
+def test_a_client_may_shorten_its_deadline(
+    serve: ServiceFactory, engine: FakeEngine, header: str, deadline_s: float
+) -> None:
+    with serve(deadline_s=0.3) as client:
+        engine.gate.clear()
+        answer = client.post("/transcribe", files={"file": clip(1)}, headers={"X-Request-Timeout": header})
+        engine.gate.set()
+        assert assert_error(answer, 504, "deadline_exceeded")["deadline_s"] == deadline_s
+
+
+@pytest.mark.parametrize("header", ["0", "-1", "nan", "soon", "1,5", ""])
+def test_a_deadline_that_is_none(client: Client, header: str) -> None:
+    answer = client.post("/transcribe", files={"file": clip(1)}, headers={"X-Request-Timeout": header})
+    assert assert_error(answer, 422, "invalid_parameter")["field"] == "X-Request-Timeout"
+
+
+def test_what_could_not_be_answered_in_time_is_refused_at_once(serve: ServiceFactory, engine: FakeEngine) -> None:
+    """The fake computes thousands of seconds in one, so the queue has to be long: an hour that one client waits for."""
+    with serve(max_queue_s=1e6) as client, ThreadPoolExecutor() as pool:
+        engine.gate.clear()
+        try:
+            accepted = [pool.submit(post, client, clip(19)) for _ in range(3)]
+            while client.app.state.service.admission.queued_s < 57 or not engine.at_work.is_set():
+                pass
+            answer = client.post("/transcribe", files={"file": clip(1)}, headers={"X-Request-Timeout": "0.000001"})
+        finally:
+            engine.gate.set()
+        assert_error(answer, 429, "overloaded")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert [future.result().status_code for future in accepted] == [200, 200, 200]
+
+
+@pytest.mark.parametrize("place", ["queue", "engine"])
+def test_a_client_that_leaves_frees_its_place(client: Client, engine: FakeEngine, place: str) -> None:
+    admission = client.app.state.service.admission
+    engine.gate.clear()
+    try:
+        busy = [leaving_client(client) for _ in range(5 if place == "queue" else 1)]
+        assert engine.at_work.wait(PATIENCE_S)
+        while admission.queued_s < 3 * len(busy):
+            pass
+        for connection in reversed(busy):
+            connection.leave()
+            assert connection.status() == 499
+        assert (admission.requests, admission.queued_s) == (0, 0)
+    finally:
+        engine.gate.set()
+    assert post(client, clip(3)).json()["text"] == "dikte dikte dikte"
+
+
+def leaving_client(client: Client) -> Connection:
+    request = httpx.Request("POST", "http://dikte/transcribe", files={"file": clip(3)})
+    connection = Connection(client, dict(request.headers))
+    connection.send(request.read(), more=False)
+    return connection
+
+
+def test_a_client_that_leaves_while_its_file_is_decoded_ends_the_decoding(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, left = threading.Event(), threading.Event()
+    blocks: list[float] = []
+
+    def slowly(file: BinaryIO, rate_hz: int, limits: AudioLimits, meter: Callable[[float], object]) -> Waveform:
+        while len(blocks) < 1000:
+            meter(1.0)
+            blocks.append(1.0)
+            begun.set()
+            assert left.wait(PATIENCE_S)
+        raise AssertionError("decoded to the end, for nobody")
+
+    monkeypatch.setattr("app.transcriber.decode", slowly)
+    leaving = leaving_client(client)
+    assert begun.wait(PATIENCE_S)
+    leaving.leave()
+    time.sleep(0.05)  # until the service has seen it
+    left.set()
+    assert leaving.status() == 499
+    assert len(blocks) < 1000
+    assert client.app.state.service.admission.queued_s == 0
+
+
+def test_an_engine_that_fails_fails_that_request_only(client: Client, engine: FakeEngine) -> None:
+    engine.failure = RuntimeError("/srv/secret/path is broken")
+    assert "secret" not in str(assert_error(post(client, clip(1)), 500, "engine_failure"))
+    engine.failure = None
+    assert post(client, clip(1)).status_code == 200
 
 
 @pytest.mark.parametrize("fields", [{}, {"timestamps": "word"}])

@@ -1,15 +1,15 @@
 """Uploads that are broken, hostile or only odd. A body is given as chunks, to see how many of them are read."""
 
-import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.api import upload
-from tests.conftest import Client, ServiceFactory, assert_error
+from tests.conftest import Client, Connection, ServiceFactory, assert_error
+from tests.fakes import PATIENCE_S
 from tests.sounds import speechlike, wav
 
 BOUNDARY = "------------------------d74496d66958873e"
@@ -275,41 +275,55 @@ def test_huge_part_headers(client: Client, start: bytes, endless: bytes) -> None
     assert body.taken <= 3
 
 
-# Who leaves
+# Who is slow, and who leaves
+
+
+def test_a_body_that_stops_coming_is_given_up(serve: ServiceFactory, temp_folder: Path, sound: bytes) -> None:
+    with serve(upload_idle_s=0.05) as client:
+        connection = Connection(client, FORM)
+        connection.send(part("file", sound))
+        assert connection.status() == 408
+        assert b"upload_timeout" in connection.body
+        assert client.app.state.service.admission.uploads == 0
+
+
+def test_a_body_that_comes_slowly_is_read(serve: ServiceFactory, sound: bytes) -> None:
+    with serve(upload_idle_s=PATIENCE_S) as client:
+        connection = Connection(client, FORM)
+        for byte in part("file", sound)[:50]:
+            connection.send(bytes([byte]))
+        connection.send(part("file", sound)[50:])
+        connection.send(END, more=False)
+        assert connection.status() == 200
+
+
+def test_bodies_read_at_a_time_are_limited(serve: ServiceFactory, sound: bytes) -> None:
+    with serve(max_uploads=1) as client:
+        slow = Connection(client, FORM)
+        slow.send(part("file", sound))
+        while client.app.state.service.admission.uploads == 0:
+            pass
+        refused = post(client, part("file", sound))
+        assert_error(refused, 429, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
+        slow.send(END, more=False)
+        assert slow.status() == 200
+        assert post(client, part("file", sound)).status_code == 200
 
 
 def test_a_client_that_leaves_in_mid_upload_leaves_nothing(
     client: Client, temp_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(upload, "SPOOL_BYTES", 1000)
-    seen: list[str] = []
-
-    async def upload_and_leave(chunks: Iterable[bytes]) -> list[Any]:
-        remaining, sent = iter(chunks), []
-
-        async def receive() -> dict[str, Any]:
-            chunk = next(remaining, None)
-            if chunk is None:
-                seen.extend(open_files(temp_folder))
-                return {"type": "http.disconnect"}
-            return {"type": "http.request", "body": chunk, "more_body": True}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-            "path": "/transcribe", "raw_path": b"/transcribe", "query_string": b"", "root_path": "",
-            "headers": [(name.encode(), value.encode()) for name, value in FORM.items()],
-            "client": ("127.0.0.1", 1), "server": ("dikte", 80),
-        }  # fmt: skip
-        async with asyncio.timeout(10):
-            await client.app(scope, receive, send)
-        return sent
-
     with caplog.at_level(logging.DEBUG):
-        sent = client.portal.call(upload_and_leave, [part("file", b"")[:-2], CHUNK, CHUNK])
-    assert len(seen) == 1
+        leaving = Connection(client, FORM)
+        for chunk in (part("file", b"")[:-2], CHUNK, CHUNK):
+            leaving.send(chunk)
+        while not open_files(temp_folder):
+            pass
+        leaving.leave()
+        assert leaving.status() == 499
     assert open_files(temp_folder) == []
-    assert sent[0]["status"] == 499
+    admission = client.app.state.service.admission
+    assert (admission.uploads, admission.requests, admission.queued_s) == (0, 0, 0)
     assert [record for record in caplog.records if record.exc_info or record.levelno >= logging.WARNING] == []

@@ -1,0 +1,140 @@
+"""Who is let in: a bound on the sound that waits to be answered, and on the bodies that are read at a time.
+
+The bound is in seconds of sound, for a request may be a word or two hours. What does not fit is refused at once, with
+the time after which it is worth trying again: taken in, it would only time out later, having cost others their time.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from app.errors import NotReady, Overloaded
+
+HEADROOM = 0.8
+"""Share of the time left until a deadline that the expected wait may fill; the rest is for what nobody expected."""
+RETRY_AFTER_MIN_S, RETRY_AFTER_MAX_S = 1, 120
+
+
+class Admission:
+    """Counts what was let in and is not answered. May be used from several threads.
+
+    max_queue_s: seconds of sound at most; a clip that is longer is let in when nothing else is. max_uploads: bodies
+    that are read at a time. speed: seconds of sound computed per second. wait_s: seconds until a clip of so many
+    seconds, let in now, would be answered.
+    """
+
+    def __init__(
+        self, max_queue_s: float, max_uploads: int, speed: Callable[[], float], wait_s: Callable[[float], float]
+    ) -> None:
+        self.max_queue_s = max_queue_s
+        self._max_uploads = max_uploads
+        self._speed = speed
+        self._wait_s = wait_s
+        self._lock = threading.Lock()
+        self._queued_s = 0.0
+        self._closed = False
+        self.uploads = 0
+        self.requests = 0
+
+    @property
+    def queued_s(self) -> float:
+        """Seconds of sound that were let in and are not answered."""
+        return self._queued_s
+
+    def close(self) -> None:
+        """Let nobody in from now on; those who are in stay."""
+        self._closed = True
+
+    @contextmanager
+    def place(self, deadline: float = math.inf) -> Iterator["Place"]:
+        """A place for one request, until it is answered. deadline: on the clock of `time.monotonic`.
+
+        Raises NotReady when closed, Overloaded when the queue is full, or so long that not even the shortest clip would
+        be answered by its deadline.
+        """
+        if self._closed:
+            raise NotReady("the service is stopping")
+        if self._queued_s >= self.max_queue_s:
+            raise self._overloaded("too much sound is waiting already", 0.0)
+        place = Place(self, deadline)
+        place.check_wait(0.0)
+        self.requests += 1
+        try:
+            yield place
+        finally:
+            self.requests -= 1
+            with self._lock:
+                self._queued_s -= place.charged_s
+                if self.requests == 0:
+                    self._queued_s = 0.0  # what rounding left
+
+    @contextmanager
+    def uploading(self) -> Iterator[None]:
+        """While a body is read. Raises Overloaded if as many are read as may be."""
+        if self.uploads >= self._max_uploads:
+            raise Overloaded("too many uploads at a time; try again later", uploads=self.uploads)
+        self.uploads += 1
+        try:
+            yield
+        finally:
+            self.uploads -= 1
+
+    def charge(self, place: "Place", seconds: float) -> None:
+        """Count `seconds` more of sound to a place. Raises Overloaded if that is more than the queue takes."""
+        with self._lock:
+            others_s = self._queued_s - place.charged_s
+            if place.charged_s + seconds > 0 < others_s and self._queued_s + seconds > self.max_queue_s:
+                raise self._overloaded("there is no room for so much sound now", seconds)
+            self._queued_s += seconds
+            place.charged_s += seconds
+
+    def wait_s(self, duration_s: float) -> float:
+        """Seconds until a clip of `duration_s` seconds, let in now, would be answered."""
+        return self._wait_s(duration_s)
+
+    def _overloaded(self, message: str, seconds: float) -> Overloaded:
+        excess_s = self._queued_s + seconds - self.max_queue_s
+        return Overloaded(
+            f"{message}; try again later",
+            retry_after_s=retry_after(excess_s / self._speed()),
+            queued_s=round(self._queued_s, 1),
+        )
+
+
+class Place:
+    """What one request has of the queue: `charged_s` seconds of sound, until `deadline` (clock of `time.monotonic`)."""
+
+    def __init__(self, admission: Admission, deadline: float) -> None:
+        self._admission = admission
+        self._deadline = deadline
+        self.charged_s = 0.0
+
+    def charge(self, seconds: float) -> None:
+        """Count `seconds` more of sound, as it is decoded, in any thread.
+
+        Raises Overloaded if that is more than the queue takes.
+        """
+        self._admission.charge(self, seconds)
+
+    def check_wait(self, duration_s: float) -> None:
+        """Raises Overloaded if a clip of `duration_s` seconds would hardly be answered by the deadline.
+
+        With nobody else in the queue it may try: then waiting would not help.
+        """
+        if self._admission.queued_s <= self.charged_s:
+            return
+        left_s = self._deadline - time.monotonic()
+        wait_s = self._admission.wait_s(duration_s)
+        if wait_s > left_s * HEADROOM:
+            raise Overloaded(
+                "the queue is too long to answer this in time; try again later",
+                retry_after_s=retry_after(wait_s - left_s * HEADROOM),
+                queued_s=round(self._admission.queued_s, 1),
+            )
+
+
+def retry_after(seconds: float) -> int:
+    """`seconds` as a value of Retry-After: whole, and neither at once nor never."""
+    return math.ceil(min(max(seconds, RETRY_AFTER_MIN_S), RETRY_AFTER_MAX_S))

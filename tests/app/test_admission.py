@@ -1,0 +1,110 @@
+import math
+import time
+
+import pytest
+
+from app.admission import Admission, retry_after
+from app.errors import NotReady, Overloaded
+
+FAR = math.inf
+SPEED = 10.0
+
+
+def admission(max_queue_s: float = 100.0, max_uploads: int = 2, wait_s: float = 0.0) -> Admission:
+    return Admission(
+        max_queue_s,
+        max_uploads,
+        speed=lambda: SPEED,
+        wait_s=lambda duration_s: wait_s + duration_s / SPEED,
+    )
+
+
+def test_what_is_let_in_is_counted_until_it_is_answered() -> None:
+    door = admission()
+    with door.place() as first, door.place() as second:
+        first.charge(30)
+        second.charge(0.1)
+        second.charge(0.2)
+        assert door.requests == 2
+        assert door.queued_s == pytest.approx(30.3)
+    assert (door.requests, door.queued_s) == (0, 0)
+
+
+def test_a_place_is_freed_when_the_request_fails() -> None:
+    door = admission()
+    with pytest.raises(RuntimeError), door.place() as place:
+        place.charge(30)
+        raise RuntimeError
+    assert (door.requests, door.queued_s) == (0, 0)
+
+
+def test_what_does_not_fit_is_refused_as_it_is_decoded_with_the_time_until_there_is_room() -> None:
+    door = admission()
+    with door.place() as first, door.place() as second:
+        first.charge(80)
+        second.charge(20)
+        with pytest.raises(Overloaded) as refusal:
+            second.charge(30)
+        assert refusal.value.retry_after_s == 3  # 30 s too much, at 10 s per second
+        assert refusal.value.details == {"queued_s": 100.0}
+        assert door.queued_s == 100
+
+
+def test_a_full_queue_refuses_before_anything_is_read() -> None:
+    door = admission()
+    with door.place() as place:
+        place.charge(120)
+        with pytest.raises(Overloaded) as refusal, door.place():
+            pytest.fail("was let in")
+    assert refusal.value.retry_after_s == 2
+    assert door.requests == 0
+
+
+def test_a_clip_longer_than_the_queue_is_let_in_alone() -> None:
+    with admission().place() as place:
+        for _ in range(10):
+            place.charge(50)
+
+
+def test_what_would_not_be_answered_in_time_is_refused() -> None:
+    door = admission(wait_s=5)
+    with door.place() as other:
+        other.charge(10)
+        with door.place(time.monotonic() + 60) as place:
+            place.check_wait(10)
+            with pytest.raises(Overloaded):
+                place.check_wait(1000)
+        with pytest.raises(Overloaded) as refusal, door.place(time.monotonic() + 2):
+            pytest.fail("was let in")
+    assert refusal.value.retry_after_s == 4  # 5 s of waiting, 1.6 s of them allowed
+
+
+def test_alone_anything_may_be_tried() -> None:
+    with admission(wait_s=5).place(time.monotonic() + 2) as place:
+        place.charge(1000)
+        place.check_wait(1000)
+
+
+def test_uploads_at_a_time() -> None:
+    door = admission(max_uploads=2)
+    with door.uploading(), door.uploading():
+        with pytest.raises(Overloaded), door.uploading():
+            pytest.fail("was let in")
+        assert door.uploads == 2
+    with door.uploading():
+        assert door.uploads == 1
+
+
+def test_closed_it_lets_nobody_in_and_keeps_those_who_are() -> None:
+    door = admission()
+    with door.place() as place:
+        door.close()
+        place.charge(10)
+        assert door.requests == 1
+        with pytest.raises(NotReady), door.place():
+            pytest.fail("was let in")
+
+
+@pytest.mark.parametrize(("seconds", "value"), [(-5, 1), (0, 1), (1.2, 2), (60, 60), (math.inf, 120)])
+def test_retry_after(seconds: float, value: int) -> None:
+    assert retry_after(seconds) == value

@@ -1,0 +1,120 @@
+"""`python -m app` as a process of its own: what it does when it is told to stop."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from scripts.footprint import free_port, wait_until_ready
+from tests.fakes import PATIENCE_S
+from tests.sounds import wav
+
+ROOT = Path(__file__).resolve().parents[2]
+LONG_S = 600
+
+
+@contextmanager
+def serving(tmp_path: Path, **settings: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The service on the bundled model, with a temporary folder of its own: (address, process)."""
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ASR_")}
+    environment |= {"TMPDIR": str(tmp_path), "ASR_HOST": "127.0.0.1", "ASR_PORT": str(port), **settings}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def noise(duration_s: float) -> bytes:
+    samples = np.random.default_rng(0).normal(0, 0.1, int(duration_s * 16_000)).astype(np.float32)
+    return wav(samples)
+
+
+def post(url: str, sound: bytes) -> httpx.Response:
+    return httpx.post(f"{url}/transcribe", files={"file": sound}, timeout=PATIENCE_S)
+
+
+def until_busy(url: str) -> None:
+    """Until the service has let in what was sent before."""
+    time.sleep(0.3)
+    assert httpx.get(f"{url}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_at_once_when_there_is_nothing_to_do(tmp_path: Path, sent: signal.Signals) -> None:
+    with serving(tmp_path) as (url, process):
+        wait_until_ready(url)
+        process.send_signal(sent)
+        log = process.communicate(timeout=PATIENCE_S)[1]
+    assert process.returncode == 0
+    assert "Traceback" not in log
+
+
+def test_what_was_let_in_is_answered_and_nobody_else_is_let_in(tmp_path: Path) -> None:
+    with serving(tmp_path) as (url, process), ThreadPoolExecutor() as pool:
+        wait_until_ready(url)
+        accepted = [pool.submit(post, url, noise(LONG_S)) for _ in range(2)]
+        until_busy(url)
+        process.terminate()
+        while (state := httpx.get(f"{url}/readyz")).status_code == 200:
+            pass
+        assert "stopping" in state.text
+        refused = post(url, noise(1))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "not_ready")
+        assert "retry-after" in refused.headers
+        assert httpx.get(f"{url}/livez").status_code == 200
+        answers = [future.result() for future in accepted]
+        log = process.communicate(timeout=PATIENCE_S)[1]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [answer.json()["duration"] for answer in answers] == [LONG_S, LONG_S]
+    assert process.returncode == 0
+    assert "Traceback" not in log
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("hurry", ["grace", "second signal"])
+def test_it_does_not_wait_for_ever(tmp_path: Path, hurry: str) -> None:
+    grace_s = "0.2" if hurry == "grace" else "1000"
+    with serving(tmp_path, ASR_GRACE_S=grace_s) as (url, process), ThreadPoolExecutor() as pool:
+        wait_until_ready(url)
+        lost = pool.submit(post, url, noise(7000))
+        until_busy(url)
+        process.terminate()
+        if hurry == "second signal":
+            while httpx.get(f"{url}/readyz").status_code == 200:
+                pass
+            process.terminate()
+        log = process.communicate(timeout=PATIENCE_S)[1]
+        assert lost.result().status_code == 503
+    assert process.returncode == 1
+    assert "1 requests were not answered in time" in log
+
+
+def test_settings_that_make_no_sense_stop_the_start(tmp_path: Path) -> None:
+    with serving(tmp_path, ASR_WORKERS="many", ASR_QUEUE="1") as (_, process):
+        log = process.communicate(timeout=PATIENCE_S)[1]
+    assert process.returncode == 2
+    assert log.startswith("ASR_WORKERS: ")
+    assert "Traceback" not in log
+
+
+def test_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
+    with serving(tmp_path) as (url, first):
+        wait_until_ready(url)
+        with serving(tmp_path, ASR_PORT=url.rsplit(":", 1)[1]) as (_, second):
+            second.communicate(timeout=PATIENCE_S)
+        assert second.returncode not in (0, None)
+        assert first.poll() is None
