@@ -80,7 +80,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """`12:00:00.000 INFO  message [request id]`; the traceback of an exception follows, indented."""
+    """`2026-01-31T12:00:00.000Z INFO    message [request id]`; the traceback of an exception follows, indented."""
 
     def __init__(self, colours: bool) -> None:
         super().__init__()

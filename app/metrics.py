@@ -75,7 +75,7 @@ class Metrics:
             registry=registry,
         )
         self._outcomes = frozenset({OK, CLIENT_GONE, OTHER, *codes_below(AsrError)})
-        for outcome in self._outcomes:  # at 0 from the start, or the first of a kind is no increase
+        for outcome in sorted(self._outcomes):  # at 0 from the start, or the first of a kind is no increase
             self._requests.labels(outcome)
         for stage in ("decode", "queue", "inference", "total"):
             self._stages.labels(stage)
