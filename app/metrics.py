@@ -18,6 +18,7 @@ STAGE_BOUNDS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
 )  # fmt: skip
 """From decoding a short WAV to a long file's wait in a full queue."""
+OPENMETRICS = "application/openmetrics-text"
 WINDOW_BOUNDS = (1, 2, 4, 8, 16, 32)
 
 
@@ -127,7 +128,8 @@ class Metrics:
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics as they are now, and their content type: Prometheus text, or OpenMetrics if `accept` wants it."""
-        encode, content_type = choose_encoder(accept)
+        # Not the header itself: the library fails on a version that is no number.
+        encode, content_type = choose_encoder(OPENMETRICS if OPENMETRICS in accept else "")
         return encode(self._registry), content_type
 
 

@@ -122,7 +122,9 @@ def test_openmetrics_for_who_asks_for_it() -> None:
     assert (
         metrics.exposition("text/html,*/*")[1] == metrics.exposition()[1] == "text/plain; version=0.0.4; charset=utf-8"
     )
-    body, content_type = metrics.exposition("application/openmetrics-text; version=1.0.0")
+    body, content_type = metrics.exposition(
+        "text/plain;q=0.3,application/openmetrics-text; version=1.0.0;q=0.5,*/*;q=0.1"
+    )
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
     families = openmetrics_families(body.decode())  # type: ignore[no-untyped-call]
     assert "dikte_requests" in {family.name for family in families}
