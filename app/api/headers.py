@@ -7,9 +7,7 @@ from hashlib import sha256
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-DOCS = "/docs"
-STATIC_FILES = "/static-offline-docs/"
-"""What Swagger UI is made of. Only this may be kept by browsers and proxies."""
+from app.api.paths import DOCS, STATIC_FILES, path_of
 
 POLICY = "default-src 'none'; frame-ancestors 'none'"
 DOCS_POLICY = (
@@ -31,7 +29,7 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = path_of(scope)
         page: Message | None = None
 
         async def send_with_headers(message: Message) -> None:

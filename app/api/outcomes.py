@@ -2,9 +2,10 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.paths import TRANSCRIBE, path_of
 from app.metrics import CLIENT_GONE, OK, OTHER, Metrics
 
-COUNTED = frozenset({("POST", "/transcribe")})
+COUNTED = frozenset({("POST", TRANSCRIBE)})
 
 
 class CountOutcomes:
@@ -19,8 +20,7 @@ class CountOutcomes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass everything on, and count what is counted when it has ended."""
-        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if scope["type"] != "http" or (scope["method"], path) not in COUNTED:
+        if scope["type"] != "http" or (scope["method"], path_of(scope)) not in COUNTED:
             await self._app(scope, receive, send)
             return
         outcome = CLIENT_GONE

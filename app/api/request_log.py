@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import CLIENT_CLOSED_REQUEST
+from app.api.paths import PROBES, path_of
 from app.logs import request_id
 from app.transcript import Timings
 
@@ -17,8 +18,6 @@ logger = logging.getLogger("dikte.access")
 
 HEADER = "X-Request-ID"
 MAX_PATH = 200
-PROBES = frozenset({"/livez", "/readyz", "/metrics"})
-"""Asked every few seconds by machines; only at the level debug."""
 
 
 class RequestLog:
@@ -51,7 +50,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_with_id)
         finally:
-            log(scope["method"], scope["path"], status, (time.perf_counter() - started) * 1000, state)
+            log(scope["method"], path_of(scope), status, (time.perf_counter() - started) * 1000, state)
             request_id.reset(token)
 
 

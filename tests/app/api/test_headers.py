@@ -5,7 +5,7 @@ from hashlib import sha256
 import httpx
 import pytest
 
-from app.api.headers import DOCS, STATIC_FILES
+from app.api.paths import DOCS, STATIC_FILES
 from app.service import Service
 from tests.conftest import Client
 from tests.sounds import speechlike, wav
