@@ -35,7 +35,7 @@ serve: $(SERVE)/installed
 	@echo "Dikte starts on http://localhost:$(PORT)  (Swagger UI: http://localhost:$(PORT)/docs). Try:"
 	@echo "    curl -F file=@samples/sample.wav http://localhost:$(PORT)/transcribe"
 	@echo
-	@exec $(SERVE)/bin/uvicorn app.main:app --host $(HOST) --port $(PORT)
+	@ASR_HOST=$(HOST) ASR_PORT=$(PORT) exec $(SERVE)/bin/python -m app
 
 test: lint
 	$(DEV)/bin/python -m pytest

@@ -22,16 +22,22 @@ class Admission:
 
     max_queue_s: seconds of sound at most; a clip that is longer is let in when nothing else is. max_uploads: bodies
     that are read at a time. speed: seconds of sound computed per second. wait_s: seconds until a clip of so many
-    seconds, let in now, would be answered.
+    seconds, let in now, would be answered. refused: told of the seconds of sound that were decoded and not let in.
     """
 
     def __init__(
-        self, max_queue_s: float, max_uploads: int, speed: Callable[[], float], wait_s: Callable[[float], float]
+        self,
+        max_queue_s: float,
+        max_uploads: int,
+        speed: Callable[[], float],
+        wait_s: Callable[[float], float],
+        refused: Callable[[float], object] = lambda seconds: None,
     ) -> None:
         self.max_queue_s = max_queue_s
         self._max_uploads = max_uploads
         self._speed = speed
         self._wait_s = wait_s
+        self.refused = refused
         self._lock = threading.Lock()
         self._queued_s = 0.0
         self._closed = False
@@ -86,6 +92,7 @@ class Admission:
         with self._lock:
             others_s = self._queued_s - place.charged_s
             if place.charged_s + seconds > 0 < others_s and self._queued_s + seconds > self.max_queue_s:
+                self.refused(place.charged_s + seconds)
                 raise self._overloaded("there is no room for so much sound now", seconds)
             self._queued_s += seconds
             place.charged_s += seconds
@@ -128,6 +135,7 @@ class Place:
         left_s = self._deadline - time.monotonic()
         wait_s = self._admission.wait_s(duration_s)
         if wait_s > left_s * HEADROOM:
+            self._admission.refused(duration_s)
             raise Overloaded(
                 "the queue is too long to answer this in time; try again later",
                 retry_after_s=retry_after(wait_s - left_s * HEADROOM),

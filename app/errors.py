@@ -3,6 +3,8 @@
 This tree is the only table from errors to HTTP: `app.main` answers with it and OpenAPI is made from it.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -11,11 +13,13 @@ class AsrError(Exception):
 
     `status` is the HTTP status, `code` a stable machine-readable name. `details` holds JSON values that help a
     client to react (a limit, the value that broke it). `retry_after_s`: when it is worth trying again, if it is.
+    `headers`: what the answer says besides.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     retry_after_s: int | None = None
+    headers: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init__(self, message: str, *, retry_after_s: int | None = None, **details: Any) -> None:
         super().__init__(message)
@@ -34,6 +38,14 @@ class InvalidRequest(AsrError):
 
     status = 400
     code = "invalid_request"
+
+
+class Unauthorized(AsrError):
+    """The service wants an API key, and the request has none or another."""
+
+    status = 401
+    code = "unauthorized"
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class InvalidParameter(AsrError):

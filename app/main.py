@@ -1,15 +1,19 @@
 """The service: `uvicorn app.main:app --host 0.0.0.0 --port 8000`."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
-from app.api import health, transcribe
-from app.api.errors import install_error_handlers
+from app.api import health, metrics, transcribe
+from app.api.auth import ApiKeys
+from app.api.errors import error_responses, install_error_handlers
+from app.api.middleware import install_middleware
+from app.errors import Unauthorized
+from app.logs import set_up_logging
+from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
 
@@ -17,11 +21,12 @@ from app.settings import Settings
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. Settings are read from the environment if none are given."""
     settings = settings or Settings()
-    service = Service(settings)
+    counters = Metrics()
+    service = Service(settings, counters)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        _log_to_stderr(settings.log_level)
+        set_up_logging(settings.log_level, settings.log_format)
         service.start()
         yield
         await service.stop()
@@ -34,19 +39,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.service = service
+    app.state.metrics = counters
     install_error_handlers(app)
-    app.include_router(transcribe.router)
+    install_middleware(app, counters, settings.origins)
+    app.include_router(
+        transcribe.router,
+        dependencies=[Security(ApiKeys(settings.keys))] if settings.keys else [],
+        responses=error_responses(Unauthorized),
+    )
     app.include_router(health.router)
+    app.include_router(metrics.router)
     return app
-
-
-def _log_to_stderr(level: str) -> None:
-    logger = logging.getLogger("dikte")
-    logger.setLevel(level.upper())
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s:     %(message)s"))
-        logger.addHandler(handler)
 
 
 def __getattr__(name: str) -> FastAPI:

@@ -9,6 +9,7 @@ from types import FrameType
 
 import uvicorn
 
+from app.logs import set_up_logging
 from app.main import create_app
 from app.service import STOPPING, Service
 from app.settings import Settings
@@ -58,6 +59,7 @@ class DrainingServer(uvicorn.Server):
 
 def serve(settings: Settings) -> int:
     """Serve until a signal comes. Returns the exit status: 0 if all that was let in is answered."""
+    set_up_logging(settings.log_level, settings.log_format)
     app = create_app(settings)
     config = uvicorn.Config(
         app,

@@ -9,6 +9,7 @@ from app.admission import Admission
 from app.artifacts import Artifact, ArtifactError, UnprovenError, open_artifact
 from app.asr import Engines, check_sane, find_model_folder, load_for_lanes, warm_up, warm_up_samples
 from app.errors import AsrError, NotReady
+from app.metrics import Metrics
 from app.settings import Settings
 from app.transcriber import Transcriber
 from app.windows import Window
@@ -23,13 +24,23 @@ STUCK_CANARIES = 4
 class Service:
     """Loads the model in the background, so that the service is alive at once and says why it is not ready."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         self.artifact: Artifact | None = None
-        self.admission = Admission(settings.max_queue_s, settings.max_uploads, self.speed, self._wait_s)
+        self.admission = admission = Admission(
+            settings.max_queue_s, settings.max_uploads, self.speed, self._wait_s, metrics.refused
+        )
+        self._metrics = metrics
         self._transcriber: Transcriber | None = None
         self._reason: str | None = "the model is being loaded"
         self._tasks: list[asyncio.Task[None]] = []
+        metrics.watch(
+            queue_s=lambda: admission.queued_s,
+            queue_limit_s=lambda: settings.max_queue_s,
+            uploads=lambda: admission.uploads,
+            rtfx=self.speed,
+            ready=lambda: float(self.reason is None),
+        )
 
     @property
     def reason(self) -> str | None:
@@ -79,7 +90,8 @@ class Service:
             logger.error("not ready: %s", error)
             return
         self.artifact = artifact
-        self._transcriber = Transcriber.from_settings(artifact, engines, settings)
+        self._transcriber = Transcriber.from_settings(artifact, engines, settings, self._metrics.computed)
+        self._metrics.loaded(artifact.name, settings.backend)
         while True:
             self._judge(await self._failure(artifact, self._transcriber))
             await asyncio.sleep(settings.canary_s)

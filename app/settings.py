@@ -1,9 +1,10 @@
 """Every `ASR_*` environment variable: typed, described, and checked when the service starts."""
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.audio import AudioLimits
@@ -20,7 +21,7 @@ WIDEST_RUN = 8
 class Settings(BaseSettings):
     """The settings of the service, each from the environment variable `ASR_` + its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="ASR_", protected_namespaces=())
+    model_config = SettingsConfigDict(env_prefix="ASR_", protected_namespaces=(), hide_input_in_errors=True)
 
     backend: Literal["pytorch", "onnx", "onnx_int8", "openvino"] = Field(
         "onnx_int8",
@@ -83,6 +84,17 @@ class Settings(BaseSettings):
     host: str = Field("0.0.0.0", description="Address that `python -m app` listens on.")  # noqa: S104  # a server
     port: int = Field(8000, ge=0, le=65535, description="Port that `python -m app` listens on.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="`json`: an object per line; `text`: for people; `auto`: text at a terminal, else JSON."
+    )
+    api_keys: SecretStr = Field(
+        SecretStr(""), description="Keys that may transcribe, comma separated; empty: everybody may."
+    )
+    cors_origins: str = Field(
+        "",
+        description="Web pages that may call the service, comma separated, such as `https://example.org`; `*`: all; "
+        "empty: none.",
+    )
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> Self:
@@ -90,7 +102,39 @@ class Settings(BaseSettings):
             raise ValueError("ASR_OVERLAP_S must be at most half of ASR_WINDOW_S")
         return self
 
+    @field_validator("api_keys")
+    @classmethod
+    def _keys_can_be_sent(cls, keys: SecretStr) -> SecretStr:
+        if not all(re.fullmatch("[!-~]+", key) for key in entries(keys.get_secret_value())):
+            raise ValueError("a key is blank, or has characters other than visible ASCII")
+        return keys
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, origins: str) -> str:
+        for origin in entries(origins):
+            if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/\s*]+", origin):
+                raise ValueError(
+                    f"{origin!r} is no origin: write https://example.org, without a path or slash at the end"
+                )
+        return origins
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that may transcribe; none: everybody may."""
+        return entries(self.api_keys.get_secret_value())
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of web pages that may call the service."""
+        return entries(self.cors_origins)
+
     @property
     def audio_limits(self) -> AudioLimits:
         """The limits of sound, as `app.audio` takes them."""
         return AudioLimits(self.max_duration_s, self.max_decoded_bytes, self.max_channels)
+
+
+def entries(text: str) -> tuple[str, ...]:
+    """What stands between the commas, without spaces around it; nothing if the text is empty."""
+    return tuple(entry.strip() for entry in text.split(",")) if text else ()

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"app", "app.cores", "app.errors", "app.transcript"},
-    {"app.decoding"},
+    {"app.decoding", "app.logs", "app.metrics"},
     {"app.audio", "app.windows", "app.formats"},
     {"app.artifacts", "app.settings"},
     {"app.engines", "app.engines.ctc", "app.engines.onnx", "app.engines.openvino", "app.engines.pytorch"},
@@ -18,7 +18,17 @@ LAYERS = [
     {"app.admission", "app.scheduler"},
     {"app.transcriber"},
     {"app.service"},
-    {"app.api", "app.api.errors", "app.api.upload", "app.api.transcribe", "app.api.health"},
+    {
+        "app.api",
+        "app.api.auth",
+        "app.api.errors",
+        "app.api.headers",
+        "app.api.metrics",
+        "app.api.outcomes",
+        "app.api.paths",
+    },
+    {"app.api.request_log", "app.api.upload", "app.api.transcribe", "app.api.health"},
+    {"app.api.middleware"},
     {"app.main"},
     {"app.server"},
     {"app.__main__"},

@@ -20,7 +20,7 @@ def settings_table() -> str:
     """The table of settings as it has to stand in the README."""
     rows = ["| variable | default | |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = "" if field.default_factory else f"`{field.default}`"
+        default = "" if field.default_factory or not str(field.default) else f"`{field.default}`"
         if name == "model_dir":
             default = "`models/tr-small`"
         rows.append(f"| `ASR_{name.upper()}` | {default} | {field.description} |")

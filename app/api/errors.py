@@ -7,8 +7,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import AsrError
+from app.metrics import CLIENT_GONE
 
 logger = logging.getLogger("dikte")
 
@@ -46,26 +48,61 @@ def error_responses(*errors: type[AsrError]) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
+def error_answer(error: AsrError) -> Response:
+    """The error as an answer, in the one shape."""
+    retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    return JSONResponse(error.body(), error.status, {**error.headers, **retry})
+
+
 def install_error_handlers(app: FastAPI) -> None:
-    """Answer every error in the one shape."""
+    """Answer every error in the one shape, and leave its code in `request.state.outcome`."""
 
     @app.exception_handler(AsrError)
     async def asr_error(request: Request, error: AsrError) -> Response:
         if error.status == AsrError.status:  # not ready and overloaded are answers, not faults
             logger.error("%s: %s", error.code, error.message, exc_info=error.__cause__)
-        headers = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-        return JSONResponse(error.body(), error.status, headers)
+        request.state.outcome = error.code
+        return error_answer(error)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         code = str(error.detail).lower().replace(" ", "_")
+        request.state.outcome = code
         body = {"error": {"code": code, "message": f"{error.detail}: {request.method} {request.url.path[:200]}"}}
         return JSONResponse(body, error.status_code, headers=error.headers)
 
     @app.exception_handler(ClientDisconnect)
     async def client_left(request: Request, error: ClientDisconnect) -> Response:
+        request.state.outcome = CLIENT_GONE
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> Response:
-        return JSONResponse(AsrError("an error inside the service; its log says more").body(), AsrError.status)
+
+class AnswerBugs:
+    """Logs any other exception and answers it in the one shape, without a word of what it says.
+
+    Starlette would do so outside of all middlewares; here the answer gets their headers, and the log line its id.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, unless it is too late."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            logger.exception("%s: %s", AsrError.code, type(error).__name__)
+            scope["state"]["outcome"] = AsrError.code
+            if started:
+                raise  # the server breaks the connection off, so that half an answer is not taken for a whole one
+            await error_answer(AsrError("an error inside the service; its log says more"))(scope, receive, send)

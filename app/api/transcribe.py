@@ -131,6 +131,7 @@ async def transcribe(request: Request) -> Response:
             form = await stack.enter_async_context(reading)
         options = parse_options(form.fields)
         transcript = await while_connected(request, transcriber.transcribe(form.file, place))
+    request.state.timings, request.state.duration_s = transcript.timings, transcript.duration_s
     match options.response_format:
         case "text":
             return PlainTextResponse(to_text(transcript))

@@ -1,10 +1,11 @@
 """`python -m app` as a process of its own: what it does when it is told to stop."""
 
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,13 +14,13 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import soundfile
 
 from scripts.footprint import free_port, wait_until_ready
 from tests.fakes import PATIENCE_S
-from tests.sounds import wav
 
 ROOT = Path(__file__).resolve().parents[2]
-LONG_S = 600
+LONG_S = 300
 
 
 @contextmanager
@@ -39,18 +40,24 @@ def serving(tmp_path: Path, **settings: str) -> Iterator[tuple[str, subprocess.P
 
 
 def noise(duration_s: float) -> bytes:
-    samples = np.random.default_rng(0).normal(0, 0.1, int(duration_s * 16_000)).astype(np.float32)
-    return wav(samples)
+    """At a low rate, for it has to be uploaded."""
+    rate_hz = 2000
+    samples = np.random.default_rng(0).normal(0, 0.1, int(duration_s * rate_hz))
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, format="WAV", subtype="PCM_U8")
+    return file.getvalue()
 
 
 def post(url: str, sound: bytes) -> httpx.Response:
     return httpx.post(f"{url}/transcribe", files={"file": sound}, timeout=PATIENCE_S)
 
 
-def until_busy(url: str) -> None:
-    """Until the service has let in what was sent before."""
-    time.sleep(0.3)
-    assert httpx.get(f"{url}/readyz").status_code == 200
+def until_queued(url: str, least_s: float) -> None:
+    """Until the service has let in and decoded so many seconds of sound."""
+    queued_s = 0.0
+    while queued_s < least_s:
+        (line,) = re.findall("^dikte_queue_seconds (.*)", httpx.get(f"{url}/metrics").text, re.MULTILINE)
+        queued_s = float(line)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
@@ -67,7 +74,7 @@ def test_what_was_let_in_is_answered_and_nobody_else_is_let_in(tmp_path: Path) -
     with serving(tmp_path) as (url, process), ThreadPoolExecutor() as pool:
         wait_until_ready(url)
         accepted = [pool.submit(post, url, noise(LONG_S)) for _ in range(2)]
-        until_busy(url)
+        until_queued(url, 2 * LONG_S)
         process.terminate()
         while (state := httpx.get(f"{url}/readyz")).status_code == 200:
             pass
@@ -87,11 +94,11 @@ def test_what_was_let_in_is_answered_and_nobody_else_is_let_in(tmp_path: Path) -
 
 @pytest.mark.parametrize("hurry", ["grace", "second signal"])
 def test_it_does_not_wait_for_ever(tmp_path: Path, hurry: str) -> None:
-    grace_s = "0.2" if hurry == "grace" else "1000"
-    with serving(tmp_path, ASR_GRACE_S=grace_s) as (url, process), ThreadPoolExecutor() as pool:
+    grace_s = "0.1" if hurry == "grace" else "1000"
+    with serving(tmp_path, ASR_GRACE_S=grace_s, ASR_WORKERS="1") as (url, process), ThreadPoolExecutor() as pool:
         wait_until_ready(url)
-        lost = pool.submit(post, url, noise(7000))
-        until_busy(url)
+        lost = pool.submit(post, url, noise(LONG_S))
+        until_queued(url, LONG_S)
         process.terminate()
         if hurry == "second signal":
             while httpx.get(f"{url}/readyz").status_code == 200:

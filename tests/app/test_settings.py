@@ -33,3 +33,47 @@ def test_values_that_make_no_sense_stop_the_start(monkeypatch: pytest.MonkeyPatc
 
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("value", "keys"), [("", ()), ("alpha", ("alpha",)), ("alpha, be%ta ,c=", ("alpha", "be%ta", "c="))]
+)
+def test_keys_are_read_and_never_shown(monkeypatch: pytest.MonkeyPatch, value: str, keys: tuple[str, ...]) -> None:
+    monkeypatch.setenv("ASR_API_KEYS", value)
+    settings = Settings()
+    assert settings.keys == keys
+    assert "alpha" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize("value", [" ", ",", "alpha,", "alpha,,beta", "al pha", "alphağ", "al\npha"])
+def test_keys_that_nobody_can_send_stop_the_start(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("ASR_API_KEYS", value)
+    with pytest.raises(ValidationError, match="a key is blank, or has characters") as refused:
+        Settings()
+    assert "alpha" not in str(refused.value)
+
+
+def test_another_settings_fault_does_not_show_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASR_API_KEYS", "alpha")
+    monkeypatch.setenv("ASR_OVERLAP_S", "11")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert "alpha" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "origins"),
+    [("", ()), ("*", ("*",)), ("https://a.org, http://[::1]:3000", ("https://a.org", "http://[::1]:3000"))],
+)
+def test_origins(monkeypatch: pytest.MonkeyPatch, value: str, origins: tuple[str, ...]) -> None:
+    monkeypatch.setenv("ASR_CORS_ORIGINS", value)
+    assert Settings().origins == origins
+
+
+@pytest.mark.parametrize(
+    "value", ["https://a.org/", "a.org", "https://a.org/page", "https://*.a.org", "https://a.org,"]
+)
+def test_what_is_no_origin_stops_the_start(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("ASR_CORS_ORIGINS", value)
+    with pytest.raises(ValidationError, match="is no origin"):
+        Settings()

@@ -1,7 +1,10 @@
 import logging
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
+from fastapi.responses import StreamingResponse
 
 from app.api.errors import ERROR_SCHEMA
 from app.errors import AsrError, Overloaded
@@ -72,6 +75,22 @@ def test_an_engine_that_fails_fails_one_request_only(
     assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [engine.failure]
     engine.failure = None
     assert client.post("/transcribe", files={"file": wav(speechlike(1))}).json()["text"] == "dikte"
+
+
+def test_a_bug_in_mid_answer_breaks_it_off(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    def half() -> Iterator[str]:
+        yield "half"
+        raise RuntimeError("secret")
+
+    client.app.add_api_route("/half", lambda: StreamingResponse(half()))
+
+    async def as_the_server() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(client.app), base_url="http://dikte") as http:
+            await http.get("/half")
+
+    with caplog.at_level(logging.ERROR, "dikte"), pytest.raises(RuntimeError, match="secret"):
+        client.portal.call(as_the_server)
+    assert [record.getMessage() for record in caplog.records] == ["internal_error: RuntimeError"]
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/%00", "/..%2f..%2fetc/passwd", "/transcribe/x", "/" + "x" * 10_000])
