@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import tempfile
 
 from app.admission import Admission
 from app.artifacts import Artifact, ArtifactError, UnprovenError, open_artifact
@@ -83,6 +84,7 @@ class Service:
     async def _run(self) -> None:
         settings = self.settings
         try:
+            check_temporary_files()
             artifact, engines = await asyncio.to_thread(load_model, settings)
         except ArtifactError as error:
             # A model that cannot be served leaves the service alive and not ready.
@@ -138,6 +140,16 @@ class Service:
         transcriber, self._transcriber = self._transcriber, None
         if transcriber is not None:
             await asyncio.to_thread(transcriber.close)
+
+
+def check_temporary_files() -> None:
+    """Raises ArtifactError if there is no folder for large uploads, which a read-only container may lack."""
+    try:
+        tempfile.TemporaryFile().close()  # to see whether it can be
+    except OSError as error:
+        raise ArtifactError(
+            "no temporary files can be written: mount a folder in memory at /tmp, or set TMPDIR"
+        ) from error
 
 
 def load_model(settings: Settings) -> tuple[Artifact, Engines]:

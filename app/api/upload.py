@@ -6,6 +6,7 @@ gone when it is closed or the process dies. A part's file name and MIME type are
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.errors import InvalidParameter, InvalidRequest, UploadTimeout, UploadTooLarge
+from app.errors import InvalidParameter, InvalidRequest, Overloaded, UploadTimeout, UploadTooLarge
+
+logger = logging.getLogger("dikte")
 
 FILE_FIELD = "file"
 SPOOL_BYTES = 2 << 20
@@ -40,8 +43,8 @@ async def read_form(request: Request, max_bytes: int, idle_s: float) -> AsyncIte
     """Read a multipart body of at most `max_bytes` with one file in the field `file`; the file is closed at the end.
 
     Raises UploadTimeout if nothing of the body comes for `idle_s` seconds, UploadTooLarge, InvalidRequest if the body
-    is no such form, InvalidParameter if a field (the file included) is missing, doubled or too long, and starlette's
-    ClientDisconnect when the client leaves.
+    is no such form, InvalidParameter if a field (the file included) is missing, doubled or too long, Overloaded if
+    there is no room to store it, and starlette's ClientDisconnect when the client leaves.
     """
     _check_length(request, max_bytes)
     # In a `with`, and unnamed from the start: nothing can be left behind.
@@ -105,7 +108,11 @@ class _FormReader:
             raise InvalidRequest(f"the body is not a well-formed multipart form: {error}") from error
 
     def flush(self) -> None:
-        self._form.file.writelines(self._pending)
+        try:
+            self._form.file.writelines(self._pending)
+        except OSError as error:
+            logger.error("an upload cannot be stored: %s", error)
+            raise Overloaded("there is no room to store so large an upload now; try again later") from error
         self._pending.clear()
 
     def finish(self) -> Form:

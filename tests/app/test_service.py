@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -163,6 +164,14 @@ def test_an_engine_that_fails_turns_readiness_off(
         text = until_ready(client, ready=False)
         assert "the engine fails" in text
         assert "/srv" not in text
+
+
+def test_without_a_folder_for_temporary_files_it_says_so(
+    serve: ServiceFactory, temp_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(temp_folder / "none"))
+    with serve(ready=False) as client:
+        assert "temporary files" in assert_error(settled(client), 503, "not_ready")["message"]
 
 
 def test_the_checkpoint_itself_needs_no_proof(serve: ServiceFactory, model: Path) -> None:

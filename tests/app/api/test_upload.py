@@ -1,5 +1,7 @@
 """Uploads that are broken, hostile or only odd. A body is given as chunks, to see how many of them are read."""
 
+import errno
+import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -273,6 +275,17 @@ def test_huge_part_headers(client: Client, start: bytes, endless: bytes) -> None
     body = Body(f"--{BOUNDARY}\r\n".encode() + start, endless=endless)
     assert_error(client.post("/transcribe", content=body, headers=FORM), 400, "invalid_request")
     assert body.taken <= 3
+
+
+def test_no_room_for_a_large_file(client: Client, monkeypatch: pytest.MonkeyPatch, sound: bytes) -> None:
+    class FullDisk(io.BytesIO):
+        def writelines(self, lines: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", "/tmp/secret")  # noqa: S108  # no file
+
+    monkeypatch.setattr(upload, "SpooledTemporaryFile", lambda max_size: FullDisk())
+    refused = post(client, part("file", sound))
+    assert_error(refused, 429, "overloaded")
+    assert "retry-after" in refused.headers
 
 
 # Who is slow, and who leaves
