@@ -45,6 +45,11 @@ class CtcEngine:
         self._artifact = artifact
         self._runtime = runtime
 
+    @property
+    def batches(self) -> bool:
+        """Whether windows of one call are computed at once."""
+        return self._runtime.ragged
+
     def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
         """Log-probabilities of each window, shape (frames, vocabulary), float32.
 
