@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from scripts.goals import Goal
 from scripts.scoring import ErrorRate
 
 REFERENCE_S = 10.0
@@ -89,25 +90,6 @@ def plain_int8(engines: dict[str, EngineFigures], length_s: float) -> EngineFigu
         if key in engines and (latency := engines[key].at(length_s))
     ]
     return engines[min(measured)[1]] if measured else None
-
-
-@dataclass(frozen=True)
-class Goal:
-    """One thing that the project has to show: the measured value, and the bound that it must not pass.
-
-    value and bound are in `unit` ("" for a ratio). at_least: the bound is a lower one.
-    """
-
-    claim: str
-    value: float
-    bound: float
-    unit: str = ""
-    at_least: bool = False
-
-    @property
-    def reached(self) -> bool:
-        """Whether the value keeps to the bound."""
-        return self.value >= self.bound if self.at_least else self.value <= self.bound
 
 
 def find_goals(engines: dict[str, EngineFigures], length_s: float) -> list[Goal]:

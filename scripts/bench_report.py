@@ -8,8 +8,10 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, ScalarFormatter
 
-from scripts.bench_figures import EngineFigures, Goal, find_aims, find_goals, plain_int8, ratio, reference_length_s
+from scripts.bench_figures import EngineFigures, find_aims, find_goals, plain_int8, ratio, reference_length_s
+from scripts.goals import GOALS_HEAD
 from scripts.machine import Machine
+from scripts.markdown import table
 
 REPORT, JSON, LATENCY_PLOT, TRADE_OFF_PLOT = (
     "benchmark_report.md",
@@ -99,7 +101,7 @@ def as_markdown(results: Results) -> str:
     parts = [
         "# Benchmark",
         f"    {setup.command}",
-        _table(
+        table(
             ["", ""],
             [
                 ["date", setup.date],
@@ -127,21 +129,14 @@ def as_markdown(results: Results) -> str:
     failed = [[engine.title, error] for engine in engines for error in engine.errors]
     if failed or results.missing:
         rows = [*failed, *([title, reason] for title, reason in results.missing.items())]
-        parts += ["## Not measured, or not to the end", _table(["engine", "reason"], rows)]
+        parts += ["## Not measured, or not to the end", table(["engine", "reason"], rows)]
     return "\n\n".join(parts) + "\n"
 
 
 def goals_table(results: Results) -> str:
     """What has to be shown, as far as it was measured."""
     goals, aims = find_goals(results.engines, results.length_s), find_aims(results.engines, results.length_s)
-    rows = [_goal_row(goal, "reached" if goal.reached else "**missed**") for goal in goals]
-    rows += [_goal_row(aim, "reached" if aim.reached else "not yet") for aim in aims]
-    return _table(["what has to be shown", "measured", "goal", ""], rows)
-
-
-def _goal_row(goal: Goal, verdict: str) -> list[str]:
-    bound = f"{'at least' if goal.at_least else 'at most'} {goal.bound:g} {goal.unit}".strip()
-    return [goal.claim, f"{goal.value:.3g} {goal.unit}".strip(), bound, verdict]
+    return table(GOALS_HEAD, [goal.row() for goal in goals] + [aim.row("not yet") for aim in aims])
 
 
 def _engines_table(results: Results) -> str:
@@ -156,7 +151,7 @@ def _engines_table(results: Results) -> str:
         row += [_number(engine.wide, ".1f"), _number(engine.narrow, ".1f"), _number(engine.agreement, ".2%")]
         row += [str(rate or "-") for rate in (engine.wer, engine.cer)] if evaluated else []
         rows.append(row)
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _latency_table(engines: list[EngineFigures], length_s: float) -> str:
@@ -165,7 +160,7 @@ def _latency_table(engines: list[EngineFigures], length_s: float) -> str:
         if latency := engine.at(length_s):
             seconds = (latency.mean_s, latency.std_s, latency.p50_s, latency.p95_s)
             rows.append([engine.title, *(f"{1000 * value:.1f}" for value in seconds), f"{latency.rtfx:.1f}"])
-    return _table([f"{length_s:g} s clips", "mean ms", "std ms", "p50 ms", "p95 ms", "RTFx"], rows)
+    return table([f"{length_s:g} s clips", "mean ms", "std ms", "p50 ms", "p95 ms", "RTFx"], rows)
 
 
 def _ratios_table(results: Results) -> str:
@@ -174,18 +169,11 @@ def _ratios_table(results: Results) -> str:
         [results.engines[key].title, _number(ratios["pytorch"], ".3f"), _number(ratios["plain_int8"], ".3f")]
         for key, ratios in results.ratios().items()
     ]
-    return _table(["engine", "/ PyTorch FP32", f"/ {plain.title if plain else 'plain MatMul-only INT8'}"], rows)
+    return table(["engine", "/ PyTorch FP32", f"/ {plain.title if plain else 'plain MatMul-only INT8'}"], rows)
 
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; what would break its lines or cells is made harmless."""
-    lines = [[" ".join(cell.replace("|", "\\|").split()) for cell in line] for line in (head, *rows)]
-    lines.insert(1, ["---"] * len(head))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def plot_latency(results: Results) -> Figure:
