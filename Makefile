@@ -44,6 +44,7 @@ lint: $(DEV)/installed
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
+	$(DEV)/bin/mypy locust/locustfile.py
 
 model: $(TRAIN)/installed
 	$(TRAIN)/bin/python scripts/export.py --checkpoint_dir $(CHECKPOINT) --onnx_dir models/$(NAME) \

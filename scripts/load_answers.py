@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from difflib import SequenceMatcher
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from app.settings import BUNDLED_MODEL
 from scripts.load_clips import CONTENT_TYPE, Clip
 from scripts.text import TextNormalizer
 
@@ -15,6 +17,8 @@ OK, WRONG_TEXT, NO_ANSWER = "ok", "wrong_text", "no_answer"
 TOO_MANY_REQUESTS = 429
 LEAST_ALIKE = 0.9
 """Likeness of two texts of the same sound. One thread or two add in another order, and INT8 rounds on from there."""
+LEAST_TRUE = 0.8
+"""Likeness of what the bundled model says to what is said: it makes errors, but not many in its own samples."""
 COMPARED_LETTERS = 500
 """Of longer texts so many letters from each end are compared: the comparison takes quadratic time."""
 REFERENCE_TIMEOUT_S = 600.0
@@ -136,31 +140,66 @@ def likeness_to_truth(clip: Clip, text: str) -> float:
     return likeness(normalize(clip.text or ""), normalize(text))
 
 
-def ask_for_texts(url: str, clips: Iterable[Clip]) -> dict[str, str]:
-    """Name of clip -> what the service says of it in an idle moment: what it has to say under load too.
+@dataclass(frozen=True)
+class References:
+    """What a service says of each clip in an idle moment: what it has to say under load too. texts: name -> text."""
 
-    Raises LoadError when a clip is refused, or the service cannot be reached.
-    """
-    address = urlsplit(url)
-    connection = HTTPConnection(address.hostname or "", address.port, timeout=REFERENCE_TIMEOUT_S)
-    texts = {}
-    try:
-        for clip in clips:
-            connection.request("POST", "/transcribe", clip.body, {"Content-Type": CONTENT_TYPE})
-            answer = connection.getresponse()
-            content = _json_object(answer.read())
-            if answer.status != 200 or not isinstance(content.get("text"), str):
-                raise LoadError(f"{clip.name}: the service answers {answer.status}: {content}")
-            texts[clip.name] = content["text"]
-    except OSError as error:
-        raise LoadError(f"{url} cannot be reached: {error}") from error
-    finally:
-        connection.close()
-    return texts
+    model: str
+    texts: dict[str, str]
+
+    @classmethod
+    def ask(cls, url: str, clips: Iterable[Clip]) -> Self:
+        """Have each clip transcribed, one after the other.
+
+        Raises LoadError when a clip is refused, the service cannot be reached, or the bundled model does not say what
+        is said in the whole samples.
+        """
+        address = urlsplit(url)
+        connection = HTTPConnection(address.hostname or "", address.port, timeout=REFERENCE_TIMEOUT_S)
+        texts, model = {}, ""
+        try:
+            for clip in clips:
+                connection.request("POST", "/transcribe", clip.body, {"Content-Type": CONTENT_TYPE})
+                answer = connection.getresponse()
+                content = _json_object(answer.read())
+                if answer.status != 200 or not isinstance(content.get("text"), str):
+                    raise LoadError(f"{clip.name}: the service answers {answer.status}: {content}")
+                model, texts[clip.name] = content.get("model", ""), content["text"]
+                truth = likeness_to_truth(clip, texts[clip.name]) if clip.text else 1.0
+                if model == BUNDLED_MODEL.name and truth < LEAST_TRUE:
+                    raise LoadError(f"{clip.name}: only {truth:.0%} of {texts[clip.name]!r} is what is said there")
+        except (OSError, HTTPException) as error:
+            raise LoadError(f"{url} cannot be reached: {error}") from error
+        finally:
+            connection.close()
+        return cls(model, texts)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
 
 
-def check_truth(clips: Iterable[Clip], texts: Mapping[str, str]) -> dict[str, float]:
-    """Name of clip -> likeness of its transcript to what is said, for the clips whose text is known."""
-    return {
-        clip.name: likeness_to_truth(clip, texts[clip.name]) for clip in clips if clip.text and clip.name in texts
-    }
+@dataclass
+class Tally:
+    """All answers of a load test, and when (seconds since the epoch) all its users were there, and were stopped."""
+
+    answers: list[Answer] = field(default_factory=list)
+    spawned_s: float = 0.0
+    stopped_s: float = 0.0
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return cls([Answer(*row) for row in content.pop("answers")], **content)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        rows = [astuple(answer) for answer in self.answers]
+        content = {"answers": rows, "spawned_s": self.spawned_s, "stopped_s": self.stopped_s}
+        path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
