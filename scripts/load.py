@@ -1,0 +1,340 @@
+"""Load the service with Locust's users, and write what came of it to `artifacts/load_report.md`.
+
+    python scripts/load.py                                  # 10 users, one of them with a long file, for a minute
+    python scripts/load.py --host http://localhost:8000     # a service that runs already
+    python scripts/load.py --capacity --p95_limit_s 2       # how many users until p95 passes 2 s?
+    python scripts/load.py --against_plain --checkpoint_dir data/base --model_dir models/base --backends onnx_int8 openvino
+
+Starts the service itself, in a process of its own, with the settings of the environment (`ASR_*`) but for model and
+backend. `--capacity` writes load_capacity.md. `--against_plain` measures in turn with `scripts/plain_service.py` on plain
+INT8 of the same checkpoint (requirements-train.txt), and writes load_against_plain.md. Linux only (/proc).
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
+
+import argparse
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from statistics import median
+
+from app.settings import BUNDLED_MODEL
+from scripts.footprint import ROOT
+from scripts.goals import Goal
+from scripts.load_answers import LoadError, References, Tally
+from scripts.load_clips import DEFAULT_MIX, Clip, long_clip, short_clips
+from scripts.load_figures import LoadFigures, ServerFigures, find_capacity, median_of_ratios
+from scripts.load_report import (
+    Report,
+    capacity_section,
+    goals_section,
+    load_table,
+    server_json,
+    server_section,
+)
+from scripts.load_service import RunningService, dikte, scrape
+from scripts.machine import describe_machine
+from scripts.markdown import table
+
+LOCUSTFILE = ROOT / "locust" / "locustfile.py"
+STOP_TIMEOUT_S = 120
+"""Users may finish what they have begun when the time is over."""
+OUTPUT_TAIL_CHARACTERS = 3_000
+BASELINES_FOLDER = "baselines"
+PLAIN = "plain"
+PLAIN_BASELINE = "matmul_qint8"
+RPS_GOALS = {"onnx_int8": 2.3, "openvino": 4.0}
+P95_GOALS = {"onnx_int8": 0.5}
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after SIGINT and SIGTERM, as shells have them."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Who uploads what for how long. duration_s: from the first user on. The rest: as in locust/locustfile.py."""
+
+    users: int = 10
+    spawn_rate: float = 2.0
+    duration_s: float = 60.0
+    clips_s: str = DEFAULT_MIX
+    long_users: int = 1
+    long_s: float = 120.0
+
+    @property
+    def clips(self) -> list[Clip]:
+        """All that is uploaded."""
+        return short_clips(self.clips_s) + ([long_clip(self.long_s)] if self.long_users else [])
+
+    def described(self) -> dict[str, str]:
+        """For the report."""
+        short = short_clips(self.clips_s)
+        mean_s = sum(clip.duration_s for clip in short) / len(short)
+        long = f"{self.long_users} with a file of {self.long_s:g} s" if self.long_users else "none with a long file"
+        return {
+            "users": f"{self.users}, {self.spawn_rate:g} more each second, {long}; no pauses",
+            "clips": f"{len(short)} from samples/, {self.clips_s} s long, {mean_s:.2f} s on average",
+            "time": f"{self.duration_s:g} s; the figures are of the time when all users were there",
+        }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of one load. by_kind: "all", and each kind of user. failures: over the whole time."""
+
+    by_kind: dict[str, LoadFigures]
+    server: ServerFigures | None
+    failures: int
+
+    @property
+    def all(self) -> LoadFigures:
+        """Of all users together."""
+        return self.by_kind["all"]
+
+
+def run_locust(url: str, load: Load, references: References) -> Tally:
+    """Run Locust in a process of its own until the time is over. Raises LoadError, with what it printed, if it fails."""
+    with tempfile.TemporaryDirectory(prefix="dikte-load-") as folder:
+        texts, answers = Path(folder) / "references.json", Path(folder) / "tally.json"
+        references.save(texts)
+        options = {
+            "--locustfile": LOCUSTFILE,
+            "--host": url,
+            "--users": load.users,
+            "--spawn-rate": load.spawn_rate,
+            "--run-time": f"{max(1, round(load.duration_s))}s",
+            "--stop-timeout": STOP_TIMEOUT_S,
+            "--exit-code-on-error": 0,  # failures are counted, and reported below
+            "--clips_s": load.clips_s,
+            "--long_users": load.long_users,
+            "--long_s": load.long_s,
+            "--references": texts,
+            "--tally": answers,
+        }
+        command = [sys.executable, "-m", "locust", "--headless", "--only-summary"]
+        command += [str(word) for option in options.items() for word in option]
+        ended = subprocess.run(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        if ended.returncode or not answers.is_file():
+            raise LoadError(f"locust failed ({ended.returncode}):\n{ended.stdout[-OUTPUT_TAIL_CHARACTERS:]}")
+        return Tally.load(answers)
+
+
+def measure(url: str, load: Load, references: References) -> Measured:
+    """Load a service that is ready, and ask it before and after for its own figures."""
+    before, begin = scrape(url), time.monotonic()
+    tally = run_locust(url, load, references)
+    server = ServerFigures.between(before, scrape(url), time.monotonic() - begin)
+    if not 0 < tally.spawned_s < tally.stopped_s:
+        raise LoadError("the time was over before all users were there")
+    window = tally.spawned_s, tally.stopped_s
+    kinds = sorted({answer.kind for answer in tally.answers}, reverse=True)
+    by_kind = {
+        kind: LoadFigures.of((answer for answer in tally.answers if answer.kind == kind), *window) for kind in kinds
+    }
+    by_kind = {"all": LoadFigures.of(tally.answers, *window)} | (by_kind if len(by_kind) > 1 else {})
+    return Measured(by_kind, server, sum(answer.failed for answer in tally.answers))
+
+
+@contextmanager
+def service_url(arguments: argparse.Namespace, backend: str) -> Iterator[str]:
+    """The address of a service that is ready: the one of `--host`, or one that is started for the time of the `with`."""
+    if arguments.host:
+        yield arguments.host.rstrip("/")
+        return
+    with dikte(backend, arguments.model_dir) as service:
+        yield service.url
+
+
+def plain_service(checkpoint: str, baselines: Path) -> RunningService:
+    """The service to compare with, on plain INT8 of the checkpoint, which is made first if it is not there.
+
+    Raises LoadError if that fails.
+    """
+    from scripts.baselines import BASELINES, source_of
+
+    command = [sys.executable, "scripts/baselines.py", "--checkpoint_dir", checkpoint, "--out", str(baselines)]
+    if subprocess.run([*command, "--only", PLAIN_BASELINE], cwd=ROOT, check=False).returncode:
+        raise LoadError("the plain INT8 model cannot be made")
+    source = source_of(Path(checkpoint), baselines, ROOT / "samples")
+    model = next(baseline for baseline in BASELINES if baseline.key == PLAIN_BASELINE).path(source)
+    words = ["--checkpoint_dir", checkpoint, "--onnx_path", str(model), "--port", "{port}"]
+    return RunningService([sys.executable, "scripts/plain_service.py", *words], {})
+
+
+def load_once(arguments: argparse.Namespace, load: Load) -> Path:
+    """One load on one backend; the report."""
+    backend = arguments.backends[0]
+    with service_url(arguments, backend) as url:
+        print(f"{url}: the texts of all clips, then {load.users} users for {load.duration_s:g} s", flush=True)
+        references = References.ask(url, load.clips)
+        measured = measure(url, load, references)
+    print(f"\n{load_table(measured.by_kind)}\n")
+    sections = [
+        "## What the clients saw",
+        load_table(measured.by_kind),
+        f"Failures over the whole time: {measured.failures}. Each text was compared with what the service says in an idle "
+        "moment.",
+        "## What the service says itself",
+        server_section(measured.server),
+    ]
+    figures = {
+        "clients": {kind: asdict(figures) for kind, figures in measured.by_kind.items()},
+        "failures": measured.failures,
+        "server": server_json(measured.server),
+    }
+    settings = {"model": f"{references.model} on {backend}"} | load.described()
+    return Report("Load", describe_machine(), settings, sections, figures).write(arguments.out, "load_report")
+
+
+def load_until_limit(arguments: argparse.Namespace, load: Load) -> Path:
+    """Step the users up on one backend until p95 passes the limit; the report."""
+    backend = arguments.backends[0]
+    load = replace(load, long_users=0)
+    with service_url(arguments, backend) as url:
+        references = References.ask(url, load.clips)
+
+        def figures_of(users: int) -> LoadFigures:
+            step = replace(load, users=users, spawn_rate=users)
+            figures = measure(url, step, references).all
+            print(f"{users} users: {figures.rps:.2f} RPS, p95 {figures.p95_s:.3f} s", flush=True)
+            return figures
+
+        print(f"{url}: up to {arguments.most_users} users, {load.duration_s:g} s each step", flush=True)
+        steps, capacity = find_capacity(figures_of, arguments.p95_limit_s, arguments.most_users)
+    section = capacity_section(steps, capacity, arguments.p95_limit_s)
+    print(f"\n{section}\n")
+    figures = {
+        "p95_limit_s": arguments.p95_limit_s,
+        "capacity": asdict(capacity) if capacity else None,
+        "steps": [asdict(step) for step in steps],
+    }
+    settings = {"model": f"{references.model} on {backend}"} | load.described() | {"users": "stepped up; no pauses"}
+    return Report("Capacity", describe_machine(), settings, [section], figures).write(arguments.out, "load_capacity")
+
+
+def goals_against_plain(rounds: dict[str, list[LoadFigures]]) -> list[Goal]:
+    """What has to be shown against the plain service. rounds: backend or `PLAIN` -> the figures of its rounds."""
+    goals = []
+    for backend, ours in rounds.items():
+        if backend == PLAIN:
+            continue
+        theirs = rounds[PLAIN]
+        failures = sum(figures.failures + figures.refused for figures in ours)
+        goals.append(Goal(f"{backend}: failed or refused requests", failures, 0))
+        rps = median_of_ratios([figures.rps for figures in ours], [figures.rps for figures in theirs])
+        p95 = median_of_ratios([figures.p95_s for figures in ours], [figures.p95_s for figures in theirs])
+        if backend in RPS_GOALS:
+            goals.append(Goal(f"{backend}: RPS / plain service's", rps, RPS_GOALS[backend], at_least=True))
+        if backend in P95_GOALS:
+            goals.append(Goal(f"{backend}: p95 / plain service's", p95, P95_GOALS[backend]))
+    return goals
+
+
+def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
+    """Our backends and the plain service in turn, each freshly started in each round; the report."""
+    if not arguments.checkpoint_dir:
+        raise LoadError("--against_plain needs --checkpoint_dir")
+    load = replace(load, long_users=0)  # a long file would take the plain service down
+    rounds: dict[str, list[LoadFigures]] = {key: [] for key in [*arguments.backends, PLAIN]}
+    for number in range(arguments.rounds):
+        for key, found in rounds.items():
+            service = (
+                plain_service(arguments.checkpoint_dir, arguments.baselines)
+                if key == PLAIN
+                else dikte(key, arguments.model_dir)
+            )
+            with service:
+                measured = measure(service.url, load, References.ask(service.url, load.clips))
+            found.append(measured.all)
+            print(f"round {number + 1}, {key}: {measured.all.rps:.2f} RPS, p95 {measured.all.p95_s:.3f} s", flush=True)
+    goals = goals_against_plain(rounds)
+    by_round = {
+        f"{key}, round {number + 1}": figures for key, found in rounds.items() for number, figures in enumerate(found)
+    }
+    medians = [
+        [key, f"{median(figures.rps for figures in found):.2f}", f"{median(figures.p95_s for figures in found):.3f}"]
+        for key, found in rounds.items()
+    ]
+    sections = [
+        "## What has to be shown",
+        f"Medians over the rounds of the ratios within each round.\n\n{goals_section(goals)}",
+        "## Medians",
+        table(["service", "RPS", "p95 s"], medians),
+        "## All rounds",
+        load_table(by_round, "service"),
+    ]
+    print("\n" + "\n\n".join(sections[1::2]) + "\n")
+    settings = {"model": arguments.model_dir, "rounds": f"{arguments.rounds}, in turn"} | load.described()
+    figures = {
+        "rounds": {key: [asdict(figures) for figures in found] for key, found in rounds.items()},
+        "goals": [asdict(goal) | {"reached": goal.reached} for goal in goals],
+    }
+    return Report("Load, against the plain service", describe_machine(), settings, sections, figures).write(
+        arguments.out, "load_against_plain"
+    )
+
+
+def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--capacity", action="store_true", help="step the users up until p95 passes --p95_limit_s")
+    mode.add_argument("--against_plain", action="store_true", help="in turn with the plain service")
+    parser.add_argument("--host", help="address of a service that runs already (default: start one)")
+    parser.add_argument(
+        "--model_dir", default=os.environ.get("ASR_MODEL_DIR", str(BUNDLED_MODEL)), help="artifact folder"
+    )
+    parser.add_argument(
+        "--backends", nargs="+", default=[os.environ.get("ASR_BACKEND", "onnx_int8")],
+        help="engine of the service; with --against_plain it may be several",
+    )  # fmt: skip
+    parser.add_argument("--users", type=int, default=Load.users)
+    parser.add_argument("--spawn_rate", type=float, default=Load.spawn_rate, help="users that come each second")
+    parser.add_argument("--duration_s", type=float, default=Load.duration_s, help="of a load, the spawning included")
+    parser.add_argument("--clips_s", default=Load.clips_s, help="lengths of short clips: 2-12 or 2,5,10")
+    parser.add_argument(
+        "--long_users", type=int, default=Load.long_users, help="how many of the users send a long file"
+    )
+    parser.add_argument("--long_s", type=float, default=Load.long_s, help="length of the long file")
+    parser.add_argument("--p95_limit_s", type=float, default=2.0, help="of --capacity")
+    parser.add_argument("--most_users", type=int, default=512, help="of --capacity")
+    parser.add_argument("--rounds", type=int, default=3, help="of --against_plain")
+    parser.add_argument("--checkpoint_dir", help="of --against_plain: checkpoint that the model was made from")
+    parser.add_argument("--out", type=Path, default=Path("artifacts"), help="folder for the reports")
+    parser.add_argument("--baselines", type=Path, help="folder of the plain model (default: baselines below --out)")
+    arguments = parser.parse_args(words)
+    arguments.model_dir = (
+        str(Path(arguments.model_dir).resolve()) if Path(arguments.model_dir).is_dir() else arguments.model_dir
+    )
+    arguments.baselines = (arguments.baselines or arguments.out / BASELINES_FOLDER).resolve()
+    if arguments.host and arguments.against_plain:
+        parser.error("--against_plain starts its services itself")
+    return arguments
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # by way of every `with`, as Ctrl-C does
+    load = Load(
+        arguments.users, arguments.spawn_rate, arguments.duration_s, arguments.clips_s, arguments.long_users,
+        arguments.long_s,
+    )  # fmt: skip
+    mode = load_until_limit if arguments.capacity else load_against_plain if arguments.against_plain else load_once
+    try:
+        print(f"Report: {mode(arguments, load)}")
+    except (LoadError, ValueError) as error:
+        sys.exit(f"load test failed: {error}")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()
