@@ -3,6 +3,8 @@
 # make model   CHECKPOINT=cahya/wav2vec2-base-turkish: install what the scripts need, export the checkpoint to models/,
 #              quantize it, prove it, and say how it is served. EVAL=manifest.jsonl: prove it on that instead of the
 #              samples; NAME=folder below models/; OPTIONS=more of scripts/export.py
+# make load    install what the load test needs, start the service, let 10 users upload clips for a minute, and write
+#              artifacts/load_report.md. OPTIONS=more of scripts/load.py, such as --capacity
 #
 # PyTorch (tests, training, export) comes from the usual index. On Linux that build brings CUDA along; for the small
 # CPU build: make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -16,6 +18,7 @@ SERVE := .venv
 DEV := .venv-dev
 # What the tests need has all that the scripts need.
 TRAIN := $(if $(wildcard .venv-dev/installed),.venv-dev,.venv-train)
+LOAD := $(if $(wildcard .venv-dev/installed),.venv-dev,.venv-load)
 
 CHECKPOINT ?=
 EVAL ?=
@@ -28,7 +31,7 @@ ifeq ($(MAKECMDGOALS)$(CHECKPOINT),model)
 $(error Which model? For example: make model CHECKPOINT=cahya/wav2vec2-base-turkish)
 endif
 
-.PHONY: serve test lint model clean
+.PHONY: serve test lint model load clean
 
 serve: $(SERVE)/installed
 	@echo
@@ -50,12 +53,15 @@ model: $(TRAIN)/installed
 	$(TRAIN)/bin/python scripts/export.py --checkpoint_dir $(CHECKPOINT) --onnx_dir models/$(NAME) \
 	  $(if $(EVAL),--eval_manifest $(EVAL) )$(OPTIONS)
 
+load: $(LOAD)/installed
+	$(LOAD)/bin/python scripts/load.py $(OPTIONS)
+
 $(SERVE)/installed: requirements.txt
 	$(PYTHON) -m venv $(SERVE)
 	$(SERVE)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(DEV)/installed: requirements.txt requirements-train.txt requirements-test.txt
+$(DEV)/installed: requirements.txt requirements-load.txt requirements-train.txt requirements-test.txt
 	$(PYTHON) -m venv $(DEV)
 	$(if $(TORCH_INDEX),$(DEV)/bin/pip install --quiet --index-url $(TORCH_INDEX) torch==2.13.0)
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check -r requirements-test.txt
@@ -67,5 +73,10 @@ $(DEV)/installed: requirements.txt requirements-train.txt requirements-test.txt
 	.venv-train/bin/pip install --quiet --disable-pip-version-check -r requirements-train.txt
 	@touch $@
 
+.venv-load/installed: requirements.txt requirements-load.txt
+	$(PYTHON) -m venv .venv-load
+	.venv-load/bin/pip install --quiet --disable-pip-version-check -r requirements-load.txt
+	@touch $@
+
 clean:
-	rm -rf $(SERVE) $(DEV) .venv-train .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(SERVE) $(DEV) .venv-load .venv-train .mypy_cache .pytest_cache .ruff_cache

@@ -3,11 +3,11 @@
     python scripts/load.py                                  # 10 users, one of them with a long file, for a minute
     python scripts/load.py --host http://localhost:8000     # a service that runs already
     python scripts/load.py --capacity --p95_limit_s 2       # how many users until p95 passes 2 s?
-    python scripts/load.py --against_plain --checkpoint_dir data/base --model_dir models/base --backends onnx_int8 openvino
+    python scripts/load.py --against_plain --checkpoint_dir data/base --model_dir models/base
 
 Starts the service itself, in a process of its own, with the settings of the environment (`ASR_*`) but for model and
-backend. `--capacity` writes load_capacity.md. `--against_plain` measures in turn with `scripts/plain_service.py` on plain
-INT8 of the same checkpoint (requirements-train.txt), and writes load_against_plain.md. Linux only (/proc).
+backend. `--capacity` writes load_capacity.md. `--against_plain` measures in turn with `scripts/plain_service.py` on
+plain INT8 of the same checkpoint (requirements-train.txt), and writes load_against_plain.md. Linux only (/proc).
 """
 
 import sys
@@ -100,7 +100,7 @@ class Measured:
 
 
 def run_locust(url: str, load: Load, references: References) -> Tally:
-    """Run Locust in a process of its own until the time is over. Raises LoadError, with what it printed, if it fails."""
+    """Run Locust in a process of its own until the time is over. Raises LoadError with what it printed if it fails."""
     with tempfile.TemporaryDirectory(prefix="dikte-load-") as folder:
         texts, answers = Path(folder) / "references.json", Path(folder) / "tally.json"
         references.save(texts)
@@ -146,7 +146,7 @@ def measure(url: str, load: Load, references: References) -> Measured:
 
 @contextmanager
 def service_url(arguments: argparse.Namespace, backend: str) -> Iterator[str]:
-    """The address of a service that is ready: the one of `--host`, or one that is started for the time of the `with`."""
+    """The address of a service that is ready: the one of `--host`, or one that lives as long as the `with`."""
     if arguments.host:
         yield arguments.host.rstrip("/")
         return
@@ -181,8 +181,8 @@ def load_once(arguments: argparse.Namespace, load: Load) -> Path:
     sections = [
         "## What the clients saw",
         load_table(measured.by_kind),
-        f"Failures over the whole time: {measured.failures}. Each text was compared with what the service says in an idle "
-        "moment.",
+        f"Failures over the whole time: {measured.failures}. Each text was compared with what the service "
+        "says in an idle moment.",
         "## What the service says itself",
         server_section(measured.server),
     ]
@@ -261,14 +261,20 @@ def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
         f"{key}, round {number + 1}": figures for key, found in rounds.items() for number, figures in enumerate(found)
     }
     medians = [
-        [key, f"{median(figures.rps for figures in found):.2f}", f"{median(figures.p95_s for figures in found):.3f}"]
+        [
+            key,
+            f"{median(figures.rps for figures in found):.2f}",
+            f"{median(figures.audio_s_per_s for figures in found):.1f}",
+            f"{median(figures.p50_s for figures in found):.2f}",
+            f"{median(figures.p95_s for figures in found):.2f}",
+        ]
         for key, found in rounds.items()
     ]
     sections = [
         "## What has to be shown",
         f"Medians over the rounds of the ratios within each round.\n\n{goals_section(goals)}",
         "## Medians",
-        table(["service", "RPS", "p95 s"], medians),
+        table(["service", "RPS", "RTFx", "p50 s", "p95 s"], medians),
         "## All rounds",
         load_table(by_round, "service"),
     ]
@@ -311,9 +317,8 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("artifacts"), help="folder for the reports")
     parser.add_argument("--baselines", type=Path, help="folder of the plain model (default: baselines below --out)")
     arguments = parser.parse_args(words)
-    arguments.model_dir = (
-        str(Path(arguments.model_dir).resolve()) if Path(arguments.model_dir).is_dir() else arguments.model_dir
-    )
+    if Path(arguments.model_dir).is_dir():
+        arguments.model_dir = str(Path(arguments.model_dir).resolve())  # the service runs in another folder
     arguments.baselines = (arguments.baselines or arguments.out / BASELINES_FOLDER).resolve()
     if arguments.host and arguments.against_plain:
         parser.error("--against_plain starts its services itself")

@@ -20,7 +20,7 @@ PACKAGES = ("onnxruntime", "openvino", "fastapi", "uvicorn", "locust")
 
 @dataclass(frozen=True)
 class Report:
-    """title: the first line. settings: name -> value, as they were understood. sections: Markdown. figures: for JSON."""
+    """title: the first line. settings: name -> value, as understood. sections: Markdown. figures: for JSON."""
 
     title: str
     machine: Machine
@@ -150,8 +150,8 @@ def capacity_section(steps: Sequence[Step], capacity: Step | None, p95_limit_s: 
     else:
         found = capacity.figures
         verdict = (
-            f"**Capacity: {capacity.users} users**, {found.rps:.2f} requests and {found.audio_s_per_s:.1f} s of sound per "
-            f"second, p95 {found.p95_s:.2f} s (limit {p95_limit_s:g} s)."
+            f"**Capacity: {capacity.users} users**, {found.rps:.2f} requests and {found.audio_s_per_s:.1f} s of sound "
+            f"per second, p95 {found.p95_s:.2f} s (limit {p95_limit_s:g} s)."
         )
     return f"{verdict}\n\n{table(['users', 'within the limit', *LOAD_HEAD], rows)}"
 
