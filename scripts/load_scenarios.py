@@ -51,12 +51,13 @@ DEADLINE_EXCEEDED = "deadline_exceeded"
 STOP_AFTER_S = 5.0
 KILLED_AT_ONCE = 20
 KILL_ROUNDS = 4
-KILLED_LONG_SHARE = 0.05
+CLIENTS_A_LONG_FILE = 20
+"""Every 20th of the clients that are killed sends a long file, which does not stay in memory while it arrives."""
 KILLED_LONG_S = 300.0
 SETTLED_TIMEOUT_S = 60.0
 MEMORY_USERS = 4
 RANDOM_LENGTHS_S = (0.5, 20.0)
-MEMORY_MARKS = 20
+MEMORY_MARKS = 10
 PLATEAU = 1.1
 """Resident memory may end this much above what it was when everything had been used once: an allocator's slack."""
 MIB = 1 << 20
@@ -225,7 +226,8 @@ def overload(arguments: argparse.Namespace) -> Finding:
         table(["", *LOAD_HEAD], rows),
         f"{len(answers)} requests at {rps:.1f} RPS, deadline {deadline_s:g} s, bound of the queue {bound}. "
         f"{len(accepted)} accepted, {len(in_time)} of them in time, the slowest took {slowest_s:.2f} s; "
-        f"{len(refused)} refused, p50 {milliseconds(percentiles(refused, 50)[0])} ms; other failures: {dict(other) or 'none'}.",
+        f"{len(refused)} refused, p50 {milliseconds(percentiles(refused, 50)[0])} ms; "
+        f"other failures: {dict(other) or 'none'}.",
     ]
     figures = {"peak": asdict(peak), "overload": asdict(loaded), "rps": rps, "settings": settings}
     figures |= {"accepted": len(accepted), "in_time": len(in_time), "refused": len(refused), "other": dict(other)}
@@ -316,7 +318,7 @@ class Remains:
 
     @classmethod
     def of(cls, service: RunningService, after: str) -> "Remains":
-        """Look, once queue and uploads are empty, or after `SETTLED_TIMEOUT_S`."""
+        """Look, once queue, uploads and the folder of temporary files are empty, or after `SETTLED_TIMEOUT_S`."""
         deadline = time.monotonic() + SETTLED_TIMEOUT_S
         while True:
             metrics = scrape(service.url)
@@ -324,7 +326,7 @@ class Remains:
                 metrics.get((name, labels()), -1.0) for name in ("dikte_queue_seconds", "dikte_uploads_in_progress")
             ]
             time.sleep(1.0)  # also for what is not in them: a call that goes on computing, a connection that closes
-            if max(gauges) <= 0 or time.monotonic() > deadline:
+            if max(*gauges, service.temporary_files) <= 0 or time.monotonic() > deadline:
                 break
         queue_s, uploads = gauges
         return cls(
@@ -352,14 +354,14 @@ def killed_clients(arguments: argparse.Namespace) -> Finding:
         async def kill(clients: int) -> None:
             places = asyncio.Semaphore(KILLED_AT_ONCE)
 
-            async def one() -> None:
+            async def one(number: int) -> None:
                 async with places:
-                    clip = long if random.random() < KILLED_LONG_SHARE else random.choice(clips)
+                    clip = random.choice(clips) if number % CLIENTS_A_LONG_FILE else long
                     await leave(service.url, clip, random, longest_s)
 
             async with asyncio.TaskGroup() as group:
-                for _ in range(clients):
-                    group.create_task(one())
+                for number in range(clients):
+                    group.create_task(one(number))
 
         remains = [Remains.of(service, "load")]
         for number in range(KILL_ROUNDS):

@@ -1,0 +1,119 @@
+"""The load test from end to end on the bundled model, for a few seconds, and what it makes of figures."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.footprint import ROOT
+from scripts.load import PLAIN, Load, goals_against_plain, measure, parse_arguments, run_locust
+from scripts.load_answers import LoadError, References
+from scripts.load_figures import LoadFigures
+from scripts.load_service import RunningService, dikte
+
+LOAD = Load(users=2, spawn_rate=10, duration_s=4.0, clips_s="2,3", long_users=1, long_s=5.0)
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[RunningService]:
+    with dikte("onnx_int8", "models/tr-small") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def references(service: RunningService) -> References:
+    return References.ask(service.url, LOAD.clips)
+
+
+def test_the_bundled_model_says_what_is_said(references: References) -> None:
+    assert references.model == "tr-small"
+    assert references.texts["short"] == "evet doğru"
+    assert set(references.texts) == {clip.name for clip in LOAD.clips}
+
+
+def test_users_upload_and_check_what_comes_back(service: RunningService, references: References) -> None:
+    measured = measure(service.url, LOAD, references)
+    assert measured.failures == 0
+    assert set(measured.by_kind) == {"all", "short", "long"}
+    assert measured.by_kind["short"].answered > 0
+    assert measured.by_kind["long"].audio_s_per_s > 0
+    assert measured.all.answered == sum(measured.by_kind[kind].answered for kind in ("short", "long"))
+
+
+def test_a_wrong_text_is_a_failure(service: RunningService, references: References) -> None:
+    wrong = References(references.model, dict.fromkeys(references.texts, "güle güle"))
+    tally = run_locust(service.url, LOAD, wrong)
+    assert {answer.outcome for answer in tally.answers} == {"wrong_text"}
+
+
+def test_workers_report_to_a_master(service: RunningService, tmp_path: Path) -> None:
+    options = ["--host", service.url, "--headless", "--processes", "2", "-u", "4", "-r", "4", "-t", "5s"]
+    options += ["--stop-timeout", "20", "--clips_s", "2", "--long_users", "0", "--tally", str(tmp_path / "tally.json")]
+    command = [sys.executable, "-m", "locust", "-f", "locust/locustfile.py", *options]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((tmp_path / "tally.json").read_text(encoding="utf-8"))["answers"]
+    assert re.search(r"s of sound per second, [\d.]+ requests/s, 0 refused, 0 failed", ended.stdout)
+
+
+def test_without_a_service_it_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "scripts/load.py", "--host", "http://127.0.0.1:9", "--out", str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "load test failed: http://127.0.0.1:9 cannot be reached" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_a_report_of_a_running_service(service: RunningService, tmp_path: Path) -> None:
+    options = "--users 2 --spawn_rate 10 --duration_s 3 --clips_s 2,3 --long_users 0".split()
+    command = [sys.executable, "scripts/load.py", "--host", service.url, "--out", str(tmp_path), *options]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    report = (tmp_path / "load_report.md").read_text(encoding="utf-8")
+    for said in ("p50 ms", "p95 ms", "p99 ms", "RPS", "RTFx", "refused", "tr-small on onnx_int8"):
+        assert said in report
+    figures = json.loads((tmp_path / "load_report.json").read_text(encoding="utf-8"))
+    assert figures["failures"] == 0
+    assert figures["clients"]["all"]["answered"] > 0
+    assert figures["machine"]["cores"] >= 1
+
+
+def test_a_service_that_cannot_start_ends_it_with_the_reason() -> None:
+    with pytest.raises(LoadError, match="there is no model folder nothing"), dikte("onnx_int8", "nothing"):
+        pass
+    broken = RunningService([sys.executable, "-c", "raise SystemExit('no such thing')"], {})
+    with pytest.raises(LoadError, match="did not start:\nno such thing"), broken:
+        pass
+
+
+def figures_of(rps: float, p95_s: float, failed: int = 0) -> LoadFigures:
+    failures = {"wrong_text": failed} if failed else {}
+    return LoadFigures(60.0, 100, rps, 7 * rps, p95_s / 2, p95_s, p95_s, 0, float("nan"), failures, 0.0, 0.1)
+
+
+def test_ratios_to_the_plain_service_are_those_within_rounds() -> None:
+    rounds = {
+        "onnx_int8": [figures_of(6.0, 2.0), figures_of(2.0, 6.0), figures_of(9.0, 1.0)],
+        "openvino": [figures_of(12.0, 1.0)] * 3,
+        PLAIN: [figures_of(3.0, 8.0), figures_of(1.0, 12.0), figures_of(3.0, 4.0)],
+    }
+    goals = {goal.claim: (goal.value, goal.reached) for goal in goals_against_plain(rounds)}
+    assert goals == {
+        "onnx_int8: failed or refused requests": (0, True),
+        "onnx_int8: RPS / plain service's": (2.0, False),
+        "onnx_int8: p95 / plain service's": (0.25, True),
+        "openvino: failed or refused requests": (0, True),
+        "openvino: RPS / plain service's": (4.0, True),
+    }
+
+
+def test_options_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["--against_plain", "--host", "http://localhost:8000"])
+    with pytest.raises(SystemExit):
+        parse_arguments(["--against_plain", "--capacity"])
+    assert "starts its services itself" in capsys.readouterr().err

@@ -1,0 +1,67 @@
+"""The scenarios on the bundled model, small: that they see what happens, not how fast it is."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts import load_scenarios
+from scripts.load_scenarios import SCENARIOS, parse_arguments, run
+
+SMALL = (
+    "--clips_s 2,3 --duration_s 2 --rounds 1 --deadline_s 2 --short_runs 2 --long_file_s 60 --kills 40 "
+    "--memory_clips 20"
+)
+
+
+def figures_of(scenario: str, folder: Path, *options: str) -> dict[str, object]:
+    report = run(scenario, parse_arguments([scenario, *SMALL.split(), "--out", str(folder), *options]))
+    assert "| what has to be shown |" in report.read_text(encoding="utf-8")
+    figures: dict[str, object] = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
+    return figures
+
+
+def reached(figures: dict[str, object], claim: str) -> bool:
+    goals = figures["goals"]
+    assert isinstance(goals, list)
+    (found,) = [goal["reached"] for goal in goals if claim in goal["claim"]]
+    return bool(found)
+
+
+def test_no_accepted_request_is_lost_on_sigterm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_scenarios, "STOP_AFTER_S", 1.0)
+    figures = figures_of("sigterm", tmp_path)
+    assert reached(figures, "accepted requests lost")
+    assert reached(figures, "wrong or failed answers")
+
+
+def test_an_overload_is_refused(tmp_path: Path) -> None:
+    figures = figures_of("overload", tmp_path, "--max_queue_s", "10")
+    assert figures["refused"]
+    assert reached(figures, "other failures")
+
+
+def test_killed_clients_leave_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_scenarios, "KILL_ROUNDS", 2)
+    figures = figures_of("killed_clients", tmp_path)
+    assert reached(figures, "temporary files")
+    assert reached(figures, "failures of the")
+
+
+def test_short_clips_are_answered_beside_a_long_file(tmp_path: Path) -> None:
+    figures = figures_of("short_beside_long", tmp_path)
+    assert reached(figures, "failures")
+    beside = figures["beside_s"]
+    assert isinstance(beside, list)
+    assert len(beside) >= 2
+
+
+def test_memory_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_scenarios, "RANDOM_LENGTHS_S", (0.5, 2.0))
+    assert len(figures_of("memory", tmp_path)["marks"]) == 10  # type: ignore[arg-type]
+
+
+def test_a_scenario_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["earthquake"])
+    assert ", ".join(SCENARIOS) in capsys.readouterr().err
