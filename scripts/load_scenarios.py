@@ -26,7 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from app.settings import BUNDLED_MODEL, available_cores
+from app.cores import available_cores
+from app.settings import BUNDLED_MODEL
 from scripts.bench_engines import OWN_ENGINES, own_spec
 from scripts.bench_process import EngineProcess
 from scripts.goals import Goal
@@ -45,8 +46,6 @@ SHORT_S = 3.0
 SHORT_PAUSE_S = 0.2
 SETTLE_SHARE = 0.2
 """The first fifth of a load does not count."""
-QUEUE_SHARE = 0.5
-"""Sound that is admitted in an overload: half of what can be computed before the deadline."""
 DEADLINE_EXCEEDED = "deadline_exceeded"
 STOP_AFTER_S = 5.0
 KILLED_AT_ONCE = 20
@@ -183,23 +182,25 @@ def short_beside_long(arguments: argparse.Namespace) -> Finding:
 def overload(arguments: argparse.Namespace) -> Finding:
     """Clients come at three times the capacity, and do not wait for each other.
 
-    Capacity is what 10 users get who send one clip after the other.
+    Capacity is what 10 users get who send one clip after the other, before it and again after it.
     """
-    clips = short_clips(arguments.clips_s)
-    with start(arguments) as service:
-        texts = References.ask(service.url, clips).texts
-        begin_s, end_s, exchanges = asyncio.run(_load_for(service.url, clips, texts, arguments.duration_s))
-        peak = LoadFigures.of((exchange.answer for exchange in exchanges), begin_s, end_s)
-    print(f"peak: {peak.rps:.2f} RPS, {peak.audio_s_per_s:.1f} s of sound per second", flush=True)
-    deadline_s, rps = arguments.deadline_s, arguments.overload_factor * peak.rps
-    settings: dict[str, object] = {"deadline_s": deadline_s}
-    if arguments.max_queue_s != 0:
-        settings["max_queue_s"] = arguments.max_queue_s or round(QUEUE_SHARE * deadline_s * peak.audio_s_per_s, 1)
+    clips, deadline_s, random = short_clips(arguments.clips_s), arguments.deadline_s, Random(arguments.seed)
+    settings = {"deadline_s": deadline_s} | ({"max_queue_s": arguments.max_queue_s} if arguments.max_queue_s else {})
     with start(arguments, **settings) as service:
-        References.ask(service.url, clips)  # warm
-        begin_s, random = time.time(), Random(arguments.seed)
+        texts = References.ask(service.url, clips).texts
+
+        def capacity() -> LoadFigures:
+            window, exchanges = asyncio.run(load_for(service.url, clips, texts, USERS, arguments.duration_s / 2))
+            found = LoadFigures.of((exchange.answer for exchange in exchanges), *window)
+            print(f"{USERS} users: {found.rps:.2f} RPS, {found.audio_s_per_s:.1f} s of sound per second", flush=True)
+            return found
+
+        before = capacity()
+        rps, begin_s = arguments.overload_factor * before.rps, time.time()
         headers = {"X-Request-Timeout": f"{deadline_s:g}"}
         exchanges = asyncio.run(open_loop(service.url, clips, texts, rps, arguments.duration_s, headers, random))
+        after = capacity()
+    peak_s_per_s = (before.audio_s_per_s + after.audio_s_per_s) / 2
     answers = [exchange.answer for exchange in exchanges]
     window = begin_s + SETTLE_SHARE * arguments.duration_s, begin_s + arguments.duration_s
     loaded = LoadFigures.of(answers, *window)
@@ -216,10 +217,10 @@ def overload(arguments: argparse.Namespace) -> Finding:
             1.0,
             at_least=True,
         ),
-        Goal(f"{factor}: sound per second / peak", loaded.audio_s_per_s / peak.audio_s_per_s, 0.9, at_least=True),
+        Goal(f"{factor}: sound per second / peak", loaded.audio_s_per_s / peak_s_per_s, 0.9, at_least=True),
         Goal(f"{factor}: other failures", other.total(), 0),
     ]
-    rows = [["peak", *load_row(peak)], [factor, *load_row(loaded)]]
+    rows = [[f"{USERS} users", *load_row(before)], [factor, *load_row(loaded)], [f"{USERS} users", *load_row(after)]]
     bound = f"{settings['max_queue_s']} s" if "max_queue_s" in settings else "the service's own"
     slowest_s = max((answer.latency_s for answer in accepted), default=float("nan"))
     sections = [
@@ -229,18 +230,24 @@ def overload(arguments: argparse.Namespace) -> Finding:
         f"{len(refused)} refused, p50 {milliseconds(percentiles(refused, 50)[0])} ms; "
         f"other failures: {dict(other) or 'none'}.",
     ]
-    figures = {"peak": asdict(peak), "overload": asdict(loaded), "rps": rps, "settings": settings}
+    figures = {
+        "before": asdict(before),
+        "overload": asdict(loaded),
+        "after": asdict(after),
+        "rps": rps,
+        "settings": settings,
+    }
     figures |= {"accepted": len(accepted), "in_time": len(in_time), "refused": len(refused), "other": dict(other)}
     return Finding(goals, sections, figures)
 
 
-async def _load_for(
-    url: str, clips: Sequence[Clip], texts: Mapping[str, str], seconds: float
-) -> tuple[float, float, list[Exchange]]:
-    """Ten users for so long; when what counts begins and ends, and all exchanges."""
+async def load_for(
+    url: str, clips: Sequence[Clip], texts: Mapping[str, str], users: int, seconds: float
+) -> tuple[tuple[float, float], list[Exchange]]:
+    """Users for so long: when what counts of it begins and ends (seconds since the epoch), and all exchanges."""
     end_s = time.time() + seconds
-    exchanges = await closed_loop(url, clips, texts, USERS, lambda _: time.time() < end_s)
-    return end_s - (1 - SETTLE_SHARE) * seconds, end_s, exchanges
+    exchanges = await closed_loop(url, clips, texts, users, lambda _: time.time() < end_s)
+    return (end_s - (1 - SETTLE_SHARE) * seconds, end_s), exchanges
 
 
 def sigterm(arguments: argparse.Namespace) -> Finding:
@@ -342,14 +349,18 @@ class Remains:
 def killed_clients(arguments: argparse.Namespace) -> Finding:
     """Hundreds of clients that go away at random moments, some with long files: what do they leave behind?
 
-    The first round is there to reach the plateau; what comes after is compared with it.
+    A load of twice as many users as will be killed at a time and the first round are there to reach the plateau; what
+    comes after is compared with it.
     """
     clips, random = short_clips(arguments.clips_s), Random(arguments.seed)
     long = long_clip(KILLED_LONG_S)
     with start(arguments) as service:
         texts = References.ask(service.url, [*clips, long]).texts
-        *_, exchanges = asyncio.run(_load_for(service.url, clips, texts, arguments.duration_s / 2))
-        longest_s = 2 * median(exchange.answer.latency_s for exchange in exchanges)
+        everything = [*clips, long]
+        _, exchanges = asyncio.run(
+            load_for(service.url, everything, texts, 2 * KILLED_AT_ONCE, arguments.duration_s / 2)
+        )
+        longest_s = median(exchange.answer.latency_s for exchange in exchanges)
 
         async def kill(clients: int) -> None:
             places = asyncio.Semaphore(KILLED_AT_ONCE)
@@ -368,7 +379,7 @@ def killed_clients(arguments: argparse.Namespace) -> Finding:
             asyncio.run(kill(arguments.kills // KILL_ROUNDS))
             remains.append(Remains.of(service, f"round {number + 1}"))
             print(remains[-1], flush=True)
-        after = asyncio.run(_load_for(service.url, clips, texts, arguments.duration_s / 4))[2]
+        _, after = asyncio.run(load_for(service.url, clips, texts, USERS, arguments.duration_s / 4))
         remains.append(Remains.of(service, "load again"))
     plateau, end = remains[1], remains[-2]
     failures = sum(exchange.answer.failed for exchange in after)
@@ -455,7 +466,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--deadline_s", type=float, default=10.0, help="of overload")
     parser.add_argument(
         "--max_queue_s", type=float,
-        help="of overload: bound of the queue, seconds of sound; 0: the service's own (default: by capacity, deadline)",
+        help="of overload: bound of the queue, seconds of sound (default: the service's own)",
     )  # fmt: skip
     parser.add_argument("--kills", type=int, default=400, help="of killed_clients")
     parser.add_argument("--memory_clips", type=int, default=10_000, help="of memory")

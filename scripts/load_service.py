@@ -127,18 +127,15 @@ def dikte(
     backend: str, model: str, settings: Mapping[str, str] | None = None, port: int | None = None
 ) -> RunningService:
     """This service. backend, model: as `ASR_BACKEND` and `ASR_MODEL_DIR` have them. settings: more of them."""
-    if (ROOT / "app" / "__main__.py").is_file():
-        command = [sys.executable, "-m", "app"]
-    else:
-        command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", "{port}"]
     environment = {
         "ASR_BACKEND": backend,
         "ASR_MODEL_DIR": model,
         "ASR_HOST": "127.0.0.1",
         "ASR_LOG_LEVEL": "warning",
         "ASR_ALLOW_UNPROVEN": "true",  # random weights load as well
+        "ASR_API_KEYS": "",
     }
-    return RunningService(command, environment | dict(settings or {}), port)
+    return RunningService([sys.executable, "-m", "app"], environment | dict(settings or {}), port)
 
 
 def scrape(url: str) -> dict[tuple[str, Labels], float]:

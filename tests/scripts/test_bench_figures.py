@@ -5,7 +5,6 @@ import pytest
 
 from scripts.bench_figures import (
     EngineFigures,
-    Goal,
     Latency,
     find_aims,
     find_goals,
@@ -13,6 +12,7 @@ from scripts.bench_figures import (
     ratio,
     reference_length_s,
 )
+from scripts.goals import Goal
 from scripts.scoring import ErrorRate
 
 MIB = 1 << 20

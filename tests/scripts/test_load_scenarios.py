@@ -9,7 +9,7 @@ from scripts import load_scenarios
 from scripts.load_scenarios import SCENARIOS, parse_arguments, run
 
 SMALL = (
-    "--clips_s 2,3 --duration_s 2 --rounds 1 --deadline_s 2 --short_runs 2 --long_file_s 60 --kills 40 "
+    "--clips_s 2,3 --duration_s 2 --rounds 1 --deadline_s 2 --short_runs 2 --long_file_s 30 --kills 40 "
     "--memory_clips 20"
 )
 
@@ -43,6 +43,8 @@ def test_an_overload_is_refused(tmp_path: Path) -> None:
 
 def test_killed_clients_leave_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_scenarios, "KILL_ROUNDS", 2)
+    monkeypatch.setattr(load_scenarios, "KILLED_AT_ONCE", 5)
+    monkeypatch.setattr(load_scenarios, "KILLED_LONG_S", 20.0)
     figures = figures_of("killed_clients", tmp_path)
     assert reached(figures, "temporary files")
     assert reached(figures, "failures of the")
