@@ -90,6 +90,12 @@ def test_a_service_that_cannot_start_ends_it_with_the_reason() -> None:
         pass
 
 
+def test_it_needs_no_more_than_its_requirements() -> None:
+    code = "import sys, scripts.load, scripts.load_scenarios; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not {"torch", "transformers", "jiwer", "matplotlib", "librosa", "httpx", "locust"} & set(loaded.split())
+
+
 def figures_of(rps: float, p95_s: float, failed: int = 0) -> LoadFigures:
     failures = {"wrong_text": failed} if failed else {}
     return LoadFigures(60.0, 100, rps, 7 * rps, p95_s / 2, p95_s, p95_s, 0, float("nan"), failures, 0.0, 0.1)
