@@ -45,3 +45,9 @@ def test_without_a_checkpoint_it_says_what_is_missing() -> None:
     assert result.returncode != 0
     assert "make model CHECKPOINT=" in result.stderr
     assert make("serve").returncode == 0, "only a model needs one"
+
+
+def test_the_load_test_takes_more_options() -> None:
+    result = make("load", "OPTIONS=--capacity --p95_limit_s 2")
+    assert result.returncode == 0, result.stderr
+    assert "python scripts/load.py --capacity --p95_limit_s 2" in result.stdout
