@@ -8,9 +8,9 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
-BULK_NICENESS = 10
+BULK_NICENESS = 5
 """Of the threads that compute long clips. By Linux's weights (sched(7): a factor of 1.25 a step) a thread of the usual
-niceness gets 9.3 times the share of such a thread, where both want the same core."""
+niceness gets three times the share of such a thread, where both want the same core."""
 
 
 def available_cores() -> int:

@@ -3,7 +3,7 @@
 There are two lanes, each with a thread per worker. The first window of every request takes the express lane, in the
 order of arrival; the later windows of long clips take the bulk lane, where requests take turns window by window. Bulk
 threads have a lower priority with the operating system: they use the cores fully when nothing else does, and leave
-about nine tenths of them to the express lane when it has work, in the middle of a window as well. So a short clip waits
+three quarters of them to the express lane when it has work, in the middle of a window as well. So a short clip waits
 for short clips only, and a long one always goes on.
 
 A window that is alone is computed on all cores ("wide"), all others on one core each ("narrow"): several narrow runs

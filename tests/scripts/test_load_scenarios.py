@@ -9,7 +9,7 @@ from scripts import load_scenarios
 from scripts.load_scenarios import SCENARIOS, parse_arguments, run
 
 SMALL = (
-    "--clips_s 2,3 --duration_s 2 --rounds 1 --deadline_s 2 --short_runs 2 --long_file_s 15 --kills 40 "
+    "--clips_s 2,3 --duration_s 2 --rounds 1 --deadline_s 2 --short_runs 2 --kills 40 "
     "--memory_clips 10"
 )
 
@@ -50,8 +50,9 @@ def test_killed_clients_leave_no_files(tmp_path: Path, monkeypatch: pytest.Monke
     assert reached(figures, "failures of the")
 
 
-def test_short_clips_are_answered_beside_a_long_file(tmp_path: Path) -> None:
-    figures = figures_of("short_beside_long", tmp_path)
+def test_short_clips_are_answered_beside_a_long_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_scenarios, "SHORT_PAUSE_S", 0.01)
+    figures = figures_of("short_beside_long", tmp_path, "--long_file_s", "100")
     assert reached(figures, "failures")
     beside = figures["beside_s"]
     assert isinstance(beside, list)
