@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"app", "app.cores", "app.errors", "app.transcript"},
+    {"app", "app.cores", "app.errors", "app.memory", "app.transcript"},
     {"app.decoding", "app.logs", "app.metrics"},
     {"app.audio", "app.windows", "app.formats"},
     {"app.artifacts", "app.settings"},

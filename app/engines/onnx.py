@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from app.artifacts import ArtifactError
 from app.engines.ctc import LENGTHS_INPUT
+from app.memory import keep_freed_memory, return_freed_memory
 
 WAVEFORM_INPUT, LOGITS_OUTPUT = "input_values", "logits"
 """Names that optimum gives; in a file made by other means, the first input and output are taken for them."""
@@ -16,6 +17,9 @@ MASK_INPUT = "attention_mask"
 """Name of the input that tells the same in some exports: shape (batch, samples), int64, one where there is sound."""
 BATCHES_KEY, INDEPENDENT = "dikte.batches", "independent"
 """Metadata of a file whose clips do not change each other's logits when they are computed together."""
+
+SPIN_US = 100
+"""Most operators that one thread computes alone are done in that time."""
 
 
 class OnnxRuntime:
@@ -26,16 +30,20 @@ class OnnxRuntime:
     """
 
     def __init__(self, path: Path, threads: int) -> None:
+        keep_freed_memory()
         options = onnxruntime.SessionOptions()
         # ONNX Runtime would size its pool by the host's cores, not by this process's share of them.
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Waiting threads sleep: spinning ones would take the core from the session that runs beside this one.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Clips differ in length, so an arena would grow to the largest of each and keep it.
+        # Threads that wait for the next operator of a run spin, for waking one takes as long as a small operator: for
+        # a moment, and not between runs, for the core may be wanted by the session that runs beside this one.
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        # An arena of its own would never give back what the longest clip took: `app.memory` keeps, and gives back.
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return_freed_memory()  # that the file took beside the weights
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = [node.name for node in self._session.get_outputs()]
         self._input = WAVEFORM_INPUT if WAVEFORM_INPUT in inputs else next(iter(inputs))

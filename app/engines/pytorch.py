@@ -10,10 +10,14 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForCTC, PreTrainedModel
 
+from app.memory import keep_freed_memory, return_freed_memory
+
 
 def load_model(folder: Path) -> PreTrainedModel:
     """A checkpoint folder's CTC model in float32."""
+    keep_freed_memory()
     model: PreTrainedModel = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32).eval()
+    return_freed_memory()
     return model
 
 
