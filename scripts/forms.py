@@ -6,7 +6,7 @@ Checkpoints that have a matrix form (`scripts/matrix_form.py`) are exported in i
 |---|---|---|
 | FP32 | with `lengths`: clips of any lengths share a batch | stock graph |
 | INT8, dynamic | one clip at a time, as ONNX Runtime is fastest | stock graph |
-| INT8, static | the FP32 graph: clips of any lengths share a batch | stock graph |
+| INT8, static | with `lengths`, the front end in one piece, as calibration needs it | stock graph |
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from app.engines.onnx import BATCHES_KEY, INDEPENDENT
 from scripts.matrix_form import MatrixForm, has_matrix_form
 from scripts.onnx_files import remove_weight_norm, restore_halves, stock_export, trace_with_lengths
-from scripts.onnx_runtime_form import export_for_onnx_runtime
+from scripts.onnx_runtime_form import export_for_batches, export_for_onnx_runtime
 from scripts.quantization import calibrate, names_matching, quantize, split_gemms
 
 FRONT_END = "front_end/*products*"
@@ -65,7 +65,10 @@ def export_fp32(model: PreTrainedModel, path: Path) -> None:
     frames, vocabulary) float32.
     """
     remove_weight_norm(model)
-    onnx.save(_matrix_export(model) if has_matrix_form(model.config) else stock_export(model), path)
+    if has_matrix_form(model.config):
+        onnx.save(_independent(export_for_batches(model)), path)
+    else:
+        onnx.save(stock_export(model), path)
 
 
 def export_int8(
@@ -76,11 +79,13 @@ def export_int8(
     feeds: what to calibrate on, for the static method. Raises ValueError if a pattern of `options.keep` matches no
     product, or there is nothing to calibrate on.
     """
-    if not options.is_static and has_matrix_form(model.config):
-        remove_weight_norm(model)
-        gelu = model.config.feat_extract_activation == "gelu"
-        return quantize_to(export_for_onnx_runtime(model), path, options, by_row=FRONT_END if gelu else "")
-    return quantize_to(onnx.load(fp32), path, options, feeds)
+    if not has_matrix_form(model.config):
+        return quantize_to(onnx.load(fp32), path, options, feeds)
+    remove_weight_norm(model)
+    if options.is_static:
+        return quantize_to(_independent(trace_with_lengths(MatrixForm(model))), path, options, feeds)
+    gelu = model.config.feat_extract_activation == "gelu"
+    return quantize_to(export_for_onnx_runtime(model), path, options, by_row=FRONT_END if gelu else "")
 
 
 def quantize_to(
@@ -102,7 +107,7 @@ def quantize_to(
     return count
 
 
-def _matrix_export(model: PreTrainedModel) -> ModelProto:
-    graph = trace_with_lengths(MatrixForm(model))
+def _independent(graph: ModelProto) -> ModelProto:
+    """The graph, marked as one whose clips do not change each other."""
     helper.set_model_props(graph, {BATCHES_KEY: INDEPENDENT})
     return graph

@@ -106,6 +106,11 @@ def store_rounded(path: Path) -> None:
 
 def restore_halves(graph: GraphProto) -> None:
     """Undo `store_compactly` and `store_rounded`, in place: what is stored in float16 and cast becomes float32."""
+    for part in graphs_of(graph):
+        _restore_halves(part)
+
+
+def _restore_halves(graph: GraphProto) -> None:
     halves = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
     for node in [node for node in graph.node if node.op_type == "Cast" and node.input[0] in halves]:
         if helper.get_node_attr_value(node, "to") == onnx.TensorProto.FLOAT:
@@ -120,7 +125,12 @@ def restore_halves(graph: GraphProto) -> None:
 def _store_half(path: Path, tolerance: float) -> None:
     """tolerance: largest change of an initializer that is stored in half, relative to it, both as Euclidean norms."""
     proto = onnx.load(path)
-    graph = proto.graph
+    for graph in graphs_of(proto.graph):
+        _store_half_of(graph, tolerance)
+    onnx.save(proto, path)
+
+
+def _store_half_of(graph: GraphProto, tolerance: float) -> None:
     casts = []
     for initializer in graph.initializer:
         if initializer.data_type != onnx.TensorProto.FLOAT:
@@ -139,7 +149,6 @@ def _store_half(path: Path, tolerance: float) -> None:
         casts.append(helper.make_node("Cast", [name + "_float16"], [name], to=onnx.TensorProto.FLOAT))
     for position, cast in enumerate(casts):
         graph.node.insert(position, cast)
-    onnx.save(proto, path)
 
 
 def graphs_of(graph: GraphProto) -> list[GraphProto]:

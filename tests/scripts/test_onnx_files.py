@@ -26,7 +26,8 @@ from scripts.onnx_files import (
     store_rounded,
     trace,
 )
-from tests.checkpoints import SHAPES, babbling, built, exporting
+from scripts.onnx_runtime_form import export_for_batches
+from tests.checkpoints import SHAPES, babbling, built, exporting, tiny_model
 
 
 def load(shape: str, checkpoints: Path) -> PreTrainedModel:
@@ -206,6 +207,30 @@ class TestStoreCompactly:
         assert {item.name: item for item in model.graph.initializer} == before
         onnx.save(model, half)
         assert count_operators(half) == operators
+
+    def test_weights_in_a_loop_are_stored_so_too(self, tmp_path: Path) -> None:
+        path = tmp_path / "model.onnx"
+        with exporting():
+            onnx.save(export_for_batches(tiny_model("wav2vec2", "group", conv_dim=[32] * 7).half().float()), path)
+        store_compactly(path)
+        halves = [
+            item.name
+            for graph in graphs_of(onnx.load(path).graph)
+            for item in graph.initializer
+            if item.data_type == onnx.TensorProto.FLOAT16
+        ]
+        assert sum(name.startswith("front_end/") for name in halves) == 6
+        model = onnx.load(path)
+        restore_halves(model.graph)
+        assert not {name for graph in graphs_of(model.graph) for node in graph.node for name in node.input} & set(
+            halves
+        )
+        feed = {"input_values": babbling(2.5, seed=6)[np.newaxis], "lengths": np.array([40_000])}
+        before, after = (
+            onnxruntime.InferenceSession(file.SerializeToString()).run(None, feed)[0]
+            for file in (onnx.load(path), model)
+        )
+        np.testing.assert_array_equal(before, after)
 
     def test_twice_changes_nothing_more(self, half: Path) -> None:
         store_compactly(half)

@@ -8,8 +8,9 @@ import torch
 from onnx import ModelProto
 from transformers import PreTrainedModel
 
+from app.engines.ctc import LENGTHS_INPUT
 from scripts.onnx_files import graphs_of
-from scripts.onnx_runtime_form import PIECE_FRAMES, export_for_onnx_runtime, fused_attention
+from scripts.onnx_runtime_form import PIECE_FRAMES, export_for_batches, export_for_onnx_runtime, fused_attention
 from tests.checkpoints import TINY, exporting, tiny_model
 
 HOP, RECEPTIVE_FIELD = 320, 400
@@ -43,6 +44,25 @@ def test_it_computes_what_transformers_computes(family: str, norm: str) -> None:
             (actual,) = session.run(["logits"], {"input_values": samples.numpy()})
             assert actual.shape == expected.shape == (1, frames, model.config.vocab_size)
             np.testing.assert_allclose(actual, expected, atol=1e-4, rtol=0, err_msg=f"{frames} frames and {more}")
+
+
+@pytest.mark.parametrize(("family", "norm"), TINY)
+def test_clips_of_a_batch_are_as_each_alone(family: str, norm: str) -> None:
+    """With as many pieces as the longest has, whatever lies past the ends of the others."""
+    model = tiny_model(family, norm)
+    with exporting():
+        graph = export_for_batches(model)
+    onnx.checker.check_model(graph, full_check=True)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    for all_frames in ((1,), (PIECE_FRAMES + 1, PIECE_FRAMES), (7, 3 * PIECE_FRAMES + 7, 1, 2 * PIECE_FRAMES)):
+        lengths = np.array([RECEPTIVE_FIELD + (frames - 1) * HOP for frames in all_frames])
+        batch = torch.randn(len(lengths), int(lengths.max()))
+        (actual,) = session.run(["logits"], {"input_values": batch.numpy(), LENGTHS_INPUT: lengths})
+        assert actual.shape == (len(lengths), max(all_frames), model.config.vocab_size)
+        for logits, samples, length, frames in zip(actual, batch, lengths, all_frames, strict=True):
+            with torch.inference_mode():
+                expected = model(samples[None, :length]).logits.numpy()[0]
+            np.testing.assert_allclose(logits[:frames], expected, atol=1e-4, rtol=0, err_msg=f"{all_frames}")
 
 
 @pytest.mark.parametrize(("family", "norm"), TINY)
