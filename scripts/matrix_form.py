@@ -51,13 +51,14 @@ def patches(frames: Tensor, kernel: int, stride: int) -> Tensor:
     time' = (time - kernel) // stride + 1. Where the kernel is made of whole strides they are laid side by side, each a
     view of the frames; otherwise frames are gathered one by one.
     """
-    batch, time, channels = frames.shape
-    steps: Any = torch.div(time - kernel, stride, rounding_mode="trunc") + 1
+    batch, time = frames.shape[:2]
+    channels = int(frames.shape[2])  # in a trace the others are computed, which takes operators
     whole, rest = divmod(kernel, stride)
     if rest:
-        first = torch.arange(steps, device=frames.device) * stride
+        first = torch.arange(0, time - (kernel - 1), stride, device=frames.device)
         seen = first[:, None] + torch.arange(kernel, device=frames.device)[None, :]
-        return frames.index_select(1, seen.flatten()).reshape(batch, -1, kernel * channels)
+        return frames.index_select(1, seen.reshape(-1)).reshape(batch, -1, kernel * channels)
+    steps: Any = torch.div(time - kernel, stride, rounding_mode="trunc") + 1
     parts = [
         frames[:, stride * index : stride * (index + steps)].reshape(batch, -1, stride * channels)
         for index in range(whole)
