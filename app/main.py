@@ -13,6 +13,7 @@ from app.api.errors import error_responses, install_error_handlers
 from app.api.middleware import install_middleware
 from app.errors import Unauthorized
 from app.logs import set_up_logging
+from app.memory import keep_freed_memory
 from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
@@ -27,6 +28,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         set_up_logging(settings.log_level, settings.log_format)
+        keep_freed_memory()
         service.start()
         yield
         await service.stop()

@@ -10,6 +10,7 @@ from app.admission import Admission
 from app.artifacts import Artifact, ArtifactError, UnprovenError, open_artifact
 from app.asr import Engines, check_sane, find_model_folder, load_for_lanes, warm_up, warm_up_samples
 from app.errors import AsrError, NotReady
+from app.memory import return_freed_memory
 from app.metrics import Metrics
 from app.settings import Settings
 from app.transcriber import Transcriber
@@ -96,6 +97,8 @@ class Service:
         self._metrics.loaded(artifact.name, settings.backend)
         while True:
             self._judge(await self._failure(artifact, self._transcriber))
+            if self.idle:
+                await asyncio.to_thread(return_freed_memory)
             await asyncio.sleep(settings.canary_s)
 
     def _judge(self, failure: str | None) -> None:

@@ -166,6 +166,15 @@ def test_an_engine_that_fails_turns_readiness_off(
         assert "/srv" not in text
 
 
+def test_an_idle_service_gives_memory_back(serve: ServiceFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back = threading.Event()
+    monkeypatch.setattr("app.service.return_freed_memory", given_back.set)
+    with serve(canary_s=0.05) as client:
+        assert client.post("/transcribe", files={"file": wav(speechlike(1))}).status_code == 200
+        given_back.clear()
+        assert given_back.wait(PATIENCE_S)
+
+
 def test_without_a_folder_for_temporary_files_it_says_so(
     serve: ServiceFactory, temp_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
