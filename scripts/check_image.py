@@ -161,7 +161,9 @@ def bare_debian(folder: Path, mirror: str) -> None:
 
 
 def as_base_image(base: Path) -> None:
-    """What the base image has and Debian has elsewhere."""
+    """What the base image has and Debian has elsewhere; and without what its installation left."""
+    for place in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man"):
+        shutil.rmtree(base / place, ignore_errors=True)
     for name, target in LINKS.items():
         (link := base / "usr/local/bin" / name).unlink(missing_ok=True)
         link.symlink_to(target)
@@ -182,14 +184,16 @@ def _stats(path: Path) -> list[os.stat_result]:
 def print_sizes(base: Path, image: Image) -> None:
     """What the image is made of."""
     system, whole = size_of(base), size_of(image.root)
+    compiled = sum(1 for _ in image.place("/opt/venv").rglob("*.pyc"))
     packages = next(image.place("/opt/venv").glob("lib/python*/site-packages"))
     parts = sorted(((size_of(path), path.name) for path in packages.iterdir() if path.is_dir()), reverse=True)
-    print(f"\n{'whole':<28}{whole / MB:8.1f} MB\n{'  Debian and its Python':<28}{system / MB:8.1f}")
+    print(f"\n{'whole':<32}{whole / MB:8.1f} MB\n{'  Debian and its Python':<32}{system / MB:8.1f}")
     for place in ("/opt/venv", "/srv/dikte/models", "/srv/dikte/app"):
-        print(f"{'  ' + place:<28}{size_of(image.place(place)) / MB:8.1f}")
-    print("largest of the packages:")
+        print(f"{'  ' + place:<32}{size_of(image.place(place)) / MB:8.1f}")
+    print(f"{'  all that the Dockerfile adds':<32}{(whole - system) / MB:8.1f}")
+    print(f"modules compiled ahead: {compiled}\nlargest of the packages:")
     for size, name in parts[:10]:
-        print(f"{'  ' + name:<28}{size / MB:8.1f}")
+        print(f"{'  ' + name:<32}{size / MB:8.1f}")
 
 
 def serve(image: Image, sample: Path) -> None:
