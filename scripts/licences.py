@@ -47,10 +47,10 @@ def locked() -> list[str]:
 
 def licence_of(package: Distribution) -> str:
     """What the package says: an SPDX expression, else its free text, else its classifiers."""
-    metadata = package.metadata
-    classifiers = [line.rsplit(" :: ", 1)[1] for line in metadata.get_all("Classifier", []) if "License ::" in line]
-    stated = metadata.get("License-Expression") or (metadata.get("License") or "").partition("\n")[0]
-    return stated or ", ".join(classifiers) or "not stated"
+    stated = package.metadata.json
+    classifiers = [line.rsplit(" :: ", 1)[1] for line in stated.get("classifier", []) if "License ::" in line]
+    free_text = str(stated.get("license", "")).partition("\n")[0]
+    return str(stated.get("license_expression", free_text or ", ".join(classifiers) or "not stated"))
 
 
 def libraries_in(package: Distribution) -> list[Path]:

@@ -13,7 +13,7 @@ class ComposeLoader(yaml.SafeLoader):  # type: ignore[misc]  # no stubs for it
     """YAML with `!reset`, by which an override takes something away."""
 
 
-ComposeLoader.add_constructor("!reset", lambda loader, node: None)
+ComposeLoader.add_constructor("!reset", lambda loader, node: loader.construct_sequence(node))
 
 
 def read_yaml(name: str) -> Yaml:

@@ -107,7 +107,7 @@ def test_each_waits_longer_for_the_other_than_the_other_takes() -> None:
 
 
 def test_scaled_the_proxy_has_the_port_of_the_service() -> None:
-    assert SCALED["services"]["api"]["ports"] is None
+    assert SCALED["services"]["api"]["ports"] == []
     assert SCALED["services"]["api"]["scale"] > 1
     published = API["ports"][0].split("}:")[0]
     assert SERVICES["proxy"]["ports"] == [f"{published}}}:8080"]

@@ -15,7 +15,7 @@ LEAST = {"python-multipart": (0, 0, 31), "starlette": (1, 3, 1)}
 
 def pins(name: str) -> dict[str, str]:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    return dict(match.groups() for line in lines if (match := PIN.match(line)))
+    return {match[1]: match[2] for line in lines if (match := PIN.match(line))}
 
 
 def test_every_requirement_is_locked_in_its_version() -> None:
@@ -49,8 +49,7 @@ def test_versions_with_known_holes_do_not_come_back(name: str) -> None:
 
 
 def test_licences_are_listed_for_exactly_what_is_locked() -> None:
-    listed = re.findall(
-        r"^\| ([\w.-]+) \| ([\w.]+) \|", (ROOT / "docs/licences.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    text = (ROOT / "docs/licences.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| ([\w.-]+) \| ([\w.]+) \|", text, re.MULTILINE)
     normal = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in listed if name != "package"}
     assert normal == LOCKED
