@@ -24,17 +24,19 @@ def service_peak_bytes(backend: str, model: Path, samples: Samples, rate_hz: int
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port), "--log-level", "warning"]
     settings = {
+        "ASR_HOST": "127.0.0.1",
+        "ASR_PORT": str(port),
         "ASR_BACKEND": backend,
         "ASR_MODEL_DIR": str(model.resolve()),
         "ASR_WORKERS": str(callers),
         "ASR_ALLOW_UNPROVEN": "true",  # random weights measure as well
+        "ASR_LOG_LEVEL": "warning",
     }
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.wav"
         soundfile.write(clip, samples, rate_hz)
-        service = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings)
+        service = subprocess.Popen([sys.executable, "-m", "app"], cwd=ROOT, env=os.environ | settings)
         try:
             wait_until_ready(url, START_TIMEOUT_S)
             with ThreadPoolExecutor(callers) as pool:

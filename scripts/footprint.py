@@ -86,8 +86,8 @@ def main() -> None:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         begin = time.monotonic()
-        command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port), "--log-level", "warning"]
-        service = subprocess.Popen(command, cwd=ROOT)
+        settings = {"ASR_HOST": "127.0.0.1", "ASR_PORT": str(port), "ASR_LOG_LEVEL": "warning"}
+        service = subprocess.Popen([sys.executable, "-m", "app"], cwd=ROOT, env=os.environ | settings)
         try:
             try:
                 wait_until_ready(url)

@@ -49,6 +49,18 @@ def test_a_pretrained_encoder_gets_a_head_and_a_tokenizer(checkpoints: Path) -> 
     torch.testing.assert_close(checkpoint.model.state_dict()[encoder], stored[encoder])
 
 
+# Old config files say so; transformers takes it and tells that it will not for ever.
+@pytest.mark.filterwarnings("ignore:Passing `gradient_checkpointing` to a config initialization:UserWarning")
+@pytest.mark.parametrize("source", ["cahya_like", "pretrained_like", "tr-small"])
+def test_dropout_is_set_anew_if_it_is_given(checkpoints: Path, source: str) -> None:
+    name = source if source in SMALL_CONFIGS else str(built(source, checkpoints))
+    kept = load_for_training(name, TEXTS, "tr").model.config
+    changed = load_for_training(name, TEXTS, "tr", dropout=0.3).model
+    assert kept.hidden_dropout != 0.3
+    assert (changed.config.hidden_dropout, changed.config.attention_dropout, changed.config.final_dropout) == (0.3,) * 3
+    assert {part.p for part in changed.modules() if isinstance(part, torch.nn.Dropout)} >= {0.3}
+
+
 def test_a_small_configuration_from_scratch() -> None:
     checkpoint = load_for_training("tr-small", TEXTS, "tr", alphabet=TURKISH_ALPHABET)
     config = SMALL_CONFIGS["tr-small"]

@@ -1,6 +1,8 @@
+import gc
 import io
 import threading
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -281,6 +283,27 @@ def test_a_client_that_leaves_while_its_file_is_decoded_ends_the_decoding(
     assert leaving.status() == 499
     assert len(blocks) < 1000
     assert client.app.state.service.admission.queued_s == 0
+
+
+def test_clips_leave_nothing_in_memory(client: Client) -> None:
+    """Neither sound nor emissions of clips that were answered are kept anywhere, by worker threads for example."""
+    random = np.random.default_rng(0)
+
+    def transcribe_some() -> None:
+        for duration_s in random.integers(1, 40, 10):
+            assert post(client, clip(float(duration_s))).status_code == 200
+        gc.collect()
+
+    transcribe_some()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        transcribe_some()
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before > 2_000_000  # a clip of 40 s has 2.6 MB of samples
+    assert after - before < 300_000
 
 
 def test_an_engine_that_fails_fails_that_request_only(client: Client, engine: FakeEngine) -> None:
