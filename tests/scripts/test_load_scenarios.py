@@ -8,7 +8,10 @@ import pytest
 from scripts import load_scenarios
 from scripts.load_scenarios import SCENARIOS, parse_arguments, run
 
-SMALL = "--clips_s 2,3 --duration_s 2 --rounds 1 --deadline_s 2 --short_runs 2 --long_file_s 15 --kills 40 --memory_clips 10"
+SMALL = (
+    "--clips_s 2,3 --duration_s 2 --rounds 1 --deadline_s 2 --short_runs 2 --long_file_s 15 --kills 40 "
+    "--memory_clips 10"
+)
 
 
 def figures_of(scenario: str, folder: Path, *options: str) -> dict[str, object]:
