@@ -66,12 +66,18 @@ def load_engines(artifact: Artifact, backend: str, threads: Sequence[int]) -> li
 class Engines(NamedTuple):
     """One model's engines: for the first window of a clip, for the later ones, and for a window that is alone.
 
-    They may be one and the same.
+    They may be one and the same. batches: whether `express` computes several windows at once faster than one by one.
     """
 
     express: Engine
     bulk: Engine
     wide: Engine
+    batches: bool = False
+
+    @property
+    def distinct(self) -> list[Engine]:
+        """Each engine once."""
+        return list(dict.fromkeys((self.express, self.bulk, self.wide)))
 
 
 def load_for_lanes(artifact: Artifact, backend: str, threads: int) -> Engines:
@@ -85,7 +91,8 @@ def load_for_lanes(artifact: Artifact, backend: str, threads: int) -> Engines:
     """
     if not BACKENDS[backend].own_threads:
         narrow, *others = load_engines(artifact, backend, sorted({1, threads}))
-        return Engines(narrow, narrow, wide=others[0] if others else narrow)
+        batches = isinstance(narrow, CtcEngine) and narrow.batches
+        return Engines(narrow, narrow, others[0] if others else narrow, batches)
     wide = load_engine(artifact, backend, threads)
     with ThreadPoolExecutor(1, initializer=lower_priority, initargs=(BULK_NICENESS,)) as pool:
         bulk = pool.submit(load_engine, artifact, backend, 1).result()

@@ -7,7 +7,8 @@ three quarters of them to the express lane when it has work, in the middle of a 
 for short clips only, and a long one always goes on.
 
 A window that is alone is computed on all cores ("wide"), all others on one core each ("narrow"): several narrow runs
-side by side get more done than one wide run after the other, and one wide run is done sooner.
+side by side get more done than one wide run after the other, and one wide run is done sooner. Clips of a second or less
+that wait are computed several at once, if the engine computes them as if they were alone.
 """
 
 import asyncio
@@ -22,8 +23,12 @@ from app.asr import Engine, Engines
 from app.cores import BULK_NICENESS, lower_priority
 from app.decoding import Emissions
 from app.errors import AsrError, EngineFailure, NotReady
-from app.windows import Window
+from app.windows import Samples, Window
 
+BATCH_WINDOWS = 8
+BATCH_WINDOW_S = 1.0
+"""Windows computed at once, at most, and how long each may be: longer ones are hardly computed faster together
+(`scripts/batch_gain.py`)."""
 SPEED_MEMORY_S = 20.0
 """Seconds of computing over which the measured speed is averaged, with exponential weights."""
 
@@ -58,6 +63,11 @@ class _Job:
     def __post_init__(self) -> None:
         self.emissions = [None] * len(self.windows)
 
+    @property
+    def first_s(self) -> float:
+        """Sound in the first window."""
+        return len(self.windows[0].samples) / self.rate_hz
+
     def seconds(self, first: int = 0) -> float:
         """Sound in the windows from the one with index `first` on."""
         return sum(len(window.samples) for window in self.windows[first:]) / self.rate_hz
@@ -65,11 +75,25 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Turn:
-    """One window that a worker computes, and with which engine."""
+    """The windows that a worker computes at once, each by its job and its index there, and with which engine."""
 
-    job: _Job
-    index: int
+    parts: list[tuple[_Job, int]]
     engine: Engine
+
+    @property
+    def express(self) -> bool:
+        """Whether it is of the express lane: then all are the first windows of their clips."""
+        return self.parts[0][1] == 0
+
+    @property
+    def samples(self) -> list[Samples]:
+        """The sound of each window."""
+        return [job.windows[index].samples for job, index in self.parts]
+
+    @property
+    def seconds(self) -> float:
+        """Sound in all of them."""
+        return sum(map(len, self.samples)) / self.parts[0][0].rate_hz
 
 
 class Scheduler:
@@ -119,7 +143,7 @@ class Scheduler:
         """How long the oldest of the express calls that run now has been running, seconds."""
         now = time.monotonic()
         with self._lock:
-            return max((now - begin for begin, turn in self._running.values() if turn.index == 0), default=0.0)
+            return max((now - begin for begin, turn in self._running.values() if turn.express), default=0.0)
 
     def wait_s(self, duration_s: float) -> float:
         """Seconds after which a clip of `duration_s` seconds, handed over now, can be expected to be done.
@@ -128,8 +152,8 @@ class Scheduler:
         """
         with self._lock:
             running = [turn for _, turn in self._running.values()]
-            ahead_s = sum(len(job.windows[0].samples) for job in self._express) / self._rate_hz
-            ahead_s += sum(_seconds_of(turn) for turn in running if turn.index == 0)
+            ahead_s = sum(job.first_s for job in self._express)
+            ahead_s += sum(turn.seconds for turn in running if turn.express)
             if duration_s > self._window_s:
                 ahead_s += sum(min(job.seconds(job.next), duration_s) for job in self._bulk)
         return (ahead_s + duration_s) / self.speed
@@ -213,23 +237,37 @@ class Scheduler:
                 if self._closed:
                     return None
                 self._work_for[bulk].wait()
-            job = lane.popleft()
-            index = 0
-            if bulk:
-                index = job.next
-                job.next += 1
-                if job.next < len(job.windows):
-                    lane.append(job)
-            alone = not (self._running or self._express or self._bulk)
+            parts = [self._next_of_bulk()] if bulk else [(job, 0) for job in self._next_of_express()]
+            alone = len(parts) == 1 and not (self._running or self._express or self._bulk)
             engines = self._engines
-            turn = _Turn(job, index, engines.wide if alone else engines.bulk if bulk else engines.express)
+            turn = _Turn(parts, engines.wide if alone else engines.bulk if bulk else engines.express)
             self._running[threading.get_ident()] = time.monotonic(), turn
             return turn
 
+    def _next_of_bulk(self) -> tuple[_Job, int]:
+        """The next window of the clip whose turn it is, which goes to the end of the lane."""
+        job = self._bulk.popleft()
+        index = job.next
+        job.next += 1
+        if job.next < len(job.windows):
+            self._bulk.append(job)
+        return job, index
+
+    def _next_of_express(self) -> list[_Job]:
+        """The next clip, and if very short ones wait a worker's share of them."""
+        jobs = [self._express.popleft()]
+        if self._engines.batches:
+            share = min(BATCH_WINDOWS, -(-(1 + len(self._express)) // self._workers))
+            while len(jobs) < share and max(jobs[0].first_s, self._express[0].first_s) <= BATCH_WINDOW_S:
+                jobs.append(self._express.popleft())
+        return jobs
+
     def _compute(self, turn: _Turn) -> None:
-        job, failure = turn.job, None
+        failure: BaseException | None = None
         try:
-            (job.emissions[turn.index],) = turn.engine.emissions([job.windows[turn.index].samples])
+            emissions = turn.engine.emissions(turn.samples)
+            for (job, index), part in zip(turn.parts, emissions, strict=True):
+                job.emissions[index] = part
         except AsrError as error:
             failure = error
         except BaseException as error:  # whoever waits must hear of it, and the thread go on
@@ -239,13 +277,16 @@ class Scheduler:
         with self._lock:
             calls = len(self._running)
             begin, _ = self._running.pop(threading.get_ident())
-            job.spans.append((begin, end))
             if failure is None:
                 sharing = calls if turn.engine is self._engines.wide else max(calls, self._workers)
-                self._speed.add(_seconds_of(turn), end - begin, sharing)
-            settled = not job.dropped and (failure is not None or len(job.spans) == len(job.windows))
-        self._computed(1, _seconds_of(turn), end - begin)
-        if settled:
+                self._speed.add(turn.seconds, end - begin, sharing)
+            settled = []
+            for job, _ in turn.parts:
+                job.spans.append((begin, end))
+                if not job.dropped and (failure is not None or len(job.spans) == len(job.windows)):
+                    settled.append(job)
+        self._computed(len(turn.parts), turn.seconds, end - begin)
+        for job in settled:
             self._drop(job)
             job.finished(failure)
 
@@ -278,7 +319,3 @@ def covered(spans: list[tuple[float, float]]) -> float:
         total += max(0.0, end - max(begin, reached))
         reached = max(reached, end)
     return total
-
-
-def _seconds_of(turn: _Turn) -> float:
-    return len(turn.job.windows[turn.index].samples) / turn.job.rate_hz

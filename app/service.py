@@ -166,7 +166,7 @@ def load_model(settings: Settings) -> tuple[Artifact, Engines]:
         engines = load_for_lanes(artifact, settings.backend, settings.threads)
     except UnprovenError as error:
         raise ArtifactError(f"{error} (ASR_ALLOW_UNPROVEN=true uses it all the same)") from error
-    for engine in dict.fromkeys(engines):
+    for engine in engines.distinct:
         warm_up(engine, artifact)
     return artifact, engines
 

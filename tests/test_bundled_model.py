@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.artifacts import MANIFEST_NAME, REFERENCE_BACKEND, Artifact, open_artifact, sha256_of
-from app.asr import BACKENDS, Engine, load_engine
+from app.asr import BACKENDS, Engine, load_engine, load_for_lanes
 from app.audio import AudioLimits, decode
 from app.decoding import decode_ctc
 from app.scheduler import Scheduler
@@ -70,6 +70,16 @@ def transcribe(artifact: Artifact, engine: Engine, sound: bytes) -> Transcript:
         return asyncio.run(transcriber.transcribe(io.BytesIO(sound)))
     finally:
         transcriber.close()
+
+
+@pytest.mark.parametrize(
+    ("backend", "batches"), [("onnx", True), ("onnx_int8", False), ("pytorch", False), ("openvino", False)]
+)
+def test_the_engines_of_all_lanes_say_the_same(artifact: Artifact, backend: str, batches: bool) -> None:
+    engines = load_for_lanes(artifact, backend, threads=2)
+    assert engines.batches is batches
+    texts = {say(artifact, engine, samples_of("sample.wav")) for engine in engines.distinct}
+    assert texts == {"merhaba bugün hava çok güzel öğleden sonra parkta yürüyüş yapacağız"}
 
 
 def test_the_folder_is_what_its_manifest_says(artifact: Artifact) -> None:

@@ -155,6 +155,78 @@ def test_what_goes_first_waits_only_for_what_runs(gate: threading.Event) -> None
     assert engine.seen == [1, 3, 2]
 
 
+class BatchingEngine:
+    """Notes what is computed at once; waits at `gate`; fails if there is a window of level 13."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        self.gate = gate
+        self.calls: list[list[float]] = []
+
+    def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
+        assert self.gate.wait(PATIENCE_S)
+        levels = [float(samples[0]) for samples in windows]
+        self.calls.append(levels)
+        if 13 in levels:
+            raise RuntimeError("boom")
+        return [np.full((1, 1), level, dtype=np.float32) for level in levels]
+
+
+def clip(level: float, seconds: float) -> list[Window]:
+    return [Window(np.full(int(seconds * RATE_HZ), level, dtype=np.float32), 0)]
+
+
+def run_behind_one(
+    engine: BatchingEngine, clips: Sequence[list[Window]], batches: bool = True, workers: int = 1
+) -> list[object]:
+    """Outcomes of clips that wait while as many others as there are workers are computed."""
+
+    async def scenario() -> list[object]:
+        first = []
+        for worker in range(workers):
+            first.append(asyncio.create_task(scheduler.run(clip(-1.0, 0.5))))
+            await until(lambda running=worker: len(scheduler._running) > running)  # type: ignore[misc]
+        waiting = [asyncio.create_task(scheduler.run(windows)) for windows in clips]
+        await asyncio.sleep(0.01)
+        engine.gate.set()
+        await asyncio.gather(*first)
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        return [x if isinstance(x, BaseException) else float(x.emissions[0][0, 0]) for x in outcomes]
+
+    with scheduling(Engines(engine, engine, engine, batches), workers=workers) as scheduler:
+        return asyncio.run(scenario())
+
+
+def test_very_short_clips_that_wait_are_computed_at_once(gate: threading.Event) -> None:
+    engine = BatchingEngine(gate)
+    assert run_behind_one(engine, [clip(level, 0.5) for level in range(10)]) == list(range(10))
+    assert engine.calls == [[-1], [*range(8)], [8, 9]]
+
+
+def test_longer_clips_are_computed_one_by_one(gate: threading.Event) -> None:
+    engine = BatchingEngine(gate)
+    run_behind_one(engine, [clip(1, 0.5), clip(2, 1.5), clip(3, 0.5), clip(4, 1.0), clip(5, 3.0)])
+    assert engine.calls[1:] == [[1], [2], [3, 4], [5]]
+
+
+def test_an_engine_that_does_not_batch_gets_one_at_a_time(gate: threading.Event) -> None:
+    engine = BatchingEngine(gate)
+    run_behind_one(engine, [clip(1, 0.5), clip(2, 0.5)], batches=False)
+    assert engine.calls[1:] == [[1], [2]]
+
+
+def test_every_worker_gets_its_share_of_short_clips(gate: threading.Event) -> None:
+    engine = BatchingEngine(gate)
+    run_behind_one(engine, [clip(level, 0.5) for level in range(4)], workers=2)
+    assert max(len(call) for call in engine.calls) <= 2
+
+
+def test_every_clip_of_a_batch_that_fails_hears_of_it(gate: threading.Event) -> None:
+    engine = BatchingEngine(gate)
+    outcomes = run_behind_one(engine, [clip(1, 0.5), clip(13, 0.5), clip(2, 0.5), clip(7, 2.0)])
+    assert [isinstance(outcome, EngineFailure) for outcome in outcomes] == [True, True, True, False]
+    assert outcomes[3] == 7
+
+
 def test_an_engine_that_fails_fails_one_request_only() -> None:
     def fail_on_two(level: float) -> None:
         if level == 2:
