@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from app.errors import NotReady, Overloaded
+from app.errors import STOPPING, NotReady, Overloaded
 
 HEADROOM = 0.8
 """Share of the time left until a deadline that the expected wait may fill; the rest is for what nobody expected."""
@@ -61,7 +61,7 @@ class Admission:
         be answered by its deadline.
         """
         if self._closed:
-            raise NotReady("the service is stopping")
+            raise NotReady(STOPPING)
         if self._queued_s >= self.max_queue_s:
             raise self._overloaded("too much sound is waiting already", 0.0)
         place = Place(self, deadline)

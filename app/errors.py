@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+STOPPING = "the service is stopping"
+"""Why nothing is let in, and what waits is refused, once the service was told to end."""
+
 
 class AsrError(Exception):
     """Base of all errors that are answered to a client.

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from app.asr import Engine, Engines
 from app.cores import BULK_NICENESS, lower_priority
 from app.decoding import Emissions
-from app.errors import AsrError, EngineFailure, NotReady
+from app.errors import STOPPING, AsrError, EngineFailure, NotReady
 from app.windows import Samples, Window
 
 BATCH_WINDOWS = 8
@@ -200,7 +200,7 @@ class Scheduler:
                 condition.notify_all()
         for job in waiting:
             job.dropped = True
-            job.finished(NotReady("the service is stopping"))
+            job.finished(NotReady(STOPPING))
         until = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
@@ -208,7 +208,7 @@ class Scheduler:
     def _submit(self, job: _Job, first: bool) -> None:
         with self._lock:
             if self._closed:
-                raise NotReady("the service is stopping")
+                raise NotReady(STOPPING)
             (self._express.appendleft if first else self._express.append)(job)
             self._work_for[False].notify()
             if len(job.windows) > 1:

@@ -9,9 +9,10 @@ from types import FrameType
 
 import uvicorn
 
+from app.errors import STOPPING
 from app.logs import set_up_logging
 from app.main import create_app
-from app.service import STOPPING, Service
+from app.service import Service
 from app.settings import Settings
 
 logger = logging.getLogger("dikte")

@@ -9,7 +9,7 @@ import tempfile
 from app.admission import Admission
 from app.artifacts import Artifact, ArtifactError, UnprovenError, open_artifact
 from app.asr import Engines, check_sane, find_model_folder, load_for_lanes, warm_up, warm_up_samples
-from app.errors import AsrError, NotReady
+from app.errors import STOPPING, AsrError, NotReady
 from app.memory import return_freed_memory
 from app.metrics import Metrics
 from app.settings import Settings
@@ -18,7 +18,6 @@ from app.windows import Window
 
 logger = logging.getLogger("dikte")
 
-STOPPING = "the service is stopping"
 STUCK_CANARIES = 4
 """After so many times `ASR_CANARY_S` a window that is still being computed is stuck; they take a second or two."""
 
@@ -35,7 +34,7 @@ class Service:
         self._metrics = metrics
         self._transcriber: Transcriber | None = None
         self._reason: str | None = "the model is being loaded"
-        self._tasks: list[asyncio.Task[None]] = []
+        self._running: asyncio.Task[None] | None = None
         metrics.watch(
             queue_s=lambda: admission.queued_s,
             queue_limit_s=lambda: settings.max_queue_s,
@@ -80,7 +79,7 @@ class Service:
 
     def start(self) -> None:
         """Begin to load the model, and then to look after it."""
-        self._tasks = [asyncio.create_task(self._run())]
+        self._running = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         settings = self.settings
@@ -135,11 +134,10 @@ class Service:
     async def stop(self) -> None:
         """Take no more requests and end the worker threads."""
         self.drain()
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
+        if self._running is not None:
+            self._running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await task
+                await self._running
         transcriber, self._transcriber = self._transcriber, None
         if transcriber is not None:
             await asyncio.to_thread(transcriber.close)

@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: m
 import argparse
 import json
 import shlex
-import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,6 +42,7 @@ from scripts.bench_figures import EngineFigures, Latency, reference_length_s
 from scripts.bench_process import EngineFailed, EngineProcess
 from scripts.bench_report import Results, Setup, goals_table, write_report
 from scripts.bench_service import service_peak_bytes
+from scripts.command import ending_cleanly
 from scripts.machine import describe_machine
 
 if TYPE_CHECKING:
@@ -54,8 +54,6 @@ SERVICE_REQUESTS = 3
 CLIPS_AT_ONCE = 16
 """Clips decoded and handed to one engine after the other when errors are counted."""
 BASELINES_FOLDER = "baselines"
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit codes after SIGINT and SIGTERM, as shells have them."""
 
 
 class BenchmarkError(Exception):
@@ -393,13 +391,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the order in which engines take turns")
     parser.add_argument("--out", type=Path, default=Path("artifacts"), help="folder for the report and the baselines")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # by way of every `with`, as Ctrl-C does
-    try:
+    with ending_cleanly("benchmark", ArtifactError, BenchmarkError):
         print(f"Report: {run(arguments)}")
-    except (ArtifactError, BenchmarkError) as error:
-        sys.exit(f"benchmark failed: {error}")
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
 
 
 def _positive(text: str) -> float:

@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: m
 
 import argparse
 import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -27,6 +26,7 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 
 from app.settings import BUNDLED_MODEL
+from scripts.command import ending_cleanly
 from scripts.footprint import ROOT
 from scripts.goals import Goal
 from scripts.load_answers import LoadError, References, Tally
@@ -53,8 +53,6 @@ PLAIN = "plain"
 PLAIN_BASELINE = "matmul_qint8"
 RPS_GOALS = {"onnx_int8": 2.3, "openvino": 4.0}
 P95_GOALS = {"onnx_int8": 0.5}
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit codes after SIGINT and SIGTERM, as shells have them."""
 
 
 @dataclass(frozen=True)
@@ -327,18 +325,13 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # by way of every `with`, as Ctrl-C does
     load = Load(
         arguments.users, arguments.spawn_rate, arguments.duration_s, arguments.clips_s, arguments.long_users,
         arguments.long_s,
     )  # fmt: skip
     mode = load_until_limit if arguments.capacity else load_against_plain if arguments.against_plain else load_once
-    try:
+    with ending_cleanly("load test", LoadError, ValueError):
         print(f"Report: {mode(arguments, load)}")
-    except (LoadError, ValueError) as error:
-        sys.exit(f"load test failed: {error}")
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: m
 import argparse
 import asyncio
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -30,8 +29,9 @@ from app.cores import available_cores
 from app.settings import BUNDLED_MODEL
 from scripts.bench_engines import OWN_ENGINES, own_spec
 from scripts.bench_process import EngineProcess
+from scripts.command import ending_cleanly
 from scripts.goals import Goal
-from scripts.load import INTERRUPTED, TERMINATED, Load, measure
+from scripts.load import Load, measure
 from scripts.load_answers import Answer, LoadError, References
 from scripts.load_client import Exchange, closed_loop, leave, open_loop, upload
 from scripts.load_clips import DEFAULT_MIX, Clip, Tape, long_clip, read_samples, short_clips
@@ -502,14 +502,9 @@ def run(name: str, arguments: argparse.Namespace) -> Path:
 
 def main() -> None:
     arguments = parse_arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # by way of every `with`, as Ctrl-C does
-    try:
+    with ending_cleanly("load test", LoadError, ValueError):
         for name in arguments.scenarios or SCENARIOS:
             print(f"Report: {run(name, arguments)}")
-    except (LoadError, ValueError) as error:
-        sys.exit(f"load test failed: {error}")
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -104,8 +104,7 @@ def main() -> None:
         artifact, engines = load_model(settings)
     except (FileNotFoundError, ArtifactError) as error:
         sys.exit(str(error))
-    unbounded = settings.model_copy(update={"max_queue_s": float("inf")})  # nobody else waits
-    transcriber = Transcriber.from_settings(artifact, engines, unbounded)
+    transcriber = Transcriber.from_settings(artifact, engines, settings)
     names = name_transcripts(files, SUFFIXES[arguments.format])
     write = formatter(arguments.format, artifact.name, settings.backend)
     failed = 0
