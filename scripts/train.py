@@ -47,6 +47,7 @@ from scripts.batches import IGNORED_LABEL, Collator, LengthBatchSampler, SpeechD
 from scripts.checkpoints import SMALL_CONFIGS, load_for_training
 from scripts.data import DataError, SpeechRows, load_speech
 from scripts.text import TextNormalizer
+from scripts.training_speed import MuonAndAdamW, convolve_by_fourier
 
 
 class CtcTrainer(Trainer):
@@ -56,9 +57,16 @@ class CtcTrainer(Trainer):
     of noise without any, would outweigh all the sentences beside it.
     """
 
-    def __init__(self, *, batch_s: float, **options: Any) -> None:
-        self.batch_s = batch_s
+    def __init__(self, *, batch_s: float, muon: bool = False, **options: Any) -> None:
+        self.batch_s, self.muon = batch_s, muon
         super().__init__(**options)
+
+    def create_optimizer(self) -> torch.optim.Optimizer:
+        if self.muon and self.optimizer is None:
+            assert isinstance(self.model, torch.nn.Module)
+            self.optimizer = MuonAndAdamW(self.model, self.args.learning_rate, self.args.weight_decay)
+        optimizer: torch.optim.Optimizer = super().create_optimizer()  # type: ignore[no-untyped-call]
+        return optimizer
 
     def compute_loss(
         self,
@@ -180,6 +188,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--batch_s", type=float, default=48.0, help="seconds of sound in a batch, padding included")
     add("--gradient_accumulation_steps", type=int, default=1)
     add("--learning_rate", type=float, default=1e-4, help="peak; 1e-4 to fine-tune, 1e-3 from scratch")
+    add("--optimizer", choices=("adamw", "muon"), default="adamw", help="muon: further in as many steps from scratch")
     add("--warmup_steps", type=int, help="steps up to the peak (default: a tenth of all)")
     add("--min_duration_s", type=float, default=0.5, help="shorter clips are left out")
     add("--max_duration_s", type=float, default=15.0, help="longer clips are left out")
@@ -215,6 +224,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     if not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # a tenth less time per step than "sdpa", for clips of 2 to 20 s
+        convolve_by_fourier(model)
     if arguments.freeze_feature_encoder:
         model.freeze_feature_encoder()  # type: ignore[operator]  # every CTC model of transformers has it
     limits = (arguments.min_duration_s, arguments.max_duration_s)
@@ -232,6 +242,7 @@ def main(argv: list[str] | None = None) -> None:
     writer = SummaryWriter(options.logging_dir)
     trainer = CtcTrainer(
         batch_s=arguments.batch_s,
+        muon=arguments.optimizer == "muon",
         model=model,
         args=options,
         data_collator=Collator(feature_extractor),

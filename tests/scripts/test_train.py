@@ -329,6 +329,20 @@ class TestCommand:
         assert state_of(work / "models/checkpoint")["global_step"] == steps, "nothing is left of the longer run"
 
 
+def test_muon_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], parquet: Path
+) -> None:
+    command = ("--model_name", "tr-small", "--dataset_name", str(parquet), "--output_dir", "out", "--optimizer", "muon")
+    run(tmp_path, monkeypatch, *command, "--max_steps", "1")
+    first = load_file(tmp_path / "out/model.safetensors")
+    run(tmp_path, monkeypatch, *command, "--max_steps", "3")
+    assert "Going on from out/checkpoint-1" in capsys.readouterr().out
+    second = load_file(tmp_path / "out/model.safetensors")
+    assert state_of(tmp_path / "out")["global_step"] == 3
+    moved = {name for name in first if not torch.equal(first[name], second[name])}
+    assert {"lm_head.weight", "wav2vec2.encoder.layers.0.attention.q_proj.weight"} <= moved
+
+
 def test_nothing_left_to_evaluate_on_is_said_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: Path
 ) -> None:
