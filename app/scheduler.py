@@ -29,6 +29,8 @@ BATCH_WINDOWS = 8
 BATCH_WINDOW_S = 1.0
 """Windows computed at once, at most, and how long each may be: longer ones are hardly computed faster together
 (`scripts/batch_gain.py`)."""
+BULK_SHARE = 0.25
+"""Of a core, for a bulk thread while the express lane has work (`app.cores.BULK_NICENESS`)."""
 SPEED_MEMORY_S = 20.0
 """Seconds of computing over which the measured speed is averaged, with exponential weights."""
 
@@ -140,10 +142,16 @@ class Scheduler:
 
     @property
     def longest_run_s(self) -> float:
-        """How long the oldest of the express calls that run now has been running, seconds."""
+        """How long the oldest of the calls that run now has been computing at least, seconds.
+
+        Of the time of a bulk call, the share of a core counts that the express lane leaves it.
+        """
         now = time.monotonic()
         with self._lock:
-            return max((now - begin for begin, turn in self._running.values() if turn.express), default=0.0)
+            return max(
+                ((now - begin) * (1 if turn.express else BULK_SHARE) for begin, turn in self._running.values()),
+                default=0.0,
+            )
 
     def wait_s(self, duration_s: float) -> float:
         """Seconds after which a clip of `duration_s` seconds, handed over now, can be expected to be done.

@@ -91,6 +91,10 @@ class Service:
             self._reason = without_folders(str(error))
             logger.error("not ready: %s", error)
             return
+        except Exception:
+            self._reason = "the model could not be loaded; the service's log says why"
+            logger.exception("not ready: the model could not be loaded")
+            return
         self.artifact = artifact
         self._transcriber = Transcriber.from_settings(artifact, engines, settings, self._metrics.computed)
         self._metrics.loaded(artifact.name, settings.backend)
@@ -124,6 +128,9 @@ class Service:
             return f"the engine did not answer within {limit_s:g} s"
         except (AsrError, ArtifactError) as error:
             return f"the engine fails: {error}"
+        except Exception:
+            logger.exception("the check of the engine failed")
+            return "the check of the engine failed; the service's log says why"
         return None
 
     def drain(self) -> None:

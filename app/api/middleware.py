@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 
-from app.api.errors import AnswerBugs
+from app.api.errors import AnswerBugs, error_answer
 from app.api.headers import SecurityHeaders
 from app.api.outcomes import CountOutcomes
 from app.api.request_log import HEADER, RequestLog
+from app.errors import InvalidRequest
 from app.metrics import Metrics
 
 
@@ -18,7 +20,7 @@ def install_middleware(app: FastAPI, metrics: Metrics, origins: Sequence[str]) -
     app.add_middleware(CountOutcomes, metrics=metrics)
     if origins:  # around the errors, for a page has to read those too
         app.add_middleware(
-            CORSMiddleware,
+            CrossOrigin,
             allow_origins=origins,
             allow_methods=("GET", "POST"),
             allow_headers=("Authorization", "X-Request-Timeout", HEADER),
@@ -26,3 +28,18 @@ def install_middleware(app: FastAPI, metrics: Metrics, origins: Sequence[str]) -
         )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog)
+
+
+class CrossOrigin(CORSMiddleware):
+    """Starlette's, but that a preflight is refused in the one error shape."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """The answer to an OPTIONS request that asks what a page may send."""
+        response = super().preflight_response(request_headers)
+        if response.status_code < InvalidRequest.status:
+            return response
+        refusal = error_answer(InvalidRequest(bytes(response.body).decode()))
+        for name, value in response.headers.items():
+            if name not in refusal.headers:
+                refusal.headers[name] = value
+        return refusal

@@ -133,7 +133,8 @@ def test_an_engine_that_is_stuck_turns_readiness_off_until_it_goes_on(
         assert client.post("/transcribe", files={"file": wav(speechlike(1))}).status_code == 200
 
 
-def test_one_stuck_worker_turns_readiness_off_too(serve: ServiceFactory, engine: FakeEngine) -> None:
+@pytest.mark.parametrize("before_s", [0, 60], ids=["in the first window", "later in a long clip"])
+def test_one_stuck_worker_turns_readiness_off_too(serve: ServiceFactory, engine: FakeEngine, before_s: int) -> None:
     gate = threading.Event()
     usual = engine.emissions
 
@@ -144,7 +145,8 @@ def test_one_stuck_worker_turns_readiness_off_too(serve: ServiceFactory, engine:
 
     engine.emissions = stuck_on_silence  # type: ignore[method-assign]
     with serve(canary_s=0.05, workers=2) as client, ThreadPoolExecutor() as pool:
-        stuck = pool.submit(client.post, "/transcribe", files={"file": wav(np.zeros(16_000))})
+        sound = np.append(speechlike(before_s), np.zeros(80 * 16_000 if before_s else 16_000))
+        stuck = pool.submit(client.post, "/transcribe", files={"file": wav(sound)})
         try:
             assert "computing one window for more than" in until_ready(client, ready=False)
         finally:
@@ -181,6 +183,30 @@ def test_without_a_folder_for_temporary_files_it_says_so(
     monkeypatch.setattr(tempfile, "tempdir", str(temp_folder / "none"))
     with serve(ready=False) as client:
         assert "temporary files" in assert_error(settled(client), 503, "not_ready")["message"]
+
+
+def test_whatever_loading_raises_the_service_says_that_it_failed(
+    serve: ServiceFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(settings: Settings) -> Any:
+        raise MemoryError("no room in /srv/models")
+
+    with serve(load=load, ready=False) as client:
+        message = assert_error(settled(client), 503, "not_ready")["message"]
+        assert "could not be loaded" in message
+        assert "/srv" not in message
+        assert client.get("/livez").status_code == 200
+    assert "no room" in caplog.text, "the log says why"
+
+
+def test_a_check_that_fails_in_another_way_turns_readiness_off(
+    serve: ServiceFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(canary_s=0.05) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr("app.service.check_sane", lambda *arguments: 1 / 0)
+            assert "the check of the engine failed" in until_ready(client, ready=False)
+        until_ready(client, ready=True)
 
 
 def test_the_checkpoint_itself_needs_no_proof(serve: ServiceFactory, model: Path) -> None:

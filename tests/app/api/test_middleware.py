@@ -54,7 +54,8 @@ def test_other_pages_may_not(client: Client) -> None:
     elsewhere = {"Origin": "https://evil.example"}
     asked = elsewhere | {"Access-Control-Request-Method": "POST"}
     refused = client.request("OPTIONS", "/transcribe", headers=asked)
-    assert refused.status_code == 400
+    assert "origin" in assert_error(refused, 400, "invalid_request")["message"]
+    assert "Origin" in refused.headers["vary"]
     answer = client.post("/transcribe", files=FILES, headers=elsewhere | KEY)
     for one in (refused, answer):
         assert "access-control-allow-origin" not in one.headers
