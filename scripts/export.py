@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: m
 import argparse
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from transformers import AutoModelForCTC
 
 from app.artifacts import (
@@ -42,12 +41,11 @@ from app.artifacts import (
     write_manifest,
 )
 from app.asr import OPENVINO_INT8, OPENVINO_INT8_WEIGHTS, Engine, find_model_folder, load_engine, warm_up
-from app.engines.ctc import LENGTHS_INPUT, input_values, is_audible
-from app.errors import AsrError
 from app.windows import Samples
+from scripts.calibration import SAMPLES, calibration_feeds
 from scripts.data import DataError, SpeechRows
 from scripts.eval_sets import load_eval_set
-from scripts.forms import DYNAMIC, Feed, Quantization, export_fp32, export_int8
+from scripts.forms import DYNAMIC, Quantization, export_fp32, export_int8
 from scripts.lengths import check_lengths
 from scripts.onnx_files import count_operators, store_compactly, store_rounded
 from scripts.proofs import DECIDING_CLIPS, FP32_BACKEND, LIMITS, ROUNDED, Evidence, prove
@@ -60,9 +58,8 @@ DESCRIBED_SUFFIXES = frozenset({".onnx", ".onnx_data", ".data", ".json", ".safet
 PROVEN_BACKENDS = ("onnx", "onnx_int8")
 """What is proven besides the reference, and with it `openvino` where that is installed."""
 TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
-SAMPLES = Path(__file__).resolve().parents[1] / "samples" / "manifest.jsonl"
 CALIBRATION_CLIPS = 64
-"""Enough that further clips hardly widen a range."""
+"""For static INT8: enough that further clips hardly widen a range."""
 THREADS = 1
 """Threads of one engine, as in the service; the cores are filled by clips side by side."""
 LATENCY_CLIP_S = 10.0
@@ -112,14 +109,14 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Evide
     if options.with_checkpoint:
         copy_half_precision(source, folder)
         source = folder
-    quantization = make_models(source, folder, options, sets, before)
+    quantization = make_models(source, folder, options, before)
 
     artifact = open_artifact(folder)
     if not options.adopt:
         for file in (OPENVINO_INT8, OPENVINO_INT8_WEIGHTS):
             (folder / file).unlink(missing_ok=True)  # of what was exported before
     if options.openvino:
-        make_openvino(source, artifact, options.calibration or str(SAMPLES))
+        make_openvino(source, artifact, options.calibration)
     engines = load_engines(source, artifact)
     limits = LIMITS | ({FP32_BACKEND: ROUNDED} if options.fp16 else {})
     evidence = prove(artifact, engines, sets, limits, options.language, workers=len(os.sched_getaffinity(0)))
@@ -164,9 +161,7 @@ def copy_half_precision(source: Path, target: Path) -> None:
     AutoModelForCTC.from_pretrained(source, dtype=torch.float16).save_pretrained(target)
 
 
-def make_models(
-    source: Path, folder: Path, options: Options, sets: Mapping[str, SpeechRows], before: dict[str, Any]
-) -> dict[str, Any]:
+def make_models(source: Path, folder: Path, options: Options, before: dict[str, Any]) -> dict[str, Any]:
     """Make the ONNX files, when adopting only those that are missing. Gives what was quantized, and how."""
     fp32, int8 = folder / "model.onnx", folder / "model_int8.onnx"
     adopted = {path for path in (fp32, int8) if options.adopt and path.is_file()}
@@ -176,7 +171,8 @@ def make_models(
     if fp32 not in adopted:
         export_fp32(model, fp32)
     if int8 not in adopted:
-        feeds = calibration_feeds(open_artifact(folder), options, sets) if options.quantization.is_static else ()
+        static = options.quantization.is_static
+        feeds = calibration_feeds(options.calibration, open_artifact(folder), CALIBRATION_CLIPS) if static else ()
         try:
             count = export_int8(model, fp32, int8, options.quantization, feeds)
         except ValueError as error:
@@ -193,24 +189,6 @@ def make_models(
         if "Integer" in name or name in ("Conv", "Gemm", "MatMul")
     }
     return {"method": method, "operators": operators}
-
-
-def calibration_feeds(artifact: Artifact, options: Options, sets: Mapping[str, SpeechRows]) -> Iterator[Feed]:
-    """Inputs of the FP32 model for clips spread over the calibration set, by default over the first set to prove on.
-
-    Clips that are silent or shorter than a frame are left out, for engines do not compute them. Raises ArtifactError
-    for a clip that cannot be decoded.
-    """
-    rows = load_eval_set(options.calibration, None) if options.calibration else next(iter(sets.values()))
-    step = max(1, len(rows) // CALIBRATION_CLIPS)
-    for index in tqdm(range(0, len(rows), step)[:CALIBRATION_CLIPS], desc="calibrating", unit="clip", disable=None):
-        try:
-            samples = rows.samples(index, artifact.features.sample_rate_hz)
-        except (AsrError, OSError) as error:
-            raise ArtifactError(f"{rows.name(index)} cannot be calibrated on: {error}") from error
-        if is_audible(samples, artifact.framing):
-            values = input_values(samples, artifact.features)
-            yield {"input_values": values[np.newaxis], LENGTHS_INPUT: np.array([len(samples)])}
 
 
 def make_openvino(source: Path, artifact: Artifact, calibration: str) -> None:
@@ -320,7 +298,8 @@ def main() -> None:
     parser.add_argument(
         "--calibration",
         default="",
-        help=f"manifest whose clips to calibrate on, {CALIBRATION_CLIPS} of them (default: the one to prove on)",
+        help="speech to calibrate static INT8 and OpenVINO's on, like that to be served; some clips of it are taken "
+        "(default: samples/, enough to try it)",
     )
     parser.add_argument(
         "--keep_float", nargs="+", default=(), metavar="PATTERN", help="products not to quantize: '*/head/*'"

@@ -9,13 +9,12 @@ Checkpoints that have a matrix form (`scripts/matrix_form.py`) are exported in i
 | INT8, static | with `lengths`, the front end in one piece, as calibration needs it | stock graph |
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import onnx
-from numpy.typing import NDArray
 from onnx import ModelProto, helper
 from transformers import PreTrainedModel
 
@@ -23,13 +22,11 @@ from app.engines.onnx import BATCHES_KEY, INDEPENDENT
 from scripts.matrix_form import MatrixForm, has_matrix_form
 from scripts.onnx_files import remove_weight_norm, restore_halves, stock_export, trace_with_lengths
 from scripts.onnx_runtime_form import export_for_batches, export_for_onnx_runtime
-from scripts.quantization import calibrate, names_matching, quantize, split_gemms
+from scripts.quantization import Feed, calibrate, names_matching, quantize, split_gemms
 
 FRONT_END = "front_end/*products*"
 """Names of the products of the front end. Measured on the bundled checkpoint, 120 clips of telephone speech: WER 30.4 %
 in float32, 30.4 % with scales by row, 44.7 % with a scale for each piece."""
-Feed = Mapping[str, NDArray[Any]]
-"""Inputs of the FP32 model, by name, for one calibration clip; those that it does not have are left out."""
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,18 @@ import io
 import logging
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import nncf
-import numpy as np
 import openvino
 import torch
-from numpy.typing import NDArray
 from transformers import AutoModelForCTC, PreTrainedModel
 
 from app.artifacts import Artifact
 from app.asr import OPENVINO_INT8
-from app.engines.ctc import LENGTHS_INPUT, input_values
-from app.windows import Samples
-from scripts.data import load_speech
+from scripts.calibration import calibration_feeds
 from scripts.onnx_files import remove_weight_norm, trace_with_lengths
 from scripts.openvino_form import OpenVinoForm, has_openvino_form
+from scripts.quantization import Feed
 
 CALIBRATION_CLIPS = 300
 """What NNCF takes by default, too."""
@@ -38,14 +34,13 @@ difference of large covariances needs it: with 8 bits of mantissa it could come 
 def make_openvino_int8(checkpoint: Path, artifact: Artifact, calibration: str) -> dict[str, int]:
     """Write `model_openvino_int8.xml` and `.bin` into an artifact that has its `model.onnx`.
 
-    calibration: speech data as `scripts.data.load_speech` takes it, like that to be served; from `CALIBRATION_CLIPS` of
-    it the ranges of all activations are taken. Returns how many operators of each type compute in INT8. Raises
-    DataError if there is no such data.
+    calibration: what `calibration_feeds` takes; speech like that to be served. Returns how many operators of each type
+    compute in INT8. Raises DataError or ArtifactError if there is nothing to calibrate on.
     """
     model = AutoModelForCTC.from_pretrained(checkpoint, dtype=torch.float32)
     stock = artifact.folder / "model.onnx"
     graph = read_form(model) if has_openvino_form(model) else openvino.Core().read_model(stock)
-    quantized = quantize(graph, artifact, read_clips(calibration, artifact.features.sample_rate_hz))
+    quantized = quantize(graph, calibration_feeds(calibration, artifact, CALIBRATION_CLIPS))
     for node in quantized.get_ops():
         if node.get_friendly_name().startswith(NORM):
             node.get_rt_info()[KEEP_FLOAT32] = ""
@@ -53,32 +48,22 @@ def make_openvino_int8(checkpoint: Path, artifact: Artifact, calibration: str) -
     return count_quantized(quantized)
 
 
-def read_clips(calibration: str, rate_hz: int) -> list[Samples]:
-    """At most `CALIBRATION_CLIPS` clips, spread evenly over the data; each of shape (samples,), float32."""
-    splits = load_speech(calibration)
-    rows = splits.get("train") or next(iter(splits.values()))
-    return [rows.samples(index, rate_hz) for index in range(0, len(rows), -(-len(rows) // CALIBRATION_CLIPS))]
-
-
-def quantize(graph: openvino.Model, artifact: Artifact, clips: list[Samples]) -> openvino.Model:
+def quantize(graph: openvino.Model, feeds: list[Feed]) -> openvino.Model:
     """INT8 by NNCF: weights with a scale per channel, activations with the range they have on the clips.
 
     SmoothQuant, which moves part of the differences between channels from activations into weights, is used for the
     convolutions only. Other layers gain nothing by it, and would begin with one more product.
     """
     nncf.set_log_level(logging.ERROR)
-    has_lengths = LENGTHS_INPUT in {name for value in graph.inputs for name in value.get_names()}
+    names = {name for value in graph.inputs for name in value.get_names()}
 
-    def inputs(samples: Samples) -> dict[str, NDArray[Any]]:
-        values = input_values(samples, artifact.features)
-        lengths = {LENGTHS_INPUT: np.array([len(samples)])} if has_lengths else {}
-        return {"input_values": values[np.newaxis], **lengths}
+    def inputs(feed: Feed) -> Feed:
+        return {name: values for name, values in feed.items() if name in names}
 
-    audible = [samples for samples in clips if artifact.framing.frames(len(samples)) > 0]
     return nncf.quantize(
         graph,
-        nncf.Dataset(audible, inputs),
-        subset_size=len(audible),
+        nncf.Dataset(feeds, inputs),
+        subset_size=len(feeds),
         model_type=nncf.ModelType.TRANSFORMER,
         ignored_scope=nncf.IgnoredScope(names=kept_in_float(graph)),
         advanced_parameters=nncf.AdvancedQuantizationParameters(

@@ -45,6 +45,9 @@ GELU_ZERO_POINT = 64
 ROW_PARTS = ("top", "wanted", "scale", "flat", "shape", "zero", "q", "y", "per")
 QUANTIZERS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
 
+Feed = Mapping[str, NDArray[Any]]
+"""Inputs of a model, by name, for one calibration clip; maybe more than the model has."""
+
 
 class Range(NamedTuple):
     """Least and greatest value of an activation."""
@@ -118,10 +121,10 @@ def quantize_range(values: Range) -> tuple[np.float32, np.uint8]:
     return scale, np.uint8(np.clip(np.rint(-low / scale), 0, MAX_UINT8))
 
 
-def calibrate(model: ModelProto, feeds: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, Range]:
+def calibrate(model: ModelProto, feeds: Iterable[Feed]) -> dict[str, Range]:
     """The range of each activation that goes into a product, over all feeds, by name. Not of products in subgraphs.
 
-    feeds: inputs of the model, by name, and maybe others. Raises ValueError if there are none.
+    Raises ValueError if there are no feeds.
     """
     names = sorted({node.input[0] for node in products_of(model.graph)})
     watched = ModelProto.FromString(model.SerializeToString())

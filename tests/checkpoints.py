@@ -40,11 +40,11 @@ from transformers import (
 from scripts.baselines import Source, make_baselines, source_of
 from scripts.checkpoints import SMALL_CONFIGS, new_tokenizer
 from scripts.export import Options, export
+from scripts.random_checkpoint import BASE_TOKENS, HEAD_GAIN
 from scripts.text import TURKISH_ALPHABET
 
 RATE_HZ = 16_000
-COMBINING_DOT = "\u0307"
-CAHYA_TOKENS = ["|", "-", *"abcdefghijklmnopqrstuvwxyz", *"âçëîöüğış", COMBINING_DOT, "[UNK]", "[PAD]"]
+CAHYA_TOKENS = list(BASE_TOKENS)
 
 _TINY: dict[str, Any] = {
     "hidden_size": 32,
@@ -63,8 +63,6 @@ _TINY: dict[str, Any] = {
     "codevector_dim": 8,
     "proj_codevector_dim": 8,
 }
-_HEAD_GAIN = 60.0
-"""Initial heads have a standard deviation of 0.02: without a gain all tokens would be about as likely."""
 
 
 def cahya_like(folder: Path) -> Path:
@@ -337,7 +335,7 @@ def _ctc_model(config: PretrainedConfig, seed: int) -> PreTrainedModel:
     model: PreTrainedModel = AutoModelForCTC.from_config(config)
     model.eval()
     with torch.no_grad():
-        model.get_parameter("lm_head.weight").mul_(_HEAD_GAIN)
+        model.get_parameter("lm_head.weight").mul_(HEAD_GAIN)
     return model
 
 

@@ -5,8 +5,9 @@ import torch
 from transformers import Wav2Vec2ForCTC
 
 from scripts.checkpoints import SMALL_CONFIGS, load_for_training, new_tokenizer, normalizer_of
+from scripts.random_checkpoint import COMBINING_DOT
 from scripts.text import PAD_TOKEN, TURKISH_ALPHABET, TextNormalizer
-from tests.checkpoints import CAHYA_TOKENS, COMBINING_DOT, built
+from tests.checkpoints import CAHYA_TOKENS, built
 
 TEXTS = ["Kâğıt, İnci ve 3 ıhlamur.", "Çok güzel; şu bağ, jüri, fötr, zor."]
 

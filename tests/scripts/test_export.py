@@ -19,9 +19,10 @@ from app.artifacts import MANIFEST_NAME, ArtifactError, UnprovenError, open_arti
 from app.asr import BACKENDS, load_engine, warm_up
 from app.settings import BUNDLED_MODEL
 from scripts.export import main, revision_of
-from scripts.forms import Feed, Quantization, export_fp32, quantize_to
+from scripts.forms import Quantization, export_fp32, quantize_to
 from scripts.onnx_files import count_operators, store_rounded
 from scripts.proofs import QUANTIZED
+from scripts.quantization import Feed
 from tests.checkpoints import (
     RATE_HZ,
     SHAPES,

@@ -11,9 +11,9 @@ from transformers import AutoModelForCTC
 from app.artifacts import Artifact, open_artifact
 from app.engines.ctc import LENGTHS_INPUT, CtcEngine, zero_mean_unit_variance
 from app.engines.onnx import OnnxRuntime
-from scripts.forms import Feed, Quantization, export_fp32, export_int8
+from scripts.forms import Quantization, export_fp32, export_int8
 from scripts.onnx_files import count_operators, graphs_of
-from scripts.quantization import products_of
+from scripts.quantization import Feed, products_of
 from tests.checkpoints import (
     ARCHITECTURES,
     MATRIX_SHAPES,
