@@ -27,9 +27,9 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
-from scripts.load_answers import Answer, LoadError, References, Tally
-from scripts.load_clips import CONTENT_TYPE, DEFAULT_MIX, Clip, in_turn, long_clip, short_clips
-from scripts.load_figures import LoadFigures
+from scripts.load_testing.answers import Answer, LoadError, References, Tally
+from scripts.load_testing.clips import CONTENT_TYPE, DEFAULT_MIX, Clip, in_turn, long_clip, short_clips
+from scripts.load_testing.figures import LoadFigures
 
 logger = logging.getLogger("dikte.load")
 REFUSED = "refused (429)"

@@ -28,8 +28,8 @@ from app.asr import find_model_folder
 from app.audio import AudioLimits, decode
 from app.engines.ctc import input_values
 from app.windows import Samples
-from scripts.bench_engines import EngineSpec, installed, model_files, weights_of
-from scripts.machine import versions
+from scripts.benchmarking.engines import EngineSpec, installed, model_files, weights_of
+from scripts.common.machine import versions
 from scripts.transcribe import find_files
 
 REPORT_NAME = "baselines.json"
@@ -77,7 +77,7 @@ def export_stock(source: Source, target: Path) -> None:
     import torch
     from transformers import AutoModelForCTC
 
-    from scripts.onnx_files import remove_weight_norm, stock_export
+    from scripts.exporting.onnx_files import remove_weight_norm, stock_export
 
     model = AutoModelForCTC.from_pretrained(source.checkpoint, dtype=torch.float32).eval()
     remove_weight_norm(model)

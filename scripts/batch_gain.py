@@ -22,7 +22,7 @@ from app.artifacts import ArtifactError, open_artifact
 from app.asr import BACKENDS, Engine, load_engine
 from app.engines.ctc import CtcEngine
 from app.windows import Samples
-from scripts.machine import processor
+from scripts.common.machine import processor
 
 
 def seconds_of(engine: Engine, batches: Sequence[Sequence[Samples]]) -> float:

@@ -37,16 +37,16 @@ from app.engines.ctc import SILENCE_STD
 from app.errors import AsrError
 from app.windows import Samples
 from scripts.baselines import BASELINES, REPORT_NAME, Source, source_of
-from scripts.bench_engines import OWN_ENGINES, EngineSpec, available, own_spec, pytorch_spec
-from scripts.bench_figures import EngineFigures, Latency, reference_length_s
-from scripts.bench_process import EngineFailed, EngineProcess
-from scripts.bench_report import Results, Setup, goals_table, write_report
-from scripts.bench_service import service_peak_bytes
-from scripts.command import ending_cleanly
-from scripts.machine import describe_machine
+from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, available, own_spec, pytorch_spec
+from scripts.benchmarking.figures import EngineFigures, Latency, reference_length_s
+from scripts.benchmarking.process import EngineFailed, EngineProcess
+from scripts.benchmarking.report import Results, Setup, goals_table, write_report
+from scripts.benchmarking.service import service_peak_bytes
+from scripts.common.command import ending_cleanly
+from scripts.common.machine import describe_machine
 
 if TYPE_CHECKING:
-    from scripts.data import SpeechRows
+    from scripts.speech.data import SpeechRows
 
 CLIP_LIMITS = AudioLimits(max_duration_s=3600.0, max_decoded_bytes=1 << 30, max_channels=8)
 SERVICE_REQUESTS = 3
@@ -170,8 +170,8 @@ def agreement(reference: Iterable[Emissions], other: Iterable[Emissions]) -> flo
 
 def load_rows(name: str, limit: int | None) -> "SpeechRows":
     """The rows of speech data to count errors on: its split `test`, else its first. Raises BenchmarkError."""
-    from scripts.data import DataError
-    from scripts.eval_sets import load_eval_set
+    from scripts.speech.data import DataError
+    from scripts.speech.eval_sets import load_eval_set
 
     try:
         return load_eval_set(name, limit)
@@ -183,8 +183,8 @@ def measure_errors(
     engines: Engines, figures: dict[str, EngineFigures], artifact: Artifact, rows: "SpeechRows", language: str
 ) -> None:
     """Put the word and character error rates on these rows into the figures."""
-    from scripts.eval_sets import normalizer_for
-    from scripts.scoring import ClipErrors, character_error_rate, count_errors, word_error_rate
+    from scripts.speech.eval_sets import normalizer_for
+    from scripts.speech.scoring import ClipErrors, character_error_rate, count_errors, word_error_rate
 
     normalizer = normalizer_for(artifact, language)
     errors: dict[str, list[ClipErrors]] = {key: [] for key in engines.alive}

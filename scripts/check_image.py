@@ -27,8 +27,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scripts.dockerfile import Context, Stage, Step, expand, pairs, parse
-from scripts.footprint import ROOT, free_port, resident_bytes, transcribe
+from scripts.common import ROOT
+from scripts.common.dockerfile import Context, Stage, Step, expand, pairs, parse
+from scripts.common.service import free_port, resident_bytes, transcribe
 
 DEBIAN = "bookworm"
 """The release whose Python is that of the base image."""

@@ -16,7 +16,7 @@ import argparse
 from random import Random
 
 from scripts.sentences import generate
-from scripts.text import TURKISH_ALPHABET, TextNormalizer
+from scripts.speech.text import TURKISH_ALPHABET, TextNormalizer
 
 MAX_JOINED_CHARACTERS = 180
 """About 13 s of speech."""

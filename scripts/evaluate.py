@@ -3,7 +3,8 @@
     python scripts/evaluate.py --model_dir models/tr-small data/eval/seen/manifest.jsonl data/eval/noisy/manifest.jsonl
     python scripts/evaluate.py --model_dir models/checkpoint --backend pytorch ysdede/khanacademy-turkish --split test
 
-Both the reference and the transcript are normalized by `scripts/text.py` to the letters of the model's vocabulary.
+Both the reference and the transcript are normalized by `scripts/speech/text.py` to the letters of the model's
+vocabulary.
 Prints a table of the sets and the worst clips; `--out` writes the figures as JSON.
 """
 
@@ -19,8 +20,8 @@ from dataclasses import asdict
 
 from app.artifacts import ArtifactError, open_artifact
 from app.asr import BACKENDS, find_model_folder, load_engine
-from scripts.data import DataError
-from scripts.eval_sets import Figures, figures_of, load_eval_set, normalizer_for, score
+from scripts.speech.data import DataError
+from scripts.speech.eval_sets import Figures, figures_of, load_eval_set, normalizer_for, score
 
 
 def main() -> None:

@@ -42,14 +42,15 @@ from app.artifacts import (
 )
 from app.asr import OPENVINO_INT8, OPENVINO_INT8_WEIGHTS, Engine, find_model_folder, load_engine, warm_up
 from app.windows import Samples
-from scripts.calibration import SAMPLES, calibration_feeds
-from scripts.data import DataError, SpeechRows
-from scripts.eval_sets import load_eval_set
-from scripts.forms import DYNAMIC, Quantization, export_fp32, export_int8
-from scripts.lengths import check_lengths
-from scripts.onnx_files import count_operators, store_compactly, store_rounded
-from scripts.proofs import DECIDING_CLIPS, FP32_BACKEND, LIMITS, ROUNDED, Evidence, prove
-from scripts.timing import Latency, measure_latency
+from scripts.common import SAMPLES
+from scripts.exporting.calibration import calibration_feeds
+from scripts.exporting.forms import DYNAMIC, Quantization, export_fp32, export_int8
+from scripts.exporting.lengths import check_lengths
+from scripts.exporting.onnx_files import count_operators, store_compactly, store_rounded
+from scripts.exporting.proofs import DECIDING_CLIPS, FP32_BACKEND, LIMITS, ROUNDED, Evidence, prove
+from scripts.exporting.timing import Latency, measure_latency
+from scripts.speech.data import DataError, SpeechRows
+from scripts.speech.eval_sets import load_eval_set
 
 COPIED_FILES = (*SETTINGS_FILES, "training.json")
 """What an artifact takes over from its checkpoint, where it is there: settings, and how `train.py` made it."""
@@ -70,7 +71,7 @@ class Options:
     """How to export and how to prove.
 
     name: what the model is called in answers; by default as before, if adopted, or like the folder. eval_manifests:
-    sets to prove on, as `scripts.data.load_speech` takes them; by default the samples. eval_limit: clips of each set.
+    sets to prove on, as `load_speech` takes them; by default the samples. eval_limit: clips of each set.
     language: ISO 639-1 code of their texts. adopt: keep the ONNX files that are there. fp16: weights of `model.onnx`
     rounded to half precision; if it is adopted, they are so already. with_checkpoint: put the checkpoint in too, in
     half precision. allow_unproven: write a manifest even if a proof fails. quantization: how INT8 is made. calibration:
@@ -134,7 +135,7 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Evide
 def load_sets(options: Options) -> dict[str, SpeechRows]:
     """Name -> rows to prove on. Raises DataError if there are none."""
     if not options.eval_manifests:
-        return {"samples": load_eval_set(str(SAMPLES), options.eval_limit)}
+        return {"samples": load_eval_set(str(SAMPLES / "manifest.jsonl"), options.eval_limit)}
     return {name: load_eval_set(name, options.eval_limit) for name in options.eval_manifests}
 
 
@@ -194,7 +195,7 @@ def make_models(source: Path, folder: Path, options: Options, before: dict[str, 
 def make_openvino(source: Path, artifact: Artifact, calibration: str) -> None:
     """Make the INT8 file of OpenVINO. Raises ArtifactError if what it needs is not installed."""
     try:
-        from scripts.openvino_files import make_openvino_int8
+        from scripts.exporting.openvino_files import make_openvino_int8
     except ImportError as error:
         raise ArtifactError(f"--openvino needs {error.name}: pip install -r requirements-openvino.txt") from error
     counts = make_openvino_int8(source, artifact, calibration)

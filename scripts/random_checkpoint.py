@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
-from scripts.text import TURKISH_ALPHABET
+from scripts.speech.text import TURKISH_ALPHABET
 
 COMBINING_DOT = "\u0307"
 BASE_TOKENS = ("|", "-", *"abcdefghijklmnopqrstuvwxyz", *"âçëîöüğış", COMBINING_DOT, "[UNK]", "[PAD]")

@@ -14,9 +14,9 @@ from pathlib import Path
 # Lets `python scripts/sentences.py` find the package the way `python -m scripts.sentences` does.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts import words_tr as words
-from scripts.numbers_tr import join_suffix, spell_numbers, turkish_number, turkish_ordinal
-from scripts.words_tr import Word, attach, conjugate, nominal, parse_verb, parse_word, question
+from scripts.speech import words_tr as words
+from scripts.speech.numbers_tr import join_suffix, spell_numbers, turkish_number, turkish_ordinal
+from scripts.speech.words_tr import Word, attach, conjugate, nominal, parse_verb, parse_word, question
 
 MAX_WORDS = 14
 _CHOICE = re.compile(r"\{([^{}]*)\}")

@@ -31,7 +31,15 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
-from scripts.augment import Samples, add_noise, add_room, colored_noise, room_response, through_codec, through_telephone
+from scripts.training.augment import (
+    Samples,
+    add_noise,
+    add_room,
+    colored_noise,
+    room_response,
+    through_codec,
+    through_telephone,
+)
 
 SAMPLE_RATE_HZ = 16_000
 HELD_OUT_VOICES = ("f4", "m6", "Andrea", "Mario", "linda", "klatt4", "steph", "victor")

@@ -42,12 +42,12 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
-from scripts.augment import AugmentationPolicy
-from scripts.batches import IGNORED_LABEL, Collator, LengthBatchSampler, SpeechDataset, join_rows
-from scripts.checkpoints import SMALL_CONFIGS, load_for_training
-from scripts.data import DataError, SpeechRows, load_speech
-from scripts.text import TextNormalizer
-from scripts.training_speed import MuonAndAdamW, convolve_by_fourier
+from scripts.speech.data import DataError, SpeechRows, load_speech
+from scripts.speech.text import TextNormalizer
+from scripts.training.augment import AugmentationPolicy
+from scripts.training.batches import IGNORED_LABEL, Collator, LengthBatchSampler, SpeechDataset, join_rows
+from scripts.training.checkpoints import SMALL_CONFIGS, load_for_training
+from scripts.training.speed import MuonAndAdamW, convolve_by_fourier
 
 
 class CtcTrainer(Trainer):

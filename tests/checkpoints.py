@@ -38,10 +38,10 @@ from transformers import (
 )
 
 from scripts.baselines import Source, make_baselines, source_of
-from scripts.checkpoints import SMALL_CONFIGS, new_tokenizer
 from scripts.export import Options, export
 from scripts.random_checkpoint import BASE_TOKENS, HEAD_GAIN
-from scripts.text import TURKISH_ALPHABET
+from scripts.speech.text import TURKISH_ALPHABET
+from scripts.training.checkpoints import SMALL_CONFIGS, new_tokenizer
 
 RATE_HZ = 16_000
 CAHYA_TOKENS = list(BASE_TOKENS)

@@ -6,8 +6,8 @@ import soundfile
 from datasets import Dataset
 from transformers import Wav2Vec2FeatureExtractor
 
-from scripts.data import SpeechRows
-from scripts.text import TURKISH_ALPHABET, TextNormalizer
+from scripts.speech.data import SpeechRows
+from scripts.speech.text import TURKISH_ALPHABET, TextNormalizer
 from tests.checkpoints import RATE_HZ, babbling
 
 FEATURES = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)

@@ -58,12 +58,30 @@ def test_app_imports_only_what_lies_below(path: Path) -> None:
         assert level.get(name, 0) <= level[module_name(path)], f"{name} lies above"
 
 
-SCRIPTS = [path for path in sorted((ROOT / "scripts").glob("*.py")) if path.name != "plain_service.py"]  # is a service
+SCRIPTS = [path for path in sorted((ROOT / "scripts").rglob("*.py")) if path.name != "plain_service.py"]  # is a service
+PACKAGES = {
+    "common": set[str](),
+    "speech": {"common"},
+    "training": {"common", "speech"},
+    "exporting": {"common", "speech"},
+    "benchmarking": {"common", "speech"},
+    "load_testing": {"common", "speech", "benchmarking"},
+}
+"""The folders under scripts/, each with those that it may import from besides itself; commands may use all."""
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=module_name)
 def test_scripts_know_nothing_of_http(path: Path) -> None:
     assert not {name for name in imports_of(path) if name.startswith(("app.api", "app.main", "fastapi"))}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*/**/*.py")), ids=module_name)
+def test_folders_of_scripts_import_one_way_and_no_command(path: Path) -> None:
+    own = path.relative_to(ROOT / "scripts").parts[0]
+    allowed = {own} | PACKAGES[own]
+    for name in imports_of(path):
+        if name.startswith("scripts."):
+            assert name.split(".")[1] in allowed, f"{name} lies above"
 
 
 def test_serving_imports_neither_torch_nor_transformers() -> None:

@@ -18,8 +18,8 @@ from app.scheduler import Scheduler
 from app.settings import BUNDLED_MODEL
 from app.transcriber import Transcriber
 from app.transcript import Transcript
-from scripts.eval_sets import normalizer_for
-from scripts.scoring import character_error_rate, count_errors
+from scripts.speech.eval_sets import normalizer_for
+from scripts.speech.scoring import character_error_rate, count_errors
 from tests.fakes import all_lanes
 from tests.sounds import ENCODINGS, wav
 

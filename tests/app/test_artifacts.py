@@ -22,7 +22,7 @@ from app.artifacts import (
 )
 from app.windows import Framing
 from scripts.random_checkpoint import COMBINING_DOT
-from scripts.text import TURKISH_ALPHABET
+from scripts.speech.text import TURKISH_ALPHABET
 from tests.checkpoints import CAHYA_TOKENS, SHAPES, built
 
 CONV = {"conv_kernel": [10, 3, 3, 3, 3, 2, 2], "conv_stride": [5, 2, 2, 2, 2, 2, 2]}

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from app.settings import Settings
-from scripts.dockerfile import parse
+from scripts.common.dockerfile import parse
 from tests.deploy.files import ROOT, Yaml, read_yaml
 
 COMPOSE = read_yaml("docker-compose.yml")

@@ -13,7 +13,7 @@ import pytest
 
 from app import __version__
 from app.settings import Settings
-from scripts.dockerfile import Context, Stage, parse
+from scripts.common.dockerfile import Context, Stage, parse
 from tests.deploy.files import ROOT
 
 _, STAGES = parse((ROOT / "Dockerfile").read_text(encoding="utf-8"))

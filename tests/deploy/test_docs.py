@@ -5,7 +5,7 @@ import re
 import pytest
 
 from app.settings import Settings
-from scripts.dockerfile import parse
+from scripts.common.dockerfile import parse
 from tests.deploy.files import ROOT, Yaml, read_yaml
 
 TEXT = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")

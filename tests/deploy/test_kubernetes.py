@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.settings import Settings
-from scripts.dockerfile import parse
+from scripts.common.dockerfile import parse
 from tests.conftest import Client
 from tests.deploy.files import ROOT, Yaml, read_all_yaml, read_yaml
 

@@ -28,11 +28,11 @@ from app.artifacts import SPECTRAL_FAMILIES, Artifact, ArtifactError, open_artif
 from app.asr import BACKENDS, load_engine, warm_up
 from app.decoding import Emissions, decode_ctc
 from app.windows import Framing
-from scripts.checkpoints import new_tokenizer
 from scripts.export import export
-from scripts.forms import DYNAMIC, quantize_to
-from scripts.matrix_form import has_matrix_form
-from scripts.onnx_files import count_operators
+from scripts.exporting.forms import DYNAMIC, quantize_to
+from scripts.exporting.matrix_form import has_matrix_form
+from scripts.exporting.onnx_files import count_operators
+from scripts.training.checkpoints import new_tokenizer
 from tests.checkpoints import (
     ARCHITECTURES,
     SHAPES,

@@ -8,8 +8,8 @@ import pytest
 from app.artifacts import open_artifact
 from app.asr import load_engine
 from scripts.baselines import BASELINES, Baseline, Source, make_baselines, source_of
-from scripts.bench_engines import load
-from scripts.onnx_files import count_operators
+from scripts.benchmarking.engines import load
+from scripts.exporting.onnx_files import count_operators
 from tests.checkpoints import RATE_HZ, babbling, baselines, built, clips
 
 BY_KEY = {baseline.key: baseline for baseline in BASELINES}

@@ -17,15 +17,15 @@ from matplotlib.image import imread
 
 from app.settings import BUNDLED_MODEL
 from app.windows import Samples
-from scripts.bench_engines import OWN_ENGINES, EngineSpec, own_spec, weights_of
-from scripts.bench_figures import EngineFigures
-from scripts.bench_process import EngineFailed
-from scripts.bench_report import JSON, LATENCY_PLOT, REPORT, TRADE_OFF_PLOT
-from scripts.bench_service import service_peak_bytes
 from scripts.benchmark import Engines, agreement, main, measure_agreement, measure_latencies, measure_throughput
+from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, own_spec, weights_of
+from scripts.benchmarking.figures import EngineFigures
+from scripts.benchmarking.process import EngineFailed
+from scripts.benchmarking.report import JSON, LATENCY_PLOT, REPORT, TRADE_OFF_PLOT
+from scripts.benchmarking.service import service_peak_bytes
 from tests.checkpoints import RATE_HZ, babbling, baselines, built, clips, exported
 from tests.conftest import ROOT
-from tests.scripts.test_bench_process import ended
+from tests.scripts.benchmarking.test_process import ended
 
 MIB = 1 << 20
 NAMED = {engine.backend: engine for engine in OWN_ENGINES}

@@ -6,7 +6,7 @@ import pytest
 
 from scripts.corpus import MAX_JOINED_CHARACTERS, join_some, main, split
 from scripts.sentences import generate
-from scripts.text import TURKISH_ALPHABET, TextNormalizer
+from scripts.speech.text import TURKISH_ALPHABET, TextNormalizer
 
 SENTENCES = [f"{sentence[:-1]} {noun}." for sentence in generate(60, 7) for noun in ("kitap", "deniz", "masa")]
 HELD_OUT = 40

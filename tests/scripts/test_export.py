@@ -19,10 +19,10 @@ from app.artifacts import MANIFEST_NAME, ArtifactError, UnprovenError, open_arti
 from app.asr import BACKENDS, load_engine, warm_up
 from app.settings import BUNDLED_MODEL
 from scripts.export import main, revision_of
-from scripts.forms import Quantization, export_fp32, quantize_to
-from scripts.onnx_files import count_operators, store_rounded
-from scripts.proofs import QUANTIZED
-from scripts.quantization import Feed
+from scripts.exporting.forms import Quantization, export_fp32, quantize_to
+from scripts.exporting.onnx_files import count_operators, store_rounded
+from scripts.exporting.proofs import QUANTIZED
+from scripts.exporting.quantization import Feed
 from tests.checkpoints import (
     RATE_HZ,
     SHAPES,
@@ -63,7 +63,7 @@ def sounds(tmp_path: Path, checkpoints: Path) -> Path:
 @pytest.fixture(autouse=True)
 def words_are_no_measure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights say random words, and INT8 others: for these tiny models only frames are judged, and mildly."""
-    monkeypatch.setattr("scripts.proofs.QUANTIZED", (QUANTIZED[0]._replace(value=AGREEMENT["onnx_int8"]),))
+    monkeypatch.setattr("scripts.exporting.proofs.QUANTIZED", (QUANTIZED[0]._replace(value=AGREEMENT["onnx_int8"]),))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

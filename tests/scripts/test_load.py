@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts.footprint import ROOT
-from scripts.load import PLAIN, Load, goals_against_plain, measure, parse_arguments, run_locust
-from scripts.load_answers import LoadError, References
-from scripts.load_figures import LoadFigures
-from scripts.load_service import RunningService, dikte
+from scripts.common import ROOT
+from scripts.load import PLAIN, goals_against_plain, parse_arguments
+from scripts.load_testing.answers import LoadError, References
+from scripts.load_testing.figures import LoadFigures
+from scripts.load_testing.service import RunningService, dikte
+from scripts.load_testing.users import Load, measure, run_locust
 
 LOAD = Load(users=2, spawn_rate=10, duration_s=4.0, clips_s="2,3", long_users=1, long_s=5.0)
 

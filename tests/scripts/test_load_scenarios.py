@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts import load_scenarios
 from scripts.load_scenarios import SCENARIOS, parse_arguments, run
 
 SMALL = (
@@ -29,7 +28,7 @@ def reached(figures: dict[str, object], claim: str) -> bool:
 
 
 def test_no_accepted_request_is_lost_on_sigterm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_scenarios, "STOP_AFTER_S", 1.0)
+    monkeypatch.setattr("scripts.load_testing.scenarios.sigterm.STOP_AFTER_S", 1.0)
     figures = figures_of("sigterm", tmp_path)
     assert reached(figures, "accepted requests lost")
     assert reached(figures, "wrong or failed answers")
@@ -42,16 +41,16 @@ def test_an_overload_is_refused(tmp_path: Path) -> None:
 
 
 def test_killed_clients_leave_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_scenarios, "KILL_ROUNDS", 2)
-    monkeypatch.setattr(load_scenarios, "KILLED_AT_ONCE", 5)
-    monkeypatch.setattr(load_scenarios, "KILLED_LONG_S", 20.0)
+    monkeypatch.setattr("scripts.load_testing.scenarios.killed_clients.KILL_ROUNDS", 2)
+    monkeypatch.setattr("scripts.load_testing.scenarios.killed_clients.KILLED_AT_ONCE", 5)
+    monkeypatch.setattr("scripts.load_testing.scenarios.killed_clients.KILLED_LONG_S", 20.0)
     figures = figures_of("killed_clients", tmp_path)
     assert reached(figures, "temporary files")
     assert reached(figures, "failures of the")
 
 
 def test_short_clips_are_answered_beside_a_long_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_scenarios, "SHORT_PAUSE_S", 0.01)
+    monkeypatch.setattr("scripts.load_testing.scenarios.short_beside_long.SHORT_PAUSE_S", 0.01)
     figures = figures_of("short_beside_long", tmp_path, "--long_file_s", "100")
     assert reached(figures, "failures")
     beside = figures["beside_s"]
@@ -60,7 +59,7 @@ def test_short_clips_are_answered_beside_a_long_file(tmp_path: Path, monkeypatch
 
 
 def test_memory_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_scenarios, "RANDOM_LENGTHS_S", (0.5, 2.0))
+    monkeypatch.setattr("scripts.load_testing.scenarios.memory.RANDOM_LENGTHS_S", (0.5, 2.0))
     assert len(figures_of("memory", tmp_path)["marks"]) == 10  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.artifacts import open_artifact
 from app.settings import BUNDLED_MODEL
 from scripts import plain_service
-from scripts.load_clips import CONTENT_TYPE, short_clips
+from scripts.load_testing.clips import CONTENT_TYPE, short_clips
 from tests.conftest import Client
 
 

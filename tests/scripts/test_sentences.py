@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import words_tr
 from scripts.sentences import MAX_WORDS, generate
-from scripts.words_tr import attach, conjugate, nominal, parse_verb, parse_word, question
+from scripts.speech import words_tr
+from scripts.speech.words_tr import attach, conjugate, nominal, parse_verb, parse_word, question
 
 ROOT = Path(__file__).resolve().parents[2]
 LETTERS = set("abcçdefgğhıijklmnoöprsştuüvyz ")

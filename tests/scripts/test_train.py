@@ -19,12 +19,9 @@ from transformers.trainer_utils import EvalPrediction
 
 from app.artifacts import open_artifact
 from app.asr import load_engine, warm_up
-from scripts import checkpoints as configurations
 from scripts import train
-from scripts.batches import IGNORED_LABEL, Collator, LengthBatchSampler
-from scripts.checkpoints import new_tokenizer
-from scripts.data import DataError, SpeechRows
-from scripts.text import TURKISH_ALPHABET
+from scripts.speech.data import DataError, SpeechRows
+from scripts.speech.text import TURKISH_ALPHABET
 from scripts.train import (
     CtcTrainer,
     Scorer,
@@ -34,6 +31,9 @@ from scripts.train import (
     split_rows,
     usable,
 )
+from scripts.training import checkpoints as configurations
+from scripts.training.batches import IGNORED_LABEL, Collator, LengthBatchSampler
+from scripts.training.checkpoints import new_tokenizer
 from tests.checkpoints import RATE_HZ, babbling, built
 from tests.speech import FEATURES, NORMALIZER, speech_rows, wav
 

@@ -1,0 +1,145 @@
+"""The figures of a benchmark: what was measured of each engine, how engines compare, and which goals are reached."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+
+from scripts.common.goals import Goal
+from scripts.speech.scoring import ErrorRate
+
+REFERENCE_S = 10.0
+"""The clip length that engines are compared at, if it was measured; else the longest."""
+MIN_GOAL_CLIPS = 500
+"""With fewer held-out clips a difference of half a point says nothing."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of one call with a clip of `length_s` seconds: mean, standard deviation, median, 95th percentile.
+
+    rtfx: seconds of sound per second of the median call. runs_s: each measured call, in the order they were made.
+    """
+
+    length_s: float
+    mean_s: float
+    std_s: float
+    p50_s: float
+    p95_s: float
+    rtfx: float
+    runs_s: tuple[float, ...]
+
+    @classmethod
+    def of(cls, length_s: float, runs_s: Sequence[float]) -> Self:
+        """The statistics of one or more calls. The standard deviation is that of a sample (0 for a single call)."""
+        p50_s, p95_s = (float(value) for value in np.percentile(runs_s, [50, 95]))
+        std_s = float(np.std(runs_s, ddof=1)) if len(runs_s) > 1 else 0.0
+        return cls(length_s, float(np.mean(runs_s)), std_s, p50_s, p95_s, length_s / p50_s, tuple(runs_s))
+
+
+@dataclass
+class EngineFigures:
+    """What was measured of one engine; None (or no entry) where nothing was, `errors` say why.
+
+    load_s: with imports, from a bare interpreter. start_bytes, loaded_bytes, peak_bytes: resident memory of the
+    engine's process before loading, after, and at most. service_peak_bytes: of the whole service on this engine.
+    latencies: by clip length. wide, narrow: seconds of sound per second, of one call at a time on all threads, and of
+    single-thread calls side by side. agreement: share of frames with the same best token as the reference engine's.
+    """
+
+    key: str
+    title: str
+    own: bool
+    size_bytes: int
+    load_s: float | None = None
+    start_bytes: int | None = None
+    loaded_bytes: int | None = None
+    peak_bytes: int | None = None
+    service_peak_bytes: int | None = None
+    latencies: list[Latency] = field(default_factory=list)
+    wide: float | None = None
+    narrow: float | None = None
+    agreement: float | None = None
+    wer: ErrorRate | None = None
+    cer: ErrorRate | None = None
+    clips: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def at(self, length_s: float) -> Latency | None:
+        """The latency with clips of this length."""
+        return next((latency for latency in self.latencies if latency.length_s == length_s), None)
+
+
+def reference_length_s(lengths_s: Sequence[float]) -> float:
+    """The clip length that engines are compared at."""
+    return REFERENCE_S if REFERENCE_S in lengths_s else max(lengths_s)
+
+
+def ratio(engine: EngineFigures | None, base: EngineFigures | None, length_s: float) -> float | None:
+    """Median latency of an engine in units of another's; None where one of them was not measured."""
+    ours, theirs = (figures.at(length_s) if figures else None for figures in (engine, base))
+    return ours.p50_s / theirs.p50_s if ours and theirs else None
+
+
+def plain_int8(engines: dict[str, EngineFigures], length_s: float) -> EngineFigures | None:
+    """Plain `quantize_dynamic` of the matrix products: of its two kinds of weights the one that is faster here."""
+    measured = [
+        (latency.p50_s, key)
+        for key in ("matmul_quint8", "matmul_qint8")
+        if key in engines and (latency := engines[key].at(length_s))
+    ]
+    return engines[min(measured)[1]] if measured else None
+
+
+def find_goals(engines: dict[str, EngineFigures], length_s: float) -> list[Goal]:
+    """The goals of which everything was measured.
+
+    engines: key -> figures. length_s: clip length that latencies are compared at.
+    """
+    pytorch, fp32, int8, openvino = (engines.get(key) for key in ("pytorch", "onnx", "onnx_int8", "openvino"))
+    plain = plain_int8(engines, length_s)
+    stock = engines.get("openvino_nncf")
+    clip = f"{length_s:g} s clip"
+    goals = []
+
+    def add(claim: str, value: float | None, bound: float, unit: str = "", at_least: bool = False) -> None:
+        if value is not None:
+            goals.append(Goal(claim, value, bound, unit, at_least))
+
+    add(f"INT8 latency / PyTorch FP32, {clip}", ratio(int8, pytorch, length_s), 0.36)
+    add(
+        f"INT8 latency / plain MatMul-only INT8 ({plain.key if plain else ''}), {clip}",
+        ratio(int8, plain, length_s),
+        0.55,
+    )
+    if int8:
+        unquantized = fp32 or pytorch
+        add("INT8 size / FP32", int8.size_bytes / unquantized.size_bytes if unquantized else None, 0.29)
+    if int8 and pytorch:
+        if int8.service_peak_bytes and pytorch.service_peak_bytes:
+            share = int8.service_peak_bytes / pytorch.service_peak_bytes
+            add("peak memory of the service, INT8 / PyTorch", share, 0.4)
+        elif int8.peak_bytes and pytorch.peak_bytes:
+            add("peak memory of the engine alone, INT8 / PyTorch", int8.peak_bytes / pytorch.peak_bytes, 0.4)
+    unquantized = next((engine for engine in (fp32, pytorch) if engine and engine.wer), None)
+    if int8 and int8.wer and unquantized and unquantized.wer and int8.clips >= MIN_GOAL_CLIPS:
+        loss = 100 * (int8.wer.rate - unquantized.wer.rate)
+        add(f"INT8 WER above that of {unquantized.title}, {int8.clips} clips", loss, 0.5, "points")
+    add(f"OpenVINO latency / stock OpenVINO INT8, {clip}", ratio(openvino, stock, length_s), 0.85)
+    return goals
+
+
+def find_aims(engines: dict[str, EngineFigures], length_s: float) -> list[Goal]:
+    """Where the project is going, as its best engine is now. In absolute figures, so only for its own machine."""
+    aims = []
+    own = [engine for engine in engines.values() if engine.own]
+    latencies = [(latency.p50_s, engine.title) for engine in own if (latency := engine.at(length_s))]
+    if latencies and length_s == REFERENCE_S:
+        p50_s, title = min(latencies)
+        aims.append(Goal(f"latency of the fastest engine ({title}), {length_s:g} s clip", p50_s, 0.085, "s"))
+    rates = [(max(engine.wide or 0.0, engine.narrow or 0.0), engine.title) for engine in own]
+    if rates and max(rates)[0]:
+        rate, title = max(rates)
+        aims.append(Goal(f"throughput of the fastest engine ({title})", rate, 120.0, "s of sound/s", at_least=True))
+    return aims

@@ -1,0 +1,111 @@
+"""An engine in a process of its own: what it holds in memory is its own, and it sleeps while others are measured."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Pipe
+from pathlib import Path
+from typing import Any, Self, cast
+
+from app.decoding import Emissions
+from app.windows import Samples
+from scripts.benchmarking.engines import EngineSpec
+from scripts.common.service import resident_bytes
+
+WORKER = Path(__file__).with_name("worker.py")
+ANSWER_TIMEOUT_S = 900.0
+"""An engine that has not answered by then hangs."""
+END_TIMEOUT_S = 5.0
+SLEEPING_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+"""OpenMP's threads sleep when they wait: spinning ones would take the cores from the engine that is measured next."""
+
+
+class EngineFailed(Exception):
+    """An engine that could not be loaded or run; the message says why."""
+
+
+class EngineProcess:
+    """A fresh interpreter for one engine, to be loaded with `load` and ended with `close`.
+
+    threads: of one call. callers: how many calls `throughput` and `texts` make at once. Every method that asks the
+    engine something raises EngineFailed when the engine fails or its process dies.
+    """
+
+    def __init__(self, spec: EngineSpec, threads: int, callers: int) -> None:
+        self.spec = spec
+        self._threads, self._callers = threads, callers
+        self._connection, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, str(WORKER), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=os.environ | SLEEPING_THREADS,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def load(self) -> float:
+        """Load the engine; seconds from a bare interpreter to an engine that can be called, its imports included."""
+        return cast(float, self._ask("load", self.spec, self._threads, self._callers))
+
+    def emissions(self, samples: Samples) -> Emissions:
+        """Emissions of one clip, shape (samples,) -> (frames, vocabulary), float32."""
+        return cast(Emissions, self._ask("emissions", samples))
+
+    def latency_s(self, samples: Samples) -> float:
+        """Seconds that one call with one clip took, measured in the engine's process."""
+        return cast(float, self._ask("latency_s", samples))
+
+    def throughput(self, clips: Sequence[Samples], seconds: float) -> float:
+        """Samples per second of all callers together, each going over all clips again and again for `seconds`."""
+        return cast(float, self._ask("throughput", clips, self._callers, seconds))
+
+    def texts(self, clips: Sequence[Samples]) -> list[str]:
+        """What the engine hears in each clip."""
+        return cast(list[str], self._ask("texts", clips, self._callers))
+
+    def modules(self) -> set[str]:
+        """Names of the modules that the process has imported; it has started when this returns."""
+        return cast(set[str], self._ask("modules"))
+
+    @property
+    def pid(self) -> int:
+        """Of the engine's process."""
+        return self._process.pid
+
+    @property
+    def resident_bytes(self) -> int:
+        """Resident memory of the process now."""
+        return resident_bytes(self.pid)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Resident memory of the process at most so far."""
+        return resident_bytes(self.pid, "VmHWM")
+
+    def close(self) -> None:
+        """End the process, also one that is computing."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait(END_TIMEOUT_S)
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        try:
+            self._connection.send((method, arguments))
+            if not self._connection.poll(ANSWER_TIMEOUT_S):
+                raise EngineFailed(f"no answer within {ANSWER_TIMEOUT_S:.0f} s")
+            succeeded, answer = self._connection.recv()
+        except (EOFError, OSError):
+            code = self._process.wait(END_TIMEOUT_S)
+            cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            raise EngineFailed(f"its process died ({cause})") from None
+        if not succeeded:
+            raise EngineFailed(answer)
+        return answer

@@ -1,0 +1,40 @@
+"""Clips on which the ranges of INT8 activations are taken."""
+
+import numpy as np
+from tqdm import tqdm
+
+from app.artifacts import Artifact, ArtifactError
+from app.engines.ctc import LENGTHS_INPUT, input_values, is_audible
+from app.errors import AsrError
+from scripts.common import SAMPLES
+from scripts.exporting.quantization import Feed
+from scripts.speech.data import DataError, load_speech
+
+
+def calibration_feeds(calibration: str, artifact: Artifact, most: int) -> list[Feed]:
+    """`input_values` (1, samples) float32 and `lengths` (1,) int64 of some clips, spread evenly over the data.
+
+    calibration: speech data as `load_speech` takes it, of which the split "train" is taken if it has one; by default
+    the samples, which are enough to try a model. most: how many clips at most. Clips that are silent or shorter than a
+    frame are left out, for engines do not compute them. Raises DataError if there is no such data or it cannot be read,
+    ArtifactError if a clip cannot be decoded or none is left.
+    """
+    name = calibration or str(SAMPLES / "manifest.jsonl")
+    try:
+        splits = load_speech(name)
+    except (AsrError, OSError) as error:
+        raise DataError(f"{name}: {error}") from error
+    rows = splits.get("train") or next(iter(splits.values()))
+    feeds: list[Feed] = []
+    spread = range(0, len(rows), -(-len(rows) // most) or 1)
+    for index in tqdm(spread, desc="calibrating", unit="clip", disable=None):
+        try:
+            samples = rows.samples(index, artifact.features.sample_rate_hz)
+        except (AsrError, OSError) as error:
+            raise ArtifactError(f"{rows.name(index)} cannot be calibrated on: {error}") from error
+        if is_audible(samples, artifact.framing):
+            values = input_values(samples, artifact.features)
+            feeds.append({"input_values": values[np.newaxis], LENGTHS_INPUT: np.array([len(samples)])})
+    if not feeds:
+        raise ArtifactError(f"there is nothing to calibrate on in {name}")
+    return feeds

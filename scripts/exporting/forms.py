@@ -1,0 +1,110 @@
+"""Which ONNX graphs a checkpoint is exported to.
+
+Checkpoints that have a matrix form (`matrix_form.py`) are exported in it, all others as optimum does it:
+
+| file | matrix form | others |
+|---|---|---|
+| FP32 | with `lengths`: clips of any lengths share a batch | stock graph |
+| INT8, dynamic | one clip at a time, as ONNX Runtime is fastest | stock graph |
+| INT8, static | with `lengths`, the front end in one piece, as calibration needs it | stock graph |
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+from onnx import ModelProto, helper
+from transformers import PreTrainedModel
+
+from app.engines.onnx import BATCHES_KEY, INDEPENDENT
+from scripts.exporting.matrix_form import MatrixForm, has_matrix_form
+from scripts.exporting.onnx_files import remove_weight_norm, restore_halves, stock_export, trace_with_lengths
+from scripts.exporting.onnx_runtime_form import export_for_batches, export_for_onnx_runtime
+from scripts.exporting.quantization import Feed, calibrate, names_matching, quantize, split_gemms
+
+FRONT_END = "front_end/*products*"
+"""Names of the products of the front end. Measured on the bundled checkpoint, 120 clips of telephone speech: WER 30.4 %
+in float32, 30.4 % with scales by row, 44.7 % with a scale for each piece."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How INT8 is made.
+
+    method: `dynamic` takes the range of activations from each run, `static` from calibration clips. keep: patterns of
+    names of products that stay in float32. reduce_range: weights of seven bits, for CPUs without VNNI.
+    """
+
+    method: Literal["dynamic", "static"] = "dynamic"
+    keep: tuple[str, ...] = ()
+    reduce_range: bool = False
+
+    @property
+    def is_static(self) -> bool:
+        """Whether calibration clips are needed."""
+        return self.method == "static"
+
+    def __str__(self) -> str:
+        bits = 7 if self.reduce_range else 8
+        kept = f", in float: {' '.join(self.keep)}" if self.keep else ""
+        return f"{self.method}, MatMul, signed weights of {bits} bits per channel{kept}"
+
+
+DYNAMIC = Quantization()
+
+
+def export_fp32(model: PreTrainedModel, path: Path) -> None:
+    """Write the FP32 graph of a checkpoint; its weight norm is removed.
+
+    `input_values` (batch, samples) float32 and, in the matrix form, `lengths` (batch,) int64 -> `logits` (batch,
+    frames, vocabulary) float32.
+    """
+    remove_weight_norm(model)
+    if has_matrix_form(model.config):
+        onnx.save(_independent(export_for_batches(model)), path)
+    else:
+        onnx.save(stock_export(model), path)
+
+
+def export_int8(
+    model: PreTrainedModel, fp32: Path, path: Path, options: Quantization, feeds: Iterable[Feed] = ()
+) -> int:
+    """Write the INT8 graph of a checkpoint whose FP32 graph is in the file `fp32`. Returns the number of products.
+
+    feeds: what to calibrate on, for the static method. Raises ValueError if a pattern of `options.keep` matches no
+    product, or there is nothing to calibrate on.
+    """
+    if not has_matrix_form(model.config):
+        return quantize_to(onnx.load(fp32), path, options, feeds)
+    remove_weight_norm(model)
+    if options.is_static:
+        return quantize_to(_independent(trace_with_lengths(MatrixForm(model))), path, options, feeds)
+    gelu = model.config.feat_extract_activation == "gelu"
+    return quantize_to(export_for_onnx_runtime(model), path, options, by_row=FRONT_END if gelu else "")
+
+
+def quantize_to(
+    graph: ModelProto, path: Path, options: Quantization, feeds: Iterable[Feed] = (), by_row: str = ""
+) -> int:
+    """Quantize a float32 graph, in place, and write it. Returns and raises what `export_int8` does.
+
+    by_row: pattern of the names of products whose rows take scales of their own (`scripts.exporting.quantization`).
+    """
+    restore_halves(graph.graph)
+    split_gemms(graph)
+    keep = names_matching(graph, options.keep)
+    ranges = calibrate(graph, feeds) if options.is_static else None
+    rows = names_matching(graph, [by_row]) if by_row else ()
+    count = quantize(graph, keep, ranges, options.reduce_range, rows)
+    if ranges is None:
+        del graph.metadata_props[:]  # in each run, all clips of a batch share the range of their activations
+    onnx.save(graph, path)
+    return count
+
+
+def _independent(graph: ModelProto) -> ModelProto:
+    """The graph, marked as one whose clips do not change each other."""
+    helper.set_model_props(graph, {BATCHES_KEY: INDEPENDENT})
+    return graph

@@ -1,0 +1,210 @@
+"""The matrix form as ONNX Runtime computes it fastest: what `model.onnx` is, and the graph that INT8 is made from.
+
+They compute what `scripts/exporting/matrix_form.py` computes.
+
+- **The front end runs piece by piece**, in a Loop. Its first layers have 160,000 numbers per 0.1 s: those of a whole
+  window are far larger than any cache. Those of a piece stay in the cache, and memory does not grow with the window.
+- **Attention is one operator** (`com.microsoft.MultiHeadAttention`), which never writes the whole matrix of scores, in
+  the graph for INT8 only: it takes one clip at a time, for activations of several clips would share a scale anyway, and
+  no other runtime is to read it.
+"""
+
+from typing import Any
+
+import torch
+from onnx import ModelProto, compose, helper, parser
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from app.engines.ctc import LENGTHS_INPUT
+from scripts.exporting.matrix_form import Encoder, FirstProduct, FrontEnd, MatrixForm, attend
+from scripts.exporting.onnx_files import EXAMPLE_LENGTHS, trace
+
+PIECE_FRAMES = 50
+"""Frames of a piece, about: 1 s of sound. Pieces of a clip are equally long."""
+EXAMPLE_SAMPLES = 16_000
+"""Length of the clip that the exporter traces; the graph takes any."""
+
+
+class FusedAttention(torch.autograd.Function):
+    """`attend` that is exported as ONNX Runtime's operator."""
+
+    @staticmethod
+    def forward(_: Any, query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+        """softmax(query key^T) value for each head; shapes as in `attend`."""
+        return attend(query, key, value, None, heads)
+
+    @staticmethod
+    def symbolic(graph: Any, query: Any, key: Any, value: Any, heads: int) -> Any:
+        """The ONNX node. The queries are scaled already."""
+        output = graph.op("com.microsoft::MultiHeadAttention", query, key, value, num_heads_i=heads, scale_f=1.0)
+        return output.setType(query.type())
+
+
+def fused_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, heads: int) -> Tensor:
+    """`attend` for clips without padding. Raises ValueError if there is a mask."""
+    if mask is not None:
+        raise ValueError("the fused attention takes no mask")
+    fused: Tensor = FusedAttention.apply(query, key, value, heads)  # type: ignore[no-untyped-call]
+    return fused
+
+
+class _First(nn.Module):
+    """The first part, and how many frames of each clip the last part gets."""
+
+    def __init__(self, form: MatrixForm) -> None:
+        super().__init__()
+        self.form = form
+
+    def forward(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        patches, weight = self.form.first(samples, lengths)
+        return patches, weight, self.form.frame_counts(lengths)
+
+
+class _FirstOfOne(nn.Module):
+    """The first part, for a clip that fills its input."""
+
+    def __init__(self, first: FirstProduct) -> None:
+        super().__init__()
+        self.first = first
+
+    def forward(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        patches, weight = self.first(samples, torch._shape_as_tensor(samples)[1:])
+        return patches, weight
+
+
+class _EncoderOfOne(nn.Module):
+    """The last part, for a clip that fills its input."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, frames: Tensor) -> Tensor:
+        logits: Tensor = self.encoder(frames, None)
+        return logits
+
+
+def export_for_batches(model: PreTrainedModel) -> ModelProto:
+    """A CTC model that has a matrix form, for clips of any lengths at once.
+
+    `input_values` (batch, samples) float32, `lengths` (batch,) int64 -> `logits` (batch, frames, vocabulary) float32.
+    Weight norm must be removed before. Raises ValueError if the model has no matrix form.
+    """
+    form = MatrixForm(model).eval()
+    first = _First(form)
+    lengths = torch.tensor(EXAMPLE_LENGTHS)
+    samples = torch.randn(len(lengths), int(lengths.max()))
+    with torch.no_grad():
+        patches, weight, counts = first(samples, lengths)
+        frames = form.front_end(patches, weight)
+    clips = {0: "batch"}
+    time = {**clips, 1: "frames"}
+    return joined(
+        trace(
+            first,
+            (samples, lengths),
+            {"input_values": {**clips, 1: "samples"}, LENGTHS_INPUT: clips},
+            {"patches": {**clips, 1: "rows"}, "weight": clips, "counts": clips},
+            "first/",
+        ),
+        _front_end(form.front_end, patches, weight, channels=frames.shape[2], clips=clips),
+        trace(form.encoder, (frames, counts), {"frames": time, "counts": clips}, {"logits": time}, "encoder/"),
+    )
+
+
+def export_for_onnx_runtime(model: PreTrainedModel) -> ModelProto:
+    """A CTC model that has a matrix form: `input_values` (1, samples) -> `logits` (1, frames, vocabulary), float32.
+
+    Weight norm must be removed before. Raises ValueError if the model has no matrix form.
+    """
+    form = MatrixForm(model, fused_attention).eval()
+    first, encoder = _FirstOfOne(form.first), _EncoderOfOne(form.encoder)
+    with torch.no_grad():
+        samples = torch.randn(1, EXAMPLE_SAMPLES)
+        patches, weight = first(samples)
+        frames = form.front_end(patches, weight)
+    time = {1: "frames"}
+    return joined(
+        trace(first, (samples,), {"input_values": {1: "samples"}}, {"patches": {1: "rows"}, "weight": {}}, "first/"),
+        _front_end(form.front_end, patches, weight, channels=frames.shape[2], clips={}),
+        trace(encoder, (frames,), {"frames": time}, {"logits": time}, "encoder/"),
+    )
+
+
+def _front_end(
+    front_end: FrontEnd, patches: Tensor, weight: Tensor, channels: int, clips: dict[int, str]
+) -> ModelProto:
+    """The middle part, in pieces. clips: name of the dimension of the clips, by its number, if there may be several."""
+    piece = trace(
+        front_end,
+        (patches, weight),
+        {"piece": {**clips, 1: "rows"}, "weight": clips},
+        {"some": {**clips, 1: "frames"}},
+        "front_end/",
+    )
+    return in_pieces(piece, front_end.hop, front_end.receptive_field, channels, batch=clips.get(0, "1"))
+
+
+def in_pieces(front_end: ModelProto, hop: int, receptive_field: int, channels: int, batch: str) -> ModelProto:
+    """A Loop that runs the front end over pieces of the patches and lays their frames end to end.
+
+    hop, receptive_field: of a frame, in patches. channels: of a frame. batch: number of clips, or its name. All pieces
+    have the same size, so that a Loop can stack what they give: as many as there are whole `PIECE_FRAMES` in the clip,
+    at least one. The last is filled up with zeros, by less than one frame for each piece, and what comes of that is
+    cut off.
+    """
+    graph = parser.parse_graph(
+        f"""
+        front_end (float[{batch}, rows, taps] patches, float[{batch}, taps, width] weight)
+            => (float[{batch}, time, channels] frames)
+        <int64[1] hop = {{{hop}}}, int64[1] beyond_hop = {{{receptive_field - hop}}},
+         int64[1] most = {{{PIECE_FRAMES}}}, int64[3] shape = {{0, -1, {channels}}},
+         int64[1] zero = {{0}}, int64[1] one = {{1}}, int64[1] time_axis = {{1}}, bool yes = {{1}}>
+        {{
+            rows = Shape <start = 1, end = 2> (patches)
+            own = Sub (rows, beyond_hop)
+            time = Div (own, hop)
+            whole = Div (time, most)
+            count = Max (whole, one)
+            filled = Add (time, count)
+            rounded = Sub (filled, one)
+            size = Div (rounded, count)
+            step = Mul (size, hop)
+            steps = Mul (step, count)
+            needed = Add (steps, beyond_hop)
+            more = Sub (needed, rows)
+            missing = Max (more, zero)
+            fill = Concat <axis = 0> (zero, zero, zero, zero, missing, zero)
+            all_patches = Pad (patches, fill)
+            reach = Add (step, beyond_hop)
+            trips = Squeeze (count)
+            pieces = Loop <body = one_piece (int64 index, bool go_on)
+                => (bool again, float[{batch}, size, channels] some)
+            {{
+                start = Mul (index, step)
+                end = Add (start, reach)
+                piece = Slice (all_patches, start, end, time_axis)
+                again = Identity (go_on)
+            }}> (trips, yes)
+            by_clip = Transpose <perm = [1, 0, 2, 3]> (pieces)
+            laid_out = Reshape (by_clip, shape)
+            frames = Slice (laid_out, zero, time, time_axis)
+        }}
+        """
+    )
+    (loop,) = (node for node in graph.node if node.op_type == "Loop")
+    body = loop.attribute[0].g
+    body.node.extend(front_end.graph.node)
+    body.initializer.extend(front_end.graph.initializer)
+    return helper.make_model(graph, opset_imports=front_end.opset_import, ir_version=front_end.ir_version)
+
+
+def joined(*parts: ModelProto) -> ModelProto:
+    """One model of several, of which each takes by name what those before it give."""
+    model, *rest = parts
+    for part in rest:
+        inputs = {value.name for value in part.graph.input}
+        names = [value.name for value in model.graph.output if value.name in inputs]
+        model = compose.merge_models(model, part, io_map=list(zip(names, names, strict=True)))
+    return model

@@ -1,0 +1,110 @@
+"""OpenVINO files: a CTC model in INT8, made with NNCF from the form that OpenVINO computes fastest."""
+
+import io
+import logging
+from collections import Counter
+from pathlib import Path
+
+import nncf
+import openvino
+import torch
+from transformers import AutoModelForCTC, PreTrainedModel
+
+from app.artifacts import Artifact
+from app.asr import OPENVINO_INT8
+from scripts.exporting.calibration import calibration_feeds
+from scripts.exporting.onnx_files import remove_weight_norm, trace_with_lengths
+from scripts.exporting.openvino_form import OpenVinoForm, has_openvino_form
+from scripts.exporting.quantization import Feed
+
+CALIBRATION_CLIPS = 300
+"""What NNCF takes by default, too."""
+SMOOTHING, OFF = 0.5, -1
+"""Alphas of SmoothQuant: the share that is moved (half, as in arXiv:2211.10438), and what switches it off."""
+KEPT_IN_FLOAT = ("/first/", "/positions/", "/head/")
+"""How the names of those nodes begin that gain little or nothing in INT8: samples of sound need more than eight bits,
+OpenVINO computes the positional convolution in float anyhow, and the head is small."""
+NORM = "/first/norm/"
+"""How the names of the nodes of `ClipNorm` begin."""
+KEEP_FLOAT32 = "precise_0"
+"""Mark of a node that OpenVINO computes in float32 even where the rest is in bfloat16. A variance that is a small
+difference of large covariances needs it: with 8 bits of mantissa it could come out negative."""
+
+
+def make_openvino_int8(checkpoint: Path, artifact: Artifact, calibration: str) -> dict[str, int]:
+    """Write `model_openvino_int8.xml` and `.bin` into an artifact that has its `model.onnx`.
+
+    calibration: what `calibration_feeds` takes; speech like that to be served. Returns how many operators of each type
+    compute in INT8. Raises DataError or ArtifactError if there is nothing to calibrate on.
+    """
+    model = AutoModelForCTC.from_pretrained(checkpoint, dtype=torch.float32)
+    stock = artifact.folder / "model.onnx"
+    graph = read_form(model) if has_openvino_form(model) else openvino.Core().read_model(stock)
+    quantized = quantize(graph, calibration_feeds(calibration, artifact, CALIBRATION_CLIPS))
+    for node in quantized.get_ops():
+        if node.get_friendly_name().startswith(NORM):
+            node.get_rt_info()[KEEP_FLOAT32] = ""
+    openvino.save_model(quantized, artifact.folder / OPENVINO_INT8, compress_to_fp16=False)
+    return count_quantized(quantized)
+
+
+def quantize(graph: openvino.Model, feeds: list[Feed]) -> openvino.Model:
+    """INT8 by NNCF: weights with a scale per channel, activations with the range they have on the clips.
+
+    SmoothQuant, which moves part of the differences between channels from activations into weights, is used for the
+    convolutions only. Other layers gain nothing by it, and would begin with one more product.
+    """
+    nncf.set_log_level(logging.ERROR)
+    names = {name for value in graph.inputs for name in value.get_names()}
+
+    def inputs(feed: Feed) -> Feed:
+        return {name: values for name, values in feed.items() if name in names}
+
+    return nncf.quantize(
+        graph,
+        nncf.Dataset(feeds, inputs),
+        subset_size=len(feeds),
+        model_type=nncf.ModelType.TRANSFORMER,
+        ignored_scope=nncf.IgnoredScope(names=kept_in_float(graph)),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(convolution=SMOOTHING, matmul=OFF)
+        ),
+    )
+
+
+def read_form(model: PreTrainedModel) -> openvino.Model:
+    """`OpenVinoForm` of a model, which is changed, as OpenVINO's graph."""
+    remove_weight_norm(model)
+    form = OpenVinoForm(model.requires_grad_(False)).eval()
+    graph = trace_with_lengths(form)
+    return openvino.Core().read_model(io.BytesIO(graph.SerializeToString()))
+
+
+def kept_in_float(graph: openvino.Model) -> list[str]:
+    """Names of the nodes that are not quantized; of a stock graph, only the first convolution's."""
+    return [
+        node.get_friendly_name()
+        for node in graph.get_ops()
+        if node.get_friendly_name().startswith(KEPT_IN_FLOAT)
+        or (node.get_type_name() == "Convolution" and node.input(1).get_partial_shape()[1] == 1)
+    ]
+
+
+def count_quantized(graph: openvino.Model) -> dict[str, int]:
+    """Type of operator -> how many of its nodes compute in INT8: their weights, or both inputs, are quantized."""
+    counts: Counter[str] = Counter()
+    for node in graph.get_ops():
+        if node.get_type_name() in ("MatMul", "Convolution", "GroupConvolution"):
+            counts[node.get_type_name()] += all(is_quantized(value) for value in node.input_values())
+    return dict(counts)
+
+
+def is_quantized(value: openvino.Output) -> bool:
+    """Whether a value comes from a FakeQuantize, or from INT8 weights, but for operators that only move or scale it."""
+    node = value.get_node()
+    if node.get_type_name() == "Constant":
+        return bool(value.get_element_type() in (openvino.Type.i8, openvino.Type.u8))
+    if node.get_type_name() == "FakeQuantize":
+        return True
+    moving = ("Convert", "Subtract", "Multiply", "Reshape", "Transpose")
+    return node.get_type_name() in moving and is_quantized(node.input_value(0))

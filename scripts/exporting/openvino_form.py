@@ -1,0 +1,209 @@
+"""wav2vec2 and HuBERT in the form that OpenVINO computes fastest: the one that its INT8 file is made from.
+
+OpenVINO has fast INT8 convolutions, so they stay; what it does slowly is the group norm after the first of them, over
+the largest tensor of the model (3200 frames a second), with a change of layout before and after. `OpenVinoForm`
+computes the same emissions from the same weights, with two differences:
+
+- **The group norm is a scale and a shift** that follow from a clip's samples (`ClipNorm`), so the large tensor is
+  scaled, activated and quantized in one pass, in the layout in which the convolutions leave and take it.
+- **Clips know their lengths**: a second input tells what is padding, and padding changes nothing. OpenVINO generates
+  code for every length of input, so that clips are best padded to a few.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from scripts.exporting.matrix_form import FAMILIES, frame_counts, is_inside
+
+MASKED = torch.finfo(torch.float32).min
+"""Added to the attention scores of padding, of which nothing is left after the softmax."""
+
+
+def has_openvino_form(model: PreTrainedModel) -> bool:
+    """Whether a CTC model can be brought to this form."""
+    config = model.config
+    return (
+        config.model_type in FAMILIES
+        and config.feat_extract_norm in ("group", "layer")
+        and config.conv_kernel[0] % config.conv_stride[0] == 0
+        and getattr(config, "adapter_attn_dim", None) is None
+        and not getattr(config, "conv_pos_batch_norm", False)
+    )
+
+
+def patch_sums(samples: Tensor, lengths: Tensor, kernel: int, stride: int) -> Tensor:
+    """Sums over time of what a convolution of one channel sees at each step, and of the products of each two of it.
+
+    Samples (batch, samples), their number (batch,) -> (batch, kernel + 1, kernel + 1): the sum over all patches of a
+    clip's own samples of p p^T, where p are the `kernel` samples of a patch and a 1. So in the last row and column the
+    sums of the samples stand. The kernel is a whole number of strides, as in every model of these families.
+    """
+    chunks = samples.shape[1] // stride
+    steps = chunks - kernel // stride + 1
+    by_row = samples[:, : chunks * stride].view(-1, chunks, stride)
+    by_column = torch.stack([samples[:, index : chunks * stride : stride] for index in range(stride)], dim=1)
+    inside = is_inside(frame_counts(lengths, kernel, stride), steps).to(samples.dtype)
+    one = torch.ones_like(inside)
+    shifts = [slice(shift, shift + steps) for shift in range(kernel // stride)]
+    rows = torch.cat([*(by_row[:, shift] for shift in shifts), one[:, :, None]], dim=2)
+    columns = torch.cat([*(by_column[:, :, shift] for shift in shifts), one[:, None]], dim=1)
+    return (columns * inside[:, None]) @ rows
+
+
+class ClipNorm(nn.Module):
+    """The group norm after the first convolution, as a scale and a shift for each clip and channel.
+
+    The norm has a group per channel: channel c of the convolution is centred and scaled by its own mean and variance
+    over time. Both follow from the patches of samples that the convolution sees, for it is linear: with w(c) its
+    weights, n patches p(t), and sums over i and j, places in a patch,
+
+        mean(c) = sum of w(c, i) S(i) / n                             S(i) = sum over t of p(t, i)
+        variance(c) = sum of w(c, i) w(c, j) Q(i, j) / n - mean(c)^2  Q(i, j) = sum over t of p(t, i) p(t, j)
+
+        scale(c) = gamma(c) / sqrt(variance(c) + epsilon)             shift(c) = beta(c) - mean(c) scale(c)
+
+    so instead of passes over (channels, time) there are products with constant weights, of the 121 numbers of
+    `patch_sums`. They are written as convolutions, because OpenVINO then gives scale and shift the layout of the
+    convolution that they are applied to; and each takes all sums, for cut apart they would be rounded to bfloat16.
+
+    The level of the clip, the mean of its samples, is taken away before and given back to mean(c): Q would be large
+    numbers with small differences. A bias of the convolution is part of its mean, and so taken away.
+    """
+
+    def __init__(self, convolution: nn.Conv1d, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.epsilon = convolution.kernel_size[0], convolution.stride[0], norm.eps
+        weight = convolution.weight.detach()[:, 0]  # (channels, kernel)
+        squares = functional.pad(weight[:, :, None] * weight[:, None, :], (0, 1, 0, 1))
+        self.quadratic = nn.Parameter(squares.flatten(1)[:, :, None])
+        self.linear = nn.Parameter(functional.pad(weight[:, :, None], (self.kernel, 0, 0, 1)).flatten(1)[:, :, None])
+        self.of_level = nn.Parameter(weight.sum(dim=1)[:, None, None])
+        self.bias = convolution.bias
+        self.gamma = nn.Parameter(norm.weight.detach()[:, None].clone())
+        self.beta = nn.Parameter(norm.bias.detach()[:, None].clone())
+
+    def forward(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples (batch, samples), their number (batch,) -> scale and shift, each (batch, channels, 1)."""
+        own = is_inside(lengths, samples.shape[1]).to(samples.dtype)
+        level = (samples * own).sum(dim=1, keepdim=True) / lengths[:, None].to(samples.dtype)
+        sums = patch_sums(samples - level, lengths, self.kernel, self.stride)
+        count = frame_counts(lengths, self.kernel, self.stride)[:, None, None].to(samples.dtype)
+        sums = sums.reshape(-1, (self.kernel + 1) ** 2, 1)
+        mean = functional.conv1d(sums, self.linear) / count
+        variance = functional.relu(functional.conv1d(sums, self.quadratic) / count - mean * mean)
+        scale = self.gamma / torch.sqrt(variance + self.epsilon)
+        mean = mean + functional.conv1d(level[:, :, None], self.of_level, self.bias)
+        return scale, self.beta - mean * scale
+
+
+class FirstLayer(nn.Module):
+    """The first convolution with its norm and activation; a group norm becomes a scale and a shift."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer = layer
+        norm = getattr(layer, "layer_norm", None)
+        self.norm = ClipNorm(layer.conv, norm) if isinstance(norm, nn.GroupNorm) else None
+
+    def forward(self, samples: Tensor, lengths: Tensor) -> Tensor:
+        """Samples (batch, samples), their number (batch,) -> (batch, channels, time)."""
+        if self.norm is None:
+            frames: Tensor = self.layer(samples[:, None])
+        else:
+            scale, shift = self.norm(samples, lengths)
+            frames = self.layer.activation(self.layer.conv(samples[:, None]) * scale + shift)
+        return frames
+
+
+class CentredConvolution(nn.Module):
+    """One of the other convolutions, fed with the difference from what silence makes of its input.
+
+    In 8 bits, steps are a 255th of the loudest; what quiet moments and silence make of the first layers lies within a
+    step or two. The norm before the encoder then blows the rounding up to full size, and the positional convolution
+    spreads it over half a second on either side. As a difference, silence is zero, which 8 bits hold exactly:
+
+        W x + b = W (x - silence) + (b + W silence)
+
+    There is no padding, so the second term is the same for all frames: a bias.
+    """
+
+    def __init__(self, layer: Any, silence: Tensor) -> None:
+        super().__init__()
+        self.layer = layer
+        self.silence = nn.Parameter(silence)  # (channels, 1)
+        convolution = layer.conv
+        bias = convolution(silence.expand(-1, convolution.kernel_size[0])[None])[0, :, 0]
+        convolution.bias = nn.Parameter(bias)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(batch, channels, time) -> (batch, channels', time')."""
+        made: Tensor = self.layer(frames - self.silence)
+        return made
+
+
+@torch.no_grad()
+def silences(extractor: Any) -> list[Tensor]:
+    """What every convolution but the last makes of silence: for each, shape (channels, 1)."""
+    samples = 1
+    for layer in reversed(extractor.conv_layers):
+        samples = (samples - 1) * layer.conv.stride[0] + layer.conv.kernel_size[0]
+    frames = torch.zeros(1, 1, samples, dtype=extractor.conv_layers[0].conv.weight.dtype)
+    made = []
+    for layer in list(extractor.conv_layers)[:-1]:
+        frames = layer(frames)
+        made.append(frames[0, :, :1])
+    return made
+
+
+class OpenVinoForm(nn.Module):
+    """A CTC model of transformers in this form, of the same modules: to be exported, not to be trained.
+
+    Raises ValueError if the model has no such form (`has_openvino_form`).
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        if not has_openvino_form(model):
+            raise ValueError(f"{model.config.model_type} checkpoints of this shape have no form for OpenVINO")
+        model.set_attn_implementation("eager")  # the pattern that OpenVINO fuses
+        body: Any = model.base_model
+        self.steps = tuple(zip(model.config.conv_kernel, model.config.conv_stride, strict=True))
+        self.norm_first = bool(model.config.do_stable_layer_norm)
+        first, *others = body.feature_extractor.conv_layers
+        silence = silences(body.feature_extractor)
+        self.first = FirstLayer(first)
+        self.convolutions = nn.ModuleList(map(CentredConvolution, others, silence))
+        self.projection = body.feature_projection
+        self.positions = body.encoder.pos_conv_embed
+        self.norm = body.encoder.layer_norm
+        self.layers = body.encoder.layers
+        self.head: nn.Module = model.lm_head
+
+    def forward(self, input_values: Tensor, lengths: Tensor) -> Tensor:
+        """(batch, samples) float32 padded with zeros, (batch,) int64 samples of each -> logits (batch, time, tokens).
+
+        Only a clip's own frames mean something, `Framing.frames(length)` of them.
+        """
+        hidden = self.first(input_values, lengths)
+        for convolution in self.convolutions:
+            hidden = convolution(hidden)
+        for kernel, stride in self.steps:
+            lengths = frame_counts(lengths, kernel, stride)
+        frames = self.projection(hidden.transpose(1, 2))
+        frames = frames[0] if isinstance(frames, tuple) else frames  # wav2vec2 also gives what it normalized
+        inside = is_inside(lengths, frames.shape[1])
+        frames = frames * inside[..., None].to(frames.dtype)  # the positional convolution sees zeros, as at the end
+        mask = torch.where(inside, 0.0, MASKED).to(frames.dtype)[:, None, None, :]
+        frames = frames + self.positions(frames)
+        if not self.norm_first:
+            frames = self.norm(frames)
+        for layer in self.layers:
+            frames = layer(frames, attention_mask=mask)[0]
+        if self.norm_first:
+            frames = self.norm(frames)
+        logits: Tensor = self.head(frames)
+        return logits

@@ -1,0 +1,211 @@
+"""What is proven of an artifact: that every backend says what the checkpoint says, measured on sets of speech.
+
+Each clip goes through all backends. FP32 is held against PyTorch, and what is quantized against FP32:
+
+- the largest difference of log-probabilities, the share of frames with the same most likely token (argmax), and the
+  share of clips with the same text;
+- the word error rate, and by how much it rose.
+
+`LIMITS` says what each must keep. The rise of the WER is held against its limit as it is if there are at least
+`DECIDING_CLIPS` clips. Fewer cannot decide it: in the four samples one word is 3 points. There the lower bound of its
+95 % interval (paired bootstrap over clips) is held against the limit, so that the proof fails when the clips show a
+rise, and not by one unlucky word; the share of equal frames, of which there are thousands, then guards the quality.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from app.artifacts import REFERENCE_BACKEND, Artifact, ArtifactError, Proof
+from app.asr import Engine
+from app.decoding import Emissions
+from app.errors import AsrError
+from scripts.speech.data import SpeechRows
+from scripts.speech.eval_sets import Figures, figures_of, normalizer_for, text_of
+from scripts.speech.scoring import ClipErrors, ErrorRate, count_errors, word_error_increase
+
+FP32_BACKEND = "onnx"
+DECIDING_CLIPS = 500
+"""From so many clips on the WER itself decides: with 8 words a clip, half a point is 20 words."""
+
+
+class Limit(NamedTuple):
+    """What a figure must keep. figure: a field of `Parity`, or "wer_increase" (0.005 is half a point)."""
+
+    figure: str
+    bound: Literal["at most", "at least"]
+    value: float
+
+
+EXACT = (Limit("max_difference", "at most", 1e-3), Limit("text_equality", "at least", 0.995))
+"""The same numbers but for the order of sums: in float32 they differ by about 1e-4. Two tokens may be as likely as each
+other to the last bits, so one text in two hundred may differ; of fewer clips, none."""
+ROUNDED = (
+    Limit("max_difference", "at most", 0.1),
+    Limit("argmax_agreement", "at least", 0.995),
+    Limit("wer_increase", "at most", 0.005),
+)
+"""Weights rounded to float16: log-probabilities differ by about 1e-2."""
+QUANTIZED = (Limit("argmax_agreement", "at least", 0.95), Limit("wer_increase", "at most", 0.005))
+"""INT8 moves single log-probabilities far where they matter little; what counts is what is chosen, and the words."""
+LIMITS = {FP32_BACKEND: EXACT}
+"""Backend -> its limits; all others are `QUANTIZED`."""
+
+
+class Likeness(NamedTuple):
+    """How alike two engines' emissions of one clip are."""
+
+    max_difference: float
+    frames: int
+    same_frames: int
+    same_text: bool
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How alike two engines are over all clips. max_difference: of log-probabilities, NaN if there is one."""
+
+    against: str
+    clips: int
+    frames: int
+    max_difference: float
+    argmax_agreement: float
+    text_equality: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that was measured, and what it proves.
+
+    parity: by backend. wer_increase: by backend, over the one it is held against. accuracy: set -> backend -> figures.
+    """
+
+    proofs: tuple[Proof, ...]
+    parity: dict[str, Parity]
+    wer_increase: dict[str, ErrorRate]
+    accuracy: dict[str, dict[str, Figures]]
+
+    @property
+    def failed(self) -> list[Proof]:
+        """The proofs that did not keep their limits."""
+        return [proof for proof in self.proofs if not proof.passed]
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the manifest; a number that is none becomes null."""
+        return {
+            "proven": not self.failed,
+            "checks": [asdict(proof) for proof in self.proofs],
+            "parity": {backend: _finite(asdict(parity)) for backend, parity in self.parity.items()},
+            "wer_increase": {backend: asdict(increase) for backend, increase in self.wer_increase.items()},
+            "accuracy": {
+                name: {backend: asdict(figures) for backend, figures in backends.items()}
+                for name, backends in self.accuracy.items()
+            },
+        }
+
+
+def prove(
+    artifact: Artifact,
+    engines: Mapping[str, Engine],
+    sets: Mapping[str, SpeechRows],
+    limits: Mapping[str, Sequence[Limit]],
+    language: str,
+    workers: int,
+) -> Evidence:
+    """Measure engines on sets of speech, and hold them against their limits.
+
+    engines: by backend, the reference and FP32 among them. limits: by backend; those not named are `QUANTIZED`.
+    workers: clips at a time. Raises ArtifactError for a clip that cannot be decoded, and for engines of different
+    vocabularies.
+    """
+    normalizer = normalizer_for(artifact, language)
+    backends = [backend for backend in engines if backend != REFERENCE_BACKEND]
+    likenesses: dict[str, list[Likeness]] = {backend: [] for backend in backends}
+    errors: dict[str, list[ClipErrors]] = {backend: [] for backend in engines}
+    accuracy: dict[str, dict[str, Figures]] = {}
+
+    def measure(rows: SpeechRows, index: int) -> tuple[dict[str, ClipErrors], dict[str, Likeness]]:
+        try:
+            samples = rows.samples(index, artifact.features.sample_rate_hz)
+        except (AsrError, OSError) as error:
+            raise ArtifactError(f"{rows.name(index)} cannot be measured on: {error}") from error
+        emissions = {backend: engine.emissions([samples])[0] for backend, engine in engines.items()}
+        reference = normalizer(rows.text(index))
+        return (
+            {
+                backend: count_errors(reference, normalizer(text_of(heard, artifact)))
+                for backend, heard in emissions.items()
+            },
+            {backend: likeness(artifact, emissions[held_against(backend)], emissions[backend]) for backend in backends},
+        )
+
+    with ThreadPoolExecutor(workers) as pool:
+        for name, rows in sets.items():
+            measured = pool.map(lambda index, rows=rows: measure(rows, index), range(len(rows)))
+            clips = list(tqdm(measured, total=len(rows), unit="clip", desc=name, disable=None))
+            accuracy[name] = {backend: figures_of([clip[backend] for clip, _ in clips], rows) for backend in engines}
+            for backend in engines:
+                errors[backend] += [clip[backend] for clip, _ in clips]
+            for backend in backends:
+                likenesses[backend] += [alike[backend] for _, alike in clips]
+
+    parity = {backend: _parity(held_against(backend), likenesses[backend]) for backend in backends}
+    increase = {backend: word_error_increase(errors[held_against(backend)], errors[backend]) for backend in backends}
+    proofs = [
+        proof
+        for backend in backends
+        for proof in judge(backend, parity[backend], increase[backend], limits.get(backend, QUANTIZED))
+    ]
+    return Evidence(tuple(proofs), parity, increase, accuracy)
+
+
+def held_against(backend: str) -> str:
+    """The backend that another is compared with."""
+    return REFERENCE_BACKEND if backend == FP32_BACKEND else FP32_BACKEND
+
+
+def likeness(artifact: Artifact, expected: Emissions, other: Emissions) -> Likeness:
+    """Compare the emissions of one clip, each of shape (frames, vocabulary). Raises ArtifactError if shapes differ."""
+    if expected.shape != other.shape:
+        raise ArtifactError(f"the model gives emissions of shape {other.shape}, its checkpoint of {expected.shape}")
+    with np.errstate(invalid="ignore"):  # digital silence: both are minus infinity
+        difference = np.where(expected == other, 0.0, np.abs(expected - other))
+    return Likeness(
+        max_difference=float(difference.max(initial=0.0)),
+        frames=len(expected),
+        same_frames=int((expected.argmax(axis=1) == other.argmax(axis=1)).sum()),
+        same_text=text_of(expected, artifact) == text_of(other, artifact),
+    )
+
+
+def judge(backend: str, parity: Parity, wer_increase: ErrorRate, limits: Sequence[Limit]) -> list[Proof]:
+    """Hold the figures of one backend against its limits."""
+    names = {} if parity.clips >= DECIDING_CLIPS else {"wer_increase": "wer_increase_lower_bound"}
+    figures = asdict(parity) | {"wer_increase": wer_increase.low if names else wer_increase.rate}
+    return [
+        Proof.judge(backend, names.get(limit.figure, limit.figure), figures[limit.figure], limit.bound, limit.value)
+        for limit in limits
+    ]
+
+
+def _parity(against: str, clips: list[Likeness]) -> Parity:
+    frames = sum(clip.frames for clip in clips)
+    return Parity(
+        against=against,
+        clips=len(clips),
+        frames=frames,
+        max_difference=float(np.max([clip.max_difference for clip in clips])),  # NaN if any is
+        argmax_agreement=sum(clip.same_frames for clip in clips) / frames if frames else math.nan,
+        text_equality=sum(clip.same_text for clip in clips) / len(clips),
+    )
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }

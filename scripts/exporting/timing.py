@@ -1,0 +1,35 @@
+"""How long engines take for a clip, side by side: a figure for the manifest (`benchmark.py` measures thoroughly)."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+
+from app.asr import Engine
+from app.windows import Samples
+from scripts.common.machine import processor
+
+RUNS = 3
+"""After one to warm up; engines take turns, so that what else the machine does falls on all."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median seconds that each backend took for one clip of `clip_s` seconds, on `threads` threads of `cpu`."""
+
+    cpu: str
+    threads: int
+    clip_s: float
+    median_s: dict[str, float]
+
+
+def measure_latency(engines: Mapping[str, Engine], samples: Samples, rate_hz: int, threads: int) -> Latency:
+    """Run every engine on one clip, shape (samples,). threads: what the engines were loaded with."""
+    taken_s: dict[str, list[float]] = {backend: [] for backend in engines}
+    for _ in range(1 + RUNS):
+        for backend, engine in engines.items():
+            begin = time.perf_counter()
+            engine.emissions([samples])
+            taken_s[backend].append(time.perf_counter() - begin)
+    medians_s = {backend: round(median(times_s[1:]), 5) for backend, times_s in taken_s.items()}
+    return Latency(processor(), threads, len(samples) / rate_hz, medians_s)

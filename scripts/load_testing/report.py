@@ -1,0 +1,161 @@
+"""What load tests write: a report to read, and the same figures as JSON."""
+
+import json
+import math
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from scripts.common.goals import GOALS_HEAD, Goal
+from scripts.common.machine import Machine, versions
+from scripts.common.markdown import table
+from scripts.load_testing.figures import LoadFigures, ServerFigures, Step
+
+PACKAGES = ("onnxruntime", "openvino", "fastapi", "uvicorn", "locust")
+
+
+@dataclass(frozen=True)
+class Report:
+    """title: the first line. settings: name -> value, as understood. sections: Markdown. figures: for JSON."""
+
+    title: str
+    machine: Machine
+    settings: Mapping[str, str]
+    sections: Sequence[str]
+    figures: Mapping[str, Any]
+
+    def write(self, folder: Path, stem: str) -> Path:
+        """Write `stem.md` and `stem.json` into `folder`. Returns the path of the first."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {
+            "format": 1,
+            "command": command_line(),
+            "date": now(),
+            "machine": asdict(self.machine) | {"versions": versions(PACKAGES)},
+            "settings": dict(self.settings),
+            **self.figures,
+        }
+        text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        (folder / f"{stem}.json").write_text(text, encoding="utf-8")
+        (folder / f"{stem}.md").write_text(self.markdown(), encoding="utf-8")
+        return folder / f"{stem}.md"
+
+    def markdown(self) -> str:
+        """The report; `docs/performance.md` says what its columns mean."""
+        machine = self.machine
+        rows = [
+            ["date", now()],
+            ["commit", machine.commit + (" with changes" if machine.changed else "")],
+            ["processor", f"{machine.processor}, {machine.cores} cores ({' '.join(machine.flags)})"],
+            ["memory", f"{machine.memory_bytes / 2**30:.1f} GiB"],
+            ["system", f"{machine.system}, Python {machine.python}"],
+            ["versions", ", ".join(f"{name} {version}" for name, version in versions(PACKAGES).items())],
+            *([name, value] for name, value in self.settings.items()),
+        ]
+        return "\n\n".join([f"# {self.title}", f"    {command_line()}", table(["", ""], rows), *self.sections]) + "\n"
+
+
+def command_line() -> str:
+    """The command that this process was started with."""
+    return shlex.join(["python", *sys.argv])
+
+
+def now() -> str:
+    """ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def finite(value: Any) -> Any:
+    """The same without NaN and infinity, which JSON does not have: null."""
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def number(value: float, form: str = ".0f") -> str:
+    """Formatted; "-" for NaN."""
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def milliseconds(seconds: float) -> str:
+    """Without decimals; "-" for NaN."""
+    return number(1000 * seconds)
+
+
+LOAD_HEAD = ["RPS", "RTFx", "p50 ms", "p95 ms", "p99 ms", "queue ms", "inference ms", "answered", "refused", "failed"]
+
+
+def load_row(figures: LoadFigures) -> list[str]:
+    """Cells below `LOAD_HEAD`."""
+    failed = ", ".join(f"{count} {outcome}" for outcome, count in sorted(figures.failed.items()))
+    return [
+        f"{figures.rps:.2f}",
+        f"{figures.audio_s_per_s:.1f}",
+        *map(milliseconds, (figures.p50_s, figures.p95_s, figures.p99_s, figures.queue_s, figures.inference_s)),
+        str(figures.answered),
+        str(figures.refused),
+        failed or "0",
+    ]
+
+
+def load_table(by_kind: Mapping[str, LoadFigures], what: str = "users") -> str:
+    """What clients saw, a row for each kind."""
+    return table([what, *LOAD_HEAD], [[kind, *load_row(figures)] for kind, figures in by_kind.items()])
+
+
+def server_section(server: ServerFigures | None) -> str:
+    """What the service says itself."""
+    if server is None:
+        return "The service has no `/metrics`."
+    stages = [
+        [stage, *map(milliseconds, (found.mean, found.quantile(0.5), found.quantile(0.95))), f"{found.count:.0f}"]
+        for stage, found in server.stages.items()
+    ]
+    rest = [
+        ["sound transcribed, s/s", number(server.audio_s_per_s, ".1f")],
+        ["sound per second of an engine call", number(server.rtfx, ".1f")],
+        ["engine calls at work, on average", number(server.busy_workers, ".2f")],
+        ["windows in an engine call, on average", number(server.batch_windows, ".2f")],
+        ["outcomes", ", ".join(f"{count} {outcome}" for outcome, count in sorted(server.outcomes.items())) or "-"],
+    ]
+    head = ["stage", "mean ms", "p50 ms (from buckets)", "p95 ms (from buckets)", "requests"]
+    return f"{table(head, stages)}\n\n{table(['', ''], rest)}"
+
+
+def server_json(server: ServerFigures | None) -> dict[str, Any] | None:
+    """The same, as JSON values."""
+    if server is None:
+        return None
+    stages = {
+        stage: {"count": found.count, "mean_s": found.mean, "p50_s": found.quantile(0.5), "p95_s": found.quantile(0.95)}
+        for stage, found in server.stages.items()
+    }
+    return asdict(server) | {"stages": stages}
+
+
+def capacity_section(steps: Sequence[Step], capacity: Step | None, p95_limit_s: float) -> str:
+    """All steps by number of users, and the verdict."""
+    rows = [
+        [str(step.users), "yes" if step.within(p95_limit_s) else "no", *load_row(step.figures)]
+        for step in sorted(steps, key=lambda step: step.users)
+    ]
+    if capacity is None:
+        verdict = f"One user alone is above a p95 of {p95_limit_s:g} s."
+    else:
+        found = capacity.figures
+        verdict = (
+            f"**Capacity: {capacity.users} users**, {found.rps:.2f} requests and {found.audio_s_per_s:.1f} s of sound "
+            f"per second, p95 {found.p95_s:.2f} s (limit {p95_limit_s:g} s)."
+        )
+    return f"{verdict}\n\n{table(['users', 'within the limit', *LOAD_HEAD], rows)}"
+
+
+def goals_section(goals: Sequence[Goal]) -> str:
+    """What has to be shown, as far as it was measured."""
+    return table(GOALS_HEAD, [goal.row() for goal in goals])

@@ -1,0 +1,1 @@
+"""What a service has to stand, a file each: clients in this process, the service in another."""

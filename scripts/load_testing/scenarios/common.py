@@ -1,0 +1,46 @@
+"""What the scenarios share: what they find, the service they start, users for a while."""
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from scripts.common.goals import Goal
+from scripts.load_testing.client import Exchange, closed_loop
+from scripts.load_testing.clips import Clip
+from scripts.load_testing.service import RunningService, dikte
+
+USERS = 10
+SETTLE_SHARE = 0.2
+"""The first fifth of a load does not count."""
+PLATEAU = 1.1
+"""Resident memory may end this much above what it was when everything had been used once: an allocator's slack."""
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a scenario found. sections: Markdown, below the goals. figures: for JSON."""
+
+    goals: list[Goal]
+    sections: list[str]
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def start(arguments: argparse.Namespace, **settings: object) -> RunningService:
+    """The service on the model of the command line, with these `ASR_*` settings besides."""
+    return dikte(
+        arguments.backend,
+        arguments.model_dir,
+        {f"ASR_{name.upper()}": str(value) for name, value in settings.items()},
+    )
+
+
+async def load_for(
+    url: str, clips: Sequence[Clip], texts: Mapping[str, str], users: int, seconds: float
+) -> tuple[tuple[float, float], list[Exchange]]:
+    """Users for so long: when what counts of it begins and ends (seconds since the epoch), and all exchanges."""
+    end_s = time.time() + seconds
+    exchanges = await closed_loop(url, clips, texts, users, lambda _: time.time() < end_s)
+    return (end_s - (1 - SETTLE_SHARE) * seconds, end_s), exchanges

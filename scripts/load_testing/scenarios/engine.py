@@ -1,0 +1,58 @@
+"""How much of the engine's own throughput reaches the clients."""
+
+import argparse
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from app.cores import available_cores
+from scripts.benchmarking.engines import OWN_ENGINES, own_spec
+from scripts.benchmarking.process import EngineProcess
+from scripts.common.goals import Goal
+from scripts.common.markdown import table
+from scripts.load_testing.answers import LoadError, References
+from scripts.load_testing.figures import median_of_ratios
+from scripts.load_testing.report import LOAD_HEAD, load_row
+from scripts.load_testing.scenarios.common import USERS, Finding, start
+from scripts.load_testing.users import Load, measure
+
+
+def engine(arguments: argparse.Namespace) -> Finding:
+    """How much of the engine's own throughput reaches 10 clients?
+
+    In turn: single-thread calls side by side on the clips, as scripts/benchmark.py measures them, and the same clips
+    through the service.
+    """
+    engine = next((own for own in OWN_ENGINES if own.backend == arguments.backend), None)
+    if engine is None:
+        raise LoadError(f"{arguments.backend} is none of {', '.join(own.backend for own in OWN_ENGINES)}")
+    model = Path(arguments.model_dir)
+    spec = own_spec(engine, model / engine.file_name, model)
+    workers = int(os.environ.get("ASR_WORKERS", available_cores()))
+    load = Load(USERS, USERS, arguments.duration_s, arguments.clips_s, long_users=0)
+    sounds = [np.divide(clip.pcm, 2**15, dtype=np.float32) for clip in load.clips]
+    rate_hz = load.clips[0].rate_hz
+    alone, served, failures = [], [], 0
+    for number in range(arguments.rounds):
+        with EngineProcess(spec, threads=1, callers=workers) as process:
+            process.load()
+            process.throughput(sounds, 0.0)  # one pass to warm up
+            alone.append(process.throughput(sounds, arguments.duration_s / 2) / rate_hz)
+        with start(arguments) as service:
+            measured = measure(service.url, load, References.ask(service.url, load.clips))
+        served.append(measured.all)
+        failures += measured.failures + measured.all.refused
+        print(f"round {number + 1}: alone {alone[-1]:.1f} s/s, clients {served[-1].audio_s_per_s:.1f} s/s", flush=True)
+    reached = median_of_ratios([figures.audio_s_per_s for figures in served], alone)
+    goals = [
+        Goal(f"{USERS} users: failed or refused requests", failures, 0),
+        Goal("sound that reaches the clients / engine's own throughput", reached, 0.9, at_least=True),
+    ]
+    rows = [
+        [str(number + 1), f"{own:.1f}", *load_row(figures)]
+        for number, (own, figures) in enumerate(zip(alone, served, strict=True))
+    ]
+    figures = {"engine_audio_s_per_s": alone, "clients": [asdict(figures) for figures in served]}
+    return Finding(goals, [table(["round", f"engine alone, {workers} calls, s/s", *LOAD_HEAD], rows)], figures)

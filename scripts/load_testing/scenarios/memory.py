@@ -1,0 +1,69 @@
+"""Memory over many clips and after a long file."""
+
+import argparse
+import asyncio
+import time
+from random import Random
+from statistics import median
+
+from scripts.common.goals import Goal
+from scripts.common.markdown import table
+from scripts.load_testing.client import upload
+from scripts.load_testing.clips import Tape, long_clip, read_samples
+from scripts.load_testing.scenarios.common import MIB, PLATEAU, SETTLE_SHARE, Finding, start
+
+MEMORY_USERS = 4
+RANDOM_LENGTHS_S = (0.5, 20.0)
+MEMORY_MARKS = 10
+RETURNED_TIMEOUT_S = 60.0
+"""The service gives memory back when it has nothing to do."""
+
+
+def memory(arguments: argparse.Namespace) -> Finding:
+    """Memory over many clips of random lengths, and after a long file."""
+    random, tape = Random(arguments.seed), Tape(read_samples())
+    marks: list[tuple[int, float]] = []
+    step = max(1, arguments.memory_clips // MEMORY_MARKS)
+    failures = begun = 0
+    with start(arguments) as service:
+
+        async def use() -> None:
+            nonlocal begun, failures
+            while begun < arguments.memory_clips:
+                begun += 1
+                if not begun % step:
+                    marks.append((begun, service.resident_bytes / MIB))
+                    print(f"{begun} clips: {marks[-1][1]:.1f} MiB", flush=True)
+                clip = tape.cut("random", random.uniform(*RANDOM_LENGTHS_S))
+                failures += (await upload(service.url, clip)).answer.failed
+
+        async def run() -> None:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(MEMORY_USERS):
+                    group.create_task(use())
+
+        asyncio.run(run())
+        rows = [[f"{clips} clips", f"{resident:.1f}"] for clips, resident in marks]
+        peak = service.peak_bytes / MIB
+        long = asyncio.run(upload(service.url, long_clip(arguments.long_file_s))).answer
+        failures += long.failed
+        long_peak, before = service.peak_bytes / MIB, marks[-1][1]
+        give_up = time.monotonic() + RETURNED_TIMEOUT_S  # the service gives memory back when it has nothing to do
+        while (after_long := service.resident_bytes / MIB) > before * PLATEAU and time.monotonic() < give_up:
+            time.sleep(1)
+    settled = [resident for clips, resident in marks if clips >= SETTLE_SHARE * arguments.memory_clips]
+    rows += [
+        ["at most until then", f"{peak:.1f}"],
+        [f"at most, with a file of {arguments.long_file_s:g} s", f"{long_peak:.1f}"],
+        ["after that, idle", f"{after_long:.1f}"],
+    ]
+    what = f"{arguments.memory_clips} clips of random length"
+    goals = [
+        Goal(
+            f"{what}: resident memory at the end / after a fifth", median(settled[-3:]) / median(settled[:3]), PLATEAU
+        ),
+        Goal("after the long file: resident memory / before it", after_long / before, PLATEAU),
+        Goal(f"{what} and a long file: failures", failures, 0),
+    ]
+    figures = {"marks": marks, "peak_mib": peak, "after_long_mib": after_long, "long_peak_mib": long_peak}
+    return Finding(goals, [table(["after", "resident MiB"], rows)], figures)

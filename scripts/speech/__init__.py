@@ -1,0 +1,1 @@
+"""Speech data: rows of sound and text, texts normalized, transcripts scored. Shared by most scripts."""

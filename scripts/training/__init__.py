@@ -1,0 +1,1 @@
+"""What `train.py` is made of: clips changed and batched, checkpoints loaded, steps made cheaper."""

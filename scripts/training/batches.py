@@ -1,0 +1,182 @@
+"""Speech data as batches for training: rows joined to clips, augmented, normalized, padded and ordered by length."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
+from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
+
+from scripts.speech.data import SpeechRows
+from scripts.speech.text import TextNormalizer
+from scripts.training.augment import AugmentationPolicy, Augmenter, Samples
+
+IGNORED_LABEL = -100
+MEAN_PAUSE_S = 0.4
+"""Mean silence between joined clips; it is drawn from 0 to twice as much."""
+JOINED_LEVELS_DB = 12.0
+"""Joined clips are up to so much softer than they were."""
+PADDED_TO_S = 0.5
+"""Batches are padded to whole multiples of this many seconds, so that their shapes come again: on a CPU, oneDNN makes
+its kernels anew for each new shape, which costs a good part of a step."""
+
+
+def join_rows(durations_s: list[float], share: float, max_s: float, seed: int) -> list[tuple[int, ...]]:
+    """Which rows are heard together as one clip; every row stands in one group.
+
+    share: of the groups, how many are filled with rows in random order up to a random length of at most `max_s`
+    seconds, pauses included. So a model also hears voices and levels change, and clips as long as a window.
+    """
+    random = Random(seed)
+    order = list(range(len(durations_s)))
+    random.shuffle(order)
+    groups: list[tuple[int, ...]] = []
+    while order:
+        group = [order.pop()]
+        length_s = durations_s[group[0]]
+        target_s = random.uniform(max_s / 4, max_s) if random.random() < share else 0.0
+        while order and length_s + MEAN_PAUSE_S + durations_s[order[-1]] <= target_s:
+            group.append(order.pop())
+            length_s += MEAN_PAUSE_S + durations_s[group[-1]]
+        groups.append(tuple(group))
+    return groups
+
+
+class SpeechDataset(TorchDataset[dict[str, Any]]):
+    """Clips -> normalized `input_values` (samples,) float32 and `labels` (letters,) int.
+
+    groups: the rows of each clip, see `join_rows`; by default each row is a clip. `durations_s`: of the clips.
+    """
+
+    def __init__(
+        self,
+        rows: SpeechRows,
+        normalizer: TextNormalizer,
+        tokenizer: Wav2Vec2CTCTokenizer,
+        feature_extractor: Wav2Vec2FeatureExtractor,
+        policy: AugmentationPolicy | None = None,
+        seed: int = 0,
+        groups: list[tuple[int, ...]] | None = None,
+    ) -> None:
+        self.rows = rows
+        self.groups = groups or [(index,) for index in range(len(rows))]
+        texts = [in_case_of(tokenizer, normalizer(text)) for text in rows.texts()]
+        self.labels = [tokenizer(" ".join(texts[row] for row in group)).input_ids for group in self.groups]
+        self.durations_s = [
+            sum(rows.durations_s[row] for row in group) + MEAN_PAUSE_S * (len(group) - 1) for group in self.groups
+        ]
+        self.feature_extractor = feature_extractor
+        self.policy = policy
+        self.seed = seed
+        self._augmenter: Augmenter | None = None
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        rate_hz = int(self.feature_extractor.sampling_rate)
+        samples = self._joined([self.rows.samples(row, rate_hz) for row in self.groups[index]], index, rate_hz)
+        if self.policy is not None:
+            augmenter = self._augmenter_of_this_worker()
+            if augmenter.random.random() < self.policy.no_speech:
+                return {"input_values": self._normalized(augmenter.no_speech(len(samples)), rate_hz), "labels": []}
+            samples = augmenter(
+                samples, lambda: self.rows.samples(int(augmenter.random.integers(len(self.rows))), rate_hz)
+            )
+        return {"input_values": self._normalized(samples, rate_hz), "labels": self.labels[index]}
+
+    def _joined(self, parts: list[Samples], index: int, rate_hz: int) -> Samples:
+        """The parts at levels of their own, with pauses between them."""
+        if len(parts) == 1:
+            return parts[0]
+        random = np.random.default_rng((self.seed, index))
+        sounds: list[Samples] = []
+        for part in parts:
+            pause = np.zeros(int(random.uniform(0.0, 2 * MEAN_PAUSE_S) * rate_hz), dtype=np.float32)
+            sounds += [part * np.float32(10 ** (random.uniform(-JOINED_LEVELS_DB, 0.0) / 20)), pause]
+        return np.concatenate(sounds[:-1])
+
+    def _normalized(self, samples: Samples, rate_hz: int) -> Samples:
+        values: Samples = self.feature_extractor(samples, sampling_rate=rate_hz).input_values[0]
+        return values
+
+    def _augmenter_of_this_worker(self) -> Augmenter:
+        if self._augmenter is None:
+            assert self.policy is not None
+            worker = torch.utils.data.get_worker_info()
+            seed = self.seed if worker is None else worker.seed % 2**32
+            self._augmenter = Augmenter(self.policy, seed)
+        return self._augmenter
+
+
+def in_case_of(tokenizer: Wav2Vec2CTCTokenizer, text: str) -> str:
+    """A normalized (lower-case) text in the case of the tokenizer's letters: some know only capitals."""
+    vocabulary = tokenizer.get_vocab()
+    return text.upper() if "A" in vocabulary and "a" not in vocabulary else text
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Items -> a batch of tensors: sound zero-padded with its mask, labels padded with -100."""
+
+    feature_extractor: Wav2Vec2FeatureExtractor
+
+    def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = self.feature_extractor.pad(
+            [{"input_values": item["input_values"]} for item in items],
+            padding=True,
+            pad_to_multiple_of=int(PADDED_TO_S * self.feature_extractor.sampling_rate),
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        longest = max(1, *(len(item["labels"]) for item in items))  # transformers takes no empty labels
+        labels = torch.full((len(items), longest), IGNORED_LABEL)
+        for row, item in enumerate(items):
+            labels[row, : len(item["labels"])] = torch.tensor(item["labels"])
+        return {**batch, "labels": labels}
+
+
+class LengthBatchSampler(Sampler[list[int]]):
+    """Batches of clips of like length, at most `batch_s` seconds each, padding included, in a new order every epoch."""
+
+    def __init__(self, durations_s: list[float], batch_s: float, seed: int, shuffle: bool = True) -> None:
+        self.batch_s, self.seed, self.shuffle = batch_s, seed, shuffle
+        self._padded_s = [math.ceil(duration_s / PADDED_TO_S) * PADDED_TO_S for duration_s in durations_s]
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._batches(0))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from self._batches(self.epoch)
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        # Sorted by padded length, clips of one length in random order: as many batches in every epoch, as the learning
+        # rate schedule counts on it, and few shapes of tensors.
+        random = Random(f"{self.seed}-{epoch}")
+        order = list(range(len(self._padded_s)))
+        if self.shuffle:
+            random.shuffle(order)
+        order.sort(key=lambda index: self._padded_s[index])
+        batches: list[list[int]] = []
+        for padded_s, clips in groupby(order, key=lambda index: self._padded_s[index]):
+            batches += batched(clips, max(1, int(self.batch_s / padded_s)))
+        if self.shuffle:
+            random.shuffle(batches)
+        return batches
+
+
+def batched(items: Iterable[int], size: int) -> Iterator[list[int]]:
+    """Lists of `size` items; the last may have fewer."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

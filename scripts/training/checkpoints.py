@@ -1,0 +1,107 @@
+"""Loading checkpoints for the offline scripts: model, tokenizer, feature extractor and text normalizer.
+
+Never through `AutoProcessor`: a checkpoint that was published with a language model then wants pyctcdecode and kenlm,
+although its tokenizer and feature extractor load by themselves.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformers import (
+    AutoConfig,
+    AutoModelForCTC,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+)
+
+from scripts.speech.text import PAD_TOKEN, UNK_TOKEN, WORD_DELIMITER, TextNormalizer, ctc_vocabulary, find_alphabet
+
+SMALL_CONFIGS: dict[str, dict[str, Any]] = {
+    "tr-small": {
+        "hidden_size": 256,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
+        # Narrow where the frame rate is high (3200 frames/s after layer 0), full width from 200 frames/s on.
+        "conv_dim": [64, 128, 192, 256, 256, 256, 256],
+        "num_conv_pos_embeddings": 64,
+        "num_conv_pos_embedding_groups": 16,
+        "feat_extract_norm": "group",
+        "hidden_dropout": 0.05,
+        "attention_dropout": 0.05,
+        "activation_dropout": 0.0,
+        "feat_proj_dropout": 0.0,
+        "layerdrop": 0.0,
+        "mask_time_prob": 0.05,
+        "mask_time_length": 5,
+    },
+}
+"""Small wav2vec2 configurations to train from scratch, by name."""
+
+
+class CtcCheckpoint(NamedTuple):
+    """A CTC model with all that goes with it."""
+
+    model: PreTrainedModel
+    tokenizer: Wav2Vec2CTCTokenizer
+    feature_extractor: Wav2Vec2FeatureExtractor
+    normalizer: TextNormalizer
+
+
+def load_for_training(
+    name: str, texts: list[str], language: str, alphabet: str = "", dropout: float | None = None
+) -> CtcCheckpoint:
+    """A checkpoint to go on with, a pretrained encoder with a new head, or a small configuration from scratch.
+
+    The checkpoint's tokenizer is kept if a CTC head was trained with it; otherwise a new one is built from `alphabet`
+    or, if that is empty, from the letters of `texts`. dropout: in hidden layers, attention and before the head,
+    instead of the checkpoint's own.
+    """
+    ctc: dict[str, Any] = {"ctc_loss_reduction": "sum", "ctc_zero_infinity": True}
+    if dropout is not None:
+        ctc |= {"hidden_dropout": dropout, "attention_dropout": dropout, "final_dropout": dropout}
+    if name not in SMALL_CONFIGS:
+        config = AutoConfig.from_pretrained(name)
+        if any(architecture.endswith("ForCTC") for architecture in config.architectures or []):
+            model = AutoModelForCTC.from_pretrained(name, **ctc)
+            tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(name)
+            normalizer = normalizer_of(tokenizer, int(model.config.vocab_size), language)
+            return CtcCheckpoint(model, tokenizer, Wav2Vec2FeatureExtractor.from_pretrained(name), normalizer)
+
+    alphabet = alphabet or find_alphabet(texts, language)
+    tokenizer = new_tokenizer(alphabet)
+    ctc |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    if name in SMALL_CONFIGS:
+        model = Wav2Vec2ForCTC(Wav2Vec2Config(**(SMALL_CONFIGS[name] | ctc)))
+        feature_extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
+    else:
+        model = AutoModelForCTC.from_pretrained(name, ignore_mismatched_sizes=True, **ctc)
+        model.gradient_checkpointing_disable()  # old config files ask for it: every layer would be computed twice
+        feature_extractor = Wav2Vec2FeatureExtractor.from_pretrained(name)
+    return CtcCheckpoint(model, tokenizer, feature_extractor, TextNormalizer(alphabet, language))
+
+
+def normalizer_of(tokenizer: Wav2Vec2CTCTokenizer, vocab_size: int, language: str) -> TextNormalizer:
+    """Texts are brought to the letters that the model can say: tokens of one letter that have a logit."""
+    tokens = [token for token, index in tokenizer.get_vocab().items() if index < vocab_size]
+    return TextNormalizer.for_tokens(tokens, language)
+
+
+def new_tokenizer(alphabet: str) -> Wav2Vec2CTCTokenizer:
+    """A tokenizer of single letters whose blank is `[PAD]`, id 0."""
+    with tempfile.TemporaryDirectory() as folder:
+        vocabulary = Path(folder) / "vocab.json"
+        vocabulary.write_text(json.dumps(ctc_vocabulary(alphabet), ensure_ascii=False), encoding="utf-8")
+        return Wav2Vec2CTCTokenizer(
+            str(vocabulary),
+            unk_token=UNK_TOKEN,
+            pad_token=PAD_TOKEN,
+            word_delimiter_token=WORD_DELIMITER,
+            bos_token=None,
+            eos_token=None,
+        )

@@ -1,0 +1,133 @@
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from transformers import AutoModelForCTC
+
+from app.artifacts import Artifact, open_artifact
+from app.engines.ctc import LENGTHS_INPUT, CtcEngine, zero_mean_unit_variance
+from app.engines.onnx import OnnxRuntime
+from scripts.exporting.forms import Quantization, export_fp32, export_int8
+from scripts.exporting.onnx_files import count_operators, graphs_of
+from scripts.exporting.quantization import Feed, products_of
+from tests.checkpoints import (
+    ARCHITECTURES,
+    MATRIX_SHAPES,
+    babbling,
+    built,
+    exported,
+    exporting,
+    products_in_matrix_form,
+)
+from tests.reference import integer_products
+
+STATIC = Quantization("static")
+SOUNDS = [babbling(duration_s, seed) for seed, duration_s in enumerate((1.0, 0.025, 2.3, 0.31, 1.0))]
+"""The second has one frame."""
+OTHERS = sorted(shape for shape in ARCHITECTURES if shape not in MATRIX_SHAPES)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("forms")
+
+
+def feeds() -> Iterator[Feed]:
+    for samples in SOUNDS:
+        yield {"input_values": zero_mean_unit_variance(samples)[np.newaxis], LENGTHS_INPUT: np.array([len(samples)])}
+
+
+@cache
+def static_file(shape: str, checkpoints: Path, folder: Path) -> Path:
+    """The static INT8 of a shape."""
+    path = folder / f"{shape}.onnx"
+    model = AutoModelForCTC.from_pretrained(built(shape, checkpoints))
+    count = export_int8(model, exported(shape, checkpoints) / "model.onnx", path, STATIC, feeds())
+    assert count == products_in_matrix_form(model.config)
+    return path
+
+
+def engine_of(artifact: Artifact, path: Path) -> tuple[CtcEngine, bool]:
+    runtime = OnnxRuntime(path, threads=1)
+    return CtcEngine(artifact, runtime), runtime.ragged
+
+
+@pytest.mark.parametrize("shape", MATRIX_SHAPES)
+def test_clips_of_any_lengths_share_a_batch_in_fp32(shape: str, checkpoints: Path) -> None:
+    artifact = open_artifact(exported(shape, checkpoints))
+    graph = onnx.load(artifact.folder / "model.onnx").graph
+    assert [value.name for value in graph.input] == ["input_values", LENGTHS_INPUT]
+    engine, ragged = engine_of(artifact, artifact.folder / "model.onnx")
+    assert ragged
+    for emissions, samples in zip(engine.emissions(SOUNDS), SOUNDS, strict=True):
+        (alone,) = engine.emissions([samples])
+        assert emissions.shape == alone.shape
+        np.testing.assert_allclose(emissions, alone, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("shape", MATRIX_SHAPES)
+def test_clips_are_computed_one_by_one_in_dynamic_int8(shape: str, checkpoints: Path) -> None:
+    artifact = open_artifact(exported(shape, checkpoints))
+    engine, ragged = engine_of(artifact, artifact.folder / "model_int8.onnx")
+    assert not ragged
+    for emissions, samples in zip(engine.emissions(SOUNDS), SOUNDS, strict=True):
+        np.testing.assert_array_equal(emissions, engine.emissions([samples])[0])
+
+
+@pytest.mark.parametrize("shape", MATRIX_SHAPES)
+def test_clips_of_any_lengths_share_a_batch_in_static_int8(shape: str, checkpoints: Path, folder: Path) -> None:
+    """Ranges are fixed and sums of integers exact, so nearly all is equal; seldom a byte is its neighbour."""
+    artifact = open_artifact(exported(shape, checkpoints))
+    engine, ragged = engine_of(artifact, static_file(shape, checkpoints, folder))
+    assert ragged
+    exact, _ = engine_of(artifact, artifact.folder / "model.onnx")
+    for emissions, samples in zip(engine.emissions(SOUNDS), SOUNDS, strict=True):
+        (alone,) = engine.emissions([samples])
+        (in_float,) = exact.emissions([samples])
+        assert np.abs(emissions - alone).mean() <= 0.05 * np.abs(emissions - in_float).mean()
+        assert np.corrcoef(emissions.ravel(), in_float.ravel())[0, 1] >= 0.94
+
+
+@pytest.mark.parametrize("shape", MATRIX_SHAPES)
+def test_every_product_with_constant_weights_is_quantized(shape: str, checkpoints: Path) -> None:
+    """So many as the model has; what its attention multiplies is no constant."""
+    path = exported(shape, checkpoints) / "model_int8.onnx"
+    model = AutoModelForCTC.from_pretrained(built(shape, checkpoints))
+    assert integer_products(count_operators(path)) == products_in_matrix_form(model.config)
+    assert [node.name for graph in graphs_of(onnx.load(path).graph) for node in products_of(graph)] == []
+
+
+def test_what_is_kept_stays_in_float(checkpoints: Path, tmp_path: Path) -> None:
+    fp32, int8 = exported("small", checkpoints) / "model.onnx", tmp_path / "int8.onnx"
+    model = AutoModelForCTC.from_pretrained(built("small", checkpoints))
+    keep = ("*/head/*", "*/positions/*", "*/products.0/*")
+    with exporting():
+        count = export_int8(model, fp32, int8, Quantization(keep=keep))
+    assert count == integer_products(count_operators(int8)) == products_in_matrix_form(model.config) - 3
+    assert sum(len(products_of(graph)) for graph in graphs_of(onnx.load(int8).graph)) == 3
+
+
+@pytest.mark.parametrize("shape", ["wavlm, group norm", "hubert, batch norm"])
+def test_others_are_exported_as_optimum_does_it(shape: str, checkpoints: Path, tmp_path: Path) -> None:
+    assert shape in OTHERS
+    model = AutoModelForCTC.from_pretrained(built(shape, checkpoints)).eval()
+    fp32, int8 = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    with exporting():
+        export_fp32(model, fp32)
+    assert [value.name for value in onnx.load(fp32).graph.input] == ["input_values"]
+    assert count_operators(fp32)["Conv"] > 0
+    assert not OnnxRuntime(fp32, threads=1).ragged
+    count = export_int8(model, fp32, int8, Quantization())
+    assert count == sum(isinstance(module, torch.nn.Linear) for module in model.modules())
+    assert not OnnxRuntime(int8, threads=1).ragged
+
+
+def test_how_int8_is_made_can_be_read() -> None:
+    assert str(Quantization()) == "dynamic, MatMul, signed weights of 8 bits per channel"
+    assert str(Quantization("static", ("a", "b"), reduce_range=True)) == (
+        "static, MatMul, signed weights of 7 bits per channel, in float: a b"
+    )

@@ -1,0 +1,88 @@
+from functools import cache
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import ModelProto
+from transformers import PreTrainedModel
+
+from app.engines.ctc import LENGTHS_INPUT
+from scripts.exporting.onnx_files import graphs_of
+from scripts.exporting.onnx_runtime_form import (
+    PIECE_FRAMES,
+    export_for_batches,
+    export_for_onnx_runtime,
+    fused_attention,
+)
+from tests.checkpoints import TINY, exporting, tiny_model
+
+HOP, RECEPTIVE_FIELD = 320, 400
+"""Of the tiny models, in samples."""
+
+
+@cache
+def exported(family: str, norm: str) -> tuple[PreTrainedModel, ModelProto]:
+    model = tiny_model(family, norm)
+    with exporting():
+        return model, export_for_onnx_runtime(model)
+
+
+@pytest.mark.parametrize(("family", "norm"), TINY)
+def test_it_computes_what_transformers_computes(family: str, norm: str) -> None:
+    """Around the lengths at which there is one more piece, and in between."""
+    model, graph = exported(family, norm)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    around = (
+        1,
+        2,
+        PIECE_FRAMES - 1,
+        PIECE_FRAMES,
+        *(pieces * PIECE_FRAMES + more for pieces in (2, 3) for more in (-1, 0, 1)),
+    )
+    for frames in (*around, 3 * PIECE_FRAMES + 7, 12 * PIECE_FRAMES - 1):
+        for more in (0, 1, HOP - 1):
+            samples = torch.randn(1, RECEPTIVE_FIELD + (frames - 1) * HOP + more)
+            with torch.inference_mode():
+                expected = model(samples).logits.numpy()
+            (actual,) = session.run(["logits"], {"input_values": samples.numpy()})
+            assert actual.shape == expected.shape == (1, frames, model.config.vocab_size)
+            np.testing.assert_allclose(actual, expected, atol=1e-4, rtol=0, err_msg=f"{frames} frames and {more}")
+
+
+@pytest.mark.parametrize(("family", "norm"), TINY)
+def test_clips_of_a_batch_are_as_each_alone(family: str, norm: str) -> None:
+    """With as many pieces as the longest has, whatever lies past the ends of the others."""
+    model = tiny_model(family, norm)
+    with exporting():
+        graph = export_for_batches(model)
+    onnx.checker.check_model(graph, full_check=True)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    for all_frames in ((1,), (PIECE_FRAMES + 1, PIECE_FRAMES), (7, 3 * PIECE_FRAMES + 7, 1, 2 * PIECE_FRAMES)):
+        lengths = np.array([RECEPTIVE_FIELD + (frames - 1) * HOP for frames in all_frames])
+        batch = torch.randn(len(lengths), int(lengths.max()))
+        (actual,) = session.run(["logits"], {"input_values": batch.numpy(), LENGTHS_INPUT: lengths})
+        assert actual.shape == (len(lengths), max(all_frames), model.config.vocab_size)
+        for logits, samples, length, frames in zip(actual, batch, lengths, all_frames, strict=True):
+            with torch.inference_mode():
+                expected = model(samples[None, :length]).logits.numpy()[0]
+            np.testing.assert_allclose(logits[:frames], expected, atol=1e-4, rtol=0, err_msg=f"{all_frames}")
+
+
+@pytest.mark.parametrize(("family", "norm"), TINY)
+def test_the_graph_is_one_loop_and_fused_attention(family: str, norm: str) -> None:
+    model, graph = exported(family, norm)
+    onnx.checker.check_model(graph, full_check=True)
+    operators = [node.op_type for part in graphs_of(graph.graph) for node in part.node]
+    assert operators.count("Loop") == 1
+    assert operators.count("MultiHeadAttention") == model.config.num_hidden_layers
+    assert not {"Conv", "Softmax", "InstanceNormalization"} & set(operators)
+    ((inputs,), (outputs,)) = graph.graph.input, graph.graph.output
+    assert (inputs.name, outputs.name) == ("input_values", "logits")
+
+
+def test_fused_attention_is_for_clips_without_padding() -> None:
+    frames = torch.randn(1, 3, 4)
+    with pytest.raises(ValueError, match="takes no mask"):
+        fused_attention(frames, frames, frames, torch.zeros(1, 1, 1, 3), 2)

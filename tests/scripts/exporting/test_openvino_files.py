@@ -1,0 +1,141 @@
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from app.artifacts import MANIFEST_NAME, Artifact, UnprovenError, open_artifact, sha256_of
+from app.asr import OPENVINO_INT8, OPENVINO_INT8_WEIGHTS, load_engine, warm_up
+from app.engines import openvino as engine_module
+from scripts.export import main
+from scripts.exporting import openvino_files
+from scripts.exporting.openvino_files import make_openvino_int8
+from tests.checkpoints import RATE_HZ, babbling, built, by_optimum, clips, exporting, served
+
+MANIFEST = "manifest.jsonl"
+QUANTIZED = {"MatMul": 2 * (6 + 1) + 1, "Convolution": 6, "GroupConvolution": 0}
+"""In each of two layers six products with weights and the one of queries and keys; the feature projection; all
+convolutions but the first and the positional one. The head stays in float."""
+AGREEMENT = 0.75
+"""Least share of frames in which INT8 chooses the token that PyTorch chooses; random weights forgive little."""
+
+
+@pytest.fixture(scope="module")
+def calibration(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A manifest of clips like those that are computed."""
+    folder = tmp_path_factory.mktemp("calibration")
+    rows = []
+    for seed in range(8):
+        soundfile.write(folder / f"{seed}.wav", babbling(1.0 + seed / 4, 100 + seed), RATE_HZ, subtype="FLOAT")
+        rows.append(json.dumps({"audio": f"{seed}.wav", "text": "", "duration": 1.0 + seed / 4}))
+    (folder / "manifest.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    return str(folder / "manifest.jsonl")
+
+
+@pytest.fixture(scope="module", params=["cahya_like", "layer_norm_like"])
+def made(request: pytest.FixtureRequest, checkpoints: Path, calibration: str) -> tuple[Artifact, dict[str, int]]:
+    """An artifact with the INT8 file, and what was counted in it."""
+    source = served(request.param, checkpoints)
+    folder = shutil.copytree(source, checkpoints / "openvino" / request.param)
+    (folder / MANIFEST_NAME).unlink()
+    with exporting():
+        counts = make_openvino_int8(built(request.param, checkpoints), open_artifact(folder), calibration)
+    return open_artifact(folder), counts
+
+
+def emissions(artifact: Artifact, backend: str, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    (computed,) = load_engine(artifact, backend, threads=1).emissions([samples])
+    return computed
+
+
+def test_every_layer_that_gains_is_quantized(made: tuple[Artifact, dict[str, int]]) -> None:
+    assert made[1] == QUANTIZED
+
+
+def test_it_says_what_the_checkpoint_says(made: tuple[Artifact, dict[str, int]]) -> None:
+    artifact, _ = made
+    same = []
+    for seed, duration_s in enumerate((0.025, 0.3, 1.0, 2.5, 4.0)):
+        samples = babbling(duration_s, seed)
+        expected, actual = (emissions(artifact, backend, samples) for backend in ("pytorch", "openvino"))
+        assert actual.shape == expected.shape
+        same.append(actual.argmax(axis=1) == expected.argmax(axis=1))
+    assert np.concatenate(same).mean() >= AGREEMENT
+    warm_up(load_engine(artifact, "openvino", threads=1), artifact)
+
+
+def test_a_tone_is_scaled_right(made: tuple[Artifact, dict[str, int]]) -> None:
+    """Neighbouring samples of a low tone are nearly equal: rounded to bfloat16, a variance could be below zero."""
+    artifact, _ = made
+    tone = np.sin(2 * np.pi * 30 * np.arange(RATE_HZ) / RATE_HZ).astype(np.float32)
+    actual, expected = (emissions(artifact, backend, tone) for backend in ("openvino", "pytorch"))
+    assert np.isfinite(actual).all()
+    assert (actual.argmax(axis=1) == expected.argmax(axis=1)).mean() >= AGREEMENT
+
+
+def test_padding_changes_nothing(made: tuple[Artifact, dict[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact, _ = made
+    samples = babbling(1.2, 9)
+    padded = emissions(artifact, "openvino", samples)
+    monkeypatch.setattr(engine_module, "FRAMES_STEP", 64)
+    more = emissions(artifact, "openvino", samples)
+    monkeypatch.setattr(engine_module, "padded_length", lambda samples, framing: samples)
+    alone = emissions(artifact, "openvino", samples)
+    for other in (more, alone):  # a sum in another order may tip a number over to the next of its 256 steps
+        assert np.median(np.abs(other - padded)) < 0.1
+        assert (other.argmax(axis=1) == padded.argmax(axis=1)).mean() >= 0.95
+
+
+def test_a_model_without_the_form_is_quantized_as_it_is(
+    checkpoints: Path, calibration: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_files, "has_openvino_form", lambda model: False)
+    folder = shutil.copytree(by_optimum("cahya_like", checkpoints), tmp_path / "artifact")
+    counts = make_openvino_int8(built("cahya_like", checkpoints), open_artifact(folder), calibration)
+    assert counts["Convolution"] == 6
+    warm_up(load_engine(open_artifact(folder), "openvino", threads=1), open_artifact(folder))
+
+
+def export(monkeypatch: pytest.MonkeyPatch, checkpoints: Path, out: Path, *options: str) -> dict[str, Any]:
+    arguments = ["--checkpoint_dir", str(built("cahya_like", checkpoints)), "--onnx_dir", str(out)]
+    arguments += ["--eval_manifest", str(clips(checkpoints) / MANIFEST)]
+    monkeypatch.setattr(sys, "argv", ["export.py", *arguments, "--allow_unproven", *options])
+    with exporting():
+        main()
+    manifest: dict[str, Any] = json.loads((out / MANIFEST_NAME).read_text(encoding="utf-8"))
+    return manifest
+
+
+def test_export_makes_proves_and_removes_it(
+    checkpoints: Path, calibration: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = export(monkeypatch, checkpoints, tmp_path, "--openvino", "--calibration", calibration)
+    for name in (OPENVINO_INT8, OPENVINO_INT8_WEIGHTS):
+        assert manifest["files"][name]["sha256"] == sha256_of(tmp_path / name)
+    checks = {(check["backend"], check["name"]): check for check in manifest["proofs"]["checks"]}
+    assert checks["openvino", "argmax_agreement"]["measured"] >= AGREEMENT
+
+    weights = tmp_path / OPENVINO_INT8_WEIGHTS
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(UnprovenError, match=r"model_openvino_int8\.bin .*sha256"):
+        load_engine(open_artifact(tmp_path), "openvino", threads=1)
+
+    manifest = export(monkeypatch, checkpoints, tmp_path)
+    assert OPENVINO_INT8 not in manifest["files"]
+    assert not weights.exists()
+    warm_up(load_engine(open_artifact(tmp_path), "openvino", threads=1), open_artifact(tmp_path))
+
+
+def test_without_calibration_data_the_message_says_so(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match=r"there is no manifest nowhere\.jsonl"):
+        export(monkeypatch, checkpoints, tmp_path, "--openvino", "--calibration", "nowhere.jsonl")
+    assert not (tmp_path / MANIFEST_NAME).exists()

@@ -1,0 +1,156 @@
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from app.artifacts import Artifact, ArtifactError, FeatureSettings
+from app.decoding import Emissions, Vocabulary
+from app.windows import Framing, Samples
+from scripts.exporting.proofs import (
+    DECIDING_CLIPS,
+    EXACT,
+    LIMITS,
+    QUANTIZED,
+    Evidence,
+    Limit,
+    Parity,
+    held_against,
+    judge,
+    likeness,
+    prove,
+)
+from scripts.speech.data import SpeechRows
+from scripts.speech.scoring import ErrorRate
+from tests.speech import speech_rows
+
+FRAMING = Framing(hop=320, receptive_field=400)
+VOCABULARY = Vocabulary(("<pad>", "|", "a", "b"), 0, "|", frozenset({"<pad>"}))
+ARTIFACT = Artifact(Path(), "spelling", FeatureSettings(16_000, normalize=False), FRAMING, VOCABULARY, {})
+
+
+class Spelling:
+    """Says the same text in every clip, letter by letter, surely; `shift` is added to all log-probabilities."""
+
+    def __init__(self, text: str, shift: float = 0.0) -> None:
+        self.text = text.replace(" ", "|")
+        self.shift = shift
+
+    def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
+        return [self._one(FRAMING.frames(len(samples))) for samples in windows]
+
+    def _one(self, frames: int) -> Emissions:
+        emissions = np.full((frames, 4), -9.0, dtype=np.float32)
+        said = np.zeros(frames, dtype=np.intp)
+        for place, letter in enumerate(self.text):
+            said[2 * place] = VOCABULARY.tokens.index(letter)
+        emissions[np.arange(frames), said] = -0.01
+        return emissions + np.float32(self.shift)
+
+
+def proven(onnx: Spelling, int8: Spelling, limits: Mapping[str, Sequence[Limit]] = LIMITS) -> Evidence:
+    engines = {"pytorch": Spelling("ab ab ab ab"), "onnx": onnx, "onnx_int8": int8}
+    rows = speech_rows(["ab ab ab ab"] * 4, [1.0] * 4)
+    return prove(ARTIFACT, engines, {"a set": rows}, limits, language="tr", workers=2)
+
+
+def test_engines_that_say_the_same_prove_everything() -> None:
+    evidence = proven(Spelling("ab ab ab ab"), Spelling("ab ab ab ab"))
+    assert evidence.failed == []
+    assert {(proof.backend, proof.name) for proof in evidence.proofs} == {
+        ("onnx", "max_difference"),
+        ("onnx", "text_equality"),
+        ("onnx_int8", "argmax_agreement"),
+        ("onnx_int8", "wer_increase_lower_bound"),
+    }
+    figures = evidence.accuracy["a set"]
+    assert set(figures) == {"pytorch", "onnx", "onnx_int8"}
+    assert figures["onnx_int8"].wer == ErrorRate(0.0, 0.0, 0.0)
+    assert (figures["onnx"].clips, figures["onnx"].hours) == (4, round(4 / 3600, 3))
+    assert evidence.parity["onnx_int8"].frames == 4 * FRAMING.frames(16_000)
+
+
+def test_fp32_is_held_against_pytorch_and_int8_against_fp32() -> None:
+    evidence = proven(Spelling("ab ab ab ab", shift=0.5), Spelling("ab ab ab ab", shift=0.75))
+    assert evidence.parity["onnx"].max_difference == pytest.approx(0.5)
+    assert evidence.parity["onnx_int8"].max_difference == pytest.approx(0.25)
+    assert [(proof.backend, proof.name) for proof in evidence.failed] == [("onnx", "max_difference")]
+    assert (held_against("onnx"), held_against("onnx_int8"), held_against("another")) == ("pytorch", "onnx", "onnx")
+
+
+def test_another_text_fails_even_if_the_numbers_are_near() -> None:
+    evidence = proven(Spelling("ab ab ab aa"), Spelling("ab ab ab aa"))
+    assert [proof.name for proof in evidence.failed] == ["max_difference", "text_equality"]
+    assert evidence.parity["onnx"].text_equality == 0.0
+    assert evidence.accuracy["a set"]["onnx"].wer.rate == 0.25
+    assert evidence.wer_increase["onnx"].rate == 0.25
+
+
+def test_int8_that_understands_less_fails_by_frames_and_words() -> None:
+    evidence = proven(Spelling("ab ab ab ab"), Spelling("bb bb bb bb"))
+    assert [proof.name for proof in evidence.failed] == ["argmax_agreement", "wer_increase_lower_bound"]
+    assert evidence.wer_increase["onnx_int8"] == ErrorRate(1.0, 1.0, 1.0)
+
+
+def test_int8_that_understands_more_passes() -> None:
+    evidence = proven(Spelling("ab ab ab aa"), Spelling("ab ab ab ab"))
+    assert not [proof for proof in evidence.failed if proof.backend == "onnx_int8"]
+    assert evidence.wer_increase["onnx_int8"].rate == -0.25
+
+
+def test_a_number_that_is_none_proves_nothing_and_is_null_in_the_manifest() -> None:
+    evidence = proven(Spelling("ab ab ab ab", shift=float("nan")), Spelling("ab ab ab ab"))
+    assert "max_difference of onnx is no number, must be at most 0.001" in [str(proof) for proof in evidence.failed]
+    record = evidence.to_json()
+    assert record["proven"] is False
+    assert record["parity"]["onnx"]["max_difference"] is None
+
+
+def test_limits_can_be_others() -> None:
+    limits = {"onnx": QUANTIZED[:1], "onnx_int8": EXACT}
+    assert proven(Spelling("ab ab ab aa"), Spelling("ab ab ab aa"), limits).failed == []
+
+
+def parity(clips: int) -> Parity:
+    return Parity("onnx", clips, frames=100 * clips, max_difference=0.5, argmax_agreement=0.99, text_equality=0.9)
+
+
+@pytest.mark.parametrize(
+    ("clips", "increase", "passed"),
+    [
+        (DECIDING_CLIPS, ErrorRate(0.005, 0.001, 0.009), True),
+        (DECIDING_CLIPS, ErrorRate(0.006, 0.001, 0.011), False),
+        (DECIDING_CLIPS, ErrorRate(-0.02, -0.03, -0.01), True),
+        (DECIDING_CLIPS - 1, ErrorRate(0.006, 0.001, 0.011), True),
+        (4, ErrorRate(0.026, 0.0, 0.1), True),
+        (4, ErrorRate(0.1, 0.006, 0.2), False),
+    ],
+)
+def test_many_clips_decide_by_the_rate_few_by_its_lower_bound(clips: int, increase: ErrorRate, passed: bool) -> None:
+    agreement, words = judge("onnx_int8", parity(clips), increase, QUANTIZED)
+    assert agreement.passed
+    assert words.passed == passed
+    assert words.name == ("wer_increase" if clips >= DECIDING_CLIPS else "wer_increase_lower_bound")
+
+
+def test_silence_is_like_silence() -> None:
+    silence = np.full((5, 4), -np.inf, dtype=np.float32)
+    silence[:, 0] = 0.0
+    assert likeness(ARTIFACT, silence, silence.copy()) == (0.0, 5, 5, True)
+    assert likeness(ARTIFACT, silence, np.zeros((5, 4), np.float32)).max_difference == np.inf
+    assert likeness(ARTIFACT, silence[:0], silence[:0]) == (0.0, 0, 0, True)
+
+
+def test_models_of_other_shapes_cannot_be_compared() -> None:
+    with pytest.raises(ArtifactError, match=r"shape \(5, 3\), its checkpoint of \(5, 4\)"):
+        likeness(ARTIFACT, np.zeros((5, 4), np.float32), np.zeros((5, 3), np.float32))
+
+
+def test_a_clip_that_is_not_there_is_named(tmp_path: Path) -> None:
+    rows = SpeechRows(
+        Dataset.from_dict({"audio": ["gone.wav"], "text": ["ab"]}), "audio", "text", [1.0], folder=tmp_path
+    )
+    engines = {backend: Spelling("ab") for backend in ("pytorch", "onnx")}
+    with pytest.raises(ArtifactError, match=r"gone\.wav cannot be measured on"):
+        prove(ARTIFACT, engines, {"a set": rows}, LIMITS, language="tr", workers=1)

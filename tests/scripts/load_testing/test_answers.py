@@ -1,0 +1,96 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.load_testing.answers import NO_ANSWER, OK, WRONG_TEXT, Answer, References, Tally, likeness, same_text
+from scripts.load_testing.clips import Clip, short_clips
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return short_clips("2")[0]
+
+
+def answer_of(
+    clip: Clip, status: int, body: Any, retry_after: str = "", expected: str | None = "merhaba dünya"
+) -> Answer:
+    headers = {"retry-after": retry_after} if retry_after else {}
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer.of("short", clip, 100.0, 0.5, status, headers, content, expected)
+
+
+def test_the_right_text_is_ok_with_the_times_of_the_service(clip: Clip) -> None:
+    answer = answer_of(clip, 200, {"text": "merhaba dünya", "timings": {"queue": 0.1, "inference": 0.2}})
+    assert (answer.outcome, answer.audio_s, answer.queue_s, answer.inference_s) == (OK, 2.0, 0.1, 0.2)
+    assert answer.ok
+    assert not answer.refused
+    assert not answer.failed
+
+
+@pytest.mark.parametrize("body", [{"text": "güle güle"}, {"text": ""}, {}, {"text": None}, [], b"no JSON"])
+def test_a_wrong_text_is_a_failure_whatever_the_status(clip: Clip, body: Any) -> None:
+    answer = answer_of(clip, 200, body)
+    assert answer.outcome == WRONG_TEXT
+    assert answer.failed
+
+
+def test_without_a_reference_any_text_is_right(clip: Clip) -> None:
+    assert answer_of(clip, 200, {"text": "güle güle"}, expected=None).ok
+    assert answer_of(clip, 200, {}, expected=None).failed
+
+
+def test_a_refusal_is_no_failure_and_says_when_to_come_back(clip: Clip) -> None:
+    answer = answer_of(clip, 429, {"error": {"code": "overloaded", "message": "later"}}, retry_after="7")
+    assert (answer.outcome, answer.retry_after_s) == ("overloaded", 7.0)
+    assert answer.refused
+    assert not answer.failed
+    assert not answer.ok
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (503, {"error": {"code": "not_ready", "message": ""}}, "not_ready"),
+        (504, {"error": {"code": "deadline_exceeded", "message": ""}}, "deadline_exceeded"),
+        (502, b"<html>", "status_502"),
+        (500, {"detail": "Internal Server Error"}, "status_500"),
+        (0, b"", NO_ANSWER),
+    ],
+)
+def test_every_other_answer_is_a_failure_with_a_name(clip: Clip, status: int, body: Any, outcome: str) -> None:
+    answer = answer_of(clip, status, body)
+    assert answer.outcome == outcome
+    assert answer.failed
+
+
+def test_nobody_waits_for_hours(clip: Clip) -> None:
+    assert answer_of(clip, 429, {}, retry_after="86400").retry_after_s == 60.0
+    assert answer_of(clip, 429, {}, retry_after="Wed, 21 Oct 2015 07:28:00 GMT").retry_after_s is None
+
+
+def test_texts_of_the_same_sound_may_differ_by_a_letter() -> None:
+    text = "bir üç genin iç açılarının toplamı"
+    assert same_text(text, text)
+    assert same_text(text, text.replace("ç", "c", 1))
+    assert not same_text(text, text[:20])
+    assert same_text("", "")
+    assert not same_text("", "bir")
+    assert not same_text("bir", "")
+
+
+def test_of_long_texts_both_ends_and_the_length_count() -> None:
+    text = "evet doğru " * 1_000
+    assert likeness(text, text.replace("evet", "even", 1)) > 0.99
+    assert likeness(text, text[: len(text) // 2]) == pytest.approx(0.5)
+    assert likeness(text, "hayır " * 100 + text[600:]) < 0.9
+
+
+def test_references_and_tally_come_back_from_their_files(tmp_path: Path, clip: Clip) -> None:
+    references = References("tr-small", {"clip": "öğle"})
+    references.save(tmp_path / "references.json")
+    assert References.load(tmp_path / "references.json") == references
+    tally = Tally([answer_of(clip, 429, {}, retry_after="1")], 10.0, 20.0)
+    tally.save(tmp_path / "tally.json")
+    assert Tally.load(tmp_path / "tally.json") == tally

@@ -1,0 +1,74 @@
+import io
+from itertools import islice
+
+import numpy as np
+import pytest
+import soundfile
+
+from scripts.load_testing.clips import CONTENT_TYPE, Tape, in_turn, lengths_of, long_clip, read_samples, short_clips
+from tests.conftest import Client
+
+
+@pytest.mark.parametrize(
+    ("mix", "lengths_s"),
+    [("2-4", [2.0, 2.5, 3.0, 3.5, 4.0]), ("3-3", [3.0]), ("2,5,10", [2.0, 5.0, 10.0]), ("3", [3.0])],
+)
+def test_a_mix_is_a_range_or_a_list(mix: str, lengths_s: list[float]) -> None:
+    assert lengths_of(mix) == lengths_s
+
+
+@pytest.mark.parametrize("mix", ["", "0", "4-2", "two", "-3"])
+def test_a_mix_without_sense_is_refused(mix: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot be|could not convert"):
+        lengths_of(mix)
+
+
+def test_clips_have_their_lengths_and_only_whole_samples_their_texts() -> None:
+    clips = short_clips("2,7.25")
+    cuts, whole = clips[:2], clips[2:]
+    assert [clip.duration_s for clip in cuts] == [2.0, 7.25]
+    assert all(clip.text is None for clip in cuts)
+    assert {clip.name for clip in whole} == {"sample", "short"}, "the others are longer than the longest of the mix"
+    assert all(clip.text for clip in whole)
+    assert len({clip.name for clip in clips}) == len(clips)
+
+
+def test_clips_are_the_same_every_time_and_all_different() -> None:
+    once, again = short_clips(), short_clips()
+    assert [clip.body for clip in once] == [clip.body for clip in again]
+    assert len({clip.pcm.tobytes() for clip in once}) == len(once)
+
+
+def test_a_tape_goes_on_where_it_was_cut_and_begins_again_at_its_end() -> None:
+    samples = read_samples()
+    whole = np.concatenate([sample.pcm for sample in samples])
+    tape = Tape(samples)
+    length_s = len(whole) / samples[0].rate_hz
+    first, second = tape.cut("first", 1.0), tape.cut("second", length_s)
+    assert np.array_equal(first.pcm, whole[:16_000])
+    assert np.array_equal(second.pcm, np.roll(whole, -16_000))
+
+
+def test_a_long_clip_is_as_long_as_asked() -> None:
+    assert long_clip(100.0).duration_s == 100.0
+
+
+def test_the_body_is_a_form_with_a_wav_file() -> None:
+    (clip,) = short_clips("2")[:1]
+    head, _, rest = clip.body.partition(b"\r\n\r\n")
+    samples, rate_hz = soundfile.read(io.BytesIO(rest), dtype="int16")
+    assert b'name="file"' in head
+    assert rate_hz == clip.rate_hz
+    assert np.array_equal(samples, clip.pcm)
+
+
+def test_the_service_takes_the_body(client: Client) -> None:
+    (clip,) = short_clips("2.5")[:1]
+    answer = client.post("/transcribe", content=clip.body, headers={"Content-Type": CONTENT_TYPE})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["duration"] == 2.5
+
+
+def test_users_take_all_clips_in_turn_each_from_a_place_of_its_own() -> None:
+    clips = short_clips("2,3,4")[:3]
+    assert list(islice(in_turn(clips, 4), 4)) == [clips[1], clips[2], clips[0], clips[1]]

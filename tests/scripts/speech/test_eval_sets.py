@@ -1,0 +1,59 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app.artifacts import open_artifact
+from app.asr import load_engine
+from app.settings import BUNDLED_MODEL
+from scripts.speech.data import DataError
+from scripts.speech.eval_sets import figures_of, load_eval_set, normalizer_for, score
+
+SAMPLES = Path(__file__).resolve().parents[3] / "samples"
+
+
+def test_texts_are_brought_to_the_letters_of_the_model() -> None:
+    normalizer = normalizer_for(open_artifact(BUNDLED_MODEL), "tr")
+    assert normalizer("İstanbul'da 3 kâğıt!") == "istanbulda üç kağıt"
+
+
+def test_every_clip_is_heard_and_scored() -> None:
+    artifact = open_artifact(BUNDLED_MODEL)
+    rows = load_eval_set(str(SAMPLES / "manifest.jsonl"))
+    scored = score(load_engine(artifact, "onnx_int8", 1), artifact, rows, normalizer_for(artifact, "tr"), workers=2)
+    assert [clip.name for clip in scored] == ["sample.wav", "lesson.wav", "call.wav", "short.wav"]
+    assert scored[3].reference == scored[3].hypothesis == "evet doğru"
+    assert scored[0].reference == "merhaba bugün hava çok güzel öğleden sonra parkta yürüyüş yapacağız"
+    figures = figures_of([clip.errors for clip in scored], rows)
+    assert (figures.clips, figures.hours) == (4, 0.007)
+    assert 0 < figures.cer.rate <= 0.05
+
+
+def test_the_first_clips() -> None:
+    rows = load_eval_set(str(SAMPLES / "manifest.jsonl"), limit=2)
+    assert [rows.name(index) for index in range(len(rows))] == ["sample.wav", "lesson.wav"]
+
+
+def test_the_split_for_tests_is_taken_if_there_is_one(tmp_path: Path) -> None:
+    for split, text in (("test", "evet"), ("train", "hayır")):
+        (tmp_path / split).mkdir()
+        shutil.copy(SAMPLES / "short.wav", tmp_path / split)
+        (tmp_path / split / "metadata.csv").write_text(f"file_name,text\nshort.wav,{text}\n", encoding="utf-8")
+    assert load_eval_set(str(tmp_path)).text(0) == "evet"
+    assert load_eval_set(str(tmp_path), split="train").text(0) == "hayır"
+
+
+@pytest.mark.parametrize("sound", [None, b"", b"RIFF\x00\x00\x00\x00WAVEbroken"], ids=["none", "empty", "broken"])
+def test_sound_that_cannot_be_read_is_said(tmp_path: Path, sound: bytes | None) -> None:
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text(json.dumps({"audio": "clip.wav", "text": "bir"}) + "\n", encoding="utf-8")
+    if sound is not None:
+        (tmp_path / "clip.wav").write_bytes(sound)
+    with pytest.raises(DataError, match=r"manifest\.jsonl: "):
+        load_eval_set(str(manifest))
+
+
+def test_no_clips_are_no_set() -> None:
+    with pytest.raises(DataError, match="no clips"):
+        load_eval_set(str(SAMPLES / "manifest.jsonl"), limit=0)

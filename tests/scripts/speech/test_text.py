@@ -1,0 +1,100 @@
+import pytest
+
+from scripts.speech.text import (
+    PAD_TOKEN,
+    TURKISH_ALPHABET,
+    UNK_TOKEN,
+    WORD_DELIMITER,
+    TextNormalizer,
+    ctc_vocabulary,
+    find_alphabet,
+    lower,
+)
+
+DOT = "\u0307"
+CIRCUMFLEX_ALPHABET = TURKISH_ALPHABET + "âîû"
+
+turkish = TextNormalizer(TURKISH_ALPHABET)
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "expected"),
+    [
+        ("IĞDIR İZMİR", "tr", "ığdır izmir"),
+        ("IĞDIR İZMİR", "az", "ığdır izmir"),
+        ("ISTANBUL", "en", "istanbul"),
+        ("İyi", "en", "iyi"),
+        ("ŞÜPHE ÇÖĞÜR", "tr", "şüphe çöğür"),
+        (f"i{DOT}yi", "tr", "iyi"),
+    ],
+)
+def test_lower_case_follows_the_language(text: str, language: str, expected: str) -> None:
+    assert lower(text, language) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"I{DOT}zmir", "izmir"),  # İ as two characters
+        ("s\u0327eker u\u0308zu\u0308m", "şeker üzüm"),
+        ("İstanbul'da", "istanbulda"),
+        ("Ankara’nın `güzel´ evi", "ankaranın güzel evi"),
+        ("'tırnak' içinde", "tırnak içinde"),
+        ("kâğıt, hâlâ; lâzım!", "kağıt hala lazım"),
+        ("café naïve señor", "cafe naive senor"),
+        ("a-b/c_d", "a b c d"),
+        ("3. sınıfta %20'si 1.250 lira", "üçüncü sınıfta yüzde yirmisi bin iki yüz elli lira"),
+        ("2020'de", "iki bin yirmide"),
+        ("  çok \t boşluk\n", "çok boşluk"),
+        ("...?!", ""),
+        ("", ""),
+        ("Привет dünya", "dünya"),
+    ],
+)
+def test_normalizer_leaves_only_what_can_be_said(text: str, expected: str) -> None:
+    assert turkish(text) == expected
+
+
+def test_the_alphabet_decides_on_the_circumflex() -> None:
+    assert TextNormalizer(CIRCUMFLEX_ALPHABET)("Kâğıt, a\u0302lem") == "kâğıt âlem"
+    assert turkish("Kâğıt, a\u0302lem") == "kağıt alem"
+
+
+def test_without_an_alphabet_every_letter_stays() -> None:
+    assert TextNormalizer()("Kâğıt: Привет!") == "kâğıt привет"
+
+
+def test_numbers_of_other_languages_are_not_spelled_in_turkish() -> None:
+    assert TextNormalizer(language="en")("Room IX has 3 doors") == "room ix has doors"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "İSTANBUL'DA 14:30'da kâğıt helva, %20 indirimle!",
+        f"I{DOT}ki i{DOT}yi ıI",
+        "“Hâlâ” mı? — 1.250,75 TL’ye…",
+        "naïve café ﬁn ǆ ß ŉ",
+    ],
+)
+@pytest.mark.parametrize("alphabet", [TURKISH_ALPHABET, CIRCUMFLEX_ALPHABET, ""])
+def test_normalizing_twice_changes_nothing_more(text: str, alphabet: str) -> None:
+    normalizer = TextNormalizer(alphabet)
+    once = normalizer(text)
+    assert normalizer(once) == once
+    assert not alphabet or set(once) <= {*alphabet, " "}
+
+
+def test_find_alphabet_takes_the_letters_and_leaves_rare_ones() -> None:
+    texts = ["Çilek, İncir ve ILICA"] * 1000 + ["ñ"]
+    assert find_alphabet(texts, "tr") == "".join(sorted("çilekncrvıa"))
+    assert "ñ" in find_alphabet(texts, "tr", min_share=0.0)
+
+
+def test_find_alphabet_of_nothing_is_empty() -> None:
+    assert find_alphabet(["...", ""], "tr") == ""
+
+
+def test_ctc_vocabulary_has_the_blank_first() -> None:
+    vocabulary = ctc_vocabulary("abc")
+    assert vocabulary == {PAD_TOKEN: 0, UNK_TOKEN: 1, WORD_DELIMITER: 2, "a": 3, "b": 4, "c": 5}

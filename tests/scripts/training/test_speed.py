@@ -1,0 +1,101 @@
+import pytest
+import torch
+from torch import nn
+
+from scripts.training.speed import MuonAndAdamW, convolve_by_fourier, fourier_convolution
+from tests.checkpoints import TINY, tiny_model
+
+
+@pytest.mark.parametrize("kernel", [32, 33, 64])
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("padding", [0, 32])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_fourier_convolution_is_the_convolution(kernel: int, groups: int, padding: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv1d(8, 12, kernel, padding=padding, groups=groups, bias=bias)
+    frames, other = (torch.randn(3, 8, 90, requires_grad=True) for _ in range(2))
+    with torch.no_grad():
+        other.copy_(frames)
+    direct, transformed = convolution(frames), fourier_convolution(convolution, other)
+    torch.testing.assert_close(transformed, direct, rtol=0, atol=1e-5)
+
+    weights = list(convolution.parameters())
+    toward = torch.randn_like(direct)
+    expected = torch.autograd.grad(direct, [frames, *weights], toward)
+    gradients = torch.autograd.grad(transformed, [other, *weights], toward)
+    for gradient, right in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, right, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("family", "norm"), TINY)
+def test_a_model_says_the_same(family: str, norm: str) -> None:
+    model = tiny_model(family, norm, num_conv_pos_embeddings=64)
+    sound = torch.randn(2, 9_000, generator=torch.Generator().manual_seed(0))
+    names = list(model.state_dict())
+    with torch.no_grad():
+        before = model(sound).logits
+        assert convolve_by_fourier(model) == 1
+        torch.testing.assert_close(model(sound).logits, before, rtol=0, atol=1e-4)
+    assert list(model.state_dict()) == names
+
+
+def test_short_and_strided_convolutions_stay() -> None:
+    model = nn.Sequential(
+        nn.Conv1d(4, 4, 31), nn.Conv1d(4, 4, 64, stride=2), nn.Conv1d(4, 4, 64, padding=8, padding_mode="reflect")
+    )
+    assert convolve_by_fourier(model) == 0
+
+
+class TestMuonAndAdamW:
+    def test_muon_takes_the_matrices_inside(self) -> None:
+        model = tiny_model("wav2vec2", "group")
+        muon, adamw = MuonAndAdamW(model, 1e-3, 0.01).parts
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        inside, others = ([names[id(p)] for p in part.param_groups[0]["params"]] for part in (muon, adamw))
+        assert sorted(inside + others) == sorted(names.values())
+        assert all(name.endswith(".weight") and ("layers" in name or "projection" in name) for name in inside)
+        assert "lm_head.weight" in others
+        assert not any(name.endswith("_proj.weight") for name in others)
+
+    def test_frozen_parameters_stay(self) -> None:
+        model = tiny_model("wav2vec2", "group")
+        model.requires_grad_(False)
+        model.get_parameter("lm_head.weight").requires_grad_(True)
+        model.get_parameter("wav2vec2.encoder.layers.0.attention.q_proj.weight").requires_grad_(True)
+        assert [len(group["params"]) for group in MuonAndAdamW(model, 1e-3, 0.0).param_groups] == [1, 1]
+
+    def test_it_learns(self) -> None:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4))
+        optimizer = MuonAndAdamW(model, 1e-2, 0.0)
+        sounds = torch.randn(32, 8)
+        targets = sounds[:, :4].sin()
+        losses = []
+        for _ in range(50):
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(model(sounds), targets)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[-1] < losses[0] / 2
+
+    def test_the_learning_rate_counts_also_after_loading(self) -> None:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 4))
+        optimizer = MuonAndAdamW(model, 1e-2, 0.0)
+        model(torch.randn(3, 4)).sum().backward()
+        optimizer.step()
+        saved = optimizer.state_dict()
+        other = MuonAndAdamW(model, 1e-2, 0.0)
+        other.load_state_dict(saved)
+        before = [parameter.clone() for parameter in model.parameters()]
+        for group in other.param_groups:
+            group["lr"] = 0.0
+        other.step()
+        for parameter, old in zip(model.parameters(), before, strict=True):
+            torch.testing.assert_close(parameter, old, rtol=0, atol=0)
+        for group in other.param_groups:
+            group["lr"] = 1e-2
+        other.step()
+        for parameter, old in zip(model.parameters(), before, strict=True):
+            assert (parameter - old).abs().min() > 0, "both parts took a step"
