@@ -66,14 +66,19 @@ class Utterance:
 
 
 def in_noise(samples: Samples, random: np.random.Generator) -> Samples:
-    """In a random room, with noise of a random color 10 dB below the speech."""
-    samples = add_room(samples, room_response(random))
+    """With noise of a random color, white to brown, 10 dB below the speech."""
     return add_noise(samples, colored_noise(random, len(samples), random.uniform(0.0, 2.0)), NOISY_SNR_DB)
+
+
+def in_noisy_room(samples: Samples, random: np.random.Generator) -> Samples:
+    """In a random room, with such noise."""
+    return in_noise(add_room(samples, room_response(random)), random)
 
 
 SOUNDS: dict[str, Callable[[Samples, np.random.Generator], Samples]] = {
     "clean": lambda samples, _: samples,
-    "noisy": in_noise,
+    "noise": in_noise,
+    "noisy": in_noisy_room,
     "telephone": lambda samples, _: through_telephone(samples, mu_law=True),
     "mp3": lambda samples, random: through_codec(samples, "MP3", "MPEG_LAYER_III", random.uniform(0.5, 1.0)),
 }
