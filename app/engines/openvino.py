@@ -17,8 +17,8 @@ from app.cores import available_cores
 from app.engines.ctc import LENGTHS_INPUT
 from app.windows import Framing
 
-FRAMES_STEP = 16
-"""Clips are padded to a multiple of so many frames (0.32 s in most models)."""
+LEAST_STEP, MOST_STEP = 8, 32
+"""Clips are padded to a multiple of so many frames (0.16 to 0.64 s in most models), the more the longer they are."""
 
 
 class OpenVinoRuntime:
@@ -69,8 +69,17 @@ def computes_in_bfloat16(core: openvino.Core) -> bool:
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def frames_step(frames: int) -> int:
+    """What so many frames are padded to a multiple of: a power of two, at most a sixteenth of longer clips.
+
+    So that there are some sixty lengths up to 20 s, each of which costs memory, and short clips are padded little.
+    """
+    return min(max(LEAST_STEP, 1 << (frames - 1).bit_length() >> 5), MOST_STEP)
+
+
 def padded_length(samples: int, framing: Framing) -> int:
-    """The least number of samples, at least as many, whose frames are a multiple of `FRAMES_STEP`, with none left."""
-    step = FRAMES_STEP * framing.hop
+    """The least number of samples, at least as many, whose frames are a multiple of their step, with none left."""
     first = framing.receptive_field - framing.hop
-    return first + max(1, -(-(samples - first) // step)) * step
+    frames = max(1, -(-(samples - first) // framing.hop))
+    step = frames_step(frames)
+    return first + -(-frames // step) * step * framing.hop

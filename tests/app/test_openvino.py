@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.cores import available_cores
-from app.engines.openvino import FRAMES_STEP, OpenVinoRuntime, padded_length
+from app.engines.openvino import OpenVinoRuntime, frames_step, padded_length
 from app.windows import Framing
 from tests.checkpoints import babbling, exported
 
@@ -20,14 +20,23 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exported("cahya_like", tmp_path_factory.getbasetemp()) / "model.onnx"
 
 
-def test_clips_are_padded_to_whole_steps_of_frames() -> None:
-    lengths = {samples: padded_length(samples, FRAMING) for samples in range(1, 40_000)}
+def test_clips_are_padded_to_few_lengths() -> None:
+    lengths = {samples: padded_length(samples, FRAMING) for samples in range(1, 20 * 16_000, 7)}
     for samples, padded in lengths.items():
-        assert samples <= padded < samples + 16 * 320 + 400
-        assert FRAMING.frames(padded) % FRAMES_STEP == 0
+        frames = FRAMING.frames(padded)
+        step = frames_step(frames)
+        assert samples <= padded < samples + step * 320 + 400
+        assert frames % step == 0
         assert (padded - 400) % 320 == 0, "no sample is too many"
         assert padded_length(padded, FRAMING) == padded
-    assert len(set(lengths.values())) == 8
+    assert len(set(lengths.values())) == 32 + 16 + 16
+
+
+@pytest.mark.parametrize(
+    ("frames", "step"), [(1, 8), (8, 8), (99, 8), (256, 8), (257, 16), (512, 16), (513, 32), (1_024, 32), (5_000, 32)]
+)
+def test_longer_clips_are_padded_by_more(frames: int, step: int) -> None:
+    assert frames_step(frames) == step
 
 
 @pytest.mark.parametrize("threads", [1, available_cores(), available_cores() + 3])

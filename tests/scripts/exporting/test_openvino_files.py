@@ -82,7 +82,8 @@ def test_padding_changes_nothing(made: tuple[Artifact, dict[str, int]], monkeypa
     artifact, _ = made
     samples = babbling(1.2, 9)
     padded = emissions(artifact, "openvino", samples)
-    monkeypatch.setattr(engine_module, "FRAMES_STEP", 64)
+    monkeypatch.setattr(engine_module, "LEAST_STEP", 64)
+    monkeypatch.setattr(engine_module, "MOST_STEP", 64)
     more = emissions(artifact, "openvino", samples)
     monkeypatch.setattr(engine_module, "padded_length", lambda samples, framing: samples)
     alone = emissions(artifact, "openvino", samples)
