@@ -10,8 +10,8 @@
 # CPU build: make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3.11
-HOST ?= 0.0.0.0
-PORT ?= 8000
+HOST ?= $(or $(ASR_HOST),0.0.0.0)
+PORT ?= $(or $(ASR_PORT),8000)
 TORCH_INDEX ?=
 
 SERVE := .venv

@@ -1,4 +1,4 @@
-"""What `make model` would do."""
+"""What make would do."""
 
 import subprocess
 from pathlib import Path
@@ -51,3 +51,25 @@ def test_the_load_test_takes_more_options() -> None:
     result = make("load", "OPTIONS=--capacity --p95_limit_s 2")
     assert result.returncode == 0, result.stderr
     assert "python scripts/load.py --capacity --p95_limit_s 2" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "address"),
+    [
+        ([], {}, "ASR_HOST=0.0.0.0 ASR_PORT=8000"),
+        (["PORT=8001"], {}, "ASR_HOST=0.0.0.0 ASR_PORT=8001"),
+        ([], {"ASR_PORT": "8002", "ASR_HOST": "127.0.0.1"}, "ASR_HOST=127.0.0.1 ASR_PORT=8002"),
+        (["PORT=8001"], {"ASR_PORT": "8002"}, "ASR_HOST=0.0.0.0 ASR_PORT=8001"),
+    ],
+    ids=str,
+)
+def test_serve_listens_where_it_is_told(
+    arguments: list[str], settings: dict[str, str], address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOST", "PORT", "ASR_HOST", "ASR_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    printed = make("serve", *arguments).stdout
+    assert f"{address} exec" in printed
+    assert f"http://localhost:{address.rpartition('=')[2]}/transcribe" in printed
