@@ -66,7 +66,7 @@ class OpenVinoRuntime:
         return np.array(request.get_output_tensor().data[:, :frames], dtype=np.float32)
 
     def _request(self) -> openvino.InferRequest:
-        """This thread's own: no two calls share its buffers, and none makes new ones, at a fifth of its time."""
+        """This thread's own: no two calls share its buffers, and making new ones would cost each a fifth more time."""
         if not hasattr(self._of_thread, "request"):
             self._of_thread.request = self._model.create_infer_request()
         request: openvino.InferRequest = self._of_thread.request
