@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+LOADING = "the model is being loaded"
+"""Why nothing is let in at first."""
 STOPPING = "the service is stopping"
 """Why nothing is let in, and what waits is refused, once the service was told to end."""
 

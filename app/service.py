@@ -9,7 +9,7 @@ import tempfile
 from app.admission import Admission
 from app.artifacts import Artifact, ArtifactError, UnprovenError, open_artifact
 from app.asr import Engines, check_sane, find_model_folder, load_for_lanes, warm_up, warm_up_samples
-from app.errors import STOPPING, AsrError, NotReady
+from app.errors import LOADING, STOPPING, AsrError, NotReady
 from app.memory import return_freed_memory
 from app.metrics import Metrics
 from app.settings import Settings
@@ -33,7 +33,7 @@ class Service:
         )
         self._metrics = metrics
         self._transcriber: Transcriber | None = None
-        self._reason: str | None = "the model is being loaded"
+        self._reason: str | None = LOADING
         self._running: asyncio.Task[None] | None = None
         metrics.watch(
             queue_s=lambda: admission.queued_s,

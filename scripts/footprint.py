@@ -18,10 +18,8 @@ import time
 from statistics import median
 from typing import Any
 
-from scripts.common import ROOT
+from scripts.common import MIB, ROOT
 from scripts.common.service import free_port, resident_bytes, transcribe, wait_until_ready
-
-MIB = 1 << 20
 
 
 def main() -> None:

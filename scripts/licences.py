@@ -15,7 +15,8 @@ import ctypes
 import re
 from importlib.metadata import Distribution, distribution
 
-ROOT = Path(__file__).resolve().parents[1]
+from scripts.common import ROOT
+
 LIBRARY = re.compile(r"\.so(\.\d+)*$")
 BUNDLED = re.compile(r"(^|/)(\w+\.libs|_soundfile_data)/")
 """Folders in which wheels carry libraries that others wrote."""

@@ -12,7 +12,7 @@ from typing import Any, Self, cast
 from app.decoding import Emissions
 from app.windows import Samples
 from scripts.benchmarking.engines import EngineSpec
-from scripts.common.service import resident_bytes
+from scripts.common.service import ChildProcess
 
 WORKER = Path(__file__).with_name("worker.py")
 ANSWER_TIMEOUT_S = 900.0
@@ -26,7 +26,7 @@ class EngineFailed(Exception):
     """An engine that could not be loaded or run; the message says why."""
 
 
-class EngineProcess:
+class EngineProcess(ChildProcess):
     """A fresh interpreter for one engine, to be loaded with `load` and ended with `close`.
 
     threads: of one call. callers: how many calls `throughput` and `texts` make at once. Every method that asks the
@@ -74,21 +74,6 @@ class EngineProcess:
     def modules(self) -> set[str]:
         """Names of the modules that the process has imported; it has started when this returns."""
         return cast(set[str], self._ask("modules"))
-
-    @property
-    def pid(self) -> int:
-        """Of the engine's process."""
-        return self._process.pid
-
-    @property
-    def resident_bytes(self) -> int:
-        """Resident memory of the process now."""
-        return resident_bytes(self.pid)
-
-    @property
-    def peak_bytes(self) -> int:
-        """Resident memory of the process at most so far."""
-        return resident_bytes(self.pid, "VmHWM")
 
     def close(self) -> None:
         """End the process, also one that is computing."""

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, ScalarFormatter
 
 from scripts.benchmarking.figures import EngineFigures, find_aims, find_goals, plain_int8, ratio, reference_length_s
+from scripts.common import MIB
 from scripts.common.goals import GOALS_HEAD
 from scripts.common.machine import Machine
 from scripts.common.markdown import table
@@ -19,7 +20,6 @@ REPORT, JSON, LATENCY_PLOT, TRADE_OFF_PLOT = (
     "benchmark_latency.png",
     "benchmark_trade_off.png",
 )
-MIB = 1 << 20
 DOTS_PER_INCH = 120
 LARGEST_MARKER = 900.0
 """Area of the largest model's marker, in square points."""

@@ -6,3 +6,4 @@ ROOT = Path(__file__).resolve().parents[2]
 """The top of the repository."""
 SAMPLES = ROOT / "samples"
 """Short clips, with what is said in them in `manifest.jsonl`."""
+MIB = 1 << 20

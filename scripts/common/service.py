@@ -2,15 +2,16 @@
 
 import json
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+from app.errors import LOADING
+
 START_TIMEOUT_S = 60.0
-LOADING = "the model is being loaded"
-"""What `/readyz` answers until it knows; any other reason stays."""
 
 
 def free_port() -> int:
@@ -26,6 +27,27 @@ def resident_bytes(pid: int, field: str = "VmRSS") -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(field))
 
 
+class ChildProcess:
+    """A process that this one has started."""
+
+    _process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    @property
+    def resident_bytes(self) -> int:
+        """Resident memory now."""
+        return resident_bytes(self.pid)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Resident memory at most so far."""
+        return resident_bytes(self.pid, "VmHWM")
+
+
 def wait_until_ready(url: str, timeout_s: float = START_TIMEOUT_S) -> None:
     """Return when `/readyz` answers 200. Raises TimeoutError, or RuntimeError if the model will never be ready."""
     deadline = time.monotonic() + timeout_s
@@ -35,7 +57,7 @@ def wait_until_ready(url: str, timeout_s: float = START_TIMEOUT_S) -> None:
                 return
         except urllib.error.HTTPError as answer:
             reason = json.load(answer)["error"]["message"]
-            if reason != LOADING:
+            if reason != LOADING:  # any other stays
                 raise RuntimeError(f"the service is not ready: {reason}") from None
             time.sleep(0.02)
         except (urllib.error.URLError, ConnectionError, TimeoutError):

@@ -8,7 +8,7 @@ from app.engines.ctc import LENGTHS_INPUT, input_values, is_audible
 from app.errors import AsrError
 from scripts.common import SAMPLES
 from scripts.exporting.quantization import Feed
-from scripts.speech.data import DataError, load_speech
+from scripts.speech.data import load_speech
 
 
 def calibration_feeds(calibration: str, artifact: Artifact, most: int) -> list[Feed]:
@@ -20,10 +20,7 @@ def calibration_feeds(calibration: str, artifact: Artifact, most: int) -> list[F
     ArtifactError if a clip cannot be decoded or none is left.
     """
     name = calibration or str(SAMPLES / "manifest.jsonl")
-    try:
-        splits = load_speech(name)
-    except (AsrError, OSError) as error:
-        raise DataError(f"{name}: {error}") from error
+    splits = load_speech(name)
     rows = splits.get("train") or next(iter(splits.values()))
     feeds: list[Feed] = []
     spread = range(0, len(rows), -(-len(rows) // most) or 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from scripts.common import ROOT
-from scripts.common.service import free_port, resident_bytes, wait_until_ready
+from scripts.common.service import ChildProcess, free_port, wait_until_ready
 from scripts.load_testing.answers import LoadError
 from scripts.load_testing.figures import Labels, parse_metrics
 
@@ -21,7 +21,7 @@ STOP_TIMEOUT_S = 120.0
 LOG_TAIL_BYTES = 2_000
 
 
-class RunningService:
+class RunningService(ChildProcess):
     """A service that listens on 127.0.0.1, from `with` to its end.
 
     command: starts it; `{port}` in it is replaced. Its temporary files go into a folder of its own, and what it logs
@@ -68,24 +68,9 @@ class RunningService:
                     raise LoadError(f"the service did not start:\n{self.log_tail}") from None
 
     @property
-    def pid(self) -> int:
-        """Of its process."""
-        return self._process.pid
-
-    @property
     def log_tail(self) -> str:
         """The end of what it logged."""
         return self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
-
-    @property
-    def resident_bytes(self) -> int:
-        """Resident memory now."""
-        return resident_bytes(self.pid)
-
-    @property
-    def peak_bytes(self) -> int:
-        """Resident memory at most so far."""
-        return resident_bytes(self.pid, "VmHWM")
 
     @property
     def threads(self) -> int:

@@ -19,6 +19,7 @@ from datasets import Audio, Dataset, DatasetDict, load_dataset
 from numpy.typing import NDArray
 
 from app.audio import AudioLimits, decode
+from app.errors import AsrError
 
 Samples = NDArray[np.float32]
 
@@ -81,8 +82,17 @@ def load_speech(
 ) -> dict[str, SpeechRows]:
     """Split name -> rows. A manifest is one split, "train".
 
-    Raises DataError when a column cannot be found or the named split is not there.
+    Raises DataError when a column cannot be found, the named split is not there, or what is there cannot be read.
     """
+    try:
+        return _load_speech(name, split, audio_column, text_column)
+    except (AsrError, OSError) as error:
+        raise DataError(f"{name}: {error}") from error
+
+
+def _load_speech(
+    name: str, split: str | None, audio_column: str | None, text_column: str | None
+) -> dict[str, SpeechRows]:
     path = Path(name)
     if path.suffix == ".jsonl":
         splits = _load_manifest(path)

@@ -13,7 +13,6 @@ from tqdm import tqdm
 from app.artifacts import Artifact
 from app.asr import Engine
 from app.decoding import Emissions, decode_ctc
-from app.errors import AsrError
 from scripts.speech.data import DataError, SpeechRows, load_speech
 from scripts.speech.scoring import ClipErrors, ErrorRate, character_error_rate, count_errors, word_error_rate
 from scripts.speech.text import TextNormalizer
@@ -49,10 +48,7 @@ def load_eval_set(
 
     Raises DataError if there are none, or their sound cannot be read.
     """
-    try:
-        splits = load_speech(name, split, audio_column, text_column)
-    except (AsrError, OSError) as error:
-        raise DataError(f"{name}: {error}") from error
+    splits = load_speech(name, split, audio_column, text_column)
     rows = splits.get("test") or next(iter(splits.values()))
     rows = rows.select(list(range(len(rows)))[:limit])
     if not len(rows):

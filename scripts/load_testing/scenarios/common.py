@@ -16,7 +16,6 @@ SETTLE_SHARE = 0.2
 """The first fifth of a load does not count."""
 PLATEAU = 1.1
 """Resident memory may end this much above what it was when everything had been used once: an allocator's slack."""
-MIB = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from random import Random
 from statistics import median
 
+from scripts.common import MIB
 from scripts.common.goals import Goal
 from scripts.common.markdown import table
 from scripts.load_testing.answers import References
 from scripts.load_testing.client import leave
 from scripts.load_testing.clips import long_clip, short_clips
 from scripts.load_testing.figures import labels
-from scripts.load_testing.scenarios.common import MIB, PLATEAU, USERS, Finding, load_for, start
+from scripts.load_testing.scenarios.common import PLATEAU, USERS, Finding, load_for, start
 from scripts.load_testing.service import RunningService, scrape
 
 KILLED_AT_ONCE = 20

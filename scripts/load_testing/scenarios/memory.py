@@ -6,11 +6,12 @@ import time
 from random import Random
 from statistics import median
 
+from scripts.common import MIB
 from scripts.common.goals import Goal
 from scripts.common.markdown import table
 from scripts.load_testing.client import upload
 from scripts.load_testing.clips import Tape, long_clip, read_samples
-from scripts.load_testing.scenarios.common import MIB, PLATEAU, SETTLE_SHARE, Finding, start
+from scripts.load_testing.scenarios.common import PLATEAU, SETTLE_SHARE, Finding, start
 
 MEMORY_USERS = 4
 RANDOM_LENGTHS_S = (0.5, 20.0)
