@@ -1,7 +1,7 @@
 """What makes a step of training faster or worth more, without changing what is computed or learned.
 
 - `convolve_by_fourier`: on CPUs, the positional convolution of wav2vec2 and its kin, with its long kernel and its many
-  groups, takes up to a fifth of a step as a convolution, and a half to a third of that by Fourier transforms.
+  groups, is a good part of a step as a convolution, and less than half of that by Fourier transforms.
 - `MuonAndAdamW`: each step brings a model trained from scratch further than AdamW's.
 """
 
