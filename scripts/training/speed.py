@@ -1,7 +1,7 @@
 """What makes a step of training faster or worth more, without changing what is computed or learned.
 
 - `convolve_by_fourier`: on CPUs, the positional convolution of wav2vec2 and its kin, with its long kernel and its many
-  groups, is a good part of a step as a convolution, and less than half of that by Fourier transforms.
+  groups, is a good part of a step as a convolution, and about half of that or less by Fourier transforms.
 - `MuonAndAdamW`: each step brings a model trained from scratch further than AdamW's.
 """
 
