@@ -12,6 +12,7 @@ soon as it passes a limit, and nothing but the result grows with the length.
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO, NamedTuple
 
 import av
@@ -27,8 +28,11 @@ Samples = NDArray[np.float32]
 BLOCK_FRAMES = 1 << 16
 MAX_CODED_FRAMES = 1 << 20
 """Real codecs code up to 65535 frames at once; 1 KB of ALAC can claim 16 million, before any limit is looked at."""
-MAX_BROKEN_PACKETS = 10_000
-"""A packet that cannot be decoded is left out; it costs time, may be a byte long, and counts to no other limit."""
+MAX_BROKEN_S, MAX_BROKEN_PACKETS = 600.0, 10_000
+"""After so many seconds of packets in a row that cannot be decoded, or so many that last no time, the rest is not
+tried: they cost time, may be a byte long, and count to no other limit."""
+MIN_GAP_S, MAX_GAP_S = 0.1, 600.0
+"""Shorter gaps between time stamps are rounding, longer ones a clock that was set; those between are silence."""
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 """Sample rates outside are taken for a broken header (telephones use 8 kHz, the fastest converters 768 kHz)."""
 LOUDEST_SAMPLE = 2.0**31
@@ -58,10 +62,14 @@ class AudioLimits:
 
 
 class _Format(NamedTuple):
-    """Who reads a format: libsndfile (if `sndfile`), else or when that fails FFmpeg's demuxer `ffmpeg` (if any)."""
+    """Who reads a format: libsndfile (if `sndfile`), else or when that fails FFmpeg's demuxer `ffmpeg` (if any).
+
+    timed: its packets say when they are to be heard; in the others each follows the one before.
+    """
 
     sndfile: bool
     ffmpeg: str | None
+    timed: bool = False
 
 
 _FORMATS = {
@@ -71,11 +79,11 @@ _FORMATS = {
     "au": _Format(True, None),
     "caf": _Format(True, "caf"),
     "flac": _Format(False, "flac"),  # libsndfile needs the length in the header, and loses a block where a file is cut
-    "ogg": _Format(True, "ogg"),
-    "mp3": _Format(False, "mp3"),  # libsndfile ends where the first header says, also in files joined of several
+    "ogg": _Format(False, "ogg"),  # libsndfile ends with the first part of files joined of several,
+    "mp3": _Format(False, "mp3"),  # and where the first header says
     "aac": _Format(False, "aac"),
-    "mp4": _Format(False, "mov"),
-    "webm": _Format(False, "matroska"),
+    "mp4": _Format(False, "mov", timed=True),
+    "webm": _Format(False, "matroska", timed=True),
     "amr": _Format(False, "amr"),
 }
 
@@ -110,9 +118,11 @@ def decode(
     name = sniff(file)
     source = _open(file, _FORMATS[name], limits)
     samples = bytearray()  # grows in place, where joining a list of blocks would hold the clip twice
+    nothing = True
     for block in _resampled(_mono(source, limits, meter), source.rate_hz, rate_hz):
         samples += block.tobytes()
-    if not samples:
+        nothing = False
+    if nothing:
         raise InvalidAudio("the file holds no sound", format=name)
     return Waveform(np.frombuffer(samples, dtype=np.float32), rate_hz)
 
@@ -124,9 +134,20 @@ def sniff(file: BinaryIO) -> str:
     if not head:
         raise InvalidAudio("the file is empty")
     name = _format_of(head)
+    if head[:3] == b"ID3":  # a tag, mostly of MP3, but some put it before AAC and FLAC
+        file.seek(_id3_bytes(head))
+        name = _format_of(file.read(16)) or "mp3"
     if name is None:
         raise UnsupportedMedia("the file is not sound in a known format", supported=sorted(_FORMATS))
     return name
+
+
+def _id3_bytes(head: bytes) -> int:
+    """Length of the ID3v2 tag that begins so: four times 7 bits, and 10 bytes of header (id3.org, ID3v2.4.0, 3.1)."""
+    size = 0
+    for byte in head[6:10]:
+        size = size << 7 | byte & 0x7F
+    return 10 + size
 
 
 def _format_of(head: bytes) -> str | None:
@@ -151,8 +172,6 @@ def _format_of(head: bytes) -> str | None:
             return "amr"
         case (_, b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip", _):
             return "mp4"
-    if head[:3] == b"ID3":
-        return "mp3"
     return _mpeg_format_of(head)
 
 
@@ -171,7 +190,7 @@ def _open(file: BinaryIO, kind: _Format, limits: AudioLimits) -> _Source:
     """Open with libsndfile or else FFmpeg, and check the header."""
     source = _open_sndfile(file) if kind.sndfile else None
     if source is None and kind.ffmpeg is not None:
-        source = _open_ffmpeg(file, kind.ffmpeg)
+        source = _open_ffmpeg(file, kind.ffmpeg, kind.timed)
     if source is None:
         raise InvalidAudio("the file is broken: its header cannot be read")
     if not 1 <= source.channels <= limits.max_channels:
@@ -206,10 +225,11 @@ def _sndfile_blocks(sound: soundfile.SoundFile) -> Iterator[Samples]:
             yield block
 
 
-def _open_ffmpeg(file: BinaryIO, demuxer: str) -> _Source | None:
+def _open_ffmpeg(file: BinaryIO, demuxer: str, timed: bool) -> _Source | None:
     file.seek(0)
+    codecs = {"codec_whitelist": ",".join(sorted(_FFMPEG_CODECS))}  # it decodes a little to see what it has
     try:
-        container = av.open(file, mode="r", format=demuxer, metadata_errors="ignore")
+        container = av.open(file, mode="r", format=demuxer, metadata_errors="ignore", options=codecs)
     except (av.FFmpegError, ValueError):
         return None
     stream = next(iter(container.streams.audio), None)
@@ -219,16 +239,18 @@ def _open_ffmpeg(file: BinaryIO, demuxer: str) -> _Source | None:
         container.close()
         raise UnsupportedMedia("the file has no sound in a known codec", codec=codec)
     context.options = {"max_samples": str(MAX_CODED_FRAMES)}
-    return _Source(stream.rate or 0, stream.channels, 0, _ffmpeg_blocks(container, stream))
+    return _Source(stream.rate or 0, stream.channels, 0, _ffmpeg_blocks(container, stream, timed))
 
 
-def _ffmpeg_blocks(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[Samples]:
+def _ffmpeg_blocks(container: av.container.InputContainer, stream: av.AudioStream, timed: bool) -> Iterator[Samples]:
+    """What can be decoded, at the stream's rate, with silence for what cannot and for gaps between time stamps."""
     with closing(container):
-        # Interleaved, never planar: of planar frames with 8 channels and more, PyAV 18 reads past the last plane.
-        to_float = av.AudioResampler(format="flt")
+        to_float = _ToFloat(stream.rate)
         packets = container.demux(stream)
-        broken = 0
-        while broken < MAX_BROKEN_PACKETS:
+        begin_s = (container.start_time or 0) / av.time_base
+        given = 0  # frames
+        broken_s, timeless = 0.0, 0  # packets since the last that could be decoded, and all that last no time
+        while broken_s < MAX_BROKEN_S and timeless < MAX_BROKEN_PACKETS:
             try:
                 packet = next(packets, None)
             except (av.FFmpegError, ValueError):
@@ -236,12 +258,48 @@ def _ffmpeg_blocks(container: av.container.InputContainer, stream: av.AudioStrea
             if packet is None:
                 return
             try:
-                frames = [part for frame in packet.decode() for part in to_float.resample(frame)]
+                frames = [(frame.time, to_float(frame)) for frame in packet.decode()]
             except (av.FFmpegError, ValueError):
-                broken += 1
+                duration_s = float((packet.duration or 0) * (packet.time_base or 0))
+                broken_s += max(0.0, duration_s)
+                timeless += duration_s <= 0
                 continue
-            for frame in frames:
-                yield np.asarray(frame.to_ndarray(), dtype=np.float32).reshape(-1, frame.layout.nb_channels)
+            for time_s, block in frames:
+                missing_s, broken_s = broken_s, 0.0
+                if timed and time_s is not None:
+                    gap_s = time_s - begin_s - given / stream.rate
+                    missing_s = gap_s if MIN_GAP_S < gap_s <= MAX_GAP_S else 0.0
+                for part in chain(_silence(round(missing_s * stream.rate)), (block,)):
+                    given += len(part)
+                    yield part
+
+
+class _ToFloat:
+    """FFmpeg's frames as blocks of shape (frames, channels), float32, at `rate_hz`.
+
+    Of what is joined of several files each part has its own form, and gets a resampler of its own; only another rate
+    is resampled, so channels are mixed in one place for all formats.
+    """
+
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
+        self._form: tuple[str, str, int] | None = None
+        self._resampler: av.AudioResampler
+
+    def __call__(self, frame: av.AudioFrame) -> Samples:
+        form = frame.format.name, frame.layout.name, frame.sample_rate
+        if form != self._form:
+            # Interleaved, never planar: of planar frames with 8 channels and more, PyAV 18 reads past the last plane.
+            self._form, self._resampler = form, av.AudioResampler(format="flt", rate=self._rate_hz)
+        channels = frame.layout.nb_channels
+        parts = [part.to_ndarray().reshape(-1, channels) for part in self._resampler.resample(frame)]
+        return np.concatenate(parts, dtype=np.float32) if parts else np.zeros((0, channels), dtype=np.float32)
+
+
+def _silence(frames: int) -> Iterator[Samples]:
+    """So many frames of it, in blocks."""
+    for start in range(0, frames, BLOCK_FRAMES):
+        yield np.zeros((min(BLOCK_FRAMES, frames - start), 1), dtype=np.float32)
 
 
 def _mono(source: _Source, limits: AudioLimits, meter: Callable[[float], object]) -> Iterator[Samples]:
