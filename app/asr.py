@@ -67,12 +67,14 @@ class Engines(NamedTuple):
     """One model's engines: for the first window of a clip, for the later ones, and for a window that is alone.
 
     They may be one and the same. batches: whether `express` computes several windows at once faster than one by one.
+    spreads: whether a call of `wide` takes several cores.
     """
 
     express: Engine
     bulk: Engine
     wide: Engine
     batches: bool = False
+    spreads: bool = True
 
     @property
     def distinct(self) -> list[Engine]:
@@ -92,11 +94,11 @@ def load_for_lanes(artifact: Artifact, backend: str, threads: int) -> Engines:
     if not BACKENDS[backend].own_threads:
         narrow, *others = load_engines(artifact, backend, sorted({1, threads}))
         batches = isinstance(narrow, CtcEngine) and narrow.batches
-        return Engines(narrow, narrow, others[0] if others else narrow, batches)
+        return Engines(narrow, narrow, others[0] if others else narrow, batches, spreads=threads > 1)
     wide = load_engine(artifact, backend, threads)
     with ThreadPoolExecutor(1, initializer=lower_priority, initargs=(BULK_NICENESS,)) as pool:
         bulk = pool.submit(load_engine, artifact, backend, 1).result()
-    return Engines(wide, bulk, wide)
+    return Engines(wide, bulk, wide, spreads=threads > 1)
 
 
 def warm_up(engine: Engine, artifact: Artifact) -> None:

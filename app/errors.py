@@ -1,6 +1,6 @@
 """Every way a request can fail, each with the HTTP status and the stable code that clients see.
 
-This tree is the only table from errors to HTTP: `app.main` answers with it and OpenAPI is made from it.
+This tree is the only table from errors to HTTP: `app.api.errors` answers with it and OpenAPI is made from it.
 """
 
 from collections.abc import Mapping

@@ -1,13 +1,15 @@
 """A `Transcript` as the text that leaves: json, plain text, SRT and WebVTT subtitles."""
 
 from collections.abc import Iterator
+from html import escape
 from typing import Any
 
 from app.transcript import Segment, Transcript, Word
 
 MAX_SEGMENT_S = 7.0
 MAX_SEGMENT_CHARACTERS = 84
-"""Two lines of 42 characters, at most 7 s: the usual limits of subtitles (Netflix Timed Text Style Guide)."""
+"""Two lines of 42 characters, as players break them, and 7 s: the usual limits of subtitles (Netflix Timed Text Style
+Guide)."""
 PAUSE_S = 0.8
 """Silence after which a new segment begins."""
 
@@ -24,12 +26,12 @@ def _segments(words: tuple[Word, ...]) -> Iterator[Segment]:
         if current and (
             word.start_s - current[-1].end_s > PAUSE_S
             or word.end_s - current[0].start_s > MAX_SEGMENT_S
-            or characters + 1 + len(word.text) > MAX_SEGMENT_CHARACTERS
+            or characters + len(word.text) > MAX_SEGMENT_CHARACTERS
         ):
             yield Segment(tuple(current))
             current, characters = [], 0
         current.append(word)
-        characters += len(word.text) + 1
+        characters += len(word.text) + 1  # and a space
     if current:
         yield Segment(tuple(current))
 
@@ -78,9 +80,9 @@ def to_srt(transcript: Transcript) -> str:
 
 
 def to_vtt(transcript: Transcript) -> str:
-    """WebVTT subtitles (W3C)."""
+    """WebVTT subtitles (W3C), in whose text `&`, `<` and `>` are written as in HTML."""
     return "WEBVTT\n\n" + "".join(
-        f"{_clock(segment.start_s, '.')} --> {_clock(segment.end_s, '.')}\n{segment.text}\n\n"
+        f"{_clock(segment.start_s, '.')} --> {_clock(segment.end_s, '.')}\n{escape(segment.text, quote=False)}\n\n"
         for segment in segments_of(transcript.words)
     )
 

@@ -97,6 +97,11 @@ class _Turn:
         """Sound in all of them."""
         return sum(map(len, self.samples)) / self.parts[0][0].rate_hz
 
+    @property
+    def audible_s(self) -> float:
+        """Sound in those that are not digital silence, which no engine computes."""
+        return sum(len(samples) for samples in self.samples if samples.any()) / self.parts[0][0].rate_hz
+
 
 class Scheduler:
     """Runs engines on threads of its own; `close()` ends them.
@@ -165,6 +170,12 @@ class Scheduler:
             if duration_s > self._window_s:
                 ahead_s += sum(min(job.seconds(job.next), duration_s) for job in self._bulk)
         return (ahead_s + duration_s) / self.speed
+
+    def room_s(self) -> float:
+        """Seconds after which the first of the long clips, which take turns, can be expected to be done; 0 without."""
+        with self._lock:
+            remaining_s = [job.seconds(job.next) for job in self._bulk]
+        return min(remaining_s, default=0.0) * len(remaining_s) / self.speed
 
     async def run(self, windows: Sequence[Window], *, first: bool = False) -> Computed:
         """Emissions of all windows of one clip. first: before all others that wait.
@@ -285,9 +296,9 @@ class Scheduler:
         with self._lock:
             calls = len(self._running)
             begin, _ = self._running.pop(threading.get_ident())
-            if failure is None:
-                sharing = calls if turn.engine is self._engines.wide else max(calls, self._workers)
-                self._speed.add(turn.seconds, end - begin, sharing)
+            if failure is None and turn.audible_s:
+                on_all_cores = self._engines.spreads and turn.engine is self._engines.wide
+                self._speed.add(turn.audible_s, end - begin, calls if on_all_cores else max(calls, self._workers))
             settled = []
             for job, _ in turn.parts:
                 job.spans.append((begin, end))

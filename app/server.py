@@ -69,6 +69,7 @@ def serve(settings: Settings) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        http="h11",  # which bounds the headers; httptools, where it is installed, takes them without end
         timeout_graceful_shutdown=LAST_ANSWERS_S,
     )
     server = DrainingServer(config, app.state.service, settings.grace_s)

@@ -29,7 +29,13 @@ class Service:
         self.settings = settings
         self.artifact: Artifact | None = None
         self.admission = admission = Admission(
-            settings.max_queue_s, settings.max_uploads, self.speed, self._wait_s, metrics.refused
+            settings.max_queue_s,
+            settings.window_s,
+            settings.max_uploads,
+            speed=self.speed,
+            wait_s=self._wait_s,
+            room_s=self._room_s,
+            refused=metrics.refused,
         )
         self._metrics = metrics
         self._transcriber: Transcriber | None = None
@@ -76,6 +82,9 @@ class Service:
 
     def _wait_s(self, duration_s: float) -> float:
         return self._transcriber.scheduler.wait_s(duration_s) if self._transcriber is not None else 0.0
+
+    def _room_s(self) -> float:
+        return self._transcriber.scheduler.room_s() if self._transcriber is not None else 0.0
 
     def start(self) -> None:
         """Begin to load the model, and then to look after it."""

@@ -21,7 +21,9 @@ WIDEST_RUN = 8
 class Settings(BaseSettings):
     """The settings of the service, each from the environment variable `ASR_` + its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="ASR_", protected_namespaces=(), hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="ASR_", protected_namespaces=(), hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     backend: Literal["pytorch", "onnx", "onnx_int8", "openvino"] = Field(
         "onnx_int8",

@@ -9,11 +9,12 @@ from app.admission import Place
 from app.artifacts import Artifact
 from app.asr import Engines
 from app.audio import AudioLimits, Waveform, decode
-from app.decoding import confidence_of, decode_ctc
+from app.decoding import Emissions, confidence_of, decode_ctc
+from app.errors import STOPPING, NotReady
 from app.scheduler import Computing, Scheduler
 from app.settings import Settings
-from app.transcript import Timings, Transcript
-from app.windows import cut, stitch
+from app.transcript import Timings, Transcript, Word
+from app.windows import Window, cut, stitch
 
 DECODERS = 16
 """Files decoded at a time; most of that is outside Python's lock. Their sound is counted to the queue as it comes."""
@@ -53,12 +54,12 @@ class Transcriber:
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
     async def transcribe(self, file: BinaryIO, place: Place | None = None) -> Transcript:
-        """Transcribe a seekable binary file in any format that `app.audio` reads; the file is not closed.
+        """Transcribe a seekable binary file in any format that `app.audio` reads; it is closed as soon as it is read.
 
         place: the request's place in the queue, to which the sound is counted as it is decoded.
 
-        Raises the errors of `app.audio.decode`, `app.scheduler.Scheduler.run` and `app.admission.Place`. When the
-        caller is cancelled, nothing goes on for it but the window that runs.
+        Raises the errors of `app.audio.decode`, `app.scheduler.Scheduler.run` and `app.admission.Place`, and NotReady
+        once it is closed. When the caller is cancelled, nothing goes on for it but the window that runs.
         """
         artifact = self._artifact
         started = time.monotonic()
@@ -68,8 +69,7 @@ class Transcriber:
             place.check_wait(waveform.duration_s)
         windows = cut(waveform.samples, artifact.framing, self._window_frames, self._overlap_frames)
         computed = await self.scheduler.run(windows)
-        emissions = stitch(windows, computed.emissions, artifact.vocabulary.blank)
-        words = await asyncio.to_thread(decode_ctc, emissions, artifact.vocabulary, artifact.frame_s)
+        words = await asyncio.to_thread(self._words, windows, computed.emissions)
         return Transcript(
             words=words,
             duration_s=waveform.duration_s,
@@ -82,9 +82,14 @@ class Transcriber:
             ),
         )
 
+    def _words(self, windows: list[Window], emissions: list[Emissions]) -> tuple[Word, ...]:
+        artifact = self._artifact
+        stitched = stitch(windows, emissions, artifact.vocabulary.blank)
+        return decode_ctc(stitched, artifact.vocabulary, artifact.frame_s)
+
 
 class Decoding:
-    """The decoding of one file in a thread, which ends soon after its caller is cancelled.
+    """The decoding of one file in a thread, which closes it, and ends soon after its caller is cancelled.
 
     waited_s, took_s: seconds until a thread was free, and in it.
     """
@@ -99,12 +104,17 @@ class Decoding:
         self.waited_s = self.took_s = 0.0
 
     async def run(self, pool: ThreadPoolExecutor) -> Waveform:
-        """Raises the errors of `app.audio.decode` and `app.admission.Place.charge`."""
-        task = pool.submit(self._decode)
+        """Raises the errors of `app.audio.decode` and `app.admission.Place.charge`, NotReady if the pool is closed."""
+        try:
+            task = pool.submit(self._decode)
+        except RuntimeError as error:
+            raise NotReady(STOPPING) from error
         decoded = asyncio.wrap_future(task)
         try:
             return await asyncio.shield(decoded)
         except asyncio.CancelledError:
+            if task.cancelled():  # by the pool, not by the caller
+                raise NotReady(STOPPING) from None
             self._abandoned = True
             if not task.cancel():
                 # The thread reads the file, which is closed as soon as this returns.
@@ -118,6 +128,7 @@ class Decoding:
         try:
             return decode(self._file, self._rate_hz, self._limits, self._meter)
         finally:
+            self._file.close()
             self.took_s = time.monotonic() - begin
 
     def _meter(self, seconds: float) -> None:

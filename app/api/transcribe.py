@@ -53,7 +53,7 @@ class TimingsBody(BaseModel):
     """Seconds of wall clock."""
 
     decode: float = Field(description="Bytes to samples.")
-    queue: float = Field(description="Waiting for the engine.")
+    queue: float = Field(description="Waiting to be decoded, and for the engine.")
     inference: float = Field(description="The engine at work on this clip.")
     total: float
 

@@ -7,8 +7,8 @@ gone when it is closed or the process dies. A part's file name and MIME type are
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
@@ -43,13 +43,12 @@ async def read_form(request: Request, max_bytes: int, idle_s: float) -> AsyncIte
     """Read a multipart body of at most `max_bytes` with one file in the field `file`; the file is closed at the end.
 
     Raises UploadTimeout if nothing of the body comes for `idle_s` seconds, UploadTooLarge, InvalidRequest if the body
-    is no such form, InvalidParameter if a field (the file included) is missing, doubled or too long, Overloaded if
-    there is no room to store it, and starlette's ClientDisconnect when the client leaves.
+    is no such form or a field is too long, InvalidParameter if one (the file included) is missing or doubled,
+    Overloaded if there is no room to store it, and starlette's ClientDisconnect when the client leaves.
     """
     _check_length(request, max_bytes)
-    # In a `with`, and unnamed from the start: nothing can be left behind.
-    with SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
-        reader = _FormReader(_boundary(request), cast(BinaryIO, file))
+    with _spool() as file:
+        reader = _FormReader(_boundary(request), file)
         received = 0
         chunks = request.stream()
         while (chunk := await _next(chunks, idle_s)) is not None:
@@ -62,6 +61,27 @@ async def read_form(request: Request, max_bytes: int, idle_s: float) -> AsyncIte
             else:
                 reader.flush()
         yield reader.finish()
+
+
+@contextmanager
+def _spool() -> Iterator[BinaryIO]:
+    """A file in memory that moves to disk when it grows, unnamed from the start: nothing can be left behind."""
+    file = SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115  # closed below
+    try:
+        yield cast(BinaryIO, file)
+    finally:
+        with suppress(OSError):  # on a full disk closing fails too, and closes
+            file.close()
+
+
+@contextmanager
+def _stored() -> Iterator[None]:
+    """Raises Overloaded where there is no room to write."""
+    try:
+        yield
+    except OSError as error:
+        logger.error("an upload cannot be stored: %s", error)
+        raise Overloaded("there is no room to store so large an upload now; try again later") from error
 
 
 async def _next(chunks: AsyncGenerator[bytes, None], idle_s: float) -> bytes | None:
@@ -108,11 +128,8 @@ class _FormReader:
             raise InvalidRequest(f"the body is not a well-formed multipart form: {error}") from error
 
     def flush(self) -> None:
-        try:
+        with _stored():
             self._form.file.writelines(self._pending)
-        except OSError as error:
-            logger.error("an upload cannot be stored: %s", error)
-            raise Overloaded("there is no room to store so large an upload now; try again later") from error
         self._pending.clear()
 
     def finish(self) -> Form:
@@ -120,7 +137,8 @@ class _FormReader:
             raise InvalidRequest("the body is not a whole multipart form: it breaks off or has no parts")
         if not self._has_file:
             raise InvalidParameter(f"the form has no file in the field {FILE_FIELD!r}", field=FILE_FIELD)
-        self._form.file.seek(0)
+        with _stored():  # writes what was not written yet
+            self._form.file.seek(0)
         return self._form
 
     def _on_part_begin(self) -> None:

@@ -1,5 +1,7 @@
 import math
 import time
+from contextlib import ExitStack
+from random import Random
 
 import pytest
 
@@ -10,12 +12,16 @@ FAR = math.inf
 SPEED = 10.0
 
 
-def admission(max_queue_s: float = 100.0, max_uploads: int = 2, wait_s: float = 0.0) -> Admission:
+def admission(
+    max_queue_s: float = 100.0, max_uploads: int = 2, wait_s: float = 0.0, window_s: float = 200.0, room_s: float = 0.0
+) -> Admission:
     return Admission(
         max_queue_s,
+        window_s,
         max_uploads,
         speed=lambda: SPEED,
         wait_s=lambda duration_s: wait_s + duration_s / SPEED,
+        room_s=lambda: room_s,
     )
 
 
@@ -64,6 +70,57 @@ def test_a_clip_longer_than_the_queue_is_let_in_alone() -> None:
     with admission().place() as place:
         for _ in range(10):
             place.charge(50)
+
+
+def test_a_long_clip_leaves_room_for_short_ones() -> None:
+    """A quarter of the queue is for clips of one window, whatever fills the rest, and were it twice the queue."""
+    door = admission(window_s=5, max_uploads=9)
+    with door.place() as long:
+        for _ in range(50):
+            long.charge(4)
+        with door.place() as first, door.place() as second:
+            for place in (first, second):
+                for _ in range(5):
+                    place.charge(1)
+            assert door.queued_s == 210
+            with door.place() as third:
+                third.charge(5)
+                with pytest.raises(Overloaded):
+                    third.charge(1)  # more than a window
+        with door.place() as short:
+            short.charge(5)
+    assert door.queued_s == 0
+
+
+def test_short_clips_fill_the_queue_to_the_limit_and_no_further() -> None:
+    door = admission(window_s=5)
+    with ExitStack() as stack:
+        stack.enter_context(door.place()).charge(5)
+        for _ in range(19):
+            stack.enter_context(door.place()).charge(5)
+        with pytest.raises(Overloaded), door.place():
+            pytest.fail("was let in")
+
+
+def test_for_long_clips_there_is_room_when_one_of_them_is_done() -> None:
+    door = admission(window_s=5, room_s=40)
+    with door.place() as first, door.place() as second:
+        first.charge(90)
+        with pytest.raises(Overloaded) as refusal:
+            second.charge(20)
+    assert refusal.value.retry_after_s == 40
+
+
+def test_rounding_keeps_nobody_from_being_alone() -> None:
+    door = admission(wait_s=5)
+    random = Random(0)
+    for _ in range(200):
+        with door.place(time.monotonic() + 2) as place:
+            with door.place() as other:
+                other.charge(random.uniform(0.1, 9))
+                place.charge(random.uniform(0.1, 9))
+            place.charge(1000)
+            place.check_wait(1000)
 
 
 def test_what_would_not_be_answered_in_time_is_refused() -> None:

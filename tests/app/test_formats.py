@@ -31,6 +31,11 @@ def test_segments_stay_short_enough_to_read() -> None:
     assert tuple(word for segment in segments for word in segment.words) == spoken
 
 
+@pytest.mark.parametrize(("length", "segments"), [(41, 1), (42, 2)])
+def test_a_segment_has_at_most_84_characters(length: int, segments: int) -> None:
+    assert len(segments_of(words(("a" * 42, 0.0, 1.0), ("b" * length, 1.0, 2.0)))) == segments
+
+
 def test_a_word_longer_than_a_segment_stands_alone() -> None:
     assert [s.text for s in segments_of(words(("a" * 200, 0.0, 1.0), ("b", 1.0, 1.2)))] == ["a" * 200, "b"]
 
@@ -71,3 +76,8 @@ def test_vtt_for_a_foreign_parser() -> None:
 
 def test_milliseconds_are_rounded_not_carried_wrong() -> None:
     assert to_srt(transcript(("a", 59.9996, 60.0004))).startswith("1\n00:01:00,000 --> 00:01:00,000\n")
+
+
+def test_letters_that_mean_something_in_vtt() -> None:
+    (caption,) = webvtt.from_buffer(io.StringIO(to_vtt(transcript(("q&a", 0.0, 1.0), ("<i>", 1.0, 1.5))))).captions
+    assert caption.raw_text == "q&amp;a &lt;i&gt;"

@@ -2,6 +2,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -329,6 +330,37 @@ def test_the_wait_grows_with_what_is_ahead(gate: threading.Event) -> None:
 
     with scheduling(engine) as scheduler:
         asyncio.run(scenario())
+
+
+def test_there_is_room_when_the_first_of_the_long_clips_is_done(gate: threading.Event) -> None:
+    async def main() -> None:
+        with scheduling(RecordingEngine(lambda level: gate.wait(PATIENCE_S) and None)) as scheduler:
+            assert scheduler.room_s() == 0
+            clips = [asyncio.create_task(scheduler.run(windows(*range(length)))) for length in (1, 4, 6)]
+            await until(lambda: len(scheduler._bulk) == 2)
+            remaining = sorted(len(job.windows) - job.next for job in scheduler._bulk)
+            assert scheduler.room_s() == pytest.approx(2 * remaining[0] / scheduler.speed)
+            gate.set()
+            await asyncio.gather(*clips)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("spreads", "sharing"), [(True, 1), (False, 4)])
+def test_speed_of_a_call_that_is_alone(spreads: bool, sharing: int) -> None:
+    """A wide call has all cores; on one thread it has a worker's share of them."""
+    engine = RecordingEngine(lambda level: time.sleep(0.05))
+    lanes = Engines(engine, engine, engine, spreads=spreads)
+    took_s: list[float] = []
+    with scheduling(lanes, workers=4, computed=lambda count, sound_s, busy_s: took_s.append(busy_s)) as scheduler:
+        asyncio.run(scheduler.run(windows(1)))
+        assert scheduler.speed == pytest.approx(sharing / took_s[0])
+
+
+def test_digital_silence_says_nothing_of_the_speed() -> None:
+    with scheduling(RecordingEngine()) as scheduler:
+        asyncio.run(scheduler.run(windows(0, 0, 0)))
+        assert scheduler.speed == 1
 
 
 def test_speed_is_that_of_all_workers() -> None:

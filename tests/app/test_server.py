@@ -4,11 +4,12 @@ import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -108,6 +109,20 @@ def test_it_does_not_wait_for_ever(tmp_path: Path, hurry: str) -> None:
         assert lost.result().status_code == 503
     assert process.returncode == 1
     assert "1 requests were not answered in time" in log
+
+
+def test_headers_without_end_are_not_taken_into_memory(tmp_path: Path) -> None:
+    with serving(tmp_path) as (url, _):
+        wait_until_ready(url)
+        address = httpx.URL(url)
+        with socket.create_connection((address.host, address.port or 0), PATIENCE_S) as connection:
+            connection.sendall(b"POST /transcribe HTTP/1.1\r\nHost: a\r\n")
+            sent = 0
+            with suppress(ConnectionError):
+                while sent < 64 << 20:
+                    sent += connection.send(b"X-More: " + b"a" * 8000 + b"\r\n")
+        assert sent < 16 << 20  # what the buffers of both ends hold, and no more
+        assert httpx.get(f"{url}/readyz").status_code == 200
 
 
 def test_settings_that_make_no_sense_stop_the_start(tmp_path: Path) -> None:

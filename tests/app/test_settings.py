@@ -23,7 +23,15 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("BACKEND", "tensorflow"), ("WORKERS", "0"), ("WORKERS", "many"), ("MAX_DURATION_S", "-1"), ("OVERLAP_S", "11")],
+    [
+        ("BACKEND", "tensorflow"),
+        ("WORKERS", "0"),
+        ("WORKERS", "many"),
+        ("MAX_DURATION_S", "-1"),
+        ("OVERLAP_S", "11"),
+        ("MAX_DURATION_S", "inf"),
+        ("DEADLINE_S", "nan"),
+    ],
 )
 def test_values_that_make_no_sense_stop_the_start(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"ASR_{name}", value)

@@ -2,7 +2,9 @@
 
 import asyncio
 import io
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,12 @@ from numpy.typing import NDArray
 from app.artifacts import Artifact, FeatureSettings
 from app.audio import AudioLimits
 from app.decoding import Emissions, Vocabulary
-from app.errors import AudioTooLong
+from app.errors import AudioTooLong, NotReady
 from app.scheduler import Scheduler
 from app.transcriber import Transcriber
 from app.transcript import Transcript
 from app.windows import Framing, Samples
-from tests.fakes import all_lanes
+from tests.fakes import PATIENCE_S, all_lanes
 
 RATE_HZ = 16_000
 FRAMING = Framing(hop=320, receptive_field=400)
@@ -61,13 +63,19 @@ def wav(samples: NDArray[np.float32]) -> io.BytesIO:
     return file
 
 
-def transcribe(samples: NDArray[np.float32], engine: LoudnessEngine, limits: AudioLimits = LIMITS) -> Transcript:
+@contextmanager
+def transcribing(engine: LoudnessEngine, limits: AudioLimits = LIMITS) -> Iterator[Transcriber]:
     scheduler = Scheduler(all_lanes(engine), workers=2, rate_hz=RATE_HZ, window_s=10.0)
     transcriber = Transcriber(ARTIFACT, scheduler, limits, window_s=10.0, overlap_s=2.0)
     try:
-        return asyncio.run(transcriber.transcribe(wav(samples)))
+        yield transcriber
     finally:
         transcriber.close()
+
+
+def transcribe(samples: NDArray[np.float32], engine: LoudnessEngine, limits: AudioLimits = LIMITS) -> Transcript:
+    with transcribing(engine, limits) as transcriber:
+        return asyncio.run(transcriber.transcribe(wav(samples)))
 
 
 def test_words_and_their_times() -> None:
@@ -103,3 +111,43 @@ def test_clips_too_short_to_say_anything(samples: int) -> None:
 def test_limits_reach_the_decoder() -> None:
     with pytest.raises(AudioTooLong):
         transcribe(bursts([], 3.0), LoudnessEngine(), AudioLimits(2.0, 1 << 30, 8))
+
+
+def test_the_file_is_closed_as_soon_as_it_is_read() -> None:
+    """An upload may be large, and the queue behind it long."""
+    file = wav(bursts([0.5], 2.0))
+    closed: list[bool] = []
+
+    class Watching(LoudnessEngine):
+        def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
+            closed.append(file.closed)
+            return super().emissions(windows)
+
+    with transcribing(Watching()) as transcriber:
+        assert asyncio.run(transcriber.transcribe(file)).text == "a"
+    assert closed == [True]
+
+
+def test_closed_it_says_so_to_those_who_wait_and_those_who_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.transcriber.DECODERS", 1)
+    reading, gate = threading.Event(), threading.Event()
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            reading.set()
+            gate.wait(PATIENCE_S)
+            return super().read(size)
+
+    async def main(transcriber: Transcriber) -> None:
+        first = asyncio.create_task(transcriber.transcribe(Slow(wav(bursts([0.5], 2.0)).getvalue())))
+        await asyncio.to_thread(reading.wait, PATIENCE_S)
+        second = asyncio.create_task(transcriber.transcribe(wav(bursts([0.5], 2.0))))
+        await asyncio.sleep(0)
+        transcriber.close()
+        gate.set()
+        for task in (first, second, transcriber.transcribe(wav(bursts([0.5], 2.0)))):
+            with pytest.raises(NotReady):
+                await task
+
+    with transcribing(LoudnessEngine()) as transcriber:
+        asyncio.run(main(transcriber))

@@ -277,12 +277,30 @@ def test_huge_part_headers(client: Client, start: bytes, endless: bytes) -> None
     assert body.taken <= 3
 
 
-def test_no_room_for_a_large_file(client: Client, monkeypatch: pytest.MonkeyPatch, sound: bytes) -> None:
-    class FullDisk(io.BytesIO):
-        def writelines(self, lines: Any) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device", "/tmp/secret")  # noqa: S108  # no file
+class FullDisk(io.RawIOBase):
+    """Takes nothing, as a disk does on which there is no room."""
 
-    monkeypatch.setattr(upload, "SpooledTemporaryFile", lambda max_size: FullDisk())
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return 0
+
+    def write(self, data: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/secret")  # noqa: S108  # no file
+
+
+@pytest.mark.parametrize("buffer_bytes", [1, 1 << 20], ids=["as it is written", "as it ends"])
+def test_no_room_for_a_large_file(
+    client: Client, monkeypatch: pytest.MonkeyPatch, sound: bytes, buffer_bytes: int
+) -> None:
+    monkeypatch.setattr(upload, "SpooledTemporaryFile", lambda max_size: io.BufferedRandom(FullDisk(), buffer_bytes))
     refused = post(client, part("file", sound))
     assert_error(refused, 429, "overloaded")
     assert "retry-after" in refused.headers
