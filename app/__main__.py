@@ -5,7 +5,7 @@ import sys
 from pydantic import ValidationError
 
 from app.server import serve
-from app.settings import Settings
+from app.settings import Settings, problems
 
 
 def main() -> int:
@@ -13,9 +13,7 @@ def main() -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        for problem in error.errors():
-            name = "_".join(str(part) for part in problem["loc"])
-            print(f"ASR_{name.upper()}: {problem['msg']}" if name else problem["msg"], file=sys.stderr)
+        print(*problems(error), sep="\n", file=sys.stderr)
         return 2
     return serve(settings)
 

@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.audio import AudioLimits
 from app.cores import available_cores
+from app.windows import OVERLAP_S, WINDOW_S
 
 MIB = 1 << 20
 BUNDLED_MODEL = Path(__file__).resolve().parents[1] / "models" / "tr-small"
@@ -52,9 +53,9 @@ class Settings(BaseSettings):
         "copy of the model. Default: the cores, at most 8.",
     )
     window_s: float = Field(
-        20.0, ge=2.0, le=60.0, description="Longest piece of sound the engine sees at once, seconds."
+        WINDOW_S, ge=2.0, le=60.0, description="Longest piece of sound the engine sees at once, seconds."
     )
-    overlap_s: float = Field(4.0, ge=0.5, le=20.0, description="Seconds that neighbouring windows share.")
+    overlap_s: float = Field(OVERLAP_S, ge=0.5, le=20.0, description="Seconds that neighbouring windows share.")
     max_upload_bytes: int = Field(256 * MIB, ge=1, description="Largest request body, bytes.")
     max_duration_s: float = Field(2 * 3600.0, gt=0, description="Longest clip, seconds.")
     max_decoded_bytes: int = Field(
@@ -135,6 +136,15 @@ class Settings(BaseSettings):
     def audio_limits(self) -> AudioLimits:
         """The limits of sound, as `app.audio` takes them."""
         return AudioLimits(self.max_duration_s, self.max_decoded_bytes, self.max_channels)
+
+
+def problems(error: ValidationError) -> list[str]:
+    """What is wrong with the settings, a line for each variable."""
+    lines = []
+    for problem in error.errors():
+        name = "_".join(str(part) for part in problem["loc"])
+        lines.append(f"ASR_{name.upper()}: {problem['msg']}" if name else str(problem["msg"]))
+    return lines
 
 
 def entries(text: str) -> tuple[str, ...]:

@@ -16,6 +16,9 @@ from app.decoding import Emissions
 
 Samples = NDArray[np.float32]
 
+WINDOW_S, OVERLAP_S = 20.0, 4.0
+"""Of the service, as long as nothing else is set."""
+
 
 @dataclass(frozen=True)
 class Framing:

@@ -29,8 +29,8 @@ from app.audio import AudioLimits, decode
 from app.engines.ctc import input_values
 from app.windows import Samples
 from scripts.benchmarking.engines import EngineSpec, installed, model_files, weights_of
+from scripts.common.files import find_files
 from scripts.common.machine import versions
-from scripts.transcribe import find_files
 
 REPORT_NAME = "baselines.json"
 STOCK_FILE = "stock.onnx"

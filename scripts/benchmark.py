@@ -168,13 +168,19 @@ def agreement(reference: Iterable[Emissions], other: Iterable[Emissions]) -> flo
     return float(np.concatenate(same).mean())
 
 
-def load_rows(name: str, limit: int | None) -> "SpeechRows":
-    """The rows of speech data to count errors on: its split `test`, else its first. Raises BenchmarkError."""
+def load_rows(arguments: argparse.Namespace, rate_hz: int) -> "SpeechRows":
+    """The rows of speech data to count errors on: its split `test`, else its first.
+
+    Raises BenchmarkError, also for a clip that cannot be read: better now than when all else has been measured.
+    """
     from scripts.speech.data import DataError
     from scripts.speech.eval_sets import load_eval_set
 
     try:
-        return load_eval_set(name, limit)
+        rows = load_eval_set(arguments.evaluate, arguments.limit, None, arguments.audio_column, arguments.text_column)
+        for index in range(len(rows)):
+            rows.samples(index, rate_hz)
+        return rows
     except DataError as error:
         raise BenchmarkError(str(error)) from error
 
@@ -286,7 +292,7 @@ def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Resu
     artifact = open_artifact(checkpoint)
     rate_hz = artifact.features.sample_rate_hz
     clips = read_clips(arguments.audio_path, sorted(set(arguments.lengths_s)), rate_hz)
-    rows = load_rows(arguments.evaluate, arguments.limit) if arguments.evaluate else None
+    rows = load_rows(arguments, artifact.features.sample_rate_hz) if arguments.evaluate else None
     sounds = list(clips.values())
     figures = {spec.key: EngineFigures(spec.key, spec.title, spec.own, spec.size_bytes) for spec in plan.specs}
 
@@ -382,6 +388,8 @@ def main() -> None:
     )
     parser.add_argument("--throughput_s", type=_positive, default=5.0, help="least time to measure throughput for")
     parser.add_argument("--evaluate", metavar="DATA", help="manifest, folder or hub id to count word errors on")
+    parser.add_argument("--audio_column", help="column of its sound (default: found by itself)")
+    parser.add_argument("--text_column", help="column of its text (default: found by itself)")
     parser.add_argument("--limit", type=_count, help="count errors on the first LIMIT clips only")
     parser.add_argument("--language", default="tr", help="ISO 639-1 code, for lower-casing and numbers")
     parser.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True, help="compare with others")

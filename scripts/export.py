@@ -71,7 +71,8 @@ class Options:
     """How to export and how to prove.
 
     name: what the model is called in answers; by default as before, if adopted, or like the folder. eval_manifests:
-    sets to prove on, as `load_speech` takes them; by default the samples. eval_limit: clips of each set.
+    sets to prove on, as `load_speech` takes them; by default the samples. eval_limit: clips of each set. audio_column,
+    text_column: of these sets, where they are not found by themselves.
     language: ISO 639-1 code of their texts. adopt: keep the ONNX files that are there. fp16: weights of `model.onnx`
     rounded to half precision; if it is adopted, they are so already. with_checkpoint: put the checkpoint in too, in
     half precision. allow_unproven: write a manifest even if a proof fails. quantization: how INT8 is made. calibration:
@@ -81,6 +82,8 @@ class Options:
     name: str = ""
     eval_manifests: tuple[str, ...] = ()
     eval_limit: int | None = None
+    audio_column: str | None = None
+    text_column: str | None = None
     language: str = "tr"
     adopt: bool = False
     fp16: bool = False
@@ -136,7 +139,8 @@ def load_sets(options: Options) -> dict[str, SpeechRows]:
     """Name -> rows to prove on. Raises DataError if there are none."""
     if not options.eval_manifests:
         return {"samples": load_eval_set(str(SAMPLES / "manifest.jsonl"), options.eval_limit)}
-    return {name: load_eval_set(name, options.eval_limit) for name in options.eval_manifests}
+    columns = options.audio_column, options.text_column
+    return {name: load_eval_set(name, options.eval_limit, None, *columns) for name in options.eval_manifests}
 
 
 def take_manifest(folder: Path) -> dict[str, Any]:
@@ -183,7 +187,8 @@ def make_models(source: Path, folder: Path, options: Options, before: dict[str, 
     if fp32 not in adopted:
         (store_rounded if options.fp16 else store_compactly)(fp32)
     for path in (fp32, int8):
-        print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
+        size = sum(file.stat().st_size for file in folder.glob(f"{path.name}*"))  # with weights that lie beside it
+        print(f"{path.name}: {size / 1e6:.1f} MB")
     operators = {
         name: count
         for name, count in count_operators(int8).items()
@@ -287,6 +292,8 @@ def main() -> None:
         help="manifests, folders or hub ids to prove on (default: the samples)",
     )
     parser.add_argument("--eval_limit", type=int, help="prove on the first EVAL_LIMIT clips of each set only")
+    parser.add_argument("--audio_column", help="column of its sound (default: found by itself)")
+    parser.add_argument("--text_column", help="column of its text (default: found by itself)")
     parser.add_argument("--language", default="tr", help="ISO 639-1 code of that speech")
     parser.add_argument("--adopt", action="store_true", help="prove the ONNX files that are there, make missing ones")
     parser.add_argument("--fp16", action="store_true", help="weights of model.onnx in half precision: half its size")
@@ -314,6 +321,8 @@ def main() -> None:
         name=arguments.name,
         eval_manifests=tuple(arguments.eval_manifest),
         eval_limit=arguments.eval_limit,
+        audio_column=arguments.audio_column,
+        text_column=arguments.text_column,
         language=arguments.language,
         adopt=arguments.adopt,
         fp16=arguments.fp16,

@@ -49,6 +49,9 @@ from scripts.training.batches import IGNORED_LABEL, Collator, LengthBatchSampler
 from scripts.training.checkpoints import SMALL_CONFIGS, load_for_training
 from scripts.training.speed import MuonAndAdamW, convolve_by_fourier
 
+RECORD = "training.json"
+"""In the output folder: the arguments, and at the end the error rates."""
+
 
 class CtcTrainer(Trainer):
     """The transformers Trainer with batches by length, and the loss per letter of the whole batch.
@@ -175,7 +178,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model_name", required=True, help=f"hub id, checkpoint folder, or from scratch: {', '.join(SMALL_CONFIGS)}")
     add("--dataset_name", required=True, help="hub id, local folder in the hub's formats, or manifest.jsonl")
-    add("--eval_dataset_name", help="another data set to evaluate on, instead of a part of the first")
+    add("--eval_dataset_name", help="another data set, of the same columns, to evaluate on instead of a part of it")
     add("--output_dir", type=Path, required=True, help="checkpoint folder to make")
     add("--train_percent", type=float, default=1.0, help="share of the training split to use: 0.1 is a tenth")
     add("--eval_percent", type=float, default=0.05, help="share of the data to evaluate on")
@@ -214,14 +217,17 @@ def main(argv: list[str] | None = None) -> None:
     set_seed(arguments.seed)
     splits = load_speech(arguments.dataset_name, None, arguments.audio_column, arguments.text_column)
     if arguments.eval_dataset_name:
-        others = load_speech(arguments.eval_dataset_name)
+        others = load_speech(arguments.eval_dataset_name, None, arguments.audio_column, arguments.text_column)
         splits["validation"] = others.get("validation") or others.get("test") or next(iter(others.values()))
     train_rows, eval_rows = split_rows(splits, arguments.train_percent, arguments.eval_percent, arguments.seed)
     print(f"Sound from column {train_rows.audio_column!r}, text from column {train_rows.text_column!r}")
 
-    model, tokenizer, feature_extractor, normalizer = load_for_training(
-        arguments.model_name, train_rows.texts(), arguments.language, arguments.alphabet, arguments.dropout
-    )
+    try:
+        model, tokenizer, feature_extractor, normalizer = load_for_training(
+            arguments.model_name, train_rows.texts(), arguments.language, arguments.alphabet, arguments.dropout
+        )
+    except (OSError, ValueError) as error:  # not there, not reached, or no such model
+        raise DataError(f"{arguments.model_name} cannot be trained: {error}") from error
     if not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # a tenth less time per step than "sdpa", for clips of 2 to 20 s
         convolve_by_fourier(model)
@@ -266,6 +272,9 @@ def main(argv: list[str] | None = None) -> None:
         for old in arguments.output_dir.glob("checkpoint-*"):
             shutil.rmtree(old)
     last = get_last_checkpoint(str(arguments.output_dir))
+    if last:
+        check_same_training(arguments)
+    write_record(arguments, {})
     print(f"Going on from {last}" if last else "Starting", "- follow it with: tensorboard --logdir runs")
     trainer.train(resume_from_checkpoint=last)
     metrics = trainer.evaluate()
@@ -315,9 +324,29 @@ def save(
     """Write the checkpoint in the hub's format, and beside it what made it."""
     for part in (model, tokenizer, feature_extractor):
         part.save_pretrained(arguments.output_dir)
+    write_record(arguments, metrics)
+
+
+def write_record(arguments: argparse.Namespace, metrics: dict[str, float]) -> None:
+    """Write what is trained on what, and what came out."""
     made_by = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
     record = json.dumps({"arguments": made_by, "metrics": metrics}, indent=2, ensure_ascii=False)
-    (arguments.output_dir / "training.json").write_text(record + "\n", encoding="utf-8")
+    (arguments.output_dir / RECORD).write_text(record + "\n", encoding="utf-8")
+
+
+def check_same_training(arguments: argparse.Namespace) -> None:
+    """Raises DataError if what lies in the output folder was begun from another model, data or optimizer."""
+    try:
+        record = json.loads((arguments.output_dir / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    begun = record["arguments"]
+    for key in ("model_name", "dataset_name", "optimizer"):
+        if begun[key] != getattr(arguments, key):
+            raise DataError(
+                f"{arguments.output_dir} holds a training with --{key} {begun[key]}: name another --output_dir, "
+                "or --restart to delete it"
+            )
 
 
 if __name__ == "__main__":

@@ -17,41 +17,19 @@ import json
 import os
 from collections.abc import Callable
 
+from pydantic import ValidationError
 from tqdm import tqdm
 
 from app.artifacts import ArtifactError
 from app.errors import AsrError, InvalidAudio
 from app.formats import to_json, to_srt, to_text, to_vtt
 from app.service import load_model
-from app.settings import Settings
+from app.settings import Settings, problems
 from app.transcriber import Transcriber
 from app.transcript import Transcript
+from scripts.common.files import find_files
 
-SOUND_SUFFIXES = frozenset(
-    ".wav .w64 .flac .ogg .oga .opus .mp3 .m4a .mp4 .aac .webm .mka .3gp .amr .aif .aiff .au .caf".split()
-)
 SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
-
-
-def find_files(paths: list[Path]) -> list[Path]:
-    """The files named, and all sound files in the folders named, at any depth; each once.
-
-    Raises FileNotFoundError for a path that is not there and a folder without sound.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(
-                file for file in path.rglob("*") if file.suffix.lower() in SOUND_SUFFIXES and file.is_file()
-            )
-            if not inside:
-                raise FileNotFoundError(f"there is no sound file in {path}")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise FileNotFoundError(f"there is no file {path}")
-    return list(dict.fromkeys(found))
 
 
 def name_transcripts(files: list[Path], suffix: str) -> dict[Path, Path]:
@@ -98,12 +76,14 @@ def main() -> None:
     parser.add_argument("--format", choices=tuple(SUFFIXES), default="text")
     parser.add_argument("--out", type=Path, help="folder for one file per clip (default: print)")
     arguments = parser.parse_args()
-    settings = Settings()
     try:
+        settings = Settings()
         files = find_files(arguments.paths)
         artifact, engines = load_model(settings)
     except (FileNotFoundError, ArtifactError) as error:
         sys.exit(str(error))
+    except ValidationError as error:
+        sys.exit("\n".join(problems(error)))
     transcriber = Transcriber.from_settings(artifact, engines, settings)
     names = name_transcripts(files, SUFFIXES[arguments.format])
     write = formatter(arguments.format, artifact.name, settings.backend)

@@ -19,9 +19,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from app.artifacts import open_artifact
-from app.decoding import Emissions, decode_ctc
+from app.decoding import Emissions
 from app.windows import Samples
 from scripts.benchmarking.engines import EngineSpec, load
+from scripts.speech.hearing import emissions_of, text_of
 
 
 class Worker:
@@ -69,8 +70,7 @@ class Worker:
         """What the engine hears in each clip."""
 
         def text(samples: Samples) -> str:
-            words = decode_ctc(self.emissions(samples), self._artifact.vocabulary, self._artifact.frame_s)
-            return " ".join(word.text for word in words)
+            return text_of(emissions_of(self._engine, self._artifact, samples), self._artifact)
 
         with ThreadPoolExecutor(callers) as pool:
             return list(pool.map(text, clips))

@@ -24,9 +24,9 @@ from tqdm import tqdm
 from app.artifacts import REFERENCE_BACKEND, Artifact, ArtifactError, Proof
 from app.asr import Engine
 from app.decoding import Emissions
-from app.errors import AsrError
 from scripts.speech.data import SpeechRows
-from scripts.speech.eval_sets import Figures, figures_of, normalizer_for, text_of
+from scripts.speech.eval_sets import Figures, figures_of, normalizer_for
+from scripts.speech.hearing import emissions_of, text_of
 from scripts.speech.scoring import ClipErrors, ErrorRate, count_errors, word_error_increase
 
 FP32_BACKEND = "onnx"
@@ -120,7 +120,7 @@ def prove(
     """Measure engines on sets of speech, and hold them against their limits.
 
     engines: by backend, the reference and FP32 among them. limits: by backend; those not named are `QUANTIZED`.
-    workers: clips at a time. Raises ArtifactError for a clip that cannot be decoded, and for engines of different
+    workers: clips at a time. Raises DataError for a clip that cannot be read, ArtifactError for engines of different
     vocabularies.
     """
     normalizer = normalizer_for(artifact, language)
@@ -130,11 +130,8 @@ def prove(
     accuracy: dict[str, dict[str, Figures]] = {}
 
     def measure(rows: SpeechRows, index: int) -> tuple[dict[str, ClipErrors], dict[str, Likeness]]:
-        try:
-            samples = rows.samples(index, artifact.features.sample_rate_hz)
-        except (AsrError, OSError) as error:
-            raise ArtifactError(f"{rows.name(index)} cannot be measured on: {error}") from error
-        emissions = {backend: engine.emissions([samples])[0] for backend, engine in engines.items()}
+        samples = rows.samples(index, artifact.features.sample_rate_hz)
+        emissions = {backend: emissions_of(engine, artifact, samples) for backend, engine in engines.items()}
         reference = normalizer(rows.text(index))
         return (
             {

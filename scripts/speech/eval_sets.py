@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from app.artifacts import Artifact
 from app.asr import Engine
-from app.decoding import Emissions, decode_ctc
 from scripts.speech.data import DataError, SpeechRows, load_speech
+from scripts.speech.hearing import emissions_of, text_of
 from scripts.speech.scoring import ClipErrors, ErrorRate, character_error_rate, count_errors, word_error_rate
 from scripts.speech.text import TextNormalizer
 
@@ -61,18 +61,13 @@ def normalizer_for(artifact: Artifact, language: str) -> TextNormalizer:
     return TextNormalizer.for_tokens(artifact.vocabulary.tokens, language)
 
 
-def text_of(emissions: Emissions, artifact: Artifact) -> str:
-    """The words in the emissions of one clip, shape (frames, vocabulary)."""
-    return " ".join(word.text for word in decode_ctc(emissions, artifact.vocabulary, artifact.frame_s))
-
-
 def score(
     engine: Engine, artifact: Artifact, rows: SpeechRows, normalizer: TextNormalizer, workers: int
 ) -> list[Scored]:
-    """Transcribe and score every row, several at a time."""
+    """Transcribe and score every row, several at a time. Raises DataError for a clip that cannot be read."""
 
     def one(index: int) -> Scored:
-        (emissions,) = engine.emissions([rows.samples(index, artifact.features.sample_rate_hz)])
+        emissions = emissions_of(engine, artifact, rows.samples(index, artifact.features.sample_rate_hz))
         reference, hypothesis = normalizer(rows.text(index)), normalizer(text_of(emissions, artifact))
         return Scored(rows.name(index), reference, hypothesis, count_errors(reference, hypothesis))
 

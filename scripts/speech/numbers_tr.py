@@ -37,8 +37,12 @@ _TOKEN = re.compile(
     r"|(?P<hour>[01]?\d|2[0-3])(?::(?P<minute>[0-5]\d)|\.(?P<dotted>[0-5]\d))(?![\d:])"
     rf"|(?P<whole>{_WHOLE})(?:,(?P<fraction>\d+))?(?P<ordinal>\.(?=\s[a-zçğıöşü]))?"
     r")"
+    r"(?P<after>%(?!\d))?"
     r"(?:['’](?P<suffix>[a-zçğıöşü]+))?"
 )
+_LETTER = "[^\\W\\d_]"
+_UNIT = re.compile(rf"(?:{_LETTER}|[^\W\d_aeıioöuüâîûAEIİOÖUÜ]+)(?!{_LETTER})")
+"""What is said by itself after a number: a letter, or letters without a vowel, as no Turkish suffix is."""
 
 
 def turkish_number(n: int) -> str:
@@ -71,7 +75,11 @@ def join_suffix(words: str, suffix: str) -> str:
 
 
 def spell_numbers(text: str) -> str:
-    """Replace the digits of a text by words: numbers, percentages, clock times, dates, ordinals."""
+    """Replace the digits of a text by words: numbers, percentages, clock times, dates, ordinals.
+
+    What is written without a space is parted where it is said apart (`A4`, `2x`, `5cm`), and not before a suffix
+    (`90lar`).
+    """
     return _TOKEN.sub(_spell_match, text)
 
 
@@ -117,8 +125,11 @@ def _spell_match(match: re.Match[str]) -> str:
             words = _digits(digits)
         if part["fraction"]:
             words += f" virgül {_digits(part['fraction'])}"
-    if part["percent"]:
+    if part["percent"] or part["after"]:
         words = f"yüzde {words}"
     if part["minus"]:
         words = f"eksi {words}"
-    return join_suffix(words, part["suffix"] or "")
+    text, start, end = match.string, match.start(), match.end()
+    before = " " if start and text[start - 1].isalpha() else ""
+    after = " " if not part["suffix"] and _UNIT.match(text, end) else ""
+    return before + join_suffix(words, part["suffix"] or "") + after

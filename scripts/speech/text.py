@@ -1,8 +1,8 @@
 """What is done to a text before it is learned or scored: one normalizer for training, synthesis and WER.
 
 A CTC model of letters can only say letters. So numbers become words, letters lower case (in Turkish `I` is the capital
-of `ı` and `İ` of `i`), marks that the vocabulary lacks fall off (`â` becomes `a` where there is no `â`), and what is
-still not in the alphabet becomes a space, or nothing where it stood inside a word (`İstanbul'da` -> `istanbulda`).
+of `ı` and `İ` of `i`), marks that the vocabulary lacks fall off (`â` becomes `a` where there is no `â`), letters that
+are still not in the alphabet fall away, as apostrophes do (`İstanbul'da` -> `istanbulda`), and all else is a space.
 """
 
 import re
@@ -18,6 +18,7 @@ TURKISH_ALPHABET = "abcçdefgğhıijklmnoöprsştuüvyz"
 WORD_DELIMITER = "|"
 PAD_TOKEN = "[PAD]"  # noqa: S105  # a token of the vocabulary
 UNK_TOKEN = "[UNK]"  # noqa: S105
+DOTTED_CAPITAL = "İ"
 
 _JOINERS = re.compile(r"(?<=\w)['’‘`´](?=\w)")
 
@@ -43,9 +44,13 @@ class TextNormalizer:
 
     @classmethod
     def for_tokens(cls, tokens: Iterable[str], language: str) -> Self:
-        """For a model with these tokens: its letters are those of one character."""
-        letters = {token.lower() for token in tokens if len(token) == 1 and token.isalpha()}
-        return cls("".join(sorted(letters)), language)
+        """For a model with these tokens: its letters are those of one character.
+
+        Where there is an İ among capitals, an I is the capital of ı, in any language.
+        """
+        letters = [token for token in tokens if len(token) == 1 and token.isalpha()]
+        rules = "tr" if DOTTED_CAPITAL in letters else ""
+        return cls("".join(sorted({lower(letter, rules) for letter in letters})), language)
 
     def __call__(self, text: str) -> str:
         text = unicodedata.normalize("NFC", text)
@@ -58,9 +63,10 @@ class TextNormalizer:
         if self._keeps(character):
             return character
         bare = "".join(part for part in unicodedata.normalize("NFD", character) if not unicodedata.combining(part))
+        bare = bare.replace("ı", "i")
         if bare != character and bare and all(self._keeps(part) for part in bare):
             return bare
-        return "" if unicodedata.combining(character) else " "
+        return "" if unicodedata.combining(character) or character.isalpha() else " "
 
     def _keeps(self, character: str) -> bool:
         return character in self.alphabet if self.alphabet else character.isalpha()

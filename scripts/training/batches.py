@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
 
 from scripts.speech.data import SpeechRows
-from scripts.speech.text import TextNormalizer
+from scripts.speech.text import DOTTED_CAPITAL, TextNormalizer
 from scripts.training.augment import AugmentationPolicy, Augmenter, Samples
 
 IGNORED_LABEL = -100
@@ -118,7 +118,9 @@ class SpeechDataset(TorchDataset[dict[str, Any]]):
 def in_case_of(tokenizer: Wav2Vec2CTCTokenizer, text: str) -> str:
     """A normalized (lower-case) text in the case of the tokenizer's letters: some know only capitals."""
     vocabulary = tokenizer.get_vocab()
-    return text.upper() if "A" in vocabulary and "a" not in vocabulary else text
+    if "A" not in vocabulary or "a" in vocabulary:
+        return text
+    return (text.replace("i", DOTTED_CAPITAL) if DOTTED_CAPITAL in vocabulary else text).upper()
 
 
 @dataclass(frozen=True)

@@ -342,6 +342,18 @@ def test_muon_goes_on(
     moved = {name for name in first if not torch.equal(first[name], second[name])}
     assert {"lm_head.weight", "wav2vec2.encoder.layers.0.attention.q_proj.weight"} <= moved
 
+    adamw = ["adamw" if option == "muon" else option for option in command]
+    with pytest.raises(DataError, match=r"out holds a training with --optimizer muon: .*--restart"):
+        run(tmp_path, monkeypatch, *adamw, "--max_steps", "4")
+    run(tmp_path, monkeypatch, *adamw, "--max_steps", "1", "--restart")
+    assert state_of(tmp_path / "out")["global_step"] == 1
+
+
+def test_a_model_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty cannot be trained: "):
+        run(tmp_path, monkeypatch, "--model_name", "empty", "--dataset_name", str(parquet), "--output_dir", "out")
+
 
 def test_nothing_left_to_evaluate_on_is_said_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: Path

@@ -11,7 +11,8 @@ import soundfile
 from app.artifacts import open_artifact
 from app.asr import load_engine
 from app.decoding import decode_ctc
-from scripts.transcribe import SOUND_SUFFIXES, find_files, main, name_transcripts
+from scripts.common.files import SOUND_SUFFIXES, find_files
+from scripts.transcribe import main, name_transcripts
 from tests.checkpoints import RATE_HZ, babbling, exported
 
 DURATIONS_S = {"a": 0.8, "b": 2.5, "c": 1.2}

@@ -7,6 +7,7 @@ import soundfile
 
 from app.artifacts import Artifact, ArtifactError, open_artifact
 from app.engines.ctc import LENGTHS_INPUT
+from app.windows import WINDOW_S
 from scripts.exporting.calibration import calibration_feeds
 from scripts.speech.data import DataError
 from tests.checkpoints import RATE_HZ, babbling, built
@@ -48,12 +49,19 @@ def test_by_default_the_samples(artifact: Artifact) -> None:
     assert len(calibration_feeds("", artifact, 100)) >= 3
 
 
+def test_a_folder_of_sound_and_of_long_clips_the_first_window(artifact: Artifact, tmp_path: Path) -> None:
+    manifest(tmp_path, [0.5, 30.0])
+    (tmp_path / "clips.jsonl").unlink()
+    feeds = calibration_feeds(str(tmp_path), artifact, 10)
+    assert [int(feed[LENGTHS_INPUT][0]) for feed in feeds] == [8_000, WINDOW_S * RATE_HZ]
+
+
 def test_nothing_to_calibrate_on(artifact: Artifact, tmp_path: Path) -> None:
     silence = manifest(tmp_path, [0.5], silent=(0,))
     with pytest.raises(ArtifactError, match=r"nothing to calibrate on in .*clips\.jsonl"):
         calibration_feeds(silence, artifact, 10)
     (tmp_path / "0.wav").write_bytes(b"RIFF")
-    with pytest.raises(ArtifactError, match=r"0\.wav.* cannot be calibrated on"):
+    with pytest.raises(DataError, match=r"0\.wav cannot be read"):
         calibration_feeds(silence, artifact, 10)
     without_duration = json.dumps({"audio": "0.wav", "text": ""})
     Path(silence).write_text(without_duration, encoding="utf-8")

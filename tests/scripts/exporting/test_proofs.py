@@ -21,7 +21,7 @@ from scripts.exporting.proofs import (
     likeness,
     prove,
 )
-from scripts.speech.data import SpeechRows
+from scripts.speech.data import DataError, SpeechRows
 from scripts.speech.scoring import ErrorRate
 from tests.speech import speech_rows
 
@@ -152,5 +152,5 @@ def test_a_clip_that_is_not_there_is_named(tmp_path: Path) -> None:
         Dataset.from_dict({"audio": ["gone.wav"], "text": ["ab"]}), "audio", "text", [1.0], folder=tmp_path
     )
     engines = {backend: Spelling("ab") for backend in ("pytorch", "onnx")}
-    with pytest.raises(ArtifactError, match=r"gone\.wav cannot be measured on"):
+    with pytest.raises(DataError, match=r"gone\.wav cannot be read"):
         prove(ARTIFACT, engines, {"a set": rows}, LIMITS, language="tr", workers=1)

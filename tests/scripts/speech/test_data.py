@@ -9,7 +9,6 @@ import pytest
 import soundfile
 from datasets import Audio, Dataset
 
-from app.errors import AsrError
 from scripts.speech.data import DataError, SpeechRows, load_speech
 from tests.checkpoints import RATE_HZ, babbling
 
@@ -123,6 +122,71 @@ def test_an_audiofolder_whose_table_names_no_files(tmp_path: Path) -> None:
         load_speech(str(tmp_path))
 
 
+def test_an_audiofolder_with_json_metadata(tmp_path: Path) -> None:
+    audio_folder(tmp_path, [0, 1, 2])
+    lines = [
+        json.dumps({"file_name": f"clips/{i}.{k}", "text": TEXTS[i]}) for i, k in enumerate(("wav", "flac", "aiff"))
+    ]
+    (tmp_path / "metadata.csv").unlink()
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8-sig")
+    check(load_speech(str(tmp_path))["train"], [0, 1, 2])
+
+
+def test_a_table_may_name_files_anywhere(tmp_path: Path) -> None:
+    audio_folder(tmp_path / "elsewhere", [0])
+    (tmp_path / "table").mkdir()
+    table = f"file_name,text\n{tmp_path / 'elsewhere/clips/0.wav'},{TEXTS[0]}\n"
+    (tmp_path / "table/metadata.csv").write_text(table, encoding="utf-8")
+    check(load_speech(str(tmp_path / "table"))["train"], [0])
+
+
+def test_where_no_text_is_needed_a_folder_of_sound_will_do(tmp_path: Path) -> None:
+    audio_folder(tmp_path, [0, 1, 2])
+    (tmp_path / "metadata.csv").unlink()
+    rows = load_speech(str(tmp_path), with_text=False)["train"]
+    assert [rows.name(row) for row in range(3)] == ["clips/0.wav", "clips/1.flac", "clips/2.aiff"]
+    np.testing.assert_allclose(rows.samples(1, RATE_HZ), sound(1), atol=2 / 32_768)
+    assert (rows.texts(), rows.text(2)) == (["", "", ""], "")
+    folder = hub_folder(tmp_path / "hub", {"speaker": [1, 2, 3]}, train=[0, 1])
+    assert load_speech(str(folder), with_text=False)["train"].texts() == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('{"audio": "0.wav", "text": "bir"}\nbroken', "line 2 of .* is no JSON"),
+        ('["0.wav"]', "line 1 of .* is no JSON object"),
+        ('{"audio": "0.wav", "text": "bir"}\n{"audio": "0.wav", "text": 1}', "manifest.jsonl: "),
+        ('{"audio": "0.wav", "text": "bir", "duration": "long"}', "manifest.jsonl: "),
+    ],
+)
+def test_a_manifest_that_cannot_be_read(tmp_path: Path, lines: str, said: str) -> None:
+    (tmp_path / "0.wav").write_bytes(encoded(0))
+    (tmp_path / "manifest.jsonl").write_text(lines, encoding="utf-8")
+    with pytest.raises(DataError, match=said):
+        load_speech(str(tmp_path / "manifest.jsonl"))
+
+
+def test_a_manifest_that_is_made_by_hand(tmp_path: Path) -> None:
+    """A byte order mark, another name for the sound, durations of some rows only."""
+    for index in range(2):
+        (tmp_path / f"{index}.wav").write_bytes(encoded(index))
+    rows = [
+        {"audio_filepath": "0.wav", "text": TEXTS[0], "duration": 99.0},
+        {"audio_filepath": "1.wav", "text": TEXTS[1]},
+    ]
+    lines = "\n".join(json.dumps(row) for row in rows)
+    (tmp_path / "manifest.jsonl").write_text(lines, encoding="utf-8-sig")
+    check(load_speech(str(tmp_path / "manifest.jsonl"))["train"], [0, 1])
+
+
+def test_a_folder_that_datasets_cannot_read(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/train.parquet").write_bytes(b"broken")
+    with pytest.raises(DataError):
+        load_speech(str(tmp_path))
+
+
 def test_sound_that_libsndfile_cannot_read_has_a_duration(tmp_path: Path) -> None:
     wav, m4a = tmp_path / "0.wav", tmp_path / "0.m4a"
     wav.write_bytes(encoded(1))
@@ -178,5 +242,9 @@ def test_broken_sound_raises_where_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "0.wav").write_bytes(encoded(0)[:20])
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text(json.dumps({"audio": "0.wav", "text": "bir", "duration": 0.5}) + "\n", encoding="utf-8")
-    with pytest.raises(AsrError):
-        load_speech(str(manifest))["train"].samples(0, RATE_HZ)
+    rows = load_speech(str(manifest))["train"]
+    with pytest.raises(DataError, match=r"0\.wav cannot be read: "):
+        rows.samples(0, RATE_HZ)
+    (tmp_path / "0.wav").unlink()
+    with pytest.raises(DataError, match=r"0\.wav cannot be read: "):
+        rows.samples(0, RATE_HZ)

@@ -98,3 +98,17 @@ def test_find_alphabet_of_nothing_is_empty() -> None:
 def test_ctc_vocabulary_has_the_blank_first() -> None:
     vocabulary = ctc_vocabulary("abc")
     assert vocabulary == {PAD_TOKEN: 0, UNK_TOKEN: 1, WORD_DELIMITER: 2, "a": 3, "b": 4, "c": 5}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "language", "text", "expected"),
+    [
+        ("ABCÇDEFGĞHIİJKLMNOÖPRSŞTUÜVYZ", "tr", "Kısa bir YAZI, İyi", "kısa bir yazı iyi"),
+        ("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "tr", "Kısa bir yazı", "kisa bir yazi"),
+        ("ABCDEFGHIJKLMNOPQRSTUVWXYZ'", "en", "THIS IS a naïve test", "this is a naive test"),
+        ("abcçdefgğhıijklmnoöprsştuüvyz", "tr", "Łukasz'ın taxisi", "ukaszın taisi"),
+    ],
+)
+def test_the_letters_of_a_model(tokens: str, language: str, text: str, expected: str) -> None:
+    """Some know capitals only, and of those some no ı; letters that they lack part no word."""
+    assert TextNormalizer.for_tokens(["<pad>", "|", *tokens], language)(text) == expected

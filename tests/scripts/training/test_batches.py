@@ -98,9 +98,18 @@ class TestSpeechDataset:
         assert np.isfinite(item["input_values"]).all()
 
 
-@pytest.mark.parametrize(("letters", "expected"), [("ABC", "ABBA"), ("abc", "abba"), ("ABCabc", "abba")])
-def test_texts_take_the_case_of_the_tokenizer(letters: str, expected: str) -> None:
-    assert in_case_of(new_tokenizer(letters), "abba") == expected
+@pytest.mark.parametrize(
+    ("letters", "text", "expected"),
+    [
+        ("ABC", "abba", "ABBA"),
+        ("abc", "abba", "abba"),
+        ("ABCabc", "abba", "abba"),
+        ("AIİ", "iaı", "İAI"),
+        ("AI", "ia", "IA"),
+    ],
+)
+def test_texts_take_the_case_of_the_tokenizer(letters: str, text: str, expected: str) -> None:
+    assert in_case_of(new_tokenizer(letters), text) == expected
 
 
 class TestJoinedRows:
