@@ -33,7 +33,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --index-url ${TORCH_INDEX} "$(grep ^torch== requirements-train.txt)"
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install -r requirements-train.txt
-RUN useradd --uid 10001 --user-group --create-home dikte
+# TensorBoard's logs are written to `runs` by whoever the container runs as.
+RUN useradd --uid 10001 --user-group --create-home dikte \
+    && install --directory --mode 1777 runs
 ENV HF_HOME=/tmp/huggingface
 COPY samples samples
 COPY models/tr-small models/tr-small
