@@ -9,10 +9,11 @@
 # PyTorch (tests, training, export) comes from the usual index. On Linux that build brings CUDA along; for the small
 # CPU build: make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
-PYTHON ?= python3.11
-HOST ?= $(or $(ASR_HOST),0.0.0.0)
-PORT ?= $(or $(ASR_PORT),8000)
-TORCH_INDEX ?=
+# Only the command line changes these: HOST, NAME and such mean other things in the environments of others.
+PYTHON := python3.11
+HOST := $(or $(ASR_HOST),0.0.0.0)
+PORT := $(or $(ASR_PORT),8000)
+TORCH_INDEX :=
 
 SERVE := .venv
 DEV := .venv-dev
@@ -20,12 +21,12 @@ DEV := .venv-dev
 TRAIN := $(if $(wildcard .venv-dev/installed),.venv-dev,.venv-train)
 LOAD := $(if $(wildcard .venv-dev/installed),.venv-dev,.venv-load)
 
-CHECKPOINT ?=
-EVAL ?=
-OPTIONS ?=
+CHECKPOINT :=
+EVAL :=
+OPTIONS :=
 BASE := $(notdir $(CHECKPOINT:/=))
 # A checkpoint that lies in models/ itself stays as it is.
-NAME ?= $(BASE)$(if $(filter models/$(BASE),$(CHECKPOINT:/=)),-onnx)
+NAME := $(BASE)$(if $(filter $(abspath models/$(BASE)),$(abspath $(CHECKPOINT))),-onnx)
 
 ifeq ($(MAKECMDGOALS)$(CHECKPOINT),model)
 $(error Which model? For example: make model CHECKPOINT=cahya/wav2vec2-base-turkish)

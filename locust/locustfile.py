@@ -2,6 +2,7 @@
 
     locust -f locust/locustfile.py --host http://localhost:8000
     locust -f locust/locustfile.py --host http://localhost:8000 --headless -u 10 -r 2 -t 60s
+    DIKTE_API_KEY=... locust -f locust/locustfile.py --host https://example.org/path    # a service that wants a key
 
 `ShortClips` upload clips of mixed lengths (`--clips_s`), `--long_users` of the users a long file (`--long_s`). When the
 test starts each clip is transcribed once; every later answer has to be the same text. A refusal (429) is no failure:
@@ -27,8 +28,8 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
-from scripts.load_testing.answers import Answer, LoadError, References, Tally
-from scripts.load_testing.clips import CONTENT_TYPE, DEFAULT_MIX, Clip, in_turn, long_clip, short_clips
+from scripts.load_testing.answers import Answer, LoadError, References, Tally, upload_headers
+from scripts.load_testing.clips import DEFAULT_MIX, Clip, in_turn, long_clip, short_clips
 from scripts.load_testing.figures import LoadFigures
 
 logger = logging.getLogger("dikte.load")
@@ -49,13 +50,16 @@ class Uploader(FastHttpUser):
 
     abstract = True
     network_timeout = connection_timeout = ANSWER_TIMEOUT_S
+    insecure = False  # the key is for the service that the certificate names
     kind: str
     clips: list[Clip]
+    headers: dict[str, str]
 
     def on_start(self) -> None:
         """Begin at a clip of its own."""
         if not references.texts:
             raise StopUser()  # the service could not say what is right; the reason is logged
+        self.client.base_url = (self.client.base_url or "").rstrip("/")
         self._turns: Iterator[Clip] = in_turn(self.clips, CLIPS_BETWEEN_USERS * next(user_numbers))
 
     def wait_time(self) -> float:
@@ -71,12 +75,11 @@ class Uploader(FastHttpUser):
             time.sleep(answer.retry_after_s)  # of this user alone: Locust has replaced it by gevent's
 
     def _post(self, clip: Clip) -> Answer:
-        headers = {"Content-Type": CONTENT_TYPE}
         begin = time.perf_counter()
         with self.client.post(
             "/transcribe",
             data=clip.body,  # type: ignore[arg-type]  # bytes are sent as they are
-            headers=headers,
+            headers=self.headers,
             name=f"/transcribe {self.kind}",
             catch_response=True,
         ) as response:
@@ -148,6 +151,7 @@ def prepare(environment: Environment, **_: Any) -> None:
     ShortClips.clips = short_clips(options.clips_s)
     LongFile.clips = [long_clip(options.long_s)] if LongFile in environment.user_classes else []
     try:
+        Uploader.headers = upload_headers()
         if options.references:
             references = References.load(Path(options.references))
         else:

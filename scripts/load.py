@@ -1,9 +1,9 @@
 """Load the service with Locust's users, and write what came of it to `artifacts/load_report.md`.
 
     python scripts/load.py                                  # 10 users, one of them with a long file, for a minute
-    python scripts/load.py --host http://localhost:8000     # a service that runs already
+    python scripts/load.py --host http://localhost:8000     # a service that runs already; its key: DIKTE_API_KEY
     python scripts/load.py --capacity --p95_limit_s 2       # how many users until p95 passes 2 s?
-    python scripts/load.py --against_plain --checkpoint_dir data/base --model_dir models/base
+    python scripts/load.py --against_plain --checkpoint_dir data/base --model_dir data/onnx
 
 Starts the service itself, in a process of its own, with the settings of the environment (`ASR_*`) but for model and
 backend. `--capacity` writes load_capacity.md. `--against_plain` measures in turn with `scripts/plain_service.py` on
@@ -23,13 +23,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from statistics import median
 
+from app.artifacts import ArtifactError
+from app.asr import find_model_folder
 from app.settings import BUNDLED_MODEL
 from scripts.common import ROOT
 from scripts.common.command import ending_cleanly
 from scripts.common.goals import Goal
 from scripts.common.machine import describe_machine
 from scripts.common.markdown import table
-from scripts.load_testing.answers import LoadError, References
+from scripts.load_testing.answers import API_KEY_VARIABLE, LoadError, References
 from scripts.load_testing.figures import LoadFigures, find_capacity, median_of_ratios
 from scripts.load_testing.report import (
     Report,
@@ -50,35 +52,42 @@ P95_GOALS = {"onnx_int8": 0.5}
 
 
 @contextmanager
-def service_url(arguments: argparse.Namespace, backend: str) -> Iterator[str]:
+def service_url(arguments: argparse.Namespace) -> Iterator[str]:
     """The address of a service that is ready: the one of `--host`, or one that lives as long as the `with`."""
     if arguments.host:
         yield arguments.host.rstrip("/")
         return
-    with dikte(backend, arguments.model_dir) as service:
+    with dikte(arguments.backends[0], arguments.model_dir) as service:
         yield service.url
 
 
-def plain_service(checkpoint: str, baselines: Path) -> RunningService:
+def describe_service(arguments: argparse.Namespace, references: References) -> dict[str, str]:
+    """For the report: what the service says that it serves, and whether it runs elsewhere."""
+    settings = {"model": references.served}
+    if arguments.host:
+        settings["service"] = f"{arguments.host}; machine, commit and versions above are the clients'"
+    return settings
+
+
+def plain_service(checkpoint: Path, baselines: Path) -> RunningService:
     """The service to compare with, on plain INT8 of the checkpoint, which is made first if it is not there.
 
     Raises LoadError if that fails.
     """
     from scripts.baselines import BASELINES, source_of
 
-    command = [sys.executable, "scripts/baselines.py", "--checkpoint_dir", checkpoint, "--out", str(baselines)]
+    command = [sys.executable, "scripts/baselines.py", "--checkpoint_dir", str(checkpoint), "--out", str(baselines)]
     if subprocess.run([*command, "--only", PLAIN_BASELINE], cwd=ROOT, check=False).returncode:
         raise LoadError("the plain INT8 model cannot be made")
-    source = source_of(Path(checkpoint), baselines, ROOT / "samples")
+    source = source_of(checkpoint, baselines, ROOT / "samples")
     model = next(baseline for baseline in BASELINES if baseline.key == PLAIN_BASELINE).path(source)
-    words = ["--checkpoint_dir", checkpoint, "--onnx_path", str(model), "--port", "{port}"]
+    words = ["--checkpoint_dir", str(checkpoint), "--onnx_path", str(model), "--port", "{port}"]
     return RunningService([sys.executable, "scripts/plain_service.py", *words], {})
 
 
 def load_once(arguments: argparse.Namespace, load: Load) -> Path:
     """One load on one backend; the report."""
-    backend = arguments.backends[0]
-    with service_url(arguments, backend) as url:
+    with service_url(arguments) as url:
         print(f"{url}: the texts of all clips, then {load.users} users for {load.duration_s:g} s", flush=True)
         references = References.ask(url, load.clips)
         measured = measure(url, load, references)
@@ -96,15 +105,14 @@ def load_once(arguments: argparse.Namespace, load: Load) -> Path:
         "failures": measured.failures,
         "server": server_json(measured.server),
     }
-    settings = {"model": f"{references.model} on {backend}"} | load.described()
+    settings = describe_service(arguments, references) | load.described()
     return Report("Load", describe_machine(), settings, sections, figures).write(arguments.out, "load_report")
 
 
 def load_until_limit(arguments: argparse.Namespace, load: Load) -> Path:
     """Step the users up on one backend until p95 passes the limit; the report."""
-    backend = arguments.backends[0]
     load = replace(load, long_users=0)
-    with service_url(arguments, backend) as url:
+    with service_url(arguments) as url:
         references = References.ask(url, load.clips)
 
         def figures_of(users: int) -> LoadFigures:
@@ -122,7 +130,7 @@ def load_until_limit(arguments: argparse.Namespace, load: Load) -> Path:
         "capacity": asdict(capacity) if capacity else None,
         "steps": [asdict(step) for step in steps],
     }
-    settings = {"model": f"{references.model} on {backend}"} | load.described() | {"users": "stepped up; no pauses"}
+    settings = describe_service(arguments, references) | load.described() | {"users": "stepped up; no pauses"}
     return Report("Capacity", describe_machine(), settings, [section], figures).write(arguments.out, "load_capacity")
 
 
@@ -148,14 +156,13 @@ def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
     """Our backends and the plain service in turn, each freshly started in each round; the report."""
     if not arguments.checkpoint_dir:
         raise LoadError("--against_plain needs --checkpoint_dir")
+    checkpoint = find_model_folder(arguments.checkpoint_dir, "pytorch").resolve()  # services run in another folder
     load = replace(load, long_users=0)  # a long file would take the plain service down
     rounds: dict[str, list[LoadFigures]] = {key: [] for key in [*arguments.backends, PLAIN]}
     for number in range(arguments.rounds):
         for key, found in rounds.items():
             service = (
-                plain_service(arguments.checkpoint_dir, arguments.baselines)
-                if key == PLAIN
-                else dikte(key, arguments.model_dir)
+                plain_service(checkpoint, arguments.baselines) if key == PLAIN else dikte(key, arguments.model_dir)
             )
             with service:
                 measured = measure(service.url, load, References.ask(service.url, load.clips))
@@ -199,7 +206,9 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--capacity", action="store_true", help="step the users up until p95 passes --p95_limit_s")
     mode.add_argument("--against_plain", action="store_true", help="in turn with the plain service")
-    parser.add_argument("--host", help="address of a service that runs already (default: start one)")
+    parser.add_argument(
+        "--host", help=f"address of a service that runs already (default: start one); its API key: {API_KEY_VARIABLE}"
+    )
     parser.add_argument(
         "--model_dir", default=os.environ.get("ASR_MODEL_DIR", str(BUNDLED_MODEL)), help="artifact folder"
     )
@@ -218,7 +227,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--p95_limit_s", type=float, default=2.0, help="of --capacity")
     parser.add_argument("--most_users", type=int, default=512, help="of --capacity")
     parser.add_argument("--rounds", type=int, default=3, help="of --against_plain")
-    parser.add_argument("--checkpoint_dir", help="of --against_plain: checkpoint that the model was made from")
+    parser.add_argument("--checkpoint_dir", help="of --against_plain: folder or hub id that the model was made from")
     parser.add_argument("--out", type=Path, default=Path("artifacts"), help="folder for the reports")
     parser.add_argument("--baselines", type=Path, help="folder of the plain model (default: baselines below --out)")
     arguments = parser.parse_args(words)
@@ -237,7 +246,7 @@ def main() -> None:
         arguments.long_s,
     )  # fmt: skip
     mode = load_until_limit if arguments.capacity else load_against_plain if arguments.against_plain else load_once
-    with ending_cleanly("load test", LoadError, ValueError):
+    with ending_cleanly("load test", ArtifactError, LoadError, ValueError):
         print(f"Report: {mode(arguments, load)}")
 
 

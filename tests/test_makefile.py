@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+FOREIGN = ("BASE", "CHECKPOINT", "EVAL", "HOST", "NAME", "OPTIONS", "PORT", "PYTHON", "TORCH_INDEX")
+"""Names that others give to variables of the environment: NAME is WSL's, HOST conda's, PORT many a host's."""
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,10 +36,23 @@ def export_of(*arguments: str) -> list[str]:
         ),
         (["CHECKPOINT=runs/tuned", "NAME=mine"], "--checkpoint_dir runs/tuned --onnx_dir models/mine"),
         (["CHECKPOINT=models/tr-small"], "--checkpoint_dir models/tr-small --onnx_dir models/tr-small-onnx"),
+        (["CHECKPOINT=./models/mine/"], "--checkpoint_dir ./models/mine/ --onnx_dir models/mine-onnx"),
+        ([f"CHECKPOINT={ROOT}/models/mine"], f"--checkpoint_dir {ROOT}/models/mine --onnx_dir models/mine-onnx"),
     ],
 )
 def test_a_checkpoint_is_exported_below_models(arguments: list[str], options: str) -> None:
     assert export_of(*arguments) == options.split()
+
+
+def test_variables_of_others_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = [("serve",), ("load",), ("model", "CHECKPOINT=runs/tuned")]
+    for name in ("ASR_HOST", "ASR_PORT", *FOREIGN):
+        monkeypatch.delenv(name, raising=False)
+    alone = [make(*command).stdout for command in commands]
+    for name in FOREIGN:
+        monkeypatch.setenv(name, "foreign")
+    assert [make(*command).stdout for command in commands] == alone
+    assert make("model").returncode != 0, "the checkpoint too comes from the command line alone"
 
 
 def test_without_a_checkpoint_it_says_what_is_missing() -> None:
@@ -58,7 +73,11 @@ def test_the_load_test_takes_more_options() -> None:
     [
         ([], {}, "ASR_HOST=0.0.0.0 ASR_PORT=8000"),
         (["PORT=8001"], {}, "ASR_HOST=0.0.0.0 ASR_PORT=8001"),
-        ([], {"ASR_PORT": "8002", "ASR_HOST": "127.0.0.1"}, "ASR_HOST=127.0.0.1 ASR_PORT=8002"),
+        (
+            [],
+            {"ASR_PORT": "8002", "ASR_HOST": "127.0.0.1", "HOST": "x86_64-conda-linux-gnu"},
+            "ASR_HOST=127.0.0.1 ASR_PORT=8002",
+        ),
         (["PORT=8001"], {"ASR_PORT": "8002"}, "ASR_HOST=0.0.0.0 ASR_PORT=8001"),
     ],
     ids=str,

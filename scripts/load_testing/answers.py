@@ -1,20 +1,24 @@
 """What became of a request under load: whether its answer is right, refused or wrong, and what it took."""
 
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from difflib import SequenceMatcher
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from app.settings import BUNDLED_MODEL
+from app.settings import BUNDLED_MODEL, entries
 from scripts.load_testing.clips import CONTENT_TYPE, Clip
 from scripts.speech.text import TextNormalizer
 
 OK, WRONG_TEXT, NO_ANSWER = "ok", "wrong_text", "no_answer"
-TOO_MANY_REQUESTS = 429
+UNAUTHORIZED, TOO_MANY_REQUESTS = 401, 429
+API_KEY_VARIABLE = "DIKTE_API_KEY"
+"""From the environment, as a command line is seen by everybody on the machine and stands in the reports."""
 LEAST_ALIKE = 0.9
 """Likeness of two texts of the same sound. One thread or two add in another order, and INT8 rounds on from there."""
 LEAST_TRUE = 0.8
@@ -140,31 +144,66 @@ def likeness_to_truth(clip: Clip, text: str) -> float:
     return likeness(normalize(clip.text or ""), normalize(text))
 
 
+def upload_headers() -> dict[str, str]:
+    """Headers of an upload, with the API key of the environment if there is one; of several, with the first.
+
+    Raises LoadError if that cannot be sent.
+    """
+    headers = {"Content-Type": CONTENT_TYPE}
+    for key in entries(os.environ.get(API_KEY_VARIABLE, ""))[:1]:
+        if not re.fullmatch("[!-~]+", key):
+            raise LoadError(f"{API_KEY_VARIABLE} is blank, or has characters other than visible ASCII")
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
+
+
+def connect(url: str) -> HTTPConnection:
+    """A connection to a service, with TLS if its address says so. Raises LoadError if it is no address."""
+    kinds: dict[str, type[HTTPConnection]] = {"http": HTTPConnection, "https": HTTPSConnection}
+    try:
+        address = urlsplit(url)
+        if address.scheme in kinds and address.hostname:
+            return kinds[address.scheme](address.hostname, address.port, timeout=REFERENCE_TIMEOUT_S)
+    except ValueError:  # a port that is none
+        pass
+    raise LoadError(f"{url!r} is no address: write http://localhost:8000 or https://example.org/path")
+
+
 @dataclass(frozen=True)
 class References:
-    """What a service says of each clip in an idle moment: what it has to say under load too. texts: name -> text."""
+    """What a service says of each clip in an idle moment: what it has to say under load too. texts: name -> text.
+
+    model, backend: what it says that it serves; empty where it does not.
+    """
 
     model: str
     texts: dict[str, str]
+    backend: str = ""
+
+    @property
+    def served(self) -> str:
+        """Model and backend, for the report."""
+        return " on ".join(filter(None, (self.model, self.backend))) or "not told by the service"
 
     @classmethod
     def ask(cls, url: str, clips: Iterable[Clip]) -> Self:
         """Have each clip transcribed, one after the other.
 
-        Raises LoadError when a clip is refused, the service cannot be reached, or the bundled model does not say what
-        is said in the whole samples.
+        url: of the service, with the path below which it answers, if any. Raises LoadError when a clip is refused, the
+        service cannot be reached, or the bundled model does not say what is said in the whole samples.
         """
-        address = urlsplit(url)
-        connection = HTTPConnection(address.hostname or "", address.port, timeout=REFERENCE_TIMEOUT_S)
-        texts, model = {}, ""
+        headers, connection = upload_headers(), connect(url)
+        path = f"{urlsplit(url).path.rstrip('/')}/transcribe"
+        texts, model, backend = {}, "", ""
         try:
             for clip in clips:
-                connection.request("POST", "/transcribe", clip.body, {"Content-Type": CONTENT_TYPE})
+                connection.request("POST", path, clip.body, headers)
                 answer = connection.getresponse()
                 content = _json_object(answer.read())
                 if answer.status != 200 or not isinstance(content.get("text"), str):
-                    raise LoadError(f"{clip.name}: the service answers {answer.status}: {content}")
-                model, texts[clip.name] = content.get("model", ""), content["text"]
+                    hint = f"; a key is taken from {API_KEY_VARIABLE}" if answer.status == UNAUTHORIZED else ""
+                    raise LoadError(f"{clip.name}: the service answers {answer.status}: {content}{hint}")
+                model, backend, texts[clip.name] = content.get("model", ""), content.get("backend", ""), content["text"]
                 truth = likeness_to_truth(clip, texts[clip.name]) if clip.text else 1.0
                 if model == BUNDLED_MODEL.name and truth < LEAST_TRUE:
                     raise LoadError(f"{clip.name}: only {truth:.0%} of {texts[clip.name]!r} is what is said there")
@@ -172,7 +211,7 @@ class References:
             raise LoadError(f"{url} cannot be reached: {error}") from error
         finally:
             connection.close()
-        return cls(model, texts)
+        return cls(model, texts, backend)
 
     @classmethod
     def load(cls, path: Path) -> Self:

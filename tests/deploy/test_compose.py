@@ -12,6 +12,7 @@ import pytest
 
 from app.settings import Settings
 from scripts.common.dockerfile import parse
+from scripts.load_testing.answers import API_KEY_VARIABLE
 from tests.deploy.files import ROOT, Yaml, read_yaml
 
 COMPOSE = read_yaml("docker-compose.yml")
@@ -80,6 +81,10 @@ def test_every_setting_can_be_given() -> None:
     settings = {f"ASR_{name.upper()}" for name in DEFAULT_OF}
     # In a container it has to listen on every address.
     assert set(API["environment"]) == settings - {"ASR_HOST"}
+
+
+def test_the_load_test_has_the_key_of_the_service() -> None:
+    assert SERVICES["locust-worker"]["environment"] == {API_KEY_VARIABLE: "${ASR_API_KEYS:-}"}
 
 
 def test_paths_that_are_mounted_exist() -> None:

@@ -1,7 +1,9 @@
 """The load test from end to end on the bundled model, for a few seconds, and what it makes of figures."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from scripts.common import ROOT
-from scripts.load import PLAIN, goals_against_plain, parse_arguments
-from scripts.load_testing.answers import LoadError, References
+from scripts.load import PLAIN, goals_against_plain, load_against_plain, parse_arguments
+from scripts.load_testing.answers import API_KEY_VARIABLE, LoadError, References
 from scripts.load_testing.figures import LoadFigures
 from scripts.load_testing.service import RunningService, dikte
 from scripts.load_testing.users import Load, measure, run_locust
+from tests.scripts.load_testing.deployed import KEY, deployed
 
 LOAD = Load(users=2, spawn_rate=10, duration_s=4.0, clips_s="2,3", long_users=1, long_s=5.0)
 
@@ -83,6 +86,38 @@ def test_the_command_writes_a_report_of_a_running_service(service: RunningServic
     assert figures["machine"]["cores"] >= 1
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of localhost, valid for a day, with its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    options = "-x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    command = ["openssl", "req", *options.split(), "-keyout", str(path), "-out", str(path.with_suffix(".crt"))]
+    subprocess.run(command, capture_output=True, check=True)
+    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_deployed_service_is_loaded_with_a_key_that_nobody_sees(
+    scheme: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    certificate = request.getfixturevalue("certificate") if scheme == "https" else None
+    environment = os.environ | {API_KEY_VARIABLE: KEY, "ASR_BACKEND": "onnx", "ASR_MODEL_DIR": "models/tr-small"}
+    environment |= {"SSL_CERT_FILE": str(certificate)} if certificate else {}
+    options = "--users 2 --spawn_rate 10 --duration_s 3 --clips_s 2 --long_users 0".split()
+    with deployed(certificate) as url:
+        command = [sys.executable, "scripts/load.py", "--host", f"{url}/", "--out", str(tmp_path), *options]
+        ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    report, figures = ((tmp_path / f"load_report.{end}").read_text(encoding="utf-8") for end in ("md", "json"))
+    assert "far-away on openvino" in report
+    assert json.loads(figures)["failures"] == 0
+    assert json.loads(figures)["clients"]["all"]["answered"] > 0
+    assert KEY not in report + figures + ended.stdout + ended.stderr
+
+
 def test_a_service_that_cannot_start_ends_it_with_the_reason() -> None:
     with pytest.raises(LoadError, match="there is no model folder nothing"), dikte("onnx_int8", "nothing"):
         pass
@@ -124,3 +159,29 @@ def test_options_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_arguments(["--against_plain", "--capacity"])
     assert "starts its services itself" in capsys.readouterr().err
+
+
+def test_the_plain_service_gets_the_folder_of_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "snapshot").mkdir()
+    monkeypatch.chdir(tmp_path)  # a relative path, and not the folder that services are started in
+    monkeypatch.setattr("scripts.load.find_model_folder", lambda name, _: {"cahya/base": Path("snapshot")}[name])
+    given: list[Path] = []
+
+    def plain_service(checkpoint: Path, _: Path) -> RunningService:
+        given.append(checkpoint)
+        raise LoadError("far enough")
+
+    monkeypatch.setattr("scripts.load.plain_service", plain_service)
+    arguments = parse_arguments(["--against_plain", "--checkpoint_dir", "cahya/base"])
+    arguments.backends = []
+    with pytest.raises(LoadError, match="far enough"):
+        load_against_plain(arguments, LOAD)
+    assert given == [tmp_path / "snapshot"]
+
+
+def test_a_checkpoint_that_is_not_there_is_told_in_a_line(tmp_path: Path) -> None:
+    command = [sys.executable, "scripts/load.py", "--against_plain", "--checkpoint_dir", "no/such/checkpoint"]
+    ended = subprocess.run([*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "load test failed: no/such/checkpoint is neither a folder nor a checkpoint" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,11 +1,26 @@
 import json
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.load_testing.answers import NO_ANSWER, OK, WRONG_TEXT, Answer, References, Tally, likeness, same_text
+from scripts.load_testing.answers import (
+    API_KEY_VARIABLE,
+    NO_ANSWER,
+    OK,
+    WRONG_TEXT,
+    Answer,
+    LoadError,
+    References,
+    Tally,
+    connect,
+    likeness,
+    same_text,
+    upload_headers,
+)
 from scripts.load_testing.clips import Clip, short_clips
+from tests.scripts.load_testing.deployed import KEY, deployed
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +103,52 @@ def test_of_long_texts_both_ends_and_the_length_count() -> None:
 
 
 def test_references_and_tally_come_back_from_their_files(tmp_path: Path, clip: Clip) -> None:
-    references = References("tr-small", {"clip": "öğle"})
+    references = References("tr-small", {"clip": "öğle"}, "onnx_int8")
     references.save(tmp_path / "references.json")
     assert References.load(tmp_path / "references.json") == references
     tally = Tally([answer_of(clip, 429, {}, retry_after="1")], 10.0, 20.0)
     tally.save(tmp_path / "tally.json")
     assert Tally.load(tmp_path / "tally.json") == tally
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_service_below_a_path_that_wants_a_key_is_asked(
+    clip: Clip, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, f"{KEY}, second")
+    with deployed() as url:
+        references = References.ask(f"{url}{end}", [clip])
+    assert references == References("far-away", {clip.name: "evet doğru"}, "openvino")
+    assert references.served == "far-away on openvino"
+
+
+def test_without_a_key_it_says_where_one_is_taken_from(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
+    with deployed() as url, pytest.raises(LoadError, match=f"answers 401: .*{API_KEY_VARIABLE}"):
+        References.ask(url, [clip])
+
+
+@pytest.mark.parametrize("key", [" ", "ağaç", "one\ntwo"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, key)
+    with pytest.raises(LoadError, match=API_KEY_VARIABLE) as caught:
+        upload_headers()
+    assert key == " " or key not in str(caught.value)
+
+
+def test_https_has_tls_and_a_port_of_its_own() -> None:
+    connection = connect("https://example.org/asr")
+    assert isinstance(connection, HTTPSConnection)
+    assert connection.port == 443
+    assert not isinstance(connect("http://example.org"), HTTPSConnection)
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000", "http://", "ftp://example.org", "http://localhost:port"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(LoadError, match="is no address"):
+        connect(url)
+
+
+def test_a_service_that_does_not_tell_what_it_serves_can_be_loaded_too() -> None:
+    assert References("", {}).served == "not told by the service"
+    assert References("mine", {}).served == "mine"
