@@ -54,16 +54,25 @@ class OpenVinoRuntime:
         self._of_thread = threading.local()
 
     def __call__(self, input_values: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(batch, samples) float32 and (batch,) int64 -> logits (batch, frames, vocabulary) float32."""
+        """(batch, samples) float32 and (batch,) int64 -> logits (batch, frames, vocabulary) float32.
+
+        Raises ValueError if a padded clip has more or fewer frames than its settings say, which nobody could see once
+        those of the padding are cut off.
+        """
         request = self._request()
-        if self._has_lengths:
-            missing = padded_length(input_values.shape[1], self._framing) - input_values.shape[1]
-            padded = np.pad(input_values, ((0, 0), (0, missing)))
-            request.infer({"input_values": padded, LENGTHS_INPUT: lengths})
-        else:
+        if not self._has_lengths:
             request.infer({"input_values": input_values})
-        frames = self._framing.frames(input_values.shape[1]) if self._has_lengths else None
-        return np.array(request.get_output_tensor().data[:, :frames], dtype=np.float32)
+            return np.array(request.get_output_tensor().data, dtype=np.float32)
+        samples = input_values.shape[1]
+        padded = padded_length(samples, self._framing)
+        request.infer({"input_values": np.pad(input_values, ((0, 0), (0, padded - samples))), LENGTHS_INPUT: lengths})
+        logits = request.get_output_tensor().data
+        expected = self._framing.frames(padded)
+        if logits.shape[1] != expected:
+            raise ValueError(
+                f"the model gave {logits.shape[1]} frames for {padded} samples, its settings say {expected}"
+            )
+        return np.array(logits[:, : self._framing.frames(samples)], dtype=np.float32)
 
     def _request(self) -> openvino.InferRequest:
         """This thread's own: no two calls share its buffers, and making new ones would cost each a fifth more time."""

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from app.engines.onnx import BATCHES_KEY, INDEPENDENT
 from scripts.exporting.matrix_form import MatrixForm, has_matrix_form
-from scripts.exporting.onnx_files import remove_weight_norm, restore_halves, stock_export, trace_with_lengths
+from scripts.exporting.onnx_files import remove_weight_norm, restore_halves, save, stock_export, trace_with_lengths
 from scripts.exporting.onnx_runtime_form import export_for_batches, export_for_onnx_runtime
 from scripts.exporting.quantization import Feed, calibrate, names_matching, quantize, split_gemms
 
@@ -63,9 +63,9 @@ def export_fp32(model: PreTrainedModel, path: Path) -> None:
     """
     remove_weight_norm(model)
     if has_matrix_form(model.config):
-        onnx.save(_independent(export_for_batches(model)), path)
+        save(_independent(export_for_batches(model)), path)
     else:
-        onnx.save(stock_export(model), path)
+        save(stock_export(model), path)
 
 
 def export_int8(
@@ -100,7 +100,7 @@ def quantize_to(
     count = quantize(graph, keep, ranges, options.reduce_range, rows)
     if ranges is None:
         del graph.metadata_props[:]  # in each run, all clips of a batch share the range of their activations
-    onnx.save(graph, path)
+    save(graph, path)
     return count
 
 

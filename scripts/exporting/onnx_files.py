@@ -1,5 +1,6 @@
 """ONNX files: traced from PyTorch, stored in few bytes, and looked into."""
 
+import math
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ EXAMPLE_LENGTHS = (16_000, 9_000)
 """Lengths, in samples, of the clips that the exporter traces."""
 MIN_STORED_ELEMENTS = 1024
 """Smaller initializers are not worth a Cast node."""
+MOST_WEIGHTS_BYTES = 2_000_000_000
+"""In one file, which protobuf does not write from 2 GiB on; what is left of that is for the nodes."""
 HALF_ROUNDING = 2.0**-11
 """Largest relative error of rounding a number to float16, whose significand has 11 bits."""
 
@@ -44,7 +47,7 @@ def trace(
         torch.onnx.export(
             module.eval(),
             example,
-            path,
+            str(path),  # of a Path it would not learn the folder, where it puts weights of more than 2 GB
             input_names=list(inputs),
             output_names=list(outputs),
             dynamic_axes={name: dict(axes) for name, axes in {**inputs, **outputs}.items()},
@@ -52,7 +55,9 @@ def trace(
             dynamo=False,
         )
         model = onnx.load(path)
-    return compose.add_prefix(model, prefix, rename_inputs=False, rename_outputs=False) if prefix else model
+    if prefix:
+        compose.add_prefix(model, prefix, rename_inputs=False, rename_outputs=False, inplace=True)
+    return model
 
 
 def trace_with_lengths(module: nn.Module) -> ModelProto:
@@ -73,6 +78,25 @@ def stock_export(model: PreTrainedModel) -> ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         onnx_export_from_model(model.eval(), folder, task="automatic-speech-recognition", do_validation=False)
         return onnx.load(Path(folder) / "model.onnx")
+
+
+def save(model: ModelProto, path: Path) -> None:
+    """Write a model. Weights that are too many for one file go to `model.onnx_data` beside `model.onnx`, as optimum
+    does it, and are taken out of the model.
+    """
+    weights = path.with_name(f"{path.name}_data")
+    weights.unlink(missing_ok=True)  # of what was there before
+    apart = weights_bytes(model) > MOST_WEIGHTS_BYTES
+    onnx.save(model, path, save_as_external_data=apart, location=weights.name)
+
+
+def weights_bytes(model: ModelProto) -> int:
+    """Size of all initializers, those in loops and branches included."""
+    return sum(
+        math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        for graph in graphs_of(model.graph)
+        for tensor in graph.initializer
+    )
 
 
 def remove_weight_norm(model: PreTrainedModel) -> None:
@@ -127,7 +151,7 @@ def _store_half(path: Path, tolerance: float) -> None:
     proto = onnx.load(path)
     for graph in graphs_of(proto.graph):
         _store_half_of(graph, tolerance)
-    onnx.save(proto, path)
+    save(proto, path)
 
 
 def _store_half_of(graph: GraphProto, tolerance: float) -> None:

@@ -201,10 +201,14 @@ def in_pieces(front_end: ModelProto, hop: int, receptive_field: int, channels: i
 
 
 def joined(*parts: ModelProto) -> ModelProto:
-    """One model of several, of which each takes by name what those before it give."""
-    model, *rest = parts
-    for part in rest:
+    """One model of several, of which each takes by name what those before it give.
+
+    Not by onnx's `merge_models`, which checks what it gives, and cannot check what is larger than 2 GB.
+    """
+    graph = parts[0].graph
+    for part in parts[1:]:
         inputs = {value.name for value in part.graph.input}
-        names = [value.name for value in model.graph.output if value.name in inputs]
-        model = compose.merge_models(model, part, io_map=list(zip(names, names, strict=True)))
-    return model
+        names = [value.name for value in graph.output if value.name in inputs]
+        graph = compose.merge_graphs(graph, part.graph, io_map=list(zip(names, names, strict=True)))
+    opsets = {opset.domain: opset for part in parts for opset in part.opset_import}
+    return helper.make_model(graph, opset_imports=list(opsets.values()), ir_version=parts[0].ir_version)

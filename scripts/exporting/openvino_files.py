@@ -1,7 +1,7 @@
 """OpenVINO files: a CTC model in INT8, made with NNCF from the form that OpenVINO computes fastest."""
 
-import io
 import logging
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from transformers import AutoModelForCTC, PreTrainedModel
 from app.artifacts import Artifact
 from app.asr import OPENVINO_INT8
 from scripts.exporting.calibration import calibration_feeds
-from scripts.exporting.onnx_files import remove_weight_norm, trace_with_lengths
+from scripts.exporting.onnx_files import remove_weight_norm, save, trace_with_lengths
 from scripts.exporting.openvino_form import OpenVinoForm, has_openvino_form
 from scripts.exporting.quantization import Feed
 
@@ -76,8 +76,10 @@ def read_form(model: PreTrainedModel) -> openvino.Model:
     """`OpenVinoForm` of a model, which is changed, as OpenVINO's graph."""
     remove_weight_norm(model)
     form = OpenVinoForm(model.requires_grad_(False)).eval()
-    graph = trace_with_lengths(form)
-    return openvino.Core().read_model(io.BytesIO(graph.SerializeToString()))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "form.onnx"
+        save(trace_with_lengths(form), path)
+        return openvino.Core().read_model(path)
 
 
 def kept_in_float(graph: openvino.Model) -> list[str]:

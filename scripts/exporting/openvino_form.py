@@ -30,6 +30,7 @@ def has_openvino_form(model: PreTrainedModel) -> bool:
         config.model_type in FAMILIES
         and config.feat_extract_norm in ("group", "layer")
         and config.conv_kernel[0] % config.conv_stride[0] == 0
+        and not getattr(config, "add_adapter", False)
         and getattr(config, "adapter_attn_dim", None) is None
         and not getattr(config, "conv_pos_batch_norm", False)
     )

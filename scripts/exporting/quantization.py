@@ -17,17 +17,19 @@ Where only data movement (Reshape, Slice, Concat, ...) lies between a tensor and
 before it is moved: bytes move four times as fast as floats, and what is moved twice is quantized once.
 """
 
+import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 
-from scripts.exporting.onnx_files import graphs_of, reads_of
+from scripts.exporting.onnx_files import graphs_of, reads_of, save
 
 MAX_INT8 = 127
 """Symmetric: -128 is not used, so that a weight and its negative are equally far from zero."""
@@ -127,14 +129,18 @@ def calibrate(model: ModelProto, feeds: Iterable[Feed]) -> dict[str, Range]:
     Raises ValueError if there are no feeds.
     """
     names = sorted({node.input[0] for node in products_of(model.graph)})
-    watched = ModelProto.FromString(model.SerializeToString())
+    watched = ModelProto()
+    watched.CopyFrom(model)
     outputs = []
     for name in names:
         for operator in ("ReduceMin", "ReduceMax"):
             outputs.append(f"{operator}/{name}")
             watched.graph.node.append(helper.make_node(operator, [name], [outputs[-1]], keepdims=0))
             watched.graph.output.append(helper.make_tensor_value_info(outputs[-1], TensorProto.FLOAT, []))
-    session = onnxruntime.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "watched.onnx"
+        save(watched, path)
+        session = InferenceSession(path, providers=["CPUExecutionProvider"])
     inputs = {value.name for value in session.get_inputs()}
     runs = [session.run(outputs, {name: feed[name] for name in inputs}) for feed in feeds]
     if not runs:

@@ -68,7 +68,7 @@ def load_for_training(
     if name not in SMALL_CONFIGS:
         config = AutoConfig.from_pretrained(name)
         if any(architecture.endswith("ForCTC") for architecture in config.architectures or []):
-            model = AutoModelForCTC.from_pretrained(name, **ctc)
+            model = _load(name, **ctc)
             tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(name)
             normalizer = normalizer_of(tokenizer, int(model.config.vocab_size), language)
             return CtcCheckpoint(model, tokenizer, Wav2Vec2FeatureExtractor.from_pretrained(name), normalizer)
@@ -80,10 +80,15 @@ def load_for_training(
         model = Wav2Vec2ForCTC(Wav2Vec2Config(**(SMALL_CONFIGS[name] | ctc)))
         feature_extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
     else:
-        model = AutoModelForCTC.from_pretrained(name, ignore_mismatched_sizes=True, **ctc)
-        model.gradient_checkpointing_disable()  # old config files ask for it: every layer would be computed twice
+        model = _load(name, ignore_mismatched_sizes=True, **ctc)
         feature_extractor = Wav2Vec2FeatureExtractor.from_pretrained(name)
     return CtcCheckpoint(model, tokenizer, feature_extractor, TextNormalizer(alphabet, language))
+
+
+def _load(name: str, **options: Any) -> PreTrainedModel:
+    model: PreTrainedModel = AutoModelForCTC.from_pretrained(name, **options)
+    model.gradient_checkpointing_disable()  # old config files ask for it: every layer would be computed twice
+    return model
 
 
 def normalizer_of(tokenizer: Wav2Vec2CTCTokenizer, vocab_size: int, language: str) -> TextNormalizer:

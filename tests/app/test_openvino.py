@@ -66,6 +66,18 @@ def test_a_result_stays_as_it_is_when_the_next_is_computed(model: Path) -> None:
     assert first.flags.owndata
 
 
+@pytest.mark.parametrize("hop", [640, 160], ids=["too many", "too few"])
+def test_frames_that_the_settings_do_not_say_are_found(model: Path, hop: int) -> None:
+    """Although frames of the padding are cut off."""
+    framing = Framing(hop, FRAMING.receptive_field)
+    samples = babbling(0.5, 1)[np.newaxis]
+    padded = padded_length(samples.shape[1], framing)
+    gives, expected = FRAMING.frames(padded), framing.frames(padded)
+    message = f"the model gave {gives} frames for {padded} samples, its settings say {expected}"
+    with pytest.raises(ValueError, match=message):
+        OpenVinoRuntime(model, framing, threads=1)(samples, np.array([samples.shape[1]]))
+
+
 def test_a_file_that_is_no_model_is_said(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(RuntimeError):

@@ -19,6 +19,7 @@ from app.artifacts import MANIFEST_NAME, ArtifactError, UnprovenError, open_arti
 from app.asr import BACKENDS, load_engine, warm_up
 from app.settings import BUNDLED_MODEL
 from scripts.export import main, revision_of
+from scripts.exporting import onnx_files
 from scripts.exporting.forms import Quantization, export_fp32, quantize_to
 from scripts.exporting.onnx_files import count_operators, store_rounded
 from scripts.exporting.proofs import QUANTIZED
@@ -152,6 +153,23 @@ def test_the_command_says_where_it_is(
     run(monkeypatch, built("small", checkpoints), out, sounds, "--name", "my model")
     assert manifest_of(out)["name"] == open_artifact(out).name == "my model"
     assert f"ASR_MODEL_DIR={out} make serve" in capsys.readouterr().out
+
+
+def test_weights_that_are_too_many_for_one_file_are_described_too(
+    checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", 1_000)
+    out = tmp_path / "out"
+    run(monkeypatch, built("cahya_like", checkpoints), out, sounds)
+    printed, files = capsys.readouterr().out, manifest_of(out)["files"]
+    for name, backend in (("model.onnx", "onnx"), ("model_int8.onnx", "onnx_int8")):
+        weights = f"{name}_data"
+        assert files[weights]["bytes"] > 0.3 * files[name]["bytes"]
+        assert f"{name}: {(files[name]['bytes'] + files[weights]['bytes']) / 1e6:.1f} MB" in printed
+        open_artifact(out).check_proofs(backend)
+        (out / weights).write_bytes((out / weights).read_bytes()[::-1])
+        with pytest.raises(UnprovenError, match=f"{weights} is not the file"):
+            load_engine(open_artifact(out), backend, threads=1)
 
 
 def test_the_checkpoint_can_be_in_the_artifact(

@@ -9,10 +9,12 @@ import torch
 from transformers import AutoModelForCTC
 
 from app.artifacts import Artifact, open_artifact
+from app.asr import warm_up
 from app.engines.ctc import LENGTHS_INPUT, CtcEngine, zero_mean_unit_variance
 from app.engines.onnx import OnnxRuntime
+from scripts.exporting import onnx_files
 from scripts.exporting.forms import Quantization, export_fp32, export_int8
-from scripts.exporting.onnx_files import count_operators, graphs_of
+from scripts.exporting.onnx_files import count_operators, graphs_of, weights_bytes
 from scripts.exporting.quantization import Feed, products_of
 from tests.checkpoints import (
     ARCHITECTURES,
@@ -124,6 +126,28 @@ def test_others_are_exported_as_optimum_does_it(shape: str, checkpoints: Path, t
     count = export_int8(model, fp32, int8, Quantization())
     assert count == sum(isinstance(module, torch.nn.Linear) for module in model.modules())
     assert not OnnxRuntime(int8, threads=1).ragged
+
+
+@pytest.mark.parametrize("shape", ["small", "wavlm, group norm"])
+def test_weights_of_large_models_lie_beside_them(
+    shape: str, checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", 1_000)
+    model = AutoModelForCTC.from_pretrained(built(shape, checkpoints)).eval()
+    fp32, dynamic, static = (tmp_path / f"{name}.onnx" for name in ("fp32", "dynamic", "static"))
+    with exporting():
+        export_fp32(model, fp32)
+        counts = export_int8(model, fp32, dynamic, Quantization()), export_int8(model, fp32, static, STATIC, feeds())
+    assert counts[0] == counts[1] > 0
+    artifact = open_artifact(exported(shape, checkpoints))
+    for path, name in ((fp32, "model.onnx"), (dynamic, "model_int8.onnx")):
+        apart, whole = (engine_of(artifact, file)[0].emissions(SOUNDS) for file in (path, artifact.folder / name))
+        for emissions, expected in zip(apart, whole, strict=True):
+            np.testing.assert_allclose(emissions, expected, atol=1e-4, rtol=0)
+    for path in (fp32, dynamic, static):
+        assert weights_bytes(onnx.load(path)) > 10_000
+        assert Path(f"{path}_data").stat().st_size > 0.5 * weights_bytes(onnx.load(path))
+        warm_up(engine_of(artifact, path)[0], artifact)
 
 
 def test_how_int8_is_made_can_be_read() -> None:

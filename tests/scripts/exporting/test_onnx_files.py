@@ -13,18 +13,22 @@ from onnx import helper, numpy_helper, parser
 from torch.nn.utils import parametrize
 from transformers import AutoModelForCTC, PreTrainedModel
 
+from scripts.exporting import onnx_files
 from scripts.exporting.onnx_files import (
     HALF_ROUNDING,
     MIN_STORED_ELEMENTS,
+    MOST_WEIGHTS_BYTES,
     count_operators,
     graphs_of,
     reads_of,
     remove_weight_norm,
     restore_halves,
+    save,
     stock_export,
     store_compactly,
     store_rounded,
     trace,
+    weights_bytes,
 )
 from scripts.exporting.onnx_runtime_form import export_for_batches
 from tests.checkpoints import SHAPES, babbling, built, exporting, tiny_model
@@ -112,6 +116,20 @@ def test_a_module_is_traced_for_the_dimensions_that_vary() -> None:
         np.testing.assert_allclose(actual, module(values).numpy(), atol=1e-6)
 
 
+def test_the_exporter_learns_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch puts weights of more than 2 GB there, if the path is text."""
+    export, paths = torch.onnx.export, []
+
+    def exporter(module: torch.nn.Module, example: Any, path: Any, **options: Any) -> None:
+        paths.append(path)
+        export(module, example, path, **options)
+
+    monkeypatch.setattr(torch.onnx, "export", exporter)
+    with exporting():
+        trace(Doubling(), (torch.zeros(1, 3, 2),), {"values": {}}, {"doubled": {}})
+    assert [type(path) for path in paths] == [str]
+
+
 LOOP = """
 <ir_version: 9, opset_import: ["" : 17]>
 looping (int64 trips, float[2] step, float[2] start) => (float[2] end)
@@ -146,6 +164,62 @@ def adding(values: NDArray[np.float32]) -> Any:
         [numpy_helper.from_array(values, "w")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+class TestSave:
+    @pytest.fixture
+    def little(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As if a file held no more than 1000 bytes of weights."""
+        monkeypatch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", 1_000)
+
+    @pytest.mark.usefixtures("little")
+    def test_weights_lie_beside_a_model_that_is_too_large_for_one_file(self, tmp_path: Path) -> None:
+        path, weights = tmp_path / "model.onnx", tmp_path / "model.onnx_data"
+        values = np.random.default_rng(0).normal(size=2_000).astype(np.float32)
+        for _ in range(2):  # what was there before is replaced
+            save(adding(values), path)
+            assert path.stat().st_size < 1_000
+            assert weights.read_bytes() == values.tobytes()
+        (result,) = onnxruntime.InferenceSession(path).run(None, {"x": np.zeros_like(values)})
+        np.testing.assert_array_equal(result, values)
+
+    def test_all_others_are_one_file(self, tmp_path: Path) -> None:
+        path, weights = tmp_path / "model.onnx", tmp_path / "model.onnx_data"
+        weights.write_bytes(b"of a larger one")
+        save(adding(np.ones(2_000, np.float32)), path)
+        assert path.stat().st_size > 8_000
+        assert not weights.exists()
+
+    @pytest.mark.parametrize("store", [store_compactly, store_rounded])
+    @pytest.mark.usefixtures("little")
+    def test_what_is_stored_in_half_is_so_beside_it(self, store: Callable[[Path], None], tmp_path: Path) -> None:
+        path, weights = tmp_path / "model.onnx", tmp_path / "model.onnx_data"
+        values = np.arange(2_000, dtype=np.float32)
+        save(adding(values), path)
+        store(path)
+        assert weights.stat().st_size == 4_000
+        (result,) = onnxruntime.InferenceSession(path).run(None, {"x": np.zeros_like(values)})
+        np.testing.assert_array_equal(result, values)
+
+    def test_what_fits_in_half_comes_back_to_one_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path, weights = tmp_path / "model.onnx", tmp_path / "model.onnx_data"
+        monkeypatch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", 4_000)
+        save(adding(np.arange(2_000, dtype=np.float32)), path)
+        assert weights.exists()
+        store_compactly(path)
+        assert not weights.exists()
+        assert onnx.load(path, load_external_data=False).graph.initializer[0].data_type == onnx.TensorProto.FLOAT16
+
+    def test_weights_of_loops_count(self) -> None:
+        model = parser.parse_model(LOOP)
+        inner, outer = graphs_of(model.graph)
+        inner.initializer.append(numpy_helper.from_array(np.zeros((3, 5), np.float16), "a"))
+        outer.initializer.append(numpy_helper.from_array(np.zeros((), np.int64), "b"))
+        assert weights_bytes(model) == 3 * 5 * 2 + 8
+
+    def test_the_nodes_of_the_largest_models_find_room(self) -> None:
+        """Those of wav2vec2-base are 1 MB."""
+        assert MOST_WEIGHTS_BYTES < onnx.checker.MAXIMUM_PROTOBUF - 100e6
 
 
 class TestStoreRounded:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -80,6 +81,18 @@ def test_the_graph_is_one_loop_and_fused_attention(family: str, norm: str) -> No
     assert not {"Conv", "Softmax", "InstanceNormalization"} & set(operators)
     ((inputs,), (outputs,)) = graph.graph.input, graph.graph.output
     assert (inputs.name, outputs.name) == ("input_values", "logits")
+
+
+@pytest.mark.parametrize("export", [export_for_batches, export_for_onnx_runtime])
+def test_it_may_be_larger_than_what_onnx_can_check(
+    export: Callable[[PreTrainedModel], ModelProto], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model("wav2vec2", "layer")
+    monkeypatch.setattr(onnx.checker, "MAXIMUM_PROTOBUF", 1_000)
+    with exporting():
+        graph = export(model)
+    with pytest.raises(ValueError, match="too large"):
+        onnx.checker.check_model(graph)
 
 
 def test_fused_attention_is_for_clips_without_padding() -> None:

@@ -5,16 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino
 import pytest
 import soundfile
+import torch
 from numpy.typing import NDArray
+from onnx import ModelProto
+from transformers import AutoModelForCTC
 
 from app.artifacts import MANIFEST_NAME, Artifact, UnprovenError, open_artifact, sha256_of
 from app.asr import OPENVINO_INT8, OPENVINO_INT8_WEIGHTS, load_engine, warm_up
 from app.engines import openvino as engine_module
 from scripts.export import main
-from scripts.exporting import openvino_files
-from scripts.exporting.openvino_files import make_openvino_int8
+from scripts.exporting import onnx_files, openvino_files
+from scripts.exporting.lengths import check_lengths
+from scripts.exporting.onnx_files import MOST_WEIGHTS_BYTES, save
+from scripts.exporting.openvino_files import make_openvino_int8, read_form
 from tests.checkpoints import RATE_HZ, babbling, built, by_optimum, clips, exporting, served
 
 MANIFEST = "manifest.jsonl"
@@ -100,6 +106,42 @@ def test_a_model_without_the_form_is_quantized_as_it_is(
     counts = make_openvino_int8(built("cahya_like", checkpoints), open_artifact(folder), calibration)
     assert counts["Convolution"] == 6
     warm_up(load_engine(open_artifact(folder), "openvino", threads=1), open_artifact(folder))
+
+
+def test_a_strided_adapter_stays(checkpoints: Path, calibration: str, tmp_path: Path) -> None:
+    """It halves the frames, so whoever left it out would give twice as many."""
+    shape = "wav2vec2 with strided adapter"
+    folder = shutil.copytree(served(shape, checkpoints), tmp_path / "artifact")
+    (folder / MANIFEST_NAME).unlink()
+    make_openvino_int8(built(shape, checkpoints), open_artifact(folder), calibration)
+    artifact = open_artifact(folder)
+    check_lengths(load_engine(artifact, "openvino", threads=1), artifact)
+    samples = babbling(2.5, 3)
+    expected, actual = (emissions(artifact, backend, samples) for backend in ("pytorch", "openvino"))
+    assert (actual.argmax(axis=1) == expected.argmax(axis=1)).mean() >= AGREEMENT
+
+
+def test_weights_of_large_models_lie_beside_what_openvino_reads(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    def saving(model: ModelProto, path: Path) -> None:
+        save(model, path)
+        sizes.append(path.stat().st_size)
+
+    monkeypatch.setattr(openvino_files, "save", saving)
+    source = built("layer_norm_like", checkpoints)
+    samples = babbling(1.0, 4)[np.newaxis]
+    results = []
+    for most in (MOST_WEIGHTS_BYTES, 1_000):
+        monkeypatch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", most)
+        with exporting():
+            graph = read_form(AutoModelForCTC.from_pretrained(source, dtype=torch.float32))
+        compiled = openvino.Core().compile_model(graph, "CPU")
+        results.append(compiled({"input_values": samples, "lengths": np.array([samples.shape[1]])})[0])
+    assert sizes[1] < 0.7 * sizes[0]
+    np.testing.assert_array_equal(*results)
 
 
 def export(monkeypatch: pytest.MonkeyPatch, checkpoints: Path, out: Path, *options: str) -> dict[str, Any]:

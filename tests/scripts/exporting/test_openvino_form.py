@@ -115,7 +115,9 @@ def test_frames_are_counted_as_convolutions_make_them(kernel: int, stride: int) 
         assert int(frame_counts(torch.tensor(length), kernel, stride)) == made
 
 
-@pytest.mark.parametrize("changed", [{"conv_stride": [4, 2, 2, 2, 2, 2, 2]}, {"adapter_attn_dim": 16}])
+@pytest.mark.parametrize(
+    "changed", [{"conv_stride": [4, 2, 2, 2, 2, 2, 2]}, {"adapter_attn_dim": 16}, {"add_adapter": True}]
+)
 def test_other_models_have_no_such_form(changed: dict[str, Any]) -> None:
     model = Wav2Vec2ForCTC(Wav2Vec2Config(**TINY, **changed))
     assert not has_openvino_form(model)

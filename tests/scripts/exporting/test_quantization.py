@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper, parser
 
+from scripts.exporting import onnx_files
 from scripts.exporting.onnx_files import graphs_of
 from scripts.exporting.quantization import (
     MAX_INT8,
@@ -235,6 +237,22 @@ class TestStatic:
         assert ranges.keys() == {"x", "y"}
         np.testing.assert_allclose(ranges["x"], (x.min(), x.max()), rtol=0)
         np.testing.assert_allclose(ranges["y"], (y.min(), y.max()), rtol=1e-5)
+
+    def test_a_model_may_be_too_large_for_one_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So the session reads it from files, not from bytes, and the model keeps its weights."""
+        model = model_of(CHAIN, one=(4, 500), two=(500, 3))
+        ranges, before = calibrate(model, [{"x": ROWS}]), copy_of(model)
+        monkeypatch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", 1_000)
+        sizes = []
+
+        def session(path: Path, **options: Any) -> onnxruntime.InferenceSession:
+            sizes.append(path.stat().st_size)
+            return onnxruntime.InferenceSession(path, **options)
+
+        monkeypatch.setattr("scripts.exporting.quantization.InferenceSession", session)
+        assert calibrate(model, [{"x": ROWS}]) == ranges
+        assert sizes[0] < 2_000
+        assert model == before
 
     def test_activations_are_quantized_with_those_ranges(self) -> None:
         model = model_of(CHAIN, one=(4, 5), two=(5, 3))

@@ -1,8 +1,10 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import Wav2Vec2ForCTC
+from transformers import AutoModelForCTC, Wav2Vec2ForCTC
 
 from scripts.random_checkpoint import COMBINING_DOT
 from scripts.speech.text import PAD_TOKEN, TURKISH_ALPHABET, TextNormalizer
@@ -48,6 +50,17 @@ def test_a_pretrained_encoder_gets_a_head_and_a_tokenizer(checkpoints: Path) -> 
     stored = torch.load(folder / "pytorch_model.bin", weights_only=True)
     encoder = "wav2vec2.encoder.layers.1.attention.k_proj.weight"
     torch.testing.assert_close(checkpoint.model.state_dict()[encoder], stored[encoder])
+
+
+# Old config files say so; transformers takes it and tells that it will not for ever.
+@pytest.mark.filterwarnings("ignore:Passing `gradient_checkpointing` to a config initialization:UserWarning")
+@pytest.mark.parametrize("source", ["cahya_like", "pretrained_like"])
+def test_layers_are_computed_once_whatever_the_config_says(checkpoints: Path, tmp_path: Path, source: str) -> None:
+    folder = shutil.copytree(built(source, checkpoints), tmp_path / "checkpoint")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"gradient_checkpointing": True}), encoding="utf-8")
+    assert AutoModelForCTC.from_pretrained(folder).is_gradient_checkpointing
+    assert not load_for_training(str(folder), TEXTS, "tr").model.is_gradient_checkpointing
 
 
 # Old config files say so; transformers takes it and tells that it will not for ever.
