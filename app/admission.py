@@ -86,7 +86,7 @@ class Admission:
             with self._lock:
                 self._charged.discard(place)
                 self._queued_s -= place.charged_s
-                self._later_s -= place.later_s
+                self._later_s -= self._later_of(place.charged_s)
                 if not self._charged:
                     self._queued_s = self._later_s = 0.0  # what rounding left
 
@@ -104,16 +104,15 @@ class Admission:
     def charge(self, place: "Place", seconds: float) -> None:
         """Count `seconds` more of sound to a place. Raises Overloaded if that is more than the queue takes."""
         with self._lock:
-            later_s = max(0.0, place.charged_s + seconds - self._window_s)
+            later_s = self._later_of(place.charged_s + seconds)
             queued_s = (self._queued_s if later_s else self._crowd_s) + seconds
             if queued_s > self.max_queue_s and not self._alone(place):
                 self.refused(place.charged_s + seconds)
                 raise self._overloaded("there is no room for so much sound now", queued_s, long=later_s > 0)
             self._charged.add(place)
             self._queued_s += seconds
-            self._later_s += later_s - place.later_s
+            self._later_s += later_s - self._later_of(place.charged_s)
             place.charged_s += seconds
-            place.later_s = later_s
 
     def alone(self, place: "Place") -> bool:
         """Whether no other request has sound in the queue."""
@@ -121,7 +120,11 @@ class Admission:
             return self._alone(place)
 
     def _alone(self, place: "Place") -> bool:
-        return not self._charged - {place}
+        return self._charged <= {place}
+
+    def _later_of(self, charged_s: float) -> float:
+        """Of so many seconds of one clip, those that are not in its first window."""
+        return max(0.0, charged_s - self._window_s)
 
     @property
     def _crowd_s(self) -> float:
@@ -143,15 +146,12 @@ class Admission:
 
 
 class Place:
-    """What one request has of the queue, until `deadline` (clock of `time.monotonic`).
-
-    charged_s: seconds of sound; later_s: those of them that are not in its first window.
-    """
+    """What one request has of the queue: `charged_s` seconds of sound, until `deadline` (clock of `time.monotonic`)."""
 
     def __init__(self, admission: Admission, deadline: float) -> None:
         self._admission = admission
         self._deadline = deadline
-        self.charged_s = self.later_s = 0.0
+        self.charged_s = 0.0
 
     def charge(self, seconds: float) -> None:
         """Count `seconds` more of sound, as it is decoded, in any thread.

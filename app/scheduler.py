@@ -293,12 +293,13 @@ class Scheduler:
             failure = EngineFailure("the engine failed on this clip")
             failure.__cause__ = error
         end = time.monotonic()
+        audible_s = turn.audible_s
         with self._lock:
             calls = len(self._running)
             begin, _ = self._running.pop(threading.get_ident())
-            if failure is None and turn.audible_s:
+            if failure is None and audible_s:
                 on_all_cores = self._engines.spreads and turn.engine is self._engines.wide
-                self._speed.add(turn.audible_s, end - begin, calls if on_all_cores else max(calls, self._workers))
+                self._speed.add(audible_s, end - begin, calls if on_all_cores else max(calls, self._workers))
             settled = []
             for job, _ in turn.parts:
                 job.spans.append((begin, end))

@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _keys_can_be_sent(cls, keys: SecretStr) -> SecretStr:
-        if not all(re.fullmatch("[!-~]+", key) for key in entries(keys.get_secret_value())):
+        if not all(map(can_be_sent, entries(keys.get_secret_value()))):
             raise ValueError("a key is blank, or has characters other than visible ASCII")
         return keys
 
@@ -136,6 +136,11 @@ class Settings(BaseSettings):
     def audio_limits(self) -> AudioLimits:
         """The limits of sound, as `app.audio` takes them."""
         return AudioLimits(self.max_duration_s, self.max_decoded_bytes, self.max_channels)
+
+
+def can_be_sent(key: str) -> bool:
+    """Whether a request can carry the key: it has visible ASCII characters, and only these."""
+    return re.fullmatch("[!-~]+", key) is not None
 
 
 def problems(error: ValidationError) -> list[str]:

@@ -39,9 +39,8 @@ class Segment:
 class Timings:
     """Where the time of a request went, in seconds of wall clock.
 
-    decode_s: bytes to waveform. queue_s: waiting for a thread to decode it, and for
-    the engine while none of this clip's windows ran.
-    inference_s: at least one of this clip's windows ran. total_s: all of it, and the little between.
+    decode_s: bytes to waveform. queue_s: waiting for a thread to decode it, and for the engine while none of this
+    clip's windows ran. inference_s: at least one of them ran. total_s: all of it, and the little between.
     """
 
     decode_s: float

@@ -292,7 +292,7 @@ def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Resu
     artifact = open_artifact(checkpoint)
     rate_hz = artifact.features.sample_rate_hz
     clips = read_clips(arguments.audio_path, sorted(set(arguments.lengths_s)), rate_hz)
-    rows = load_rows(arguments, artifact.features.sample_rate_hz) if arguments.evaluate else None
+    rows = load_rows(arguments, rate_hz) if arguments.evaluate else None
     sounds = list(clips.values())
     figures = {spec.key: EngineFigures(spec.key, spec.title, spec.own, spec.size_bytes) for spec in plan.specs}
 

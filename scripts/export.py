@@ -42,6 +42,7 @@ from app.artifacts import (
 )
 from app.asr import OPENVINO_INT8, OPENVINO_INT8_WEIGHTS, Engine, find_model_folder, load_engine, warm_up
 from app.windows import Samples
+from scripts.benchmarking.engines import model_files
 from scripts.common import SAMPLES
 from scripts.exporting.calibration import calibration_feeds
 from scripts.exporting.forms import DYNAMIC, Quantization, export_fp32, export_int8
@@ -187,8 +188,7 @@ def make_models(source: Path, folder: Path, options: Options, before: dict[str, 
     if fp32 not in adopted:
         (store_rounded if options.fp16 else store_compactly)(fp32)
     for path in (fp32, int8):
-        size = sum(file.stat().st_size for file in folder.glob(f"{path.name}*"))  # with weights that lie beside it
-        print(f"{path.name}: {size / 1e6:.1f} MB")
+        print(f"{path.name}: {sum(file.stat().st_size for file in model_files(path)) / 1e6:.1f} MB")
     operators = {
         name: count
         for name, count in count_operators(int8).items()

@@ -342,7 +342,7 @@ def check_same_training(arguments: argparse.Namespace) -> None:
         return
     begun = record["arguments"]
     for key in ("model_name", "dataset_name", "optimizer"):
-        if begun[key] != getattr(arguments, key):
+        if key in begun and begun[key] != getattr(arguments, key):
             raise DataError(
                 f"{arguments.output_dir} holds a training with --{key} {begun[key]}: name another --output_dir, "
                 "or --restart to delete it"

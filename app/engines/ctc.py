@@ -81,12 +81,15 @@ class CtcEngine:
         for row, samples in zip(values, clips, strict=True):
             row[: len(samples)] = input_values(samples, self._artifact.features)
         logits = self._runtime(values, lengths)
-        expected = self._artifact.framing.frames(values.shape[1])
-        if logits.shape[1] != expected:
-            raise ValueError(
-                f"the model gave {logits.shape[1]} frames for {values.shape[1]} samples, its settings say {expected}"
-            )
+        check_frames(logits, values.shape[1], self._artifact.framing)
         return [row[: self._artifact.framing.frames(len(samples))] for row, samples in zip(logits, clips, strict=True)]
+
+
+def check_frames(logits: NDArray[np.float32], samples: int, framing: Framing) -> None:
+    """Raises ValueError unless logits of shape (batch, frames, vocabulary) have the frames of so many samples."""
+    expected = framing.frames(samples)
+    if logits.shape[1] != expected:
+        raise ValueError(f"the model gave {logits.shape[1]} frames for {samples} samples, its settings say {expected}")
 
 
 def is_audible(samples: Samples, framing: Framing) -> bool:

@@ -15,7 +15,7 @@ import openvino
 from numpy.typing import NDArray
 
 from app.cores import available_cores
-from app.engines.ctc import LENGTHS_INPUT
+from app.engines.ctc import LENGTHS_INPUT, check_frames
 from app.windows import Framing
 
 LEAST_STEP, MOST_STEP = 8, 32
@@ -67,11 +67,7 @@ class OpenVinoRuntime:
         padded = padded_length(samples, self._framing)
         request.infer({"input_values": np.pad(input_values, ((0, 0), (0, padded - samples))), LENGTHS_INPUT: lengths})
         logits = request.get_output_tensor().data
-        expected = self._framing.frames(padded)
-        if logits.shape[1] != expected:
-            raise ValueError(
-                f"the model gave {logits.shape[1]} frames for {padded} samples, its settings say {expected}"
-            )
+        check_frames(logits, padded, self._framing)
         return np.array(logits[:, : self._framing.frames(samples)], dtype=np.float32)
 
     def _request(self) -> openvino.InferRequest:

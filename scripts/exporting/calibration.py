@@ -15,18 +15,18 @@ def calibration_feeds(calibration: str, artifact: Artifact, most: int) -> list[F
     """`input_values` (1, samples) float32 and `lengths` (1,) int64 of some clips, spread evenly over the data.
 
     calibration: speech data as `load_speech` takes it, or a folder of sound files; of splits "train" is taken if there
-    is one. By default the samples, which are enough to try a model. most: how many clips at most, of each of which
-    the first window is taken, for an engine sees no more at once. Clips that are silent
-    or shorter than a frame are left out, for engines do not compute them. Raises DataError if there is no such data or
-    it cannot be read, ArtifactError if no clip is left.
+    is one. By default the samples, which are enough to try a model. most: how many clips at most, of each of which the
+    first window is taken, for an engine sees no more at once. Clips that are silent or shorter than a frame are left
+    out, for engines do not compute them. Raises DataError if there is no such data or it cannot be read, ArtifactError
+    if no clip is left.
     """
     name = calibration or str(SAMPLES / "manifest.jsonl")
     splits = load_speech(name, with_text=False)
     rows = splits.get("train") or next(iter(splits.values()))
+    rate_hz = artifact.features.sample_rate_hz
     feeds: list[Feed] = []
     spread = range(0, len(rows), -(-len(rows) // most) or 1)
     for index in tqdm(spread, desc="calibrating", unit="clip", disable=None):
-        rate_hz = artifact.features.sample_rate_hz
         samples = rows.samples(index, rate_hz)[: int(WINDOW_S * rate_hz)]
         if is_audible(samples, artifact.framing):
             values = input_values(samples, artifact.features)

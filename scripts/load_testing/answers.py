@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from difflib import SequenceMatcher
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from app.settings import BUNDLED_MODEL, entries
+from app.settings import BUNDLED_MODEL, can_be_sent, entries
 from scripts.load_testing.clips import CONTENT_TYPE, Clip
 from scripts.speech.text import TextNormalizer
 
@@ -151,7 +150,7 @@ def upload_headers() -> dict[str, str]:
     """
     headers = {"Content-Type": CONTENT_TYPE}
     for key in entries(os.environ.get(API_KEY_VARIABLE, ""))[:1]:
-        if not re.fullmatch("[!-~]+", key):
+        if not can_be_sent(key):
             raise LoadError(f"{API_KEY_VARIABLE} is blank, or has characters other than visible ASCII")
         headers["Authorization"] = f"Bearer {key}"
     return headers

@@ -98,6 +98,8 @@ def load_speech(
     """
     try:
         splits = _load_rows(name, with_text)
+        if not splits:
+            raise DataError(f"{name} has no rows")
         if split is not None:
             if split not in splits:
                 raise DataError(f"{name} has no split {split!r}; it has {', '.join(splits)}")

@@ -116,6 +116,12 @@ def test_an_audiofolder_with_splits(tmp_path: Path) -> None:
     check(splits["validation"], [1])
 
 
+def test_an_audiofolder_without_rows(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("file_name,text\n", encoding="utf-8")
+    with pytest.raises(DataError, match="has no rows"):
+        load_speech(str(tmp_path))
+
+
 def test_an_audiofolder_whose_table_names_no_files(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("clip,text\n0.wav,bir\n", encoding="utf-8")
     with pytest.raises(DataError, match="file_name"):
