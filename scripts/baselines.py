@@ -73,15 +73,14 @@ class Source:
 
 def export_stock(source: Source, target: Path) -> None:
     """The graph that `optimum-cli export onnx` makes, in float32."""
-    import onnx
     import torch
     from transformers import AutoModelForCTC
 
-    from scripts.exporting.onnx_files import remove_weight_norm, stock_export
+    from scripts.exporting.onnx_files import remove_weight_norm, save, stock_export
 
     model = AutoModelForCTC.from_pretrained(source.checkpoint, dtype=torch.float32).eval()
     remove_weight_norm(model)
-    onnx.save(stock_export(model), target)
+    save(stock_export(model), target)
 
 
 def quantize_dynamically(operators: list[str] | None, weights: str) -> Callable[[Source, Path], None]:
