@@ -116,6 +116,11 @@ class Artifact:
         return self.framing.hop / self.features.sample_rate_hz
 
     @property
+    def proving_command(self) -> str:
+        """What proves the files in the folder anew."""
+        return f"python scripts/export.py --adopt --checkpoint_dir CHECKPOINT --onnx_dir {self.folder}"
+
+    @property
     def files(self) -> dict[str, Any]:
         """Name -> what the manifest says of a file; empty without a manifest."""
         files = self.manifest.get("files")
@@ -156,11 +161,8 @@ class Artifact:
 
         Raises UnprovenError if not, unless that is allowed. The reference is the checkpoint itself and needs no proof.
         """
-        if backend != REFERENCE_BACKEND and (reason := _why_unproven(self.manifest, backend)):
-            self._doubt(
-                f"{reason}; prove it anew with `python scripts/export.py --adopt --checkpoint_dir CHECKPOINT "
-                f"--onnx_dir {self.folder}`"
-            )
+        if backend != REFERENCE_BACKEND and (reason := why_unproven(self.manifest, backend)):
+            self._doubt(f"{reason}; prove it anew with `{self.proving_command}`")
 
     def _doubt(self, reason: str) -> None:
         doubt = f"{self.name} is not proven: {reason}"
@@ -215,7 +217,7 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> Path:
     return path
 
 
-def _why_unproven(manifest: dict[str, Any], backend: str) -> str | None:
+def why_unproven(manifest: dict[str, Any], backend: str) -> str | None:
     """What keeps a manifest from proving that a backend says what the checkpoint says; None if nothing does."""
     if not manifest:
         return f"there is no {MANIFEST_NAME}"

@@ -19,6 +19,7 @@ PYTORCH_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """The names that transformers gives to weights, whole or in parts."""
 HUB_FILES = ["*.json", *PYTORCH_WEIGHTS]
 """What is fetched of a hub checkpoint, and that without its folders: language models of a gigabyte lie in some."""
+ONNX_FP32, ONNX_INT8 = "model.onnx", "model_int8.onnx"
 OPENVINO_INT8, OPENVINO_INT8_WEIGHTS = "model_openvino_int8.xml", "model_openvino_int8.bin"
 """What `export.py --openvino` makes."""
 
@@ -80,6 +81,11 @@ class Engines(NamedTuple):
     def distinct(self) -> list[Engine]:
         """Each engine once."""
         return list(dict.fromkeys((self.express, self.bulk, self.wide)))
+
+
+def load_express(artifact: Artifact, backend: str, threads: int) -> Engine:
+    """The engine of the express lane, as `load_for_lanes` makes it. Raises the errors of `load_engines`."""
+    return load_engine(artifact, backend, threads if BACKENDS[backend].own_threads else 1)
 
 
 def load_for_lanes(artifact: Artifact, backend: str, threads: int) -> Engines:
@@ -156,30 +162,42 @@ def _pytorch(artifact: Artifact, threads: Sequence[int]) -> list[Engine]:
 def _openvino(artifact: Artifact, threads: Sequence[int]) -> list[Engine]:
     from app.engines.openvino import OpenVinoRuntime
 
-    name = "model.onnx"
-    if (artifact.folder / OPENVINO_INT8).is_file():
-        name = OPENVINO_INT8
-        artifact.file(OPENVINO_INT8_WEIGHTS)
-    path = artifact.file(name)
-    return [CtcEngine(artifact, OpenVinoRuntime(path, artifact.framing, number)) for number in threads]
+    path, *weights = _openvino_files(artifact.folder)
+    for name in weights:
+        artifact.file(name)
+    model = artifact.file(path)
+    return [CtcEngine(artifact, OpenVinoRuntime(model, artifact.framing, number)) for number in threads]
+
+
+def _openvino_files(folder: Path) -> list[str]:
+    return [OPENVINO_INT8, OPENVINO_INT8_WEIGHTS] if (folder / OPENVINO_INT8).is_file() else [ONNX_FP32]
+
+
+def _pytorch_files(folder: Path) -> list[str]:
+    found = sorted(path.name for pattern in PYTORCH_WEIGHTS for path in folder.glob(pattern))
+    return found or [PYTORCH_WEIGHTS[0]]
 
 
 class Backend(NamedTuple):
-    """How engines are made, and the file that names what they need.
+    """How engines are made, the names of the files that they read, and what has to be installed.
 
-    own_threads: it computes on threads that it starts when it is loaded, not on the caller's.
+    files: given a model folder, the names there; those of weights beside an ONNX file are left out. requirements: the
+    file that names the packages. own_threads: it computes on threads that it starts when it is loaded, not on the
+    caller's.
     """
 
     load: Load
+    files: Callable[[Path], list[str]]
+    packages: tuple[str, ...] = ("onnxruntime",)
     requirements: str = "requirements.txt"
     own_threads: bool = False
 
 
 BACKENDS = {
-    "pytorch": Backend(_pytorch, "requirements-train.txt"),
-    "onnx": Backend(_onnx("model.onnx")),
-    "onnx_int8": Backend(_onnx("model_int8.onnx")),
-    "openvino": Backend(_openvino, "requirements-openvino.txt", own_threads=True),
+    "pytorch": Backend(_pytorch, _pytorch_files, ("torch", "transformers"), "requirements-train.txt"),
+    "onnx": Backend(_onnx(ONNX_FP32), lambda folder: [ONNX_FP32]),
+    "onnx_int8": Backend(_onnx(ONNX_INT8), lambda folder: [ONNX_INT8]),
+    "openvino": Backend(_openvino, _openvino_files, ("openvino",), "requirements-openvino.txt", own_threads=True),
 }
 
 

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import choose_encoder
 
 from app import __version__
+from app.cpu import this_cpu
 from app.errors import AsrError
 from app.transcript import Timings
 
@@ -75,6 +76,13 @@ class Metrics:
             ["model", "backend", "version"],
             registry=registry,
         )
+        cpu = Gauge(
+            "dikte_cpu_info",
+            "The CPU and its instructions for INT8 and bfloat16; always 1.",
+            ["model", "features"],
+            registry=registry,
+        )
+        cpu.labels(this_cpu().model, ", ".join(this_cpu().features)).set(1)
         self._outcomes = frozenset({OK, CLIENT_GONE, OTHER, *codes_below(AsrError)})
         for outcome in sorted(self._outcomes):  # at 0 from the start, or the first of a kind is no increase
             self._requests.labels(outcome)

@@ -5,13 +5,17 @@ import contextlib
 import logging
 import re
 import tempfile
+from dataclasses import replace
+from typing import NamedTuple
 
 from app.admission import Admission
 from app.artifacts import Artifact, ArtifactError, UnprovenError, open_artifact
 from app.asr import Engines, check_sane, find_model_folder, load_for_lanes, warm_up, warm_up_samples
+from app.cpu import this_cpu
 from app.errors import LOADING, STOPPING, AsrError, NotReady
 from app.memory import return_freed_memory
 from app.metrics import Metrics
+from app.selection import AUTO, no_backend, rank_backends
 from app.settings import Settings
 from app.transcriber import Transcriber
 from app.windows import Window
@@ -22,12 +26,22 @@ STUCK_CANARIES = 4
 """After so many times `ASR_CANARY_S` a window that is still being computed is stuck; they take a second or two."""
 
 
+class LoadedModel(NamedTuple):
+    """A model whose engines are warm. backend: a key of `app.asr.BACKENDS`."""
+
+    artifact: Artifact
+    backend: str
+    engines: Engines
+
+
 class Service:
     """Loads the model in the background, so that the service is alive at once and says why it is not ready."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         self.artifact: Artifact | None = None
+        self.backend: str = settings.backend
+        """The engine that serves; before the model is loaded, what the settings say, which may be `auto`."""
         self.admission = admission = Admission(
             settings.max_queue_s,
             settings.window_s,
@@ -93,8 +107,9 @@ class Service:
     async def _run(self) -> None:
         settings = self.settings
         try:
+            logger.info("this CPU: %s", this_cpu())
             check_temporary_files()
-            artifact, engines = await asyncio.to_thread(load_model, settings)
+            artifact, self.backend, engines = await asyncio.to_thread(load_model, settings)
         except ArtifactError as error:
             # A model that cannot be served leaves the service alive and not ready.
             self._reason = without_folders(str(error))
@@ -106,7 +121,7 @@ class Service:
             return
         self.artifact = artifact
         self._transcriber = Transcriber.from_settings(artifact, engines, settings, self._metrics.computed)
-        self._metrics.loaded(artifact.name, settings.backend)
+        self._metrics.loaded(artifact.name, self.backend)
         while True:
             self._judge(await self._failure(artifact, self._transcriber))
             if self.idle:
@@ -119,7 +134,7 @@ class Service:
             return
         self._reason = failure
         if failure is None:
-            logger.info("ready: %s on %s, %d workers", self.model_name, self.settings.backend, self.settings.workers)
+            logger.info("ready: %s on %s, %d workers", self.model_name, self.backend, self.settings.workers)
         else:
             logger.error("not ready: %s", failure)
 
@@ -169,20 +184,39 @@ def check_temporary_files() -> None:
         ) from error
 
 
-def load_model(settings: Settings) -> tuple[Artifact, Engines]:
-    """Open the artifact, check what is proven of it, load its engines and warm them up.
+def load_model(settings: Settings) -> LoadedModel:
+    """Open the artifact, and load the backend that is set or, if that is `auto`, the fastest here.
 
     Raises ArtifactError with what to do. With `allow_unproven` what is unproven is only logged.
     """
     try:
         artifact = open_artifact(find_model_folder(settings.model_dir, settings.backend), settings.allow_unproven)
-        artifact.check_proofs(settings.backend)
-        engines = load_for_lanes(artifact, settings.backend, settings.threads)
+        if settings.backend == AUTO:
+            return load_fastest(artifact, settings)
+        return load_backend(artifact, settings.backend, settings.threads)
     except UnprovenError as error:
         raise ArtifactError(f"{error} (ASR_ALLOW_UNPROVEN=true uses it all the same)") from error
+
+
+def load_fastest(artifact: Artifact, settings: Settings) -> LoadedModel:
+    """The fastest backend here that can be loaded. Raises ArtifactError, with the reason for each, if none can."""
+    errors: dict[str, ArtifactError] = {}
+    for backend in rank_backends(artifact, settings.workers, settings.threads):
+        try:
+            return load_backend(replace(artifact, doubts=[*artifact.doubts]), backend, settings.threads)
+        except ArtifactError as error:
+            logger.error("%s is left out: %s", backend, error)
+            errors[backend] = error
+    raise no_backend(artifact, errors)
+
+
+def load_backend(artifact: Artifact, backend: str, threads: int) -> LoadedModel:
+    """Check what is proven of a backend, load its engines and warm them up. Raises ArtifactError."""
+    artifact.check_proofs(backend)
+    engines = load_for_lanes(artifact, backend, threads)
     for engine in engines.distinct:
         warm_up(engine, artifact)
-    return artifact, engines
+    return LoadedModel(artifact, backend, engines)
 
 
 def without_folders(text: str) -> str:

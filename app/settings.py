@@ -26,10 +26,10 @@ class Settings(BaseSettings):
         env_prefix="ASR_", protected_namespaces=(), hide_input_in_errors=True, allow_inf_nan=False
     )
 
-    backend: Literal["pytorch", "onnx", "onnx_int8", "openvino"] = Field(
-        "onnx_int8",
-        description="Engine: `onnx_int8`, `onnx` (FP32), `openvino` (needs requirements-openvino.txt), or `pytorch` "
-        "(needs requirements-train.txt).",
+    backend: Literal["auto", "pytorch", "onnx", "onnx_int8", "openvino"] = Field(
+        "auto",
+        description="Engine: `auto` (the fastest here of those that are proven and installed), `onnx_int8`, `onnx` "
+        "(FP32), `openvino` (needs requirements-openvino.txt), or `pytorch` (needs requirements-train.txt).",
     )
     model_dir: str = Field(
         str(BUNDLED_MODEL),

@@ -79,14 +79,14 @@ def main() -> None:
     try:
         settings = Settings()
         files = find_files(arguments.paths)
-        artifact, engines = load_model(settings)
+        artifact, backend, engines = load_model(settings)
     except (FileNotFoundError, ArtifactError) as error:
         sys.exit(str(error))
     except ValidationError as error:
         sys.exit("\n".join(problems(error)))
     transcriber = Transcriber.from_settings(artifact, engines, settings)
     names = name_transcripts(files, SUFFIXES[arguments.format])
-    write = formatter(arguments.format, artifact.name, settings.backend)
+    write = formatter(arguments.format, artifact.name, backend)
     failed = 0
     with tqdm(total=len(files), unit="file", file=sys.stderr, disable=None) as progress:
 

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from app.errors import AsrError
 from app.main import create_app
+from app.service import LoadedModel
 from app.settings import Settings
 from tests.fakes import PATIENCE_S, FakeEngine, all_lanes, fake_artifact
 
@@ -125,7 +126,8 @@ def serve(engine: FakeEngine, tmp_path: Path, temp_folder: Path, monkeypatch: py
 
     @contextmanager
     def serving(load: Callable[[Settings], Any] | None = None, ready: bool = True, **settings: Any) -> Iterator[Client]:
-        monkeypatch.setattr("app.service.load_model", load or (lambda _: (fake_artifact(tmp_path), all_lanes(engine))))
+        fake = LoadedModel(fake_artifact(tmp_path), "onnx_int8", all_lanes(engine))
+        monkeypatch.setattr("app.service.load_model", load or (lambda _: fake))
         app = create_app(Settings(**({"model_dir": str(tmp_path)} | settings)))
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal())

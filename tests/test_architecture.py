@@ -9,13 +9,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"app", "app.cores", "app.errors", "app.memory", "app.transcript"},
+    {"app", "app.cores", "app.cpu", "app.errors", "app.memory", "app.speed_record", "app.transcript"},
     {"app.decoding", "app.logs", "app.metrics"},
     {"app.audio", "app.windows", "app.formats"},
     {"app.artifacts", "app.settings"},
     {"app.engines", "app.engines.ctc", "app.engines.onnx", "app.engines.openvino", "app.engines.pytorch"},
     {"app.asr"},
-    {"app.admission", "app.scheduler"},
+    {"app.admission", "app.scheduler", "app.speed"},
+    {"app.selection"},
     {"app.transcriber"},
     {"app.service"},
     {

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 
 from app import __version__
 from app.api.errors import error_responses
+from app.cpu import this_cpu
 from app.errors import NotReady
 from app.service import Service
 
@@ -23,12 +24,14 @@ async def livez() -> dict[str, str]:
 async def readyz(request: Request) -> JSONResponse:
     """200 once the model is loaded, checked and warm; until then 503 with the reason.
 
-    `unproven` is there only if the model is served against the checks: what they said.
+    `cpu`: the CPU that the service stands on, and its instructions for INT8 and bfloat16. `unproven` is there only if
+    the model is served against the checks: what they said.
     """
     service: Service = request.app.state.service
+    cpu = {"model": this_cpu().model, "features": list(this_cpu().features)}
     if service.reason is not None:
-        raise NotReady(service.reason)
-    state = {"status": "ready", "model": service.model_name, "backend": service.settings.backend}
+        raise NotReady(service.reason, cpu=cpu)
+    state = {"status": "ready", "model": service.model_name, "backend": service.backend, "cpu": cpu}
     return JSONResponse(state | ({"unproven": service.doubts} if service.doubts else {}))
 
 
@@ -40,7 +43,7 @@ async def root(request: Request) -> dict[str, Any]:
         "name": "dikte",
         "version": __version__,
         "model": service.model_name,
-        "backend": service.settings.backend,
+        "backend": service.backend,
         "ready": service.reason is None,
         "transcribe": f"curl -F file=@sound.wav {request.base_url}transcribe",
         "docs": f"{request.base_url}docs",

@@ -141,7 +141,7 @@ async def transcribe(request: Request) -> Response:
             return PlainTextResponse(to_vtt(transcript), media_type="text/vtt")
         case "json":
             with_words = options.timestamps == "word"
-            return JSONResponse(to_json(transcript, service.model_name, service.settings.backend, with_words))
+            return JSONResponse(to_json(transcript, service.model_name, service.backend, with_words))
 
 
 def parse_timeout(header: str | None, longest_s: float) -> float:

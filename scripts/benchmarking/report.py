@@ -106,7 +106,7 @@ def as_markdown(results: Results) -> str:
             [
                 ["date", setup.date],
                 ["commit", machine.commit + changed],
-                ["processor", f"{machine.processor}, {machine.cores} cores ({' '.join(machine.flags)})"],
+                ["processor", f"{machine.processor}, {machine.cores} cores ({', '.join(machine.features)})"],
                 ["memory", f"{machine.memory_bytes / 2**30:.1f} GiB"],
                 ["system", f"{machine.system}, Python {machine.python}"],
                 ["versions", ", ".join(f"{name} {version}" for name, version in machine.versions.items())],

@@ -5,12 +5,10 @@ import platform
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
+from app.cpu import this_cpu
 from scripts.common import ROOT
 
-TELLING_FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm")
-"""Instruction sets by which the kernels of matrix products differ (x86 and ARM)."""
 PACKAGES = (
     *("numpy", "onnxruntime", "torch", "transformers", "onnx", "optimum", "optimum-onnx"),
     *("openvino", "nncf"),
@@ -19,11 +17,14 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and with what something was measured. cores: those that this process may use."""
+    """Where and with what something was measured.
+
+    cores: those that this process may use. features: instruction sets, as `app.cpu` names them.
+    """
 
     processor: str
     cores: int
-    flags: tuple[str, ...]
+    features: tuple[str, ...]
     memory_bytes: int
     system: str
     python: str
@@ -39,7 +40,7 @@ def describe_machine() -> Machine:
     return Machine(
         processor=processor(),
         cores=len(os.sched_getaffinity(0)),
-        flags=tuple(flag for flag in TELLING_FLAGS if flag in _instruction_sets()),
+        features=this_cpu().features,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
@@ -50,8 +51,8 @@ def describe_machine() -> Machine:
 
 
 def processor() -> str:
-    """The model name of the processor, as Linux tells it."""
-    return _cpu_info("model name") or platform.processor() or platform.machine()
+    """The model name of the processor."""
+    return this_cpu().model
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
@@ -63,20 +64,6 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _instruction_sets() -> set[str]:
-    return set((_cpu_info("flags") or _cpu_info("Features")).split())
-
-
-def _cpu_info(field: str) -> str:
-    """A field of the first core in /proc/cpuinfo; empty if there is none."""
-    path = Path("/proc/cpuinfo")
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        name, _, value = line.partition(":")
-        if name.strip() == field:
-            return value.strip()
-    return ""
 
 
 def _git(*arguments: str) -> str:

@@ -50,7 +50,7 @@ class Report:
         rows = [
             ["date", now()],
             ["commit", machine.commit + (" with changes" if machine.changed else "")],
-            ["processor", f"{machine.processor}, {machine.cores} cores ({' '.join(machine.flags)})"],
+            ["processor", f"{machine.processor}, {machine.cores} cores ({', '.join(machine.features)})"],
             ["memory", f"{machine.memory_bytes / 2**30:.1f} GiB"],
             ["system", f"{machine.system}, Python {machine.python}"],
             ["versions", ", ".join(f"{name} {version}" for name, version in versions(PACKAGES).items())],

@@ -1,0 +1,152 @@
+"""Which backend serves a model where `ASR_BACKEND=auto` leaves that open: the fastest here of those that are proven."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from app import __version__
+from app.artifacts import REFERENCE_BACKEND, Artifact, ArtifactError, UnprovenError, why_unproven
+from app.asr import BACKENDS, ONNX_FP32, ONNX_INT8, OPENVINO_INT8, Engine, load_express, warm_up
+from app.cores import available_cores
+from app.cpu import this_cpu
+from app.speed import measure_speeds
+from app.speed_record import keep, recall, record_files
+
+logger = logging.getLogger("dikte")
+
+AUTO = "auto"
+EXPORTED = ("onnx_int8", "openvino", "onnx")
+"""The backends of exported files. The reference serves only what was not exported."""
+INT8_FILES = {ONNX_INT8, OPENVINO_INT8}
+FAST_INT8 = {"AVX2", "dotprod"}
+"""On CPUs with one of them INT8 is faster than FP32 (docs/performance.md), so that is not measured."""
+MOST_TOGETHER_BYTES = 1 << 30
+"""Backends whose files are larger together are not loaded side by side."""
+
+
+def rank_backends(artifact: Artifact, workers: int, threads: int) -> list[str]:
+    """The backends that can serve the artifact here, the fastest first; the others are for the case that it fails.
+
+    Their speeds are measured (`app.speed`), unless that was done before on the same CPU with the same versions,
+    settings and files. FP32 comes after INT8 without a measurement if the CPU has instructions for INT8. workers,
+    threads: as `ASR_WORKERS` and `ASR_THREADS` have them.
+
+    Raises ArtifactError, with the reason for each backend, if none can.
+    """
+    candidates = find_candidates(artifact)
+    compared = [backend for backend in candidates if INT8_FILES & set(BACKENDS[backend].files(artifact.folder))]
+    if not compared or not FAST_INT8 & set(this_cpu().features):
+        compared = candidates
+    slower = [backend for backend in candidates if backend not in compared]
+    if len(compared) == 1:
+        logger.info("ASR_BACKEND=auto: no other backend competes with %s", compared[0])
+        return [*compared, *slower]
+    key = describe_conditions(artifact, compared, workers, threads)
+    files = record_files(artifact.folder)
+    speeds = recall(files, key)
+    if speeds is None or speeds.keys() != set(compared):
+        speeds = _measure(artifact, compared, workers, threads)
+        if speeds.keys() == set(compared) and keep(files, key, speeds) is None:
+            folders = ", ".join(str(path.parent) for path in files)
+            logger.warning("ASR_BACKEND=auto: measured at every start, for nothing can be written to %s", folders)
+    if not speeds:
+        return candidates  # loading them says what is wrong with each
+    ranking = sorted(speeds, key=lambda backend: speeds[backend], reverse=True)
+    figures = (f"{backend} computes {speeds[backend]:.3g} s of sound per second" for backend in ranking)
+    logger.info("ASR_BACKEND=auto: %s", ", ".join(figures))
+    return [*ranking, *slower]
+
+
+def find_candidates(artifact: Artifact) -> list[str]:
+    """The backends that are proven, whose files are there and whose packages are installed.
+
+    Of a checkpoint that was not exported, that is the reference alone. With `allow_unproven` the unproven ones count if
+    there are no others. Hashes are compared when a backend is loaded.
+
+    Raises ArtifactError, with the reason for each backend, if there are none.
+    """
+    reasons: dict[str, Exception] = {}
+    for backend in (*EXPORTED, REFERENCE_BACKEND):
+        if (reason := _why_not(artifact, backend)) is not None:
+            reasons[backend] = reason
+    candidates = [backend for backend in EXPORTED if backend not in reasons]
+    if not candidates and artifact.allow_unproven:
+        candidates = [backend for backend in EXPORTED if isinstance(reasons[backend], UnprovenError)]
+    if not candidates and REFERENCE_BACKEND not in reasons:
+        candidates = [REFERENCE_BACKEND]
+    if not candidates:
+        raise no_backend(artifact, reasons)
+    return candidates
+
+
+def describe_conditions(artifact: Artifact, candidates: Sequence[str], workers: int, threads: int) -> dict[str, Any]:
+    """All that the speeds of the candidates depend on, as JSON has it."""
+    cpu = this_cpu()
+    packages = sorted({package for backend in candidates for package in BACKENDS[backend].packages})
+    return {
+        "cpu": {"model": cpu.model, "features": list(cpu.features), "cores": available_cores()},
+        "workers": workers,
+        "threads": threads,
+        "versions": {"dikte": __version__} | {package: _version(package) for package in packages},
+        "manifest": hashlib.sha256(json.dumps(artifact.manifest, sort_keys=True).encode()).hexdigest(),
+        "bytes": {backend: _size_bytes(artifact, backend) for backend in candidates},
+    }
+
+
+def _why_not(artifact: Artifact, backend: str) -> ArtifactError | None:
+    """Why a backend is no candidate, as far as can be told without loading it."""
+    needed = BACKENDS[backend]
+    for name in needed.files(artifact.folder):
+        if not (artifact.folder / name).is_file():
+            return ArtifactError(f"{name} is missing")
+    for package in needed.packages:
+        if importlib.util.find_spec(package) is None:
+            return ArtifactError(f"needs {package}: pip install -r {needed.requirements}")
+    if backend == REFERENCE_BACKEND:
+        exported = any((artifact.folder / name).is_file() for name in (ONNX_FP32, ONNX_INT8, OPENVINO_INT8))
+        return ArtifactError("serves what was exported only if it is named") if exported else None
+    reason = why_unproven(artifact.manifest, backend)
+    return UnprovenError(f"not proven: {reason}; prove it anew with `{artifact.proving_command}`") if reason else None
+
+
+def _size_bytes(artifact: Artifact, backend: str) -> int:
+    """The size of a backend's files, with that of weights beside them."""
+    paths = {path for name in BACKENDS[backend].files(artifact.folder) for path in artifact.folder.glob(f"{name}*")}
+    return sum(path.stat().st_size for path in paths)
+
+
+def _measure(artifact: Artifact, candidates: list[str], workers: int, threads: int) -> dict[str, float]:
+    """The speeds of the candidates; what fails is logged and left out."""
+    together = sum(_size_bytes(artifact, backend) for backend in candidates) <= MOST_TOGETHER_BYTES
+    groups = [candidates] if together else [[backend] for backend in candidates]
+    artifact = replace(artifact, doubts=[])  # those of the one that is chosen are noted when it is loaded
+
+    def load(backend: str) -> Engine:
+        engine = load_express(artifact, backend, threads)
+        warm_up(engine, artifact)
+        return engine
+
+    logger.info("ASR_BACKEND=auto: measuring %s for a few seconds", ", ".join(candidates))
+    measured = measure_speeds(load, groups, workers, artifact.features.sample_rate_hz)
+    for backend, reason in measured.failures.items():
+        logger.warning("ASR_BACKEND=auto: %s is left out: %s", backend, reason)
+    return measured.speeds
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # installed under another name
+        return "unknown"
+
+
+def no_backend(artifact: Artifact, reasons: Mapping[str, Exception]) -> ArtifactError:
+    """The error that says for each backend why it cannot serve: unproven, if one of them could run."""
+    listed = "; ".join(f"{backend}: {reason}" for backend, reason in reasons.items())
+    unproven = any(isinstance(reason, UnprovenError) for reason in reasons.values())
+    return (UnprovenError if unproven else ArtifactError)(f"no backend can serve {artifact.name}: {listed}")
