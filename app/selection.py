@@ -44,12 +44,14 @@ def rank_backends(artifact: Artifact, workers: int, threads: int) -> list[str]:
         compared = candidates
     slower = [backend for backend in candidates if backend not in compared]
     if len(compared) == 1:
-        logger.info("ASR_BACKEND=auto: no other backend competes with %s", compared[0])
+        logger.info("ASR_BACKEND=auto: %s has no rival here, so nothing is measured", compared[0])
         return [*compared, *slower]
     key = describe_conditions(artifact, compared, workers, threads)
     files = record_files(artifact.folder)
     speeds = recall(files, key)
+    when = "before"
     if speeds is None or speeds.keys() != set(compared):
+        when = "now"
         speeds = _measure(artifact, compared, workers, threads)
         if speeds.keys() == set(compared) and keep(files, key, speeds) is None:
             folders = ", ".join(str(path.parent) for path in files)
@@ -57,8 +59,8 @@ def rank_backends(artifact: Artifact, workers: int, threads: int) -> list[str]:
     if not speeds:
         return candidates  # loading them says what is wrong with each
     ranking = sorted(speeds, key=lambda backend: speeds[backend], reverse=True)
-    figures = (f"{backend} computes {speeds[backend]:.3g} s of sound per second" for backend in ranking)
-    logger.info("ASR_BACKEND=auto: %s", ", ".join(figures))
+    figures = ", ".join(f"{backend} computes {speeds[backend]:.3g} s of sound per second" for backend in ranking)
+    logger.info("ASR_BACKEND=auto: %s (measured %s)", figures, when)
     return [*ranking, *slower]
 
 
@@ -111,7 +113,7 @@ def _why_not(artifact: Artifact, backend: str) -> ArtifactError | None:
         exported = any((artifact.folder / name).is_file() for name in (ONNX_FP32, ONNX_INT8, OPENVINO_INT8))
         return ArtifactError("serves what was exported only if it is named") if exported else None
     reason = why_unproven(artifact.manifest, backend)
-    return UnprovenError(f"not proven: {reason}; prove it anew with `{artifact.proving_command}`") if reason else None
+    return UnprovenError(f"not proven: {reason}") if reason else None
 
 
 def _size_bytes(artifact: Artifact, backend: str) -> int:
@@ -148,5 +150,7 @@ def _version(package: str) -> str:
 def no_backend(artifact: Artifact, reasons: Mapping[str, Exception]) -> ArtifactError:
     """The error that says for each backend why it cannot serve: unproven, if one of them could run."""
     listed = "; ".join(f"{backend}: {reason}" for backend, reason in reasons.items())
-    unproven = any(isinstance(reason, UnprovenError) for reason in reasons.values())
-    return (UnprovenError if unproven else ArtifactError)(f"no backend can serve {artifact.name}: {listed}")
+    message = f"no backend can serve {artifact.name}: {listed}"
+    if any(isinstance(reason, UnprovenError) for reason in reasons.values()):
+        return UnprovenError(f"{message}; prove it anew with `{artifact.proving_command}`")
+    return ArtifactError(message)

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-BESIDE_MODEL = ".speed.json"
-"""In the model folder. No part of the artifact: the manifest does not describe it."""
+BESIDE_MODEL = ".speeds"
+"""In the model folder, of which it is no part: without a suffix, `scripts/export.py` does not describe it."""
 IN_CACHE = "speed.json"
 MOST_RECORDS = 32
 PRIVATE = 0o700

@@ -8,6 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import __version__
+from app.cpu import this_cpu
 from app.errors import AsrError
 from app.metrics import Metrics
 from app.transcript import Timings
@@ -108,6 +109,11 @@ def test_the_process_is_measured_too() -> None:
     assert counted["process_resident_memory_bytes"] > 1 << 20
     assert counted["process_open_fds"] > 0
     assert counted["process_cpu_seconds_total"] > 0
+
+
+def test_the_cpu_is_named_from_the_start() -> None:
+    features = ", ".join(this_cpu().features)
+    assert scraped(Metrics())[f'dikte_cpu_info{{features="{features}"}}{{model="{this_cpu().model}"}}'] == 1
 
 
 def test_each_has_its_own() -> None:

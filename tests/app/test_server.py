@@ -29,7 +29,8 @@ def serving(tmp_path: Path, **settings: str) -> Iterator[tuple[str, subprocess.P
     """The service on the bundled model, with a temporary folder of its own: (address, process)."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ASR_")}
-    environment |= {"TMPDIR": str(tmp_path), "ASR_HOST": "127.0.0.1", "ASR_PORT": str(port), **settings}
+    environment |= {"TMPDIR": str(tmp_path), "ASR_HOST": "127.0.0.1", "ASR_PORT": str(port)}
+    environment |= {"ASR_BACKEND": "onnx_int8", **settings}
     process = subprocess.Popen(
         [sys.executable, "-m", "app"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
     )

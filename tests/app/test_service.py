@@ -1,6 +1,7 @@
 """The whole service over HTTP on artifacts whose proofs are sound, missing, failed or not of these files."""
 
 import json
+import logging
 import shutil
 import tempfile
 import threading
@@ -10,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
+from app.cpu import this_cpu
 from app.decoding import Emissions
 from app.service import load_model, without_folders
 from app.settings import BUNDLED_MODEL, Settings
@@ -76,16 +79,21 @@ def settled(client: Client) -> Any:
     return answer
 
 
+def assert_ready(answer: httpx.Response, model: str, backend: str) -> None:
+    assert answer.status_code == 200, answer.text
+    assert {name: answer.json()[name] for name in ("model", "backend")} == {"model": model, "backend": backend}
+
+
 def test_a_proven_model_is_served(serve: ServiceFactory, model: Path) -> None:
-    with serve(load=load_model, ready=False, model_dir=str(model)) as client:
-        assert settled(client).json() == {"status": "ready", "model": "tr-small", "backend": "onnx_int8"}
+    with serve(load=load_model, ready=False, model_dir=str(model), backend="onnx_int8") as client:
+        assert_ready(settled(client), "tr-small", "onnx_int8")
 
 
 @pytest.mark.parametrize("case", DOUBTFUL)
 def test_what_is_not_proven_is_not_served(serve: ServiceFactory, model: Path, case: str) -> None:
     change, reason = DOUBTFUL[case]
     change(model)
-    with serve(load=load_model, ready=False, model_dir=str(model)) as client:
+    with serve(load=load_model, ready=False, model_dir=str(model), backend="onnx_int8") as client:
         assert reason in assert_error(settled(client), 503, "not_ready")["message"]
         assert client.get("/livez").json() == {"status": "alive"}
         refused = client.post("/transcribe", files={"file": wav(speechlike(1))})
@@ -99,7 +107,7 @@ def test_one_setting_serves_it_all_the_same_and_says_so(
 ) -> None:
     change, reason = DOUBTFUL[case]
     change(model)
-    with serve(load=load_model, ready=False, model_dir=str(model), allow_unproven=True) as client:
+    with serve(load=load_model, ready=False, model_dir=str(model), backend="onnx_int8", allow_unproven=True) as client:
         answer = settled(client)
         assert answer.status_code == 200
         (doubt,) = answer.json()["unproven"]
@@ -212,13 +220,83 @@ def test_a_check_that_fails_in_another_way_turns_readiness_off(
 def test_the_checkpoint_itself_needs_no_proof(serve: ServiceFactory, model: Path) -> None:
     (model / "manifest.json").unlink()
     with serve(load=load_model, ready=False, model_dir=str(model), backend="pytorch") as client:
-        assert settled(client).json() == {"status": "ready", "model": "tr-copy", "backend": "pytorch"}
+        assert_ready(settled(client), "tr-copy", "pytorch")
 
 
 def test_weights_of_the_checkpoint_are_compared_with_the_manifest(serve: ServiceFactory, model: Path) -> None:
     flip_a_byte("model.safetensors")(model)
     with serve(load=load_model, ready=False, model_dir=str(model), backend="pytorch") as client:
         assert "model.safetensors is not the file" in assert_error(settled(client), 503, "not_ready")["message"]
+
+
+def backend_that_answers(client: Client) -> str:
+    """As `/transcribe` says it; all else must say the same."""
+    backend = client.post("/transcribe", files={"file": wav(speechlike(1))}).json()["backend"]
+    assert client.get("/readyz").json()["backend"] == client.get("/").json()["backend"] == backend
+    assert f'dikte_model_info{{backend="{backend}",' in client.get("/metrics").text
+    return str(backend)
+
+
+@pytest.fixture
+def ranked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Call it with the backends that `auto` shall find, the fastest first."""
+
+    def rank(*backends: str) -> None:
+        monkeypatch.setattr("app.service.rank_backends", lambda *arguments: list(backends))
+
+    return rank
+
+
+@pytest.mark.parametrize("fastest", ["onnx", "onnx_int8"])
+def test_by_default_the_fastest_backend_serves(
+    serve: ServiceFactory, model: Path, fastest: str, ranked: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    ranked(fastest, "pytorch")
+    caplog.set_level(logging.INFO, "dikte")
+    with serve(load=load_model, ready=False, model_dir=str(model)) as client:
+        assert_ready(settled(client), "tr-small", fastest)
+        assert backend_that_answers(client) == fastest
+    assert f"this CPU: {this_cpu()}" in caplog.messages
+    assert f"ready: tr-small on {fastest}," in caplog.text
+
+
+def test_where_the_fastest_is_not_the_proven_one_the_next_serves(
+    serve: ServiceFactory, model: Path, ranked: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    flip_a_byte("model_int8.onnx")(model)
+    ranked("onnx_int8", "onnx")
+    with serve(load=load_model, ready=False, model_dir=str(model)) as client:
+        assert_ready(settled(client), "tr-small", "onnx")
+        assert "unproven" not in client.get("/readyz").json()
+        assert backend_that_answers(client) == "onnx"
+    assert "onnx_int8 is left out: tr-small is not proven: model_int8.onnx is not the file" in caplog.text
+
+
+def test_where_no_backend_can_serve_the_reason_has_all(
+    serve: ServiceFactory, model: Path, ranked: Callable[..., None]
+) -> None:
+    for name in ("model_int8.onnx", "model.onnx"):
+        flip_a_byte(name)(model)
+    ranked("onnx_int8", "onnx")
+    with serve(load=load_model, ready=False, model_dir=str(model)) as client:
+        reason = assert_error(settled(client), 503, "not_ready")["message"]
+        assert reason.startswith("no backend can serve tr-small: onnx_int8: ")
+        assert "; onnx: tr-small is not proven: model.onnx is not the file" in reason
+        assert "ASR_ALLOW_UNPROVEN=true" in reason
+        assert str(model.parent) not in reason
+
+
+def test_a_named_backend_gives_way_to_no_other(
+    serve: ServiceFactory, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.service.rank_backends", lambda *arguments: pytest.fail("measured"))
+    with serve(load=load_model, ready=False, model_dir=str(model), backend="onnx") as client:
+        assert_ready(settled(client), "tr-small", "onnx")
+
+
+def test_a_hub_id_is_not_fetched_unless_pytorch_is_named(serve: ServiceFactory) -> None:
+    with serve(load=load_model, ready=False, model_dir="nobody/nothing") as client:
+        assert "there is no model folder" in assert_error(settled(client), 503, "not_ready")["message"]
 
 
 def test_the_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

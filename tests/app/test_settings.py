@@ -5,11 +5,11 @@ from app.cores import available_cores
 from app.settings import BUNDLED_MODEL, Settings
 
 
-def test_defaults_serve_the_bundled_model_on_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defaults_serve_the_bundled_model_on_the_fastest_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(f"ASR_{name.upper()}", raising=False)
     settings = Settings()
-    assert (settings.backend, settings.model_dir) == ("onnx_int8", str(BUNDLED_MODEL))
+    assert (settings.backend, settings.model_dir) == ("auto", str(BUNDLED_MODEL))
     assert (settings.workers, settings.threads) == (available_cores(), min(available_cores(), 8))
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from app import __version__
 from app.artifacts import ArtifactError
+from app.cpu import this_cpu
 from app.settings import Settings
 from tests.conftest import Client, ServiceFactory, assert_error
 from tests.fakes import PATIENCE_S
@@ -13,12 +14,26 @@ from tests.sounds import speechlike, wav
 
 def test_alive_and_ready(client: Client) -> None:
     assert client.get("/livez").json() == {"status": "alive"}
-    assert client.get("/readyz").json() == {"status": "ready", "model": "fake", "backend": "onnx_int8"}
+    cpu = {"model": this_cpu().model, "features": list(this_cpu().features)}
+    assert client.get("/readyz").json() == {"status": "ready", "model": "fake", "backend": "onnx_int8", "cpu": cpu}
+
+
+def test_before_the_model_is_loaded_the_backend_may_be_open(serve: ServiceFactory) -> None:
+    loaded = threading.Event()
+
+    def load(_: Settings) -> Any:
+        loaded.wait(PATIENCE_S)
+        raise ArtifactError("late")
+
+    with serve(load=load, ready=False) as client:
+        assert client.get("/").json()["backend"] == "auto"
+        loaded.set()
 
 
 def test_the_root_says_what_this_is(client: Client) -> None:
     body = client.get("/").json()
     assert (body["name"], body["version"], body["model"], body["ready"]) == ("dikte", __version__, "fake", True)
+    assert body["backend"] == "onnx_int8"
     assert body["docs"] == "http://dikte/docs"
 
 
@@ -34,7 +49,9 @@ def test_a_model_that_cannot_be_served_leaves_the_service_alive(serve: ServiceFa
     with serve(load=load, ready=False) as client:
         while "being loaded" in (answer := client.get("/readyz")).text:
             pass
-        assert "sha256" in assert_error(answer, 503, "not_ready")["message"]
+        error = assert_error(answer, 503, "not_ready")
+        assert "sha256" in error["message"]
+        assert error["cpu"] == {"model": this_cpu().model, "features": list(this_cpu().features)}
         assert client.get("/livez").status_code == 200
         assert client.get("/").json()["ready"] is False
         refused = client.post("/transcribe", files={"file": wav(speechlike(1))})
