@@ -24,7 +24,9 @@ EXPORTED = ("onnx_int8", "openvino", "onnx")
 """The backends of exported files. The reference serves only what was not exported."""
 INT8_FILES = {ONNX_INT8, OPENVINO_INT8}
 FAST_INT8 = {"AVX2", "dotprod"}
-"""On CPUs with one of them INT8 is faster than FP32 (docs/performance.md), so that is not measured."""
+"""On CPUs with one of them a runtime computes INT8 faster than FP32 (docs/performance.md), so that is not measured."""
+SMALL_BYTES = 64 << 20
+"""Up to this size, FP32 on one runtime may well be faster than INT8 on another: less of the time goes into products."""
 MOST_TOGETHER_BYTES = 1 << 30
 """Backends whose files are larger together are not loaded side by side."""
 
@@ -33,15 +35,13 @@ def rank_backends(artifact: Artifact, workers: int, threads: int) -> list[str]:
     """The backends that can serve the artifact here, the fastest first; the others are for the case that it fails.
 
     Their speeds are measured (`app.speed`), unless that was done before on the same CPU with the same versions,
-    settings and files. FP32 comes after INT8 without a measurement if the CPU has instructions for INT8. workers,
-    threads: as `ASR_WORKERS` and `ASR_THREADS` have them.
+    settings and files. What `find_rivals` leaves out comes last. workers, threads: as `ASR_WORKERS` and `ASR_THREADS`
+    have them.
 
     Raises ArtifactError, with the reason for each backend, if none can.
     """
     candidates = find_candidates(artifact)
-    compared = [backend for backend in candidates if INT8_FILES & set(BACKENDS[backend].files(artifact.folder))]
-    if not compared or not FAST_INT8 & set(this_cpu().features):
-        compared = candidates
+    compared = find_rivals(artifact, candidates)
     slower = [backend for backend in candidates if backend not in compared]
     if len(compared) == 1:
         logger.info("ASR_BACKEND=auto: %s has no rival here, so nothing is measured", compared[0])
@@ -84,6 +84,20 @@ def find_candidates(artifact: Artifact) -> list[str]:
     if not candidates:
         raise no_backend(artifact, reasons)
     return candidates
+
+
+def find_rivals(artifact: Artifact, candidates: Sequence[str]) -> list[str]:
+    """Those of which any may be the fastest, so that they have to be measured.
+
+    On a CPU with instructions for INT8 that is INT8, and the FP32 of another runtime if the model is small.
+    """
+    int8 = [backend for backend in candidates if INT8_FILES & set(BACKENDS[backend].files(artifact.folder))]
+    if not int8 or not FAST_INT8 & set(this_cpu().features):
+        return list(candidates)
+    runtimes = {BACKENDS[backend].packages for backend in int8}
+    small = [backend for backend in candidates if _size_bytes(artifact, backend) <= SMALL_BYTES]
+    others = [backend for backend in small if BACKENDS[backend].packages not in runtimes]
+    return [backend for backend in candidates if backend in (*int8, *others)]
 
 
 def describe_conditions(artifact: Artifact, candidates: Sequence[str], workers: int, threads: int) -> dict[str, Any]:

@@ -20,13 +20,13 @@ SHORT_S, LONG_S = 2.0, 10.0
 LONGEST_CALL_S = 1.0
 """The long clip is left out where a core would need more than that for it, so that large models do not hold up the
 start. Backends hardly differ in how their speed depends on the length."""
-ROUND_S = 0.25
+ROUND_S = 0.1
 """In a round each worker computes the clips over and over for so long, and at least once."""
-ROUNDS = 3
+ROUNDS = 9
 BUDGET_S = 4.0
 """No further round begins after so long; each backend gets at least one."""
-HOPELESS = 1.5
-"""A backend that takes so many times as long as the fastest is measured no further."""
+HOPELESS, FAIR_ROUNDS = 1.5, 3
+"""A backend that takes so many times as long as the fastest, after so many rounds, is measured no further."""
 
 Clock = Callable[[], float]
 
@@ -80,8 +80,8 @@ def _compare(load: Callable[[str], Engine], group: Sequence[str], bench: "_Bench
                 rounds[backend].append(bench.speed(engine))
         going = {backend: median(rounds[backend]) for backend in engines if backend not in measured.failures}
         measured.speeds.update(going)
-        fastest = max(going.values(), default=0.0)
-        engines = {backend: engines[backend] for backend, speed in going.items() if speed * HOPELESS > fastest}
+        least = max(going.values(), default=0.0) / HOPELESS if number + 1 >= FAIR_ROUNDS else 0.0
+        engines = {backend: engines[backend] for backend, speed in going.items() if speed > least}
     for backend in measured.failures:
         measured.speeds.pop(backend, None)
 

@@ -2,7 +2,8 @@
 
     .venv/bin/python scripts/footprint.py samples/sample.wav
 
-Runs with the Python that it is started with; the settings of the service (`ASR_*`) apply. Linux only (/proc).
+Runs with the Python that it is started with; the settings of the service (`ASR_*`) apply. With `ASR_BACKEND=auto` the
+first start may measure backends, which the medians leave out. Linux only (/proc).
 """
 
 import sys

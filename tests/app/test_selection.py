@@ -110,8 +110,20 @@ class TestTheFastest:
     def test_fp32_is_measured_where_there_is_no_int8(self, tmp_path: Path, speeds: Speeds) -> None:
         assert rank(model(tmp_path, "model.onnx")) == ["openvino", "onnx"]
 
+    def test_but_the_fp32_of_another_runtime_is_if_the_model_is_small(
+        self, tmp_path: Path, speeds: Speeds, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        artifact = model(tmp_path, "model_int8.onnx", "model.onnx", "model.onnx_data")
+        assert rank(artifact) == ["openvino", "onnx_int8", "onnx"]
+        monkeypatch.setattr(selection, "SMALL_BYTES", 2 * len(b"weights") - 1)
+        assert rank(artifact) == ["onnx_int8", "openvino", "onnx"]
+        assert speeds.asked == [[["onnx_int8", "openvino"]]], "and not again"
+
     @pytest.mark.parametrize("files", [("model_int8.onnx", "model.onnx"), ("model_int8.onnx",)])
-    def test_one_without_rivals_is_not_measured(self, tmp_path: Path, speeds: Speeds, files: tuple[str, ...]) -> None:
+    def test_one_without_rivals_is_not_measured(
+        self, tmp_path: Path, speeds: Speeds, files: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        uninstall(monkeypatch, "openvino")
         artifact = model(tmp_path, *files)
         assert rank(artifact)[0] == "onnx_int8"
         assert speeds.asked == []

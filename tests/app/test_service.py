@@ -294,6 +294,13 @@ def test_a_named_backend_gives_way_to_no_other(
         assert_ready(settled(client), "tr-small", "onnx")
 
 
+def test_a_checkpoint_that_was_not_exported_is_served_as_it_is(serve: ServiceFactory, model: Path) -> None:
+    for name in ("model_int8.onnx", "model.onnx", "manifest.json"):
+        (model / name).unlink()
+    with serve(load=load_model, ready=False, model_dir=str(model)) as client:
+        assert_ready(settled(client), "tr-copy", "pytorch")
+
+
 def test_a_hub_id_is_not_fetched_unless_pytorch_is_named(serve: ServiceFactory) -> None:
     with serve(load=load_model, ready=False, model_dir="nobody/nothing") as client:
         assert "there is no model folder" in assert_error(settled(client), 503, "not_ready")["message"]

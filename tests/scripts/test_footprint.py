@@ -18,7 +18,8 @@ def test_a_model_that_is_refused_ends_it_with_the_reason(tmp_path: Path) -> None
 
 def test_it_starts_the_service_and_prints_what_it_measured() -> None:
     command = [sys.executable, "scripts/footprint.py", "samples/short.wav", "--starts", "1", "--requests", "2"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    settings = os.environ | {"ASR_BACKEND": "onnx_int8"}
+    printed = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=True).stdout
     assert "tr-small on onnx_int8" in printed
     ready, peak = (int(figure) for figure in re.findall(r"(\d+) MiB", printed))
     assert 50 < ready <= peak
