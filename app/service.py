@@ -205,7 +205,7 @@ def load_fastest(artifact: Artifact, settings: Settings) -> LoadedModel:
         try:
             return load_backend(replace(artifact, doubts=[*artifact.doubts]), backend, settings.threads)
         except ArtifactError as error:
-            logger.error("%s is left out: %s", backend, error)
+            logger.error("ASR_BACKEND=auto: %s is left out: %s", backend, error)
             errors[backend] = error
     raise no_backend(artifact, errors)
 
