@@ -27,7 +27,8 @@ CLEARLY_FASTER = 1.1
 """Backends whose speeds differ by less take the order above: it is within what other work on the machine disturbs."""
 INT8_FILES = {ONNX_INT8, OPENVINO_INT8}
 FAST_INT8 = {"AVX2", "dotprod"}
-"""On CPUs with one of them a runtime computes INT8 faster than FP32 (docs/performance.md), so that is not measured."""
+"""Instructions that multiply several bytes at once. With one of them a runtime computes INT8 faster than FP32 (measured
+on x86, from AVX2 on), so these two need no comparison."""
 SMALL_BYTES = 64 << 20
 """Up to this size, FP32 on one runtime may well be faster than INT8 on another: less of the time goes into products."""
 MOST_TOGETHER_BYTES = 1 << 30
@@ -49,23 +50,29 @@ def rank_backends(artifact: Artifact, workers: int, threads: int) -> list[str]:
     if len(compared) == 1:
         logger.info("ASR_BACKEND=auto: %s has no rival here, so nothing is measured", compared[0])
         return [*compared, *slower]
-    key = describe_conditions(artifact, compared, workers, threads)
-    files = record_files(artifact.folder)
-    speeds = recall(files, key)
-    when = "before"
-    if speeds is None or speeds.keys() != set(compared):
-        when = "now"
-        speeds = _measure(artifact, compared, workers, threads)
-        if speeds.keys() == set(compared) and keep(files, key, speeds) is None:
-            folders = ", ".join(str(path.parent) for path in files)
-            logger.warning("ASR_BACKEND=auto: measured at every start, for nothing can be written to %s", folders)
+    speeds = recall_or_measure(artifact, compared, workers, threads)
     if not speeds:
         return candidates  # loading them says what is wrong with each
     first = next(backend for backend in EXPORTED if speeds.get(backend, 0.0) * CLEARLY_FASTER >= max(speeds.values()))
     ranking = sorted(speeds, key=lambda backend: (backend == first, speeds[backend]), reverse=True)
-    figures = ", ".join(f"{backend} computes {speeds[backend]:.3g} s of sound per second" for backend in ranking)
-    logger.info("ASR_BACKEND=auto: %s (measured %s)", figures, when)
+    figures = ", ".join(f"{backend} {speeds[backend]:.3g}" for backend in ranking)
+    logger.info("ASR_BACKEND=auto: seconds of sound per second: %s", figures)
     return [*ranking, *slower]
+
+
+def recall_or_measure(artifact: Artifact, backends: list[str], workers: int, threads: int) -> dict[str, float]:
+    """Backend -> seconds of sound per second, of those that do not fail; kept for the next start if none does."""
+    key = describe_conditions(artifact, backends, workers, threads)
+    files = record_files(artifact.folder)
+    kept = recall(files, key)
+    if kept is not None and kept.keys() == set(backends):
+        logger.info("ASR_BACKEND=auto: measured before")
+        return kept
+    speeds = _measure(artifact, backends, workers, threads)
+    if speeds.keys() == set(backends) and keep(files, key, speeds) is None:
+        folders = ", ".join(str(path.parent) for path in files)
+        logger.warning("ASR_BACKEND=auto: measured at every start, for nothing can be written to %s", folders)
+    return speeds
 
 
 def find_candidates(artifact: Artifact) -> list[str]:

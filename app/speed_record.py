@@ -6,6 +6,7 @@ loses its record, and measures again at its next start.
 """
 
 import json
+import math
 import os
 import secrets
 import tempfile
@@ -73,11 +74,18 @@ def _read(path: Path) -> list[Record]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return [
-            Record(dict(record["key"]), {str(name): float(speed) for name, speed in record["speeds"].items()})
+            Record(dict(record["key"]), {str(name): _speed(speed) for name, speed in record["speeds"].items()})
             for record in content["records"]
         ]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return []
+
+
+def _speed(value: Any) -> float:
+    speed = float(value)
+    if not 0 < speed < math.inf:
+        raise ValueError(f"{value} is no speed")
+    return speed
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -110,6 +110,8 @@ def test_nobody_elses_folder_is_used_among_temporary_files(homes: Path, monkeypa
         b'{"records": 3}',
         b'{"records": [3]}',
         b'{"records": [{"key": {}, "speeds": {"onnx": "fast"}}]}',
+        b'{"records": [{"key": {}, "speeds": {"onnx": NaN}}]}',
+        b'{"records": [{"key": {}, "speeds": {"onnx": -1.0}}]}',
         b'{"records": [{"key": 1, "speeds": {}}]}',
         b'{"records": [{"speeds": {}}]}',
     ],
