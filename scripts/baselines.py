@@ -73,12 +73,10 @@ class Source:
 
 def export_stock(source: Source, target: Path) -> None:
     """The graph that `optimum-cli export onnx` makes, in float32."""
-    import torch
-    from transformers import AutoModelForCTC
-
+    from app.engines.checkpoint import load_checkpoint
     from scripts.exporting.onnx_files import remove_weight_norm, save, stock_export
 
-    model = AutoModelForCTC.from_pretrained(source.checkpoint, dtype=torch.float32).eval()
+    model = load_checkpoint(source.checkpoint).model
     remove_weight_norm(model)
     save(stock_export(model), target)
 

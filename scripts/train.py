@@ -42,6 +42,7 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
+from app.artifacts import ArtifactError
 from scripts.speech.data import DataError, SpeechRows, load_speech
 from scripts.speech.text import TextNormalizer
 from scripts.training.augment import AugmentationPolicy
@@ -226,7 +227,11 @@ def main(argv: list[str] | None = None) -> None:
         model, tokenizer, feature_extractor, normalizer = load_for_training(
             arguments.model_name, train_rows.texts(), arguments.language, arguments.alphabet, arguments.dropout
         )
-    except (OSError, ValueError) as error:  # not there, not reached, or no such model
+    except (
+        ArtifactError,
+        OSError,
+        ValueError,
+    ) as error:  # not there, not reached, without its weights, or no such model
         raise DataError(f"{arguments.model_name} cannot be trained: {error}") from error
     if not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # a tenth less time per step than "sdpa", for clips of 2 to 20 s

@@ -188,7 +188,7 @@ class TestLoadEngine:
 
     def test_missing_weights_are_said(self, folder: Path) -> None:
         (folder / "pytorch_model.bin").unlink()
-        with pytest.raises(ArtifactError, match=r"backend 'pytorch' cannot load .*pytorch_model\.bin"):
+        with pytest.raises(ArtifactError, match=r"there are no PyTorch weights in .*pytorch_model\.bin"):
             load_engine(open_artifact(folder), "pytorch", threads=1)
 
     def test_without_torch_the_message_says_what_to_install(
