@@ -176,16 +176,18 @@ def test_weights_that_are_too_many_for_one_file_are_described_too(
             load_engine(open_artifact(out), backend, threads=1)
 
 
+@pytest.fixture(scope="module")
+def large(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact whose weights lie outside of the ONNX files, as above 2 GB. Not to be changed."""
+    folder = tmp_path_factory.mktemp("large") / "artifact"
+    with pytest.MonkeyPatch.context() as patch, exporting():
+        patch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", 1_000)
+        export(str(built("cahya_like", checkpoints)), folder, options(checkpoints, openvino=True))
+    return folder
+
+
 class TestLinkedFolders:
     """Artifacts whose weights lie outside of the ONNX files (as above 2 GB), in folders made of links."""
-
-    @pytest.fixture(scope="class")
-    def large(self, checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("large") / "artifact"
-        with pytest.MonkeyPatch.context() as patch, exporting():
-            patch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", 1_000)
-            export(str(built("cahya_like", checkpoints)), folder, options(checkpoints, openvino=True))
-        return folder
 
     @staticmethod
     def as_the_hubs_cache(large: Path, folder: Path) -> Path:

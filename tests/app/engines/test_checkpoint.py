@@ -62,10 +62,10 @@ def without(part: str) -> Callable[[Weights], Weights]:
     return lambda weights: {name: value for name, value in weights.items() if part not in name}
 
 
-def refused(folder: Path, **options: bool) -> str:
-    """Why a checkpoint is refused, which is one line that does not end in the middle of a name."""
+def refused(folder: Path, *, new_head: bool = False) -> str:
+    """Why a checkpoint is refused, in one line of bearable length."""
     with pytest.raises(ArtifactError) as error:
-        load_checkpoint(folder, **options)
+        load_checkpoint(folder, new_head=new_head)
     message = str(error.value)
     assert "\n" not in message
     assert len(message) < 800

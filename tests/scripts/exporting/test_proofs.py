@@ -172,5 +172,5 @@ def test_a_clip_that_is_not_there_is_named(tmp_path: Path) -> None:
         Dataset.from_dict({"audio": ["gone.wav"], "text": ["ab"]}), "audio", "text", [1.0], folder=tmp_path
     )
     engines = {backend: Spelling("ab") for backend in ("pytorch", "onnx")}
-    with pytest.raises(DataError, match=r"gone\.wav cannot be read"):
+    with pytest.raises(DataError, match=r"gone\.wav \(row 0\) cannot be read"):
         prove(ARTIFACT, engines, {"a set": rows}, LIMITS, language="tr", workers=1)
