@@ -46,7 +46,14 @@ from app.artifacts import ArtifactError
 from scripts.speech.data import DataError, SpeechRows, load_speech
 from scripts.speech.text import TextNormalizer
 from scripts.training.augment import AugmentationPolicy
-from scripts.training.batches import IGNORED_LABEL, Collator, LengthBatchSampler, SpeechDataset, join_rows
+from scripts.training.batches import (
+    IGNORED_LABEL,
+    Collator,
+    LengthBatchSampler,
+    SpeechDataset,
+    join_rows,
+    message_of,
+)
 from scripts.training.checkpoints import SMALL_CONFIGS, load_for_training
 from scripts.training.speed import MuonAndAdamW, convolve_by_fourier
 
@@ -358,4 +365,4 @@ if __name__ == "__main__":
     try:
         main()
     except DataError as error:
-        sys.exit(str(error))
+        sys.exit(message_of(error))
