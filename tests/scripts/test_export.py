@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, PreTrainedModel
 
 from app.artifacts import MANIFEST_NAME, ArtifactError, UnprovenError, open_artifact, sha256_of
-from app.asr import BACKENDS, load_engine, warm_up
+from app.asr import BACKENDS, OPENVINO_INT8, load_engine, warm_up
 from app.files import LFS_POINTER
 from app.settings import BUNDLED_MODEL
 from scripts.export import export, main, revision_of
@@ -249,6 +249,13 @@ class TestLinkedFolders:
             ArtifactError, match=r"^[^\n]*cannot load[^\n]*model\.onnx_data: weights that are links; [^\n]*cp -rL"
         ):
             load_engine(artifact, "onnx", 1)
+
+    def test_openvino_does_not_leave_the_folder(self, large: Path, tmp_path: Path) -> None:
+        """It reads INT8 from the hub's cache, but not FP32, whose file names its weights."""
+        folder = self.as_the_hubs_cache(large, tmp_path)
+        (folder / OPENVINO_INT8).unlink()
+        with pytest.raises(ArtifactError, match=r"^[^\n]*cannot load[^\n]*model\.onnx_data, [^\n]*cp -rL"):
+            load_engine(open_artifact(folder), "openvino", 1)
 
     @pytest.mark.parametrize("name", ["model.onnx", "model.onnx_data", "vocab.json"])
     def test_a_git_lfs_pointer_is_one_line(self, name: str, large: Path, tmp_path: Path) -> None:
