@@ -10,6 +10,7 @@ from typing import Any
 from datasets import Audio, Dataset, Value
 
 from app.errors import AsrError
+from app.files import describe_broken_file
 from scripts.speech.clips import END_TOLERANCE_S, DataError, Segment, measure_duration_s, open_sound, path_and_bytes
 from scripts.speech.rows import LEAST_TOLERANCE_S, TOLERANCE, SpeechRows
 from scripts.speech.tables import Record
@@ -118,11 +119,14 @@ def _stored(table: Table, audio: str, text: str | None) -> Dataset:
 
 
 def _path(value: Any, place: str, folder: Path | None) -> str:
-    """A path that stands in a table. Raises DataError if no file is there."""
+    """A path that stands in a table. Raises DataError if no file is there, or one that cannot hold sound."""
     path, _ = path_and_bytes(value)
     if not path or not isinstance(path, str):
         raise DataError(f"{place} names no file of sound")
-    if not (Path(path) if folder is None else folder / path).is_file():
+    file = Path(path) if folder is None else folder / path
+    if broken := describe_broken_file(file):
+        raise DataError(f"{place} names {path}: {broken}")
+    if not file.is_file():
         raise DataError(f"{place} names {path}, and there is no such file")
     return path
 

@@ -337,10 +337,20 @@ class TestTables:
         assert "\n" not in str(error.value)
 
 
-def test_sound_that_is_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:
-    (tmp_path / "0.wav").write_bytes(POINTER)
-    with pytest.raises(DataError, match=r"0\.wav \(line 1 of .*\) cannot be read: it is a Git LFS pointer"):
-        write_rows(tmp_path, {"audio": "0.wav", "text": "bir"})
+@pytest.mark.parametrize(("content", "said"), [(POINTER, "is a Git LFS pointer"), (b"", "is empty")])
+def test_a_file_that_holds_no_sound_is_named_before_anything_begins(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "0.wav").write_bytes(content)
+    with pytest.raises(DataError, match=rf"line 1 of .* names 0\.wav: 0\.wav in .* {said}"):
+        write_rows(tmp_path, {"audio": "0.wav", "text": "bir", "duration": 1.0})
+
+
+def test_sound_in_parquet_that_is_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    cells = [{"path": "0.wav", "bytes": POINTER}]
+    rows = Dataset.from_dict({"audio": cells, "text": ["bir"]}).cast_column("audio", Audio(decode=False))
+    rows.to_parquet(tmp_path / "data" / "train.parquet")
+    with pytest.raises(DataError, match=r"0\.wav \(row 0 of train\) cannot be read: it is a Git LFS pointer"):
+        load_speech(str(tmp_path))
 
 
 def test_parquet_that_is_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:
