@@ -40,9 +40,11 @@ from transformers import (
     set_seed,
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
 from app.artifacts import ArtifactError
+from app.engines.checkpoint import check_weights_files
 from scripts.speech.data import DataError, SpeechRows, load_speech
 from scripts.speech.text import TextNormalizer
 from scripts.training.augment import AugmentationPolicy
@@ -286,6 +288,7 @@ def main(argv: list[str] | None = None) -> None:
     last = get_last_checkpoint(str(arguments.output_dir))
     if last:
         check_same_training(arguments)
+        check_whole(Path(last))
     write_record(arguments, {})
     print(f"Going on from {last}" if last else "Starting", "- follow it with: tensorboard --logdir runs")
     trainer.train(resume_from_checkpoint=last)
@@ -359,6 +362,17 @@ def check_same_training(arguments: argparse.Namespace) -> None:
                 f"{arguments.output_dir} holds a training with --{key} {begun[key]}: name another --output_dir, "
                 "or --restart to delete it"
             )
+
+
+def check_whole(checkpoint: Path) -> None:
+    """Raises DataError if a checkpoint to go on from was not saved to its end, as when the power fails."""
+    try:
+        check_weights_files(checkpoint)
+        whole = (checkpoint / TRAINER_STATE_NAME).is_file()  # what the Trainer writes last
+    except ArtifactError:
+        whole = False
+    if not whole:
+        raise DataError(f"{checkpoint} was not saved whole: delete it to go on from the one before, or --restart")
 
 
 if __name__ == "__main__":

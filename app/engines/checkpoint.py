@@ -79,7 +79,7 @@ def load_checkpoint(
         new_weights = {name for name in missing | mismatched if name.startswith(HEAD)}
         modules = {name for part in (model, model.base_model) for name, _ in part.named_children()}
         left_over = {name for name in left_over if name.split(".")[0] in modules and not name.startswith(HEAD)}
-    _refuse(folder, missing - new_weights, left_over, mismatched - new_weights)
+    _refuse(folder, missing - new_weights, left_over, mismatched - new_weights, report["unexpected_keys"])
     return LoadedCheckpoint(model, tuple(sorted(new_weights)))
 
 
@@ -88,8 +88,17 @@ def _is_without_effect(name: str) -> bool:
     return own in WITHOUT_EFFECT or not PRETRAINING.isdisjoint([*modules, own])
 
 
-def _refuse(folder: Path, missing: Collection[str], left_over: Collection[str], mismatched: Collection[str]) -> None:
-    """Raises ArtifactError if any of these weights is named."""
+def _refuse(
+    folder: Path,
+    missing: Collection[str],
+    left_over: Collection[str],
+    mismatched: Collection[str],
+    unexpected: Collection[str],
+) -> None:
+    """Raises ArtifactError if any weight is missing, left over or mismatched.
+
+    unexpected: names of all weights that the model does not use, also of those that do not matter.
+    """
     wrong = []
     if missing:
         wrong.append(f"the model needs {_listed(missing)}, which its files do not have")
@@ -101,7 +110,7 @@ def _refuse(folder: Path, missing: Collection[str], left_over: Collection[str], 
         return
     if missing and all(name.startswith(HEAD) for name in missing):
         wrong.append("a checkpoint without a CTC head has to be trained first: scripts/train.py")
-    if prefix := _common_prefix(left_over):
+    if prefix := _prefix_of(missing, unexpected):
         wrong.append(f"take the prefix {prefix!r} off the names of the weights, or save the model that was wrapped")
     raise ArtifactError(f"the weights in {folder} do not fit the model: {'; '.join(wrong)}")
 
@@ -112,10 +121,13 @@ def _listed(names: Collection[str]) -> str:
     return ", ".join(first) + (f" and {others} more" if others else "")
 
 
-def _common_prefix(names: Collection[str]) -> str:
-    """The first part, with its dot, of names that all begin with it, as DistributedDataParallel's "module."."""
-    prefixes = {name.partition(".")[0] for name in names}
-    return f"{prefixes.pop()}." if len(prefixes) == 1 and any(f".{HEAD}" in name for name in names) else ""
+def _prefix_of(missing: Collection[str], unexpected: Collection[str]) -> str:
+    """What stands before the name of a missing weight, as the "module." of DistributedDataParallel; "" if nothing."""
+    for name in unexpected:
+        first, _, rest = name.partition(".")
+        if rest in missing:
+            return f"{first}."
+    return ""
 
 
 def check_weights_files(folder: Path) -> None:

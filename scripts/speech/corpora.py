@@ -19,6 +19,7 @@ SPLIT_NAMES = {"train": "train", "test": "test"} | dict.fromkeys(("validation", 
 """Name of a folder, or its part before a hyphen -> name of the split that it holds; all else is "train"."""
 COMMON_VOICE_SPLITS = ("train", "dev", "test")
 COMMON_VOICE_CLIPS = "clips"
+COMMON_VOICE_DURATIONS = "clip_durations.tsv"
 TRANSCRIPTS = "*.trans.txt"
 TRANSCRIBED_SUFFIXES = (".flac", ".wav", ".opus", ".ogg", ".mp3")
 """Of the sound beside LibriSpeech's transcripts: FLAC, and what it is converted to."""
@@ -56,12 +57,25 @@ def split_name(name: str) -> str:
 
 def read_clips_table(table: Path) -> list[Record]:
     """The rows of one of Common Voice's tables, their paths relative to its folder."""
-    records = read_table(table)
-    for record in records:
-        if not record.values.get("path"):
-            raise DataError(f"{record.place} has no path")
-        record.values["path"] = f"{COMMON_VOICE_CLIPS}/{record.values['path']}"
+    durations_s = _clip_durations_s(table.with_name(COMMON_VOICE_DURATIONS))
+    records = []
+    for values, place in read_table(table):
+        clip = values.get("path")
+        if not clip:
+            raise DataError(f"{place} has no path")
+        found = {"path": f"{COMMON_VOICE_CLIPS}/{clip}", DURATION: durations_s.get(clip)}
+        records.append(Record(values | found, place))
     return records
+
+
+def _clip_durations_s(table: Path) -> dict[str, float]:
+    """Clip -> seconds, of a table that newer releases have: to look into 100,000 MP3 files takes minutes."""
+    if not table.is_file():
+        return {}
+    try:
+        return {row["clip"]: float(row["duration[ms]"]) / 1000 for row, _ in read_table(table)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{table} is no table of clips and their milliseconds") from error
 
 
 def read_librispeech(folder: Path, transcripts: list[Path]) -> Splits:

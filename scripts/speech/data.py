@@ -101,7 +101,8 @@ def _read_folder(folder: Path, split: str | None, with_text: bool) -> Splits | N
     if lists := sorted(folder.rglob("wav.scp")):
         return read_kaldi(folder, lists, with_text=with_text)
     if not with_text and not any(folder.rglob(f"*{PARQUET}")):
-        return {"train": [Record({"audio": str(file.relative_to(folder))}, "a file") for file in find_files([folder])]}
+        place = f"a file in {folder}"
+        return {"train": [Record({"audio": str(file.relative_to(folder))}, place) for file in find_files([folder])]}
     return None
 
 

@@ -42,7 +42,7 @@ def read_table(path: Path) -> list[Record]:
 def _json(text: str, path: Path) -> Iterator[Record]:
     """An array of objects; or a line of JSON for each row, as NeMo names such files, too."""
     if not text.lstrip().startswith("["):
-        yield from _json_lines(text.splitlines(), path)
+        yield from _json_lines(text.split("\n"), path)  # `splitlines` would also part a text at U+2028
         return
     try:
         rows = json.loads(text)

@@ -357,6 +357,21 @@ def test_a_model_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.M
         run(tmp_path, monkeypatch, "--model_name", "empty", "--dataset_name", str(parquet), "--output_dir", "out")
 
 
+@pytest.mark.parametrize("broken", ["trainer_state.json", "model.safetensors"])
+def test_a_checkpoint_that_was_not_saved_whole_is_not_gone_on_with(
+    tmp_path: Path, checkpoints: Path, broken: str
+) -> None:
+    checkpoint = shutil.copytree(built("small", checkpoints), tmp_path / "checkpoint-500")
+    (checkpoint / "trainer_state.json").write_text("{}", encoding="utf-8")
+    train.check_whole(checkpoint)
+    if broken == "trainer_state.json":
+        (checkpoint / broken).unlink()
+    else:
+        (checkpoint / broken).write_bytes((checkpoint / broken).read_bytes()[:1_000])
+    with pytest.raises(DataError, match=r"checkpoint-500 was not saved whole: delete it .*--restart"):
+        train.check_whole(checkpoint)
+
+
 @old_config
 def test_an_encoder_whose_weights_are_missing_is_not_trained(
     checkpoints: Path, parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -182,7 +182,9 @@ class TestNewHead:
 
     def test_and_without_a_prefix(self, encoder: Path) -> None:
         change(encoder, lambda weights: {f"module.{name}": value for name, value in weights.items()})
-        assert "needs wav2vec2.encoder.layer_norm.bias" in refused(encoder, new_head=True)
+        message = refused(encoder, new_head=True)
+        assert "needs wav2vec2.encoder.layer_norm.bias" in message
+        assert "take the prefix 'module.' off" in message
 
     def test_and_of_its_size(self, encoder: Path) -> None:
         change(

@@ -77,6 +77,17 @@ class TestCommonVoice:
             (folder / f"{name}.tsv").unlink()
         check(load_speech(str(folder))["validated"], [0, 1, 2])
 
+    def test_durations_are_taken_from_their_table(self, folder: Path) -> None:
+        lines = [f"common_voice_tr_{index}.mp3\t{1000 * DURATIONS_S[index] + 25:g}" for index in range(3)]
+        table = folder / "clip_durations.tsv"
+        table.write_text("\n".join(["clip\tduration[ms]", *lines]), encoding="utf-8")
+        rows = load_speech(str(folder), "test")["test"]
+        assert rows.durations_s == [DURATIONS_S[2] + 0.025]
+        check(rows, [2])
+        table.write_text("clip\tlength\na\t1\n", encoding="utf-8")
+        with pytest.raises(DataError, match=r"clip_durations\.tsv is no table of clips and their milliseconds"):
+            load_speech(str(folder))
+
     def test_a_quotation_mark_is_a_letter_like_others(self, folder: Path) -> None:
         table = folder / "test.tsv"
         table.write_text(table.read_text(encoding="utf-8").replace(TEXTS[2], '"Ne?'), encoding="utf-8")

@@ -295,6 +295,13 @@ class TestTables:
         table.write_text("\n".join(lines), encoding="utf-8")
         check(load_speech(str(table))["train"], [0, 1, 2])
 
+    @pytest.mark.parametrize("suffix", ["json", "jsonl"])
+    def test_a_text_may_hold_any_line_separator_but_one(self, tmp_path: Path, suffix: str) -> None:
+        table = tmp_path / f"manifest.{suffix}"
+        row = {"audio": "0.wav", "text": "bir\u2028iki\x85üç"}
+        table.write_text(json.dumps(row, ensure_ascii=False) + "\r\n", encoding="utf-8")
+        assert load_speech(str(table))["train"].texts() == [row["text"]]
+
     @pytest.mark.parametrize(("suffix", "delimiter"), [("csv", ","), ("tsv", "\t")])
     def test_csv_and_tsv(self, tmp_path: Path, suffix: str, delimiter: str) -> None:
         table = tmp_path / f"clips.{suffix}"
@@ -442,6 +449,13 @@ class TestSegments:
         with pytest.raises(DataError, match=said) as error:
             write_rows(tmp_path, right, wrong)
         assert "line 2 of" in str(error.value)
+
+    def test_in_parquet_too(self, tmp_path: Path) -> None:
+        columns: dict[str, list[Any]] = {"text": TEXTS, "offset": [0.0, 0.25, 0.5], "duration": [0.5, 0.5, 0.25]}
+        rows = load_speech(str(hub_folder(tmp_path / "hub", columns, train=[0, 1, 2])))["train"]
+        assert rows.durations_s == [0.5, 0.5, 0.25]
+        np.testing.assert_allclose(rows.samples(1, RATE_HZ), sound(1)[4_000:12_000], atol=2 / 32_768)
+        assert rows.name(1) == "1.wav (0.25 s to 0.75 s)"
 
     def test_the_cut_is_made_at_the_rate_of_the_file(self, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "low.wav", sound(1, 8_000), 8_000)
