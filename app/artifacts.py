@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from app.decoding import Vocabulary
+from app.files import describe_broken_file
 from app.windows import Framing
 
 logger = logging.getLogger("dikte")
@@ -129,9 +130,13 @@ class Artifact:
     def file(self, name: str) -> Path:
         """Path of a file that an engine needs, after its hash, and that of weights beside it, was compared.
 
-        Raises ArtifactError if it is missing, UnprovenError if it is not the file the manifest speaks of.
+        Raises ArtifactError if it is missing or broken, UnprovenError if it is not the file the manifest speaks of.
         """
         path = self.folder / name
+        # Above 2 GB the weights lie outside, in model.onnx_data or model.onnx.data.
+        for part in (path, *self.folder.glob(f"{name}_*"), *self.folder.glob(f"{name}.*")):
+            if broken := describe_broken_file(part):
+                raise ArtifactError(broken)
         if not path.is_file():
             raise ArtifactError(
                 f"{name} is missing in {self.folder}: make it with "
@@ -139,7 +144,7 @@ class Artifact:
             )
         self.verify(name)
         for weights in self.files:
-            if weights.startswith((f"{name}_", f"{name}.")):  # above 2 GB they lie outside: model.onnx_data
+            if weights.startswith((f"{name}_", f"{name}.")):
                 self.verify(weights)
         return path
 
@@ -380,7 +385,7 @@ def _read_json(path: Path, default: dict[str, Any] | None = None) -> dict[str, A
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ArtifactError(f"{path} is not JSON: {error}") from error
+        raise ArtifactError(describe_broken_file(path) or f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ArtifactError(f"{path} does not hold a JSON object")
     return value

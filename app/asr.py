@@ -12,11 +12,14 @@ from app.artifacts import Artifact, ArtifactError
 from app.cores import BULK_NICENESS, lower_priority
 from app.decoding import Emissions
 from app.engines.ctc import CtcEngine
+from app.files import one_line
 from app.windows import Samples
 
 WARM_UP_S = 1.0
 PYTORCH_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """The names that transformers gives to weights, whole or in parts."""
+EXTERNAL_WEIGHTS = ("*.onnx_data", "*.onnx.data")
+"""The names that exporters give to the weights of ONNX files above 2 GB."""
 HUB_FILES = ["*.json", *PYTORCH_WEIGHTS]
 """What is fetched of a hub checkpoint, and that without its folders: language models of a gigabyte lie in some."""
 ONNX_FP32, ONNX_INT8 = "model.onnx", "model_int8.onnx"
@@ -57,11 +60,23 @@ def load_engines(artifact: Artifact, backend: str, threads: Sequence[int]) -> li
         raise
     except ImportError as error:
         raise ArtifactError(
-            f"backend {backend!r} needs {error.name}: pip install -r {BACKENDS[backend].requirements}, or set "
-            "ASR_BACKEND=onnx_int8"
+            f"backend {backend!r} needs {error.name or one_line(error)}: pip install -r "
+            f"{BACKENDS[backend].requirements}, or set ASR_BACKEND=onnx_int8"
         ) from error
     except Exception as error:  # each runtime has errors of its own for a file it cannot read
-        raise ArtifactError(f"backend {backend!r} cannot load {artifact.folder}: {error}") from error
+        reason = f"backend {backend!r} cannot load {artifact.folder}: {one_line(error)}"
+        if linked := linked_weights(artifact.folder):
+            reason += f" ({', '.join(linked)}: weights that are links; make a copy without links, with cp -rL, to load)"
+        raise ArtifactError(reason) from error
+
+
+def linked_weights(folder: Path) -> list[str]:
+    """Names of the weights beside ONNX files that are symbolic links, or have other names too (hard links).
+
+    Runtimes refuse some of them, for a model could so have a file read that is no part of it.
+    """
+    weights = sorted(path for pattern in EXTERNAL_WEIGHTS for path in folder.glob(pattern) if path.is_file())
+    return [path.name for path in weights if path.is_symlink() or path.stat().st_nlink > 1]
 
 
 class Engines(NamedTuple):

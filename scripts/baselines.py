@@ -27,6 +27,7 @@ from app.artifacts import ArtifactError, open_artifact, sha256_of
 from app.asr import find_model_folder
 from app.audio import AudioLimits, decode
 from app.engines.ctc import input_values
+from app.errors import AsrError
 from app.windows import Samples
 from scripts.benchmarking.engines import EngineSpec, installed, model_files, weights_of
 from scripts.common.files import find_files
@@ -55,12 +56,18 @@ class Source:
         return self.folder / STOCK_FILE
 
     def calibration_clips(self) -> list[Samples]:
-        """The sound files of the calibration folder at the model's rate, each shape (samples,), float32."""
+        """The sound files of the calibration folder at the model's rate, each shape (samples,), float32.
+
+        Raises ValueError for one that cannot be read.
+        """
         features = open_artifact(self.checkpoint).features
         clips = []
         for path in find_files([self.calibration]):
-            with path.open("rb") as file:
-                samples = decode(file, features.sample_rate_hz, CALIBRATION_LIMITS).samples
+            try:
+                with path.open("rb") as file:
+                    samples = decode(file, features.sample_rate_hz, CALIBRATION_LIMITS).samples
+            except AsrError as error:
+                raise ValueError(f"{path} cannot be read: {error}") from error
             samples = samples[: int(CALIBRATION_S * features.sample_rate_hz)]
             clips.append(input_values(samples, features))
         return clips
@@ -73,12 +80,10 @@ class Source:
 
 def export_stock(source: Source, target: Path) -> None:
     """The graph that `optimum-cli export onnx` makes, in float32."""
-    import torch
-    from transformers import AutoModelForCTC
-
+    from app.engines.checkpoint import load_checkpoint
     from scripts.exporting.onnx_files import remove_weight_norm, save, stock_export
 
-    model = AutoModelForCTC.from_pretrained(source.checkpoint, dtype=torch.float32).eval()
+    model = load_checkpoint(source.checkpoint).model
     remove_weight_norm(model)
     save(stock_export(model), target)
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from tqdm import tqdm
 
-from app.artifacts import Artifact, ArtifactError, open_artifact
+from app.artifacts import REFERENCE_BACKEND, Artifact, ArtifactError, open_artifact
 from app.asr import find_model_folder
 from app.audio import AudioLimits, decode
 from app.cores import available_cores
@@ -300,6 +300,8 @@ def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Resu
         print("Loading each engine in a process of its own", flush=True)
         for spec in tqdm(plan.specs, unit="engine", disable=None):
             engines.load(spec)
+        if REFERENCE_BACKEND in figures and REFERENCE_BACKEND not in engines.alive:  # nothing else to compare with
+            raise BenchmarkError("; ".join(figures[REFERENCE_BACKEND].errors))
         agreements = measure_agreement(engines, sounds)
         print(f"Latency: {arguments.runs} rounds, after {arguments.warm_up} to warm up", flush=True)
         latencies = measure_latencies(engines, clips, arguments.runs, arguments.warm_up, Random(arguments.seed))

@@ -40,12 +40,22 @@ from transformers import (
     set_seed,
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
+from app.artifacts import ArtifactError
+from app.engines.checkpoint import check_weights_files
 from scripts.speech.data import DataError, SpeechRows, load_speech
 from scripts.speech.text import TextNormalizer
 from scripts.training.augment import AugmentationPolicy
-from scripts.training.batches import IGNORED_LABEL, Collator, LengthBatchSampler, SpeechDataset, join_rows
+from scripts.training.batches import (
+    IGNORED_LABEL,
+    Collator,
+    LengthBatchSampler,
+    SpeechDataset,
+    join_rows,
+    message_of,
+)
 from scripts.training.checkpoints import SMALL_CONFIGS, load_for_training
 from scripts.training.speed import MuonAndAdamW, convolve_by_fourier
 
@@ -226,7 +236,11 @@ def main(argv: list[str] | None = None) -> None:
         model, tokenizer, feature_extractor, normalizer = load_for_training(
             arguments.model_name, train_rows.texts(), arguments.language, arguments.alphabet, arguments.dropout
         )
-    except (OSError, ValueError) as error:  # not there, not reached, or no such model
+    except (
+        ArtifactError,
+        OSError,
+        ValueError,
+    ) as error:  # not there, not reached, without its weights, or no such model
         raise DataError(f"{arguments.model_name} cannot be trained: {error}") from error
     if not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # a tenth less time per step than "sdpa", for clips of 2 to 20 s
@@ -274,6 +288,7 @@ def main(argv: list[str] | None = None) -> None:
     last = get_last_checkpoint(str(arguments.output_dir))
     if last:
         check_same_training(arguments)
+        check_whole(Path(last))
     write_record(arguments, {})
     print(f"Going on from {last}" if last else "Starting", "- follow it with: tensorboard --logdir runs")
     trainer.train(resume_from_checkpoint=last)
@@ -349,8 +364,19 @@ def check_same_training(arguments: argparse.Namespace) -> None:
             )
 
 
+def check_whole(checkpoint: Path) -> None:
+    """Raises DataError if a checkpoint to go on from was not saved to its end, as when the power fails."""
+    try:
+        check_weights_files(checkpoint)
+        whole = (checkpoint / TRAINER_STATE_NAME).is_file()  # what the Trainer writes last
+    except ArtifactError:
+        whole = False
+    if not whole:
+        raise DataError(f"{checkpoint} was not saved whole: delete it to go on from the one before, or --restart")
+
+
 if __name__ == "__main__":
     try:
         main()
     except DataError as error:
-        sys.exit(str(error))
+        sys.exit(message_of(error))

@@ -9,11 +9,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"app", "app.cores", "app.cpu", "app.errors", "app.memory", "app.speed_record", "app.transcript"},
+    {"app", "app.cores", "app.cpu", "app.errors", "app.files", "app.memory", "app.speed_record", "app.transcript"},
     {"app.decoding", "app.logs", "app.metrics"},
     {"app.audio", "app.windows", "app.formats"},
     {"app.artifacts", "app.settings"},
-    {"app.engines", "app.engines.ctc", "app.engines.onnx", "app.engines.openvino", "app.engines.pytorch"},
+    {
+        "app.engines",
+        "app.engines.checkpoint",
+        "app.engines.ctc",
+        "app.engines.onnx",
+        "app.engines.openvino",
+        "app.engines.pytorch",
+    },
     {"app.asr"},
     {"app.admission", "app.scheduler", "app.speed"},
     {"app.selection"},

@@ -1,6 +1,6 @@
 """PyTorch: a checkpoint as it is, for comparison and for checkpoints that were not exported yet.
 
-The only file of the service that needs torch and transformers; it is imported only when this backend is chosen.
+Needs torch and transformers, as `app.engines.checkpoint` does; both are imported only when this backend is chosen.
 """
 
 from pathlib import Path
@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForCTC, PreTrainedModel
+from transformers import PreTrainedModel
 
+from app.engines.checkpoint import load_checkpoint
 from app.memory import keep_freed_memory, return_freed_memory
 
 
 def load_model(folder: Path) -> PreTrainedModel:
-    """A checkpoint folder's CTC model in float32."""
+    """A checkpoint folder's CTC model in float32. Raises the errors of `load_checkpoint`."""
     keep_freed_memory()
-    model: PreTrainedModel = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32).eval()
+    model = load_checkpoint(folder).model
     return_freed_memory()
     return model
 

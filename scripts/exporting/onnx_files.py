@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, compose, helper, numpy_helper
+from onnx.external_data_helper import set_external_data
 from optimum.exporters.onnx import onnx_export_from_model
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -23,6 +24,8 @@ EXAMPLE_LENGTHS = (16_000, 9_000)
 """Lengths, in samples, of the clips that the exporter traces."""
 MIN_STORED_ELEMENTS = 1024
 """Smaller initializers are not worth a Cast node."""
+MIN_STORED_BYTES = 1024
+"""Smaller initializers stay in the model when the others go to a file beside it."""
 MOST_WEIGHTS_BYTES = 2_000_000_000
 """In one file, which protobuf does not write from 2 GiB on; what is left of that is for the nodes."""
 HALF_ROUNDING = 2.0**-11
@@ -83,11 +86,17 @@ def stock_export(model: PreTrainedModel) -> ModelProto:
 def save(model: ModelProto, path: Path) -> None:
     """Write a model. Weights that are too many for one file go to `model.onnx_data` beside `model.onnx`, as optimum
     does it, and are taken out of the model.
+
+    Those in the bodies of loops stay in `model.onnx`: ONNX Runtime refuses weights of a body in a file that is a
+    symbolic link or has several hard links, as in the hub's cache or a Kubernetes volume.
     """
     weights = path.with_name(f"{path.name}_data")
     weights.unlink(missing_ok=True)  # of what was there before
-    apart = weights_bytes(model) > MOST_WEIGHTS_BYTES
-    onnx.save(model, path, save_as_external_data=apart, location=weights.name)
+    if weights_bytes(model) > MOST_WEIGHTS_BYTES:
+        for tensor in model.graph.initializer:
+            if len(tensor.raw_data) >= MIN_STORED_BYTES:
+                set_external_data(tensor, weights.name)
+    onnx.save(model, path)
 
 
 def weights_bytes(model: ModelProto) -> int:

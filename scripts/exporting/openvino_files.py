@@ -7,11 +7,11 @@ from pathlib import Path
 
 import nncf
 import openvino
-import torch
-from transformers import AutoModelForCTC, PreTrainedModel
+from transformers import PreTrainedModel
 
 from app.artifacts import Artifact
 from app.asr import OPENVINO_INT8
+from app.engines.checkpoint import load_checkpoint
 from scripts.exporting.calibration import calibration_feeds
 from scripts.exporting.onnx_files import remove_weight_norm, save, trace_with_lengths
 from scripts.exporting.openvino_form import OpenVinoForm, has_openvino_form
@@ -37,7 +37,7 @@ def make_openvino_int8(checkpoint: Path, artifact: Artifact, calibration: str) -
     calibration: what `calibration_feeds` takes; speech like that to be served. Returns how many operators of each type
     compute in INT8. Raises DataError or ArtifactError if there is nothing to calibrate on.
     """
-    model = AutoModelForCTC.from_pretrained(checkpoint, dtype=torch.float32)
+    model = load_checkpoint(checkpoint).model
     stock = artifact.folder / "model.onnx"
     graph = read_form(model) if has_openvino_form(model) else openvino.Core().read_model(stock)
     quantized = quantize(graph, calibration_feeds(calibration, artifact, CALIBRATION_CLIPS))

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
 
-from scripts.speech.data import SpeechRows
+from scripts.speech.data import DataError, SpeechRows
 from scripts.speech.text import DOTTED_CAPITAL, TextNormalizer
 from scripts.training.augment import AugmentationPolicy, Augmenter, Samples
 
@@ -113,6 +113,13 @@ class SpeechDataset(TorchDataset[dict[str, Any]]):
             seed = self.seed if worker is None else worker.seed % 2**32
             self._augmenter = Augmenter(self.policy, seed)
         return self._augmenter
+
+
+def message_of(error: DataError) -> str:
+    """What is wrong with the data, in one line. An error of a worker process comes with its traceback, and is the end
+    of it."""
+    last = str(error).splitlines()[-1]
+    return last.partition(f"{DataError.__name__}: ")[2] or last
 
 
 def in_case_of(tokenizer: Wav2Vec2CTCTokenizer, text: str) -> str:

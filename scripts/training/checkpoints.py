@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from transformers import (
     AutoConfig,
-    AutoModelForCTC,
     PreTrainedModel,
     Wav2Vec2Config,
     Wav2Vec2CTCTokenizer,
@@ -19,6 +18,9 @@ from transformers import (
     Wav2Vec2ForCTC,
 )
 
+from app.artifacts import REFERENCE_BACKEND
+from app.asr import find_model_folder
+from app.engines.checkpoint import load_checkpoint
 from scripts.speech.text import PAD_TOKEN, UNK_TOKEN, WORD_DELIMITER, TextNormalizer, ctc_vocabulary, find_alphabet
 
 SMALL_CONFIGS: dict[str, dict[str, Any]] = {
@@ -60,18 +62,20 @@ def load_for_training(
 
     The checkpoint's tokenizer is kept if a CTC head was trained with it; otherwise a new one is built from `alphabet`
     or, if that is empty, from the letters of `texts`. dropout: in hidden layers, attention and before the head,
-    instead of the checkpoint's own.
+    instead of the checkpoint's own. Prints which weights of a head are new. Raises ArtifactError if there is no such
+    checkpoint, or a weight of its encoder, or of a head that was trained, is missing.
     """
     ctc: dict[str, Any] = {"ctc_loss_reduction": "sum", "ctc_zero_infinity": True}
     if dropout is not None:
         ctc |= {"hidden_dropout": dropout, "attention_dropout": dropout, "final_dropout": dropout}
     if name not in SMALL_CONFIGS:
-        config = AutoConfig.from_pretrained(name)
+        folder = find_model_folder(name, REFERENCE_BACKEND)
+        config = AutoConfig.from_pretrained(folder)
         if any(architecture.endswith("ForCTC") for architecture in config.architectures or []):
-            model = _load(name, **ctc)
-            tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(name)
+            model = _load(folder, **ctc)
+            tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(folder)
             normalizer = normalizer_of(tokenizer, int(model.config.vocab_size), language)
-            return CtcCheckpoint(model, tokenizer, Wav2Vec2FeatureExtractor.from_pretrained(name), normalizer)
+            return CtcCheckpoint(model, tokenizer, Wav2Vec2FeatureExtractor.from_pretrained(folder), normalizer)
 
     alphabet = alphabet or find_alphabet(texts, language)
     tokenizer = new_tokenizer(alphabet)
@@ -80,13 +84,15 @@ def load_for_training(
         model = Wav2Vec2ForCTC(Wav2Vec2Config(**(SMALL_CONFIGS[name] | ctc)))
         feature_extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
     else:
-        model = _load(name, ignore_mismatched_sizes=True, **ctc)
-        feature_extractor = Wav2Vec2FeatureExtractor.from_pretrained(name)
+        model = _load(folder, new_head=True, **ctc)
+        feature_extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
     return CtcCheckpoint(model, tokenizer, feature_extractor, TextNormalizer(alphabet, language))
 
 
-def _load(name: str, **options: Any) -> PreTrainedModel:
-    model: PreTrainedModel = AutoModelForCTC.from_pretrained(name, **options)
+def _load(folder: Path, *, new_head: bool = False, **options: Any) -> PreTrainedModel:
+    model, new_weights = load_checkpoint(folder, new_head=new_head, **options)
+    if new_weights:
+        print(f"New, with random values: {', '.join(new_weights)}")
     model.gradient_checkpointing_disable()  # old config files ask for it: every layer would be computed twice
     return model
 

@@ -20,6 +20,7 @@ from app.artifacts import (
     sha256_of,
     write_manifest,
 )
+from app.files import LFS_POINTER
 from app.windows import Framing
 from scripts.random_checkpoint import COMBINING_DOT
 from scripts.speech.text import TURKISH_ALPHABET
@@ -297,9 +298,34 @@ class TestFiles:
             open_artifact(proven).file("model.onnx")
 
     def test_a_file_that_the_manifest_does_not_describe_is_not_what_was_proven(self, proven: Path) -> None:
-        (proven / "model_int8.onnx").touch()
+        (proven / "model_int8.onnx").write_bytes(b"another")
         with pytest.raises(UnprovenError, match=r"manifest\.json does not describe model_int8\.onnx"):
             open_artifact(proven).file("model_int8.onnx")
+
+    @pytest.mark.parametrize("name", ["model.onnx", "model.onnx_data", "model.onnx.data"])
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (LFS_POINTER + b"\noid sha256:0\n", "is a Git LFS pointer.*git lfs pull"),
+            (b"", "is empty"),
+            (None, "is a link to"),
+        ],
+    )
+    def test_a_file_that_holds_nothing_is_no_doubt(
+        self, proven: Path, name: str, content: bytes | None, said: str
+    ) -> None:
+        (proven / name).unlink(missing_ok=True)
+        if content is None:
+            (proven / name).symlink_to("nothing")
+        else:
+            (proven / name).write_bytes(content)
+        with pytest.raises(ArtifactError, match=f"^{name} in .* {said}"):
+            open_artifact(proven, allow_unproven=True).file("model.onnx")
+
+    def test_settings_that_are_a_git_lfs_pointer_are_named(self, proven: Path) -> None:
+        (proven / "vocab.json").write_bytes(LFS_POINTER)
+        with pytest.raises(ArtifactError, match=r"^vocab\.json in .* is a Git LFS pointer"):
+            open_artifact(proven)
 
     def test_without_a_manifest_files_are_taken_as_they_are(self, proven: Path) -> None:
         (proven / MANIFEST_NAME).unlink()

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from app.cpu import this_cpu
 from app.decoding import Emissions
@@ -221,6 +222,15 @@ def test_the_checkpoint_itself_needs_no_proof(serve: ServiceFactory, model: Path
     (model / "manifest.json").unlink()
     with serve(load=load_model, ready=False, model_dir=str(model), backend="pytorch") as client:
         assert_ready(settled(client), "tr-copy", "pytorch")
+
+
+def test_a_checkpoint_whose_head_is_missing_is_not_served(serve: ServiceFactory, model: Path) -> None:
+    (model / "manifest.json").unlink()
+    weights = {name: value for name, value in load_file(model / "model.safetensors").items() if "lm_head" not in name}
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    with serve(load=load_model, ready=False, model_dir=str(model), backend="pytorch") as client:
+        message = assert_error(settled(client), 503, "not_ready")["message"]
+        assert "the model needs lm_head.bias, lm_head.weight, which its files do not have" in message
 
 
 def test_weights_of_the_checkpoint_are_compared_with_the_manifest(serve: ServiceFactory, model: Path) -> None:

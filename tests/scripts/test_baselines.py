@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,12 @@ def test_calibration_clips_are_scaled_as_the_model_wants_them(source: Source) ->
         assert clip.dtype == np.float32
         assert abs(clip.mean()) < 1e-4
         assert clip.std() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_calibration_clip_that_cannot_be_read_is_named(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"broken\.wav cannot be read: the file is not sound"):
+        replace(source, calibration=tmp_path).calibration_clips()
 
 
 def test_one_that_cannot_be_made_leaves_no_file_and_does_not_stop_the_others(

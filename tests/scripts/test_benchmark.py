@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from matplotlib.image import imread
 
 from app.settings import BUNDLED_MODEL
@@ -349,6 +350,19 @@ def test_what_cannot_be_measured_is_said_before_anything_is(tmp_path: Path, monk
     assert "nothing.onnx" in refusal(*quick, "--onnx_path", tmp_path / "nothing.onnx")
     assert "nothing.jsonl" in refusal(*quick, "--evaluate", tmp_path / "nothing.jsonl")
     assert "no engine" in refusal(*quick, "--only", "matmul_qint8")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_without_its_weights_is_no_reference(checkpoints: Path, tmp_path: Path) -> None:
+    checkpoint = shutil.copytree(built("cahya_like", checkpoints), tmp_path / "checkpoint")
+    weights = torch.load(checkpoint / "pytorch_model.bin")
+    del weights["lm_head.weight"]
+    torch.save(weights, checkpoint / "pytorch_model.bin")
+    options = ("--only", "pytorch", "--no-baselines", "--no-service", "--out", tmp_path / "out")
+    said = refusal("--checkpoint_dir", checkpoint, "--audio_path", ROOT / "samples/sample.wav", *options)
+    assert said.startswith("benchmark failed: ")
+    assert "needs lm_head.weight, which its files do not have" in said
+    assert "\n" not in said
     assert not (tmp_path / "out").exists()
 
 

@@ -3,9 +3,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from app.audio import decode
 from app.settings import BUNDLED_MODEL
+from scripts.speech.clips import NO_LIMITS
+from tests.checkpoints import RATE_HZ
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = "samples/manifest.jsonl"
@@ -41,3 +46,38 @@ def test_data_that_is_not_there_is_said_without_a_traceback(arguments: tuple[str
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert arguments[0] in result.stderr
+
+
+def test_parts_of_a_recording_are_scored_with_their_own_texts(tmp_path: Path) -> None:
+    """A NeMo manifest: without its offsets, the whole recording would be heard for each text."""
+    rows, sounds, start_s = [], [], 0.0
+    for line in (ROOT / SAMPLES).read_text(encoding="utf-8").splitlines()[:3]:
+        sample = json.loads(line)
+        with (ROOT / "samples" / sample["audio"]).open("rb") as file:
+            sounds.append(decode(file, RATE_HZ, NO_LIMITS).samples)
+        duration_s = len(sounds[-1]) / RATE_HZ
+        rows.append({"audio_filepath": "all.wav", "offset": start_s, "duration": duration_s, "text": sample["text"]})
+        start_s += duration_s
+    soundfile.write(tmp_path / "all.wav", np.concatenate(sounds), RATE_HZ)
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    out = tmp_path / "figures.json"
+    result = evaluate(str(manifest), "--out", str(out))
+    assert result.returncode == 0, result.stderr
+    (figures,) = json.loads(out.read_text(encoding="utf-8"))["sets"].values()
+    assert figures["cer"]["rate"] <= 0.05
+
+
+def test_a_clip_that_cannot_be_read_ends_it_with_its_row(tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"broken")
+    rows = [
+        {"audio": str(ROOT / "samples" / "short.wav"), "text": "evet doğru", "duration": 1.6},
+        {"audio": "broken.wav", "text": "bir", "duration": 1.0},
+    ]
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    result = evaluate(str(manifest))
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"broken.wav (line 2 of {manifest}) cannot be read: the file is not sound")

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -278,6 +279,7 @@ class TestCommand:
     def test_it_says_what_it_does_and_found(self, printed: str) -> None:
         assert "Sound from column 'audio', text from column 'transcription'" in printed
         assert re.search(r"Training on 6 clips \(0\.00 hours\), evaluating on 2", printed)
+        assert "New, with random values: lm_head.bias, lm_head.weight\n" in printed
         assert "tensorboard --logdir runs" in printed
         assert re.search(r"WER [\d.]+%, CER [\d.]+%: models/checkpoint\n", printed)
 
@@ -353,6 +355,33 @@ def test_a_model_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty cannot be trained: "):
         run(tmp_path, monkeypatch, "--model_name", "empty", "--dataset_name", str(parquet), "--output_dir", "out")
+
+
+@pytest.mark.parametrize("broken", ["trainer_state.json", "model.safetensors"])
+def test_a_checkpoint_that_was_not_saved_whole_is_not_gone_on_with(
+    tmp_path: Path, checkpoints: Path, broken: str
+) -> None:
+    checkpoint = shutil.copytree(built("small", checkpoints), tmp_path / "checkpoint-500")
+    (checkpoint / "trainer_state.json").write_text("{}", encoding="utf-8")
+    train.check_whole(checkpoint)
+    if broken == "trainer_state.json":
+        (checkpoint / broken).unlink()
+    else:
+        (checkpoint / broken).write_bytes((checkpoint / broken).read_bytes()[:1_000])
+    with pytest.raises(DataError, match=r"checkpoint-500 was not saved whole: delete it .*--restart"):
+        train.check_whole(checkpoint)
+
+
+@old_config
+def test_an_encoder_whose_weights_are_missing_is_not_trained(
+    checkpoints: Path, parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(built("pretrained_like", checkpoints), tmp_path / "wrapped")
+    weights = torch.load(folder / "pytorch_model.bin")
+    torch.save({f"module.{name}": value for name, value in weights.items()}, folder / "pytorch_model.bin")
+    with pytest.raises(DataError, match=r"wrapped cannot be trained: .* needs wav2vec2\.encoder\.layer_norm\.bias"):
+        run(tmp_path, monkeypatch, "--model_name", "wrapped", "--dataset_name", str(parquet), "--output_dir", "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_left_to_evaluate_on_is_said_before_training(

@@ -61,7 +61,7 @@ def test_nothing_to_calibrate_on(artifact: Artifact, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"nothing to calibrate on in .*clips\.jsonl"):
         calibration_feeds(silence, artifact, 10)
     (tmp_path / "0.wav").write_bytes(b"RIFF")
-    with pytest.raises(DataError, match=r"0\.wav cannot be read"):
+    with pytest.raises(DataError, match=r"0\.wav \(line 1 of .*clips\.jsonl\) cannot be read"):
         calibration_feeds(silence, artifact, 10)
     without_duration = json.dumps({"audio": "0.wav", "text": ""})
     Path(silence).write_text(without_duration, encoding="utf-8")

@@ -59,6 +59,7 @@ def test_engines_that_say_the_same_prove_everything() -> None:
     evidence = proven(Spelling("ab ab ab ab"), Spelling("ab ab ab ab"))
     assert evidence.failed == []
     assert {(proof.backend, proof.name) for proof in evidence.proofs} == {
+        ("pytorch", "wer"),
         ("onnx", "max_difference"),
         ("onnx", "text_equality"),
         ("onnx_int8", "argmax_agreement"),
@@ -85,6 +86,25 @@ def test_another_text_fails_even_if_the_numbers_are_near() -> None:
     assert evidence.parity["onnx"].text_equality == 0.0
     assert evidence.accuracy["a set"]["onnx"].wer.rate == 0.25
     assert evidence.wer_increase["onnx"].rate == 0.25
+
+
+@pytest.mark.parametrize(
+    ("said", "wer", "passed"),
+    [("ab ab ab ab", 0.0, True), ("ab ab aa aa", 0.5, True), ("ab aa aa aa", 0.75, False), ("bb bb bb bb", 1.0, False)],
+)
+def test_a_reference_that_understands_nothing_proves_nothing(said: str, wer: float, passed: bool) -> None:
+    engines = {backend: Spelling(said) for backend in ("pytorch", "onnx")}
+    rows = speech_rows(["ab ab ab ab"] * 2, [1.0] * 2)
+    evidence = prove(ARTIFACT, engines, {"a set": rows}, LIMITS, language="tr", workers=1)
+    (proof,) = [proof for proof in evidence.proofs if proof.backend == "pytorch"]
+    assert (proof.name, proof.measured, proof.passed) == ("wer", wer, passed)
+    assert evidence.to_json()["proven"] == passed
+
+
+def test_clips_in_which_nothing_is_said_prove_no_reference() -> None:
+    engines = {backend: Spelling("") for backend in ("pytorch", "onnx")}
+    evidence = prove(ARTIFACT, engines, {"a set": speech_rows([""], [1.0])}, LIMITS, language="tr", workers=1)
+    assert [str(proof) for proof in evidence.failed] == ["wer of pytorch is no number, must be at most 0.5"]
 
 
 def test_int8_that_understands_less_fails_by_frames_and_words() -> None:
@@ -152,5 +172,5 @@ def test_a_clip_that_is_not_there_is_named(tmp_path: Path) -> None:
         Dataset.from_dict({"audio": ["gone.wav"], "text": ["ab"]}), "audio", "text", [1.0], folder=tmp_path
     )
     engines = {backend: Spelling("ab") for backend in ("pytorch", "onnx")}
-    with pytest.raises(DataError, match=r"gone\.wav cannot be read"):
+    with pytest.raises(DataError, match=r"gone\.wav \(row 0\) cannot be read"):
         prove(ARTIFACT, engines, {"a set": rows}, LIMITS, language="tr", workers=1)

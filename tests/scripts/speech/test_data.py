@@ -1,6 +1,7 @@
 import io
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 import soundfile
 from datasets import Audio, Dataset
 
+from app.files import LFS_POINTER
 from scripts.speech.data import DataError, SpeechRows, load_speech
 from tests.checkpoints import RATE_HZ, babbling
 
+POINTER = LFS_POINTER + b"\noid sha256:" + b"0" * 64 + b"\nsize 1\n"
 TEXTS = ["Merhaba dünya.", "Bugün 3 kitap aldım.", "Iğdır'a gittik."]
 DURATIONS_S = [0.5, 1.25, 0.75]
 
@@ -118,7 +121,7 @@ def test_an_audiofolder_with_splits(tmp_path: Path) -> None:
 
 def test_an_audiofolder_without_rows(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("file_name,text\n", encoding="utf-8")
-    with pytest.raises(DataError, match="has no rows"):
+    with pytest.raises(DataError, match="there are no rows"):
         load_speech(str(tmp_path))
 
 
@@ -162,8 +165,10 @@ def test_where_no_text_is_needed_a_folder_of_sound_will_do(tmp_path: Path) -> No
     [
         ('{"audio": "0.wav", "text": "bir"}\nbroken', "line 2 of .* is no JSON"),
         ('["0.wav"]', "line 1 of .* is no JSON object"),
-        ('{"audio": "0.wav", "text": "bir"}\n{"audio": "0.wav", "text": 1}', "manifest.jsonl: "),
-        ('{"audio": "0.wav", "text": "bir", "duration": "long"}', "manifest.jsonl: "),
+        ('{"audio": "0.wav", "text": "bir"}\n{"audio": "0.wav", "text": ["bir"]}', "text of line 2 of .* is no text"),
+        ('{"audio": "0.wav", "text": "bir"}\n{"text": "iki"}', "line 2 of .* names no file of sound"),
+        ('{"audio": "1.wav", "text": "bir"}', "line 1 of .* names 1.wav, and there is no such file"),
+        ('{"audio": "0.wav", "text": "bir", "duration": "long"}', "duration of line 1 of .* 'long'"),
     ],
 )
 def test_a_manifest_that_cannot_be_read(tmp_path: Path, lines: str, said: str) -> None:
@@ -178,7 +183,7 @@ def test_a_manifest_that_is_made_by_hand(tmp_path: Path) -> None:
     for index in range(2):
         (tmp_path / f"{index}.wav").write_bytes(encoded(index))
     rows = [
-        {"audio_filepath": "0.wav", "text": TEXTS[0], "duration": 99.0},
+        {"audio_filepath": "0.wav", "text": TEXTS[0], "duration": 0.4},
         {"audio_filepath": "1.wav", "text": TEXTS[1]},
     ]
     lines = "\n".join(json.dumps(row) for row in rows)
@@ -225,7 +230,7 @@ def test_a_column_that_cannot_be_found_names_the_option(tmp_path: Path) -> None:
     manifest.write_text(json.dumps({"clip": "0.wav", "text": "bir", "duration": 1.0}) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"clip.*--audio_column"):
         load_speech(str(manifest))
-    with pytest.raises(DataError, match="no column 'talk'; there are clip, text"):
+    with pytest.raises(DataError, match="no column 'talk'; there are clip, text, duration"):
         load_speech(str(manifest), audio_column="talk")
 
 
@@ -234,7 +239,7 @@ def test_one_split_can_be_chosen(tmp_path: Path) -> None:
     splits = load_speech(str(folder), "test")
     assert list(splits) == ["test"]
     check(splits["test"], [1, 2])
-    with pytest.raises(DataError, match=r"no split 'validation'; it has .*train"):
+    with pytest.raises(DataError, match=r"no split 'validation'; there are .*train"):
         load_speech(str(folder), "validation")
 
 
@@ -245,12 +250,260 @@ def test_rows_can_be_selected(tmp_path: Path) -> None:
 
 
 def test_broken_sound_raises_where_it_is_read(tmp_path: Path) -> None:
+    for index in range(2):
+        (tmp_path / f"{index}.wav").write_bytes(encoded(index))
+    rows = write_rows(tmp_path, *({"audio": f"{index}.wav", "text": "bir", "duration": 0.5} for index in range(2)))
+    (tmp_path / "1.wav").write_bytes(encoded(1)[:20])
+    message = r"^1\.wav \(line 2 of .*manifest\.jsonl\) cannot be read: "
+    for broken in (rows, rows.select([1, 0]).select([0])):  # rows keep their names
+        with pytest.raises(DataError, match=message):
+            broken.samples(len(broken) - 1, RATE_HZ)
+    (tmp_path / "1.wav").unlink()
+    with pytest.raises(DataError, match=message):
+        rows.samples(1, RATE_HZ)
+
+
+def test_broken_sound_is_named_where_its_length_is_looked_for(tmp_path: Path) -> None:
     (tmp_path / "0.wav").write_bytes(encoded(0)[:20])
-    manifest = tmp_path / "manifest.jsonl"
-    manifest.write_text(json.dumps({"audio": "0.wav", "text": "bir", "duration": 0.5}) + "\n", encoding="utf-8")
-    rows = load_speech(str(manifest))["train"]
-    with pytest.raises(DataError, match=r"0\.wav cannot be read: "):
+    with pytest.raises(DataError, match=r"manifest\.jsonl: 0\.wav \(line 1 of .*\) cannot be read: "):
+        write_rows(tmp_path, {"audio": "0.wav", "text": "bir"})
+    folder = hub_folder(tmp_path / "hub", {"text": TEXTS}, train=[0])
+    Dataset.from_dict({"audio": [{"path": "0.wav", "bytes": b"broken"}], "text": ["bir"]}).cast_column(
+        "audio", Audio(decode=False)
+    ).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    with pytest.raises(DataError, match=r"hub: 0\.wav \(row 0 of train\) cannot be read: "):
+        load_speech(str(folder))
+
+
+class TestTables:
+    @pytest.fixture(autouse=True)
+    def sounds(self, tmp_path: Path) -> None:
+        for index in range(3):
+            (tmp_path / f"{index}.wav").write_bytes(encoded(index))
+
+    def test_json_as_an_array(self, tmp_path: Path) -> None:
+        table = tmp_path / "manifest.json"
+        table.write_text(json.dumps([{"audio": f"{i}.wav", "text": TEXTS[i]} for i in range(3)]), encoding="utf-8")
+        check(load_speech(str(table))["train"], [0, 1, 2])
+
+    def test_json_with_a_line_for_each_row(self, tmp_path: Path) -> None:
+        """As NeMo names its manifests."""
+        table = tmp_path / "train_manifest.json"
+        lines = [
+            json.dumps({"audio_filepath": f"{i}.wav", "text": TEXTS[i], "duration": DURATIONS_S[i]}) for i in range(3)
+        ]
+        table.write_text("\n".join(lines), encoding="utf-8")
+        check(load_speech(str(table))["train"], [0, 1, 2])
+
+    @pytest.mark.parametrize("suffix", ["json", "jsonl"])
+    def test_a_text_may_hold_any_line_separator_but_one(self, tmp_path: Path, suffix: str) -> None:
+        table = tmp_path / f"manifest.{suffix}"
+        row = {"audio": "0.wav", "text": "bir\u2028iki\x85üç"}
+        table.write_text(json.dumps(row, ensure_ascii=False) + "\r\n", encoding="utf-8")
+        assert load_speech(str(table))["train"].texts() == [row["text"]]
+
+    @pytest.mark.parametrize(("suffix", "delimiter"), [("csv", ","), ("tsv", "\t")])
+    def test_csv_and_tsv(self, tmp_path: Path, suffix: str, delimiter: str) -> None:
+        table = tmp_path / f"clips.{suffix}"
+        lines = [delimiter.join((f"{i}.wav", str(i), TEXTS[i])) for i in range(3)]
+        table.write_text("\n".join([delimiter.join(("path", "speaker", "sentence")), *lines]), encoding="utf-8")
+        check(load_speech(str(table))["train"], [0, 1, 2])
+
+    def test_columns_that_nobody_asked_for_may_hold_anything(self, tmp_path: Path) -> None:
+        others: list[dict[str, Any]] = [
+            {"speaker": 1},
+            {"speaker": "f2", "words": [1, {"a": 2}]},
+            {"speaker": None, "words": "x"},
+        ]
+        rows = write_rows(tmp_path, *({"audio": f"{i}.wav", "text": TEXTS[i]} | others[i] for i in range(3)))
+        check(rows, [0, 1, 2])
+
+    def test_a_text_may_be_a_number(self, tmp_path: Path) -> None:
+        rows = write_rows(tmp_path, {"audio": "0.wav", "text": 12}, {"audio": "1.wav", "text": "on iki"})
+        assert rows.texts() == ["12", "on iki"]
+
+    @pytest.mark.parametrize(
+        ("name", "content", "said"),
+        [
+            ("a.json", b"[1]", "row 1 of .*a.json is no JSON object"),
+            ("a.json", b"[", "a.json is no JSON: "),
+            ("a.json", b'{\n "audio": "0.wav"\n}', "line 1 of .*a.json is no JSON: .*a line of JSON for each clip"),
+            ("a.csv", b"path,text\n0.wav,bir,iki\n", "line 2 of .*a.csv has more fields"),
+            ("a.csv", b"0.wav,bir\n1.wav,iki\n", r"none of audio, .* is a column \(0.wav, bir\)"),
+            ("a.tsv", "path\ttext\n0.wav\tığdır\n".encode("cp1254"), "a.tsv is not UTF-8"),
+            ("a.jsonl", POINTER, "a.jsonl in .* is a Git LFS pointer"),
+            ("a.txt", b"0.wav bir", "it is no data that is read; that is: tables"),
+        ],
+    )
+    def test_a_table_that_cannot_be_read_is_one_line(
+        self, tmp_path: Path, name: str, content: bytes, said: str
+    ) -> None:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=said) as error:
+            load_speech(str(tmp_path / name))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("content", "said"), [(POINTER, "is a Git LFS pointer"), (b"", "is empty")])
+def test_a_file_that_holds_no_sound_is_named_before_anything_begins(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "0.wav").write_bytes(content)
+    with pytest.raises(DataError, match=rf"line 1 of .* names 0\.wav: 0\.wav in .* {said}"):
+        write_rows(tmp_path, {"audio": "0.wav", "text": "bir", "duration": 1.0})
+
+
+def test_sound_in_parquet_that_is_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    cells = [{"path": "0.wav", "bytes": POINTER}]
+    rows = Dataset.from_dict({"audio": cells, "text": ["bir"]}).cast_column("audio", Audio(decode=False))
+    rows.to_parquet(tmp_path / "data" / "train.parquet")
+    with pytest.raises(DataError, match=r"0\.wav \(row 0 of train\) cannot be read: it is a Git LFS pointer"):
+        load_speech(str(tmp_path))
+
+
+def test_parquet_that_is_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/train.parquet").write_bytes(POINTER)
+    with pytest.raises(DataError, match=r"train\.parquet in .*data is a Git LFS pointer"):
+        load_speech(str(tmp_path))
+
+
+def test_a_file_of_parquet(tmp_path: Path) -> None:
+    folder = hub_folder(tmp_path / "hub", {"text": TEXTS}, train=[0, 1])
+    check(load_speech(str(folder / "data" / "train-00000-of-00001.parquet"))["train"], [0, 1])
+
+
+def test_a_folder_of_something_else_is_one_line_that_says_what_is_there(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt", "c.mp3"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"2 \.txt, 1 \.mp3\); what is read: tables .*LibriSpeech") as error:
+        load_speech(str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+class TestSegments:
+    """Rows that are parts of one recording, in which the three clips follow each other."""
+
+    STARTS_S = (0.0, 0.5, 1.75)
+
+    @pytest.fixture(params=["wav", "flac", "m4a"])
+    def recording(self, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+        whole = np.concatenate([sound(index) for index in range(3)])
+        soundfile.write(tmp_path / "recording.wav", whole, RATE_HZ)
+        if request.param == "m4a":  # lossless, so that the samples can be compared
+            command = ["ffmpeg", "-loglevel", "error", "-i", "recording.wav", "-c:a", "alac", "recording.m4a"]
+            subprocess.run(command, cwd=tmp_path, check=True)
+        elif request.param == "flac":
+            soundfile.write(tmp_path / "recording.flac", whole, RATE_HZ)
+        return f"recording.{request.param}"
+
+    def rows(self, tmp_path: Path, recording: str, **columns: Sequence[float]) -> SpeechRows:
+        return write_rows(
+            tmp_path,
+            *(
+                {"audio": recording, "text": TEXTS[index]} | {name: values[index] for name, values in columns.items()}
+                for index in range(3)
+            ),
+        )
+
+    def test_offset_and_duration_cut(self, tmp_path: Path, recording: str) -> None:
+        check(self.rows(tmp_path, recording, offset=self.STARTS_S, duration=DURATIONS_S), [0, 1, 2])
+
+    def test_an_offset_of_zero_may_be_left_out(self, tmp_path: Path, recording: str) -> None:
+        rows = [
+            {"audio": recording, "text": TEXTS[0], "duration": DURATIONS_S[0]},
+            {"audio": recording, "text": TEXTS[1], "duration": DURATIONS_S[1], "offset": self.STARTS_S[1]},
+            {"audio": recording, "text": TEXTS[2], "offset": self.STARTS_S[2]},
+        ]
+        check(write_rows(tmp_path, *rows), [0, 1, 2])
+
+    @pytest.mark.parametrize("names", [("start", "end"), ("start_time", "end_time")])
+    def test_start_and_end_cut_a_file_that_several_rows_name(
+        self, tmp_path: Path, recording: str, names: tuple[str, str]
+    ) -> None:
+        ends_s = [start + duration for start, duration in zip(self.STARTS_S, DURATIONS_S, strict=True)]
+        check(self.rows(tmp_path, recording, **{names[0]: self.STARTS_S, names[1]: ends_s}), [0, 1, 2])
+
+    def test_a_part_is_named(self, tmp_path: Path, recording: str) -> None:
+        rows = self.rows(tmp_path, recording, offset=self.STARTS_S, duration=DURATIONS_S)
+        assert rows.name(1) == f"{recording} (0.5 s to 1.75 s)"
+        (tmp_path / recording).write_bytes(b"broken")
+        with pytest.raises(DataError, match=rf"{recording} \(0\.5 s to 1\.75 s\) \(line 2 of .*\) cannot be read"):
+            rows.samples(1, RATE_HZ)
+
+    @pytest.mark.parametrize(
+        ("offset", "duration", "said"),
+        [
+            (2.5, 0.5, "the part from 2.5 s to 3 s does not lie in it, for it is 2.5 s long"),
+            (2.0, 0.75, "the part from 2 s to 2.75 s does not lie in it"),
+            (9.0, None, "the part from 9 s to the end does not lie in it"),
+            (-1.0, 0.5, "offset of line 2 of .* is no number of seconds: -1.0"),
+            ("x", 0.5, "offset of line 2 of .* is no number of seconds: 'x'"),
+            (0.5, 0.0, "the part from 0.5 s to 0.5 s is empty"),
+        ],
+    )
+    def test_a_part_that_the_file_does_not_have_names_its_row(
+        self, tmp_path: Path, recording: str, offset: Any, duration: float | None, said: str
+    ) -> None:
+        wrong = {"audio": recording, "text": TEXTS[1], "offset": offset, "duration": duration}
+        right = {"audio": recording, "text": TEXTS[0], "offset": 0.0, "duration": 0.5}
+        with pytest.raises(DataError, match=said) as error:
+            write_rows(tmp_path, right, wrong)
+        assert "line 2 of" in str(error.value)
+
+    def test_in_parquet_too(self, tmp_path: Path) -> None:
+        columns: dict[str, list[Any]] = {"text": TEXTS, "offset": [0.0, 0.25, 0.5], "duration": [0.5, 0.5, 0.25]}
+        rows = load_speech(str(hub_folder(tmp_path / "hub", columns, train=[0, 1, 2])))["train"]
+        assert rows.durations_s == [0.5, 0.5, 0.25]
+        np.testing.assert_allclose(rows.samples(1, RATE_HZ), sound(1)[4_000:12_000], atol=2 / 32_768)
+        assert rows.name(1) == "1.wav (0.25 s to 0.75 s)"
+
+    def test_the_cut_is_made_at_the_rate_of_the_file(self, tmp_path: Path) -> None:
+        soundfile.write(tmp_path / "low.wav", sound(1, 8_000), 8_000)
+        rows = write_rows(tmp_path, {"audio": "low.wav", "text": "bir", "offset": 0.25, "duration": 0.5})
+        np.testing.assert_allclose(rows.samples(0, 8_000), sound(1, 8_000)[2_000:6_000], atol=2 / 32_768)
+        assert len(rows.samples(0, RATE_HZ)) == 8_000
+
+    def test_channels_of_a_part_are_mixed_as_those_of_a_whole(self, tmp_path: Path) -> None:
+        stereo = np.stack([sound(1), -0.5 * sound(1)], axis=1)
+        soundfile.write(tmp_path / "stereo.wav", stereo, RATE_HZ, subtype="FLOAT")
+        rows = write_rows(tmp_path, {"audio": "stereo.wav", "text": "bir", "offset": 0.25})
+        np.testing.assert_allclose(rows.samples(0, RATE_HZ), 0.25 * sound(1)[4_000:], atol=1e-6)
+
+
+class TestBoundsOfWhatWasCut:
+    """Columns `start` and `end` of clips that have a file each."""
+
+    def rows(self, tmp_path: Path, **bounds: float | str) -> SpeechRows:
+        (tmp_path / "1.wav").write_bytes(encoded(1))
+        return write_rows(tmp_path, {"audio": "1.wav", "text": TEXTS[1]} | bounds)
+
+    def test_a_clip_as_long_as_they_are_apart_is_whole(self, tmp_path: Path) -> None:
+        check(self.rows(tmp_path, start=100.0, end=101.3), [1])
+
+    def test_of_any_other_it_cannot_be_told(self, tmp_path: Path) -> None:
+        message = r"1\.wav \(line 1 of .*\) is 1\.25 s long, its start and end are 100 and 200: .*offset and duration"
+        with pytest.raises(DataError, match=message):
+            self.rows(tmp_path, start=100.0, end=200.0)
+        with pytest.raises(DataError, match=r"start of line 1 of .* is no number of seconds: '00:01'"):
+            self.rows(tmp_path, start="00:01", end="00:02")
+
+    def test_in_parquet_too(self, tmp_path: Path) -> None:
+        bounds = {"start": [10.0] * 3, "end": [10 + duration for duration in DURATIONS_S]}
+        folder = hub_folder(tmp_path / "hub", {"text": TEXTS} | bounds, train=[0, 1, 2])
+        check(load_speech(str(folder))["train"], [0, 1, 2])
+
+
+def test_a_duration_that_the_file_contradicts_names_the_row(tmp_path: Path) -> None:
+    """The text is perhaps of a part of it, whose offset nobody wrote down."""
+    soundfile.write(tmp_path / "0.wav", babbling(30.0, 1), RATE_HZ)
+    rows = write_rows(tmp_path, {"audio": "0.wav", "text": "bir", "duration": 2.5})
+    message = r"0\.wav \(line 1 of .*\) cannot be read: its duration is stated as 2\.5 s, but it is 30 s long .*offset"
+    with pytest.raises(DataError, match=message):
         rows.samples(0, RATE_HZ)
-    (tmp_path / "0.wav").unlink()
-    with pytest.raises(DataError, match=r"0\.wav cannot be read: "):
-        rows.samples(0, RATE_HZ)
+
+
+def write_rows(folder: Path, *rows: dict[str, Any]) -> SpeechRows:
+    """The rows of a manifest in a folder."""
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    return load_speech(str(manifest))["train"]

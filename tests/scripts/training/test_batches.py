@@ -5,13 +5,42 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from datasets import Dataset
+from torch.utils.data import DataLoader
 
+from scripts.speech.data import DataError, SpeechRows
 from scripts.speech.text import TURKISH_ALPHABET
 from scripts.training.augment import AugmentationPolicy
-from scripts.training.batches import MEAN_PAUSE_S, PADDED_TO_S, LengthBatchSampler, SpeechDataset, in_case_of, join_rows
+from scripts.training.batches import (
+    MEAN_PAUSE_S,
+    PADDED_TO_S,
+    Collator,
+    LengthBatchSampler,
+    SpeechDataset,
+    in_case_of,
+    join_rows,
+    message_of,
+)
 from scripts.training.checkpoints import new_tokenizer
 from tests.checkpoints import RATE_HZ
 from tests.speech import FEATURES, NORMALIZER, speech_rows
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_clip_is_one_line_with_its_row(workers: int) -> None:
+    """Also from a worker process, whose errors come with a traceback."""
+    rows = speech_rows(["bir", "iki"])
+    cells = [rows.rows[0]["audio"], {"path": "broken.wav", "bytes": b"broken"}]
+    broken = SpeechRows(
+        Dataset.from_dict({"audio": cells, "text": ["bir", "iki"]}), "audio", "text", [0.5, 0.6], places=["a", "line 2"]
+    )
+    dataset = SpeechDataset(broken, NORMALIZER, new_tokenizer(TURKISH_ALPHABET), FEATURES)
+    loader = DataLoader(dataset, batch_size=2, num_workers=workers, collate_fn=Collator(FEATURES))
+    with pytest.raises(DataError) as error:
+        list(loader)
+    message = message_of(error.value)
+    assert message.startswith("broken.wav (line 2) cannot be read: the file is not sound")
+    assert "\n" not in message
 
 
 def padded(duration_s: float) -> float:

@@ -1,0 +1,190 @@
+"""Loads the weights of a checkpoint: all that its model needs, or none.
+
+transformers gives random values to every weight that it does not find, and only logs a warning. Such a model says
+nothing, and an export of it agrees with it perfectly. Here a weight that is missing or left over is an error, unless it
+changes nothing that the model says.
+"""
+
+import json
+import zipfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoModelForCTC, PreTrainedModel
+from transformers.utils import logging
+
+from app.artifacts import ArtifactError
+from app.files import describe_broken_file, one_line
+
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names of whole weights, in the order in which transformers looks for them."""
+INDEX_SUFFIX = ".index.json"
+"""After the name of whole weights: the file that tells which part (shard) holds which weight."""
+HEAD = "lm_head."
+"""How the names of a CTC head's weights begin, in every model of `AutoModelForCTC`."""
+WITHOUT_EFFECT = frozenset({"masked_spec_embed", "position_ids", "inv_freq", "num_batches_tracked"})
+"""Weights and buffers that recognition does not use (SpecAugment's mask, counters) or computes anew (positions)."""
+PRETRAINING = frozenset(
+    {
+        *("quantizer", "project_hid", "project_q"),  # wav2vec 2.0
+        *("ctc_proj", "speaker_proj", "label_embeddings_concat", "layer_norm_for_extract"),  # UniSpeech and its SAT
+        *("final_proj", "label_embs_concat"),  # HuBERT and WavLM, as fairseq names them
+    }
+)
+"""Modules that only pretraining uses; published checkpoints may have kept them beside a CTC head."""
+MOST_NAMED = 4
+"""Names of weights in a message; of the others it says how many there are."""
+ZIP_MAGIC = b"PK"
+"""How `pytorch_model.bin` begins since PyTorch 1.6: it is a ZIP archive, whose table of contents is at its end."""
+
+
+class LoadedCheckpoint(NamedTuple):
+    """A CTC model in evaluation mode, and the names of those weights of its head that the checkpoint has not."""
+
+    model: PreTrainedModel
+    new_weights: tuple[str, ...]
+
+
+def load_checkpoint(
+    folder: Path, dtype: torch.dtype = torch.float32, *, new_head: bool = False, **options: Any
+) -> LoadedCheckpoint:
+    """Load a CTC model from a checkpoint folder.
+
+    new_head: the checkpoint may lack the CTC head or have one of another size, as a pretrained encoder does. options:
+    what is set in the model's configuration, instead of what the checkpoint says. Raises ArtifactError, in one line, if
+    a file is missing or broken, and if a weight is missing, left over or of another shape.
+    """
+    check_weights_files(folder)
+    with _only_errors_logged():
+        try:
+            config = AutoConfig.from_pretrained(folder, **options)
+            # How attention is computed depends on this machine, not on the one that saved the checkpoint: that may have
+            # had FlashAttention. None leaves the choice to transformers.
+            config._attn_implementation = None
+            model, report = AutoModelForCTC.from_pretrained(
+                folder, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+        except Exception as error:  # transformers and PyTorch raise errors of many kinds
+            raise ArtifactError(f"the checkpoint in {folder} cannot be loaded: {one_line(error)}") from error
+    missing, left_over, mismatched = (
+        {name for name in report[key] if not _is_without_effect(name)}
+        for key in ("missing_keys", "unexpected_keys", "mismatched_keys")
+    )
+    new_weights: set[str] = set()
+    if new_head:
+        new_weights = {name for name in missing | mismatched if name.startswith(HEAD)}
+        modules = {name for part in (model, model.base_model) for name, _ in part.named_children()}
+        left_over = {name for name in left_over if name.split(".")[0] in modules and not name.startswith(HEAD)}
+    _refuse(folder, missing - new_weights, left_over, mismatched - new_weights, report["unexpected_keys"])
+    return LoadedCheckpoint(model, tuple(sorted(new_weights)))
+
+
+def _is_without_effect(name: str) -> bool:
+    *modules, own = name.split(".")
+    return own in WITHOUT_EFFECT or not PRETRAINING.isdisjoint([*modules, own])
+
+
+def _refuse(
+    folder: Path,
+    missing: Collection[str],
+    left_over: Collection[str],
+    mismatched: Collection[str],
+    unexpected: Collection[str],
+) -> None:
+    """Raises ArtifactError if any weight is missing, left over or mismatched.
+
+    unexpected: names of all weights that the model does not use, also of those that do not matter.
+    """
+    wrong = []
+    if missing:
+        wrong.append(f"the model needs {_listed(missing)}, which its files do not have")
+    if mismatched:
+        wrong.append(f"{_listed(mismatched)} have another shape than config.json says")
+    if left_over:
+        wrong.append(f"its files have {_listed(left_over)}, which the model does not use")
+    if not wrong:
+        return
+    if missing and all(name.startswith(HEAD) for name in missing):
+        wrong.append("a checkpoint without a CTC head has to be trained first: scripts/train.py")
+    if prefix := _prefix_of(missing, unexpected):
+        wrong.append(f"take the prefix {prefix!r} off the names of the weights, or save the model that was wrapped")
+    raise ArtifactError(f"the weights in {folder} do not fit the model: {'; '.join(wrong)}")
+
+
+def _listed(names: Collection[str]) -> str:
+    first = sorted(names)[:MOST_NAMED]
+    others = len(names) - len(first)
+    return ", ".join(first) + (f" and {others} more" if others else "")
+
+
+def _prefix_of(missing: Collection[str], unexpected: Collection[str]) -> str:
+    """What stands before the name of a missing weight, as the "module." of DistributedDataParallel; "" if nothing."""
+    for name in unexpected:
+        first, _, rest = name.partition(".")
+        if rest in missing:
+            return f"{first}."
+    return ""
+
+
+def check_weights_files(folder: Path) -> None:
+    """Raises ArtifactError if a file of a checkpoint's weights is missing, cut off or a Git LFS pointer."""
+    for path in weights_files(folder):
+        if broken := describe_broken_file(path):
+            raise ArtifactError(broken)
+        if not path.is_file():
+            raise ArtifactError(f"{path.name} is missing in {folder}, a part of the weights: fetch it")
+        if path.suffix == ".safetensors":
+            _check_safetensors(path)
+        else:
+            _check_archive(path)
+
+
+def weights_files(folder: Path) -> list[Path]:
+    """The files that transformers reads the weights from. Raises ArtifactError if there are none."""
+    for name in WEIGHTS_FILES:
+        if (folder / name).exists() or (folder / name).is_symlink():
+            return [folder / name]
+        index = folder / f"{name}{INDEX_SUFFIX}"
+        if index.exists():
+            try:
+                parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            except (ValueError, KeyError, AttributeError, TypeError) as error:
+                raise ArtifactError(describe_broken_file(index) or f"{index} is no index of weights") from error
+            return [folder / part for part in sorted(parts)]
+    raise ArtifactError(
+        f"there are no PyTorch weights in {folder}: neither {' nor '.join(WEIGHTS_FILES)}, nor an index"
+    )
+
+
+def _check_safetensors(path: Path) -> None:
+    try:
+        with safe_open(path, framework="pt"):  # compares the size of the file with its header
+            pass
+    except SafetensorError as error:
+        raise _broken(path) from error
+
+
+def _check_archive(path: Path) -> None:
+    with path.open("rb") as file:
+        is_archive = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC  # before PyTorch 1.6 it was none
+    if is_archive and not zipfile.is_zipfile(path):
+        raise _broken(path)
+
+
+def _broken(path: Path) -> ArtifactError:
+    return ArtifactError(f"{path.name} in {path.parent} is broken or cut off: fetch it again")
+
+
+@contextmanager
+def _only_errors_logged() -> Iterator[None]:
+    """transformers' warnings of missing weights would be said twice."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

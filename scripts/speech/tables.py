@@ -1,0 +1,86 @@
+"""Tables of speech data in text files: JSON, a line of JSON for each row, CSV and TSV, read as records."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from app.files import describe_broken_file
+from scripts.speech.clips import DataError
+
+TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
+
+
+class Record(NamedTuple):
+    """A row: column -> value, and where it stands, for messages."""
+
+    values: dict[str, Any]
+    place: str
+
+
+def read_table(path: Path) -> list[Record]:
+    """The rows of a table whose name ends in one of `TABLE_SUFFIXES`; CSV and TSV have a line of column names first.
+
+    Raises DataError if it is not there or cannot be read.
+    """
+    if broken := describe_broken_file(path):
+        raise DataError(broken)
+    if not path.is_file():
+        raise DataError(f"there is no manifest {path}")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            if path.suffix == ".json":
+                return list(_json(lines.read(), path))
+            if path.suffix == ".jsonl":
+                return list(_json_lines(lines, path))
+            return list(_separated(lines, path))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: {error}") from error
+
+
+def _json(text: str, path: Path) -> Iterator[Record]:
+    """An array of objects; or a line of JSON for each row, as NeMo names such files, too."""
+    if not text.lstrip().startswith("["):
+        yield from _json_lines(text.split("\n"), path)  # `splitlines` would also part a text at U+2028
+        return
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON: {error}") from error
+    for number, row in enumerate(rows, start=1):
+        yield Record(_object(row, f"row {number} of {path}"), f"row {number} of {path}")
+
+
+def _json_lines(lines: Iterable[str], path: Path) -> Iterator[Record]:
+    for number, line in enumerate(lines, start=1):
+        place = f"line {number} of {path}"
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(
+                    f"{place} is no JSON: {error} (a manifest has a line of JSON for each clip, or is an array)"
+                ) from error
+            yield Record(_object(row, place), place)
+
+
+def _object(row: Any, place: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise DataError(f"{place} is no JSON object")
+    return row
+
+
+def _separated(lines: Iterable[str], path: Path) -> Iterator[Record]:
+    if path.suffix == ".tsv":  # Common Voice writes single quotation marks into its fields
+        reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.DictReader(lines)
+    try:
+        for row in reader:
+            place = f"line {reader.line_num} of {path}"
+            if None in row:
+                raise DataError(f"{place} has more fields than the first line has column names")
+            yield Record(row, place)
+    except csv.Error as error:
+        raise DataError(f"line {reader.line_num} of {path} cannot be read: {error}") from error
