@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import math
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +25,10 @@ from app.windows import Framing
 logger = logging.getLogger("dikte")
 
 MANIFEST_NAME = "manifest.json"
-MANIFEST_FORMAT = 2
-"""Format 1 had no proofs."""
+MANIFEST_FORMAT = 3
+"""Format 1 had no proofs, format 2 no evidence of them."""
+NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")
+"""A JSON array of nothing but numbers. Hundreds of them are written on one line, not each on its own."""
 SETTINGS_FILES = (
     "config.json",
     "preprocessor_config.json",
@@ -157,9 +160,9 @@ class Artifact:
             return
         described = self.files.get(name)
         if not isinstance(described, dict):
-            self._doubt(f"{MANIFEST_NAME} does not describe {name}")
+            self.doubt(f"{MANIFEST_NAME} does not describe {name}")
         elif not (self.folder / name).is_file() or sha256_of(self.folder / name) != described.get("sha256"):
-            self._doubt(f"{name} is not the file that {MANIFEST_NAME} describes (sha256)")
+            self.doubt(f"{name} is not the file that {MANIFEST_NAME} describes (sha256)")
 
     def check_proofs(self, backend: str) -> None:
         """Look whether everything that was to be proven is, for this backend too.
@@ -167,14 +170,16 @@ class Artifact:
         Raises UnprovenError if not, unless that is allowed. The reference is the checkpoint itself and needs no proof.
         """
         if backend != REFERENCE_BACKEND and (reason := why_unproven(self.manifest, backend)):
-            self._doubt(f"{reason}; prove it anew with `{self.proving_command}`")
+            self.doubt(f"{reason}; prove it anew with `{self.proving_command}`")
 
-    def _doubt(self, reason: str) -> None:
+    def doubt(self, reason: str) -> None:
+        """Note what speaks against using it down, loudly. Raises UnprovenError instead, unless that is allowed."""
         doubt = f"{self.name} is not proven: {reason}"
         if not self.allow_unproven:
             raise UnprovenError(doubt)
-        logger.error("USED ALL THE SAME: %s", doubt)
-        self.doubts.append(doubt)
+        if doubt not in self.doubts:  # two engines of one model say the same
+            logger.error("USED ALL THE SAME: %s", doubt)
+            self.doubts.append(doubt)
 
 
 def open_artifact(folder: Path, allow_unproven: bool = False) -> Artifact:
@@ -215,7 +220,8 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> Path:
     path = folder / MANIFEST_NAME
     part = folder / f".{MANIFEST_NAME}.part"
     try:
-        part.write_text(json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
+        part.write_text(NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n", encoding="utf-8")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -227,7 +233,7 @@ def why_unproven(manifest: dict[str, Any], backend: str) -> str | None:
     if not manifest:
         return f"there is no {MANIFEST_NAME}"
     if manifest.get("format") != MANIFEST_FORMAT:
-        return f"{MANIFEST_NAME} is of format {manifest.get('format')}, not {MANIFEST_FORMAT}, which has the proofs"
+        return f"{MANIFEST_NAME} is of format {manifest.get('format')}, not {MANIFEST_FORMAT}, which keeps the evidence"
     if not isinstance(manifest.get("files"), dict) or not manifest["files"]:
         return f"{MANIFEST_NAME} describes no files"
     try:
@@ -240,7 +246,13 @@ def why_unproven(manifest: dict[str, Any], backend: str) -> str | None:
         return "; ".join(failed)
     if backend not in {proof.backend for proof in proofs}:
         return f"{MANIFEST_NAME} lists no proof for {backend}"
-    return None if record.get("proven") is True else f"{MANIFEST_NAME} says that it is not"
+    if record.get("proven") is not True:
+        return f"{MANIFEST_NAME} says that it is not"
+    try:
+        said = any(backend in said_by for said_by in manifest["evidence"]["clips"].values())
+    except (AttributeError, KeyError, TypeError):
+        said = False
+    return None if said else f"{MANIFEST_NAME} keeps no evidence of {backend}"
 
 
 def read_features(folder: Path, config: dict[str, Any]) -> FeatureSettings:

@@ -10,8 +10,10 @@ import numpy as np
 
 from app.artifacts import Artifact, ArtifactError
 from app.cores import BULK_NICENESS, lower_priority
+from app.cpu import this_cpu
 from app.decoding import Emissions
 from app.engines.ctc import CtcEngine
+from app.evidence import read_evidence
 from app.files import one_line
 from app.windows import Samples
 
@@ -133,6 +135,28 @@ def warm_up(engine: Engine, artifact: Artifact) -> None:
     except Exception as error:  # each runtime has errors of its own
         raise ArtifactError(f"the model in {artifact.folder} cannot run: {error}") from error
     check_sane(emissions, len(noise), artifact)
+
+
+def check_evidence(engine: Engine, artifact: Artifact, backend: str) -> None:
+    """Compute a clip of the artifact's evidence, and compare with what the backend said of it when it was proven.
+
+    Raises ArtifactError if it cannot be computed; UnprovenError, with the CPU in it, if the difference is above the
+    limit that the manifest states, unless that is allowed. Without evidence of the backend there is nothing to compare
+    with: whether it needs some, `Artifact.check_proofs` says.
+    """
+    clip = read_evidence(artifact, backend)
+    if clip is None:
+        return
+    try:
+        (emissions,) = engine.emissions([clip.samples])
+    except Exception as error:  # each runtime has errors of its own
+        raise ArtifactError(f"the model in {artifact.folder} cannot run: {error}") from error
+    difference = clip.hypothesis.difference(emissions)
+    if difference > clip.limit:
+        artifact.doubt(
+            f"on this CPU ({this_cpu()}) {backend} does not say what it said when it was proven: probabilities differ "
+            f"by {difference:.3f} on average, {clip.limit:g} is the limit"
+        )
 
 
 def warm_up_samples(artifact: Artifact) -> Samples:

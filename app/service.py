@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from app.admission import Admission
 from app.artifacts import Artifact, ArtifactError, UnprovenError, open_artifact
-from app.asr import Engines, check_sane, find_model_folder, load_for_lanes, warm_up, warm_up_samples
+from app.asr import Engines, check_evidence, check_sane, find_model_folder, load_for_lanes, warm_up, warm_up_samples
 from app.cpu import this_cpu
 from app.errors import LOADING, STOPPING, AsrError, NotReady
 from app.memory import return_freed_memory
@@ -211,11 +211,15 @@ def load_fastest(artifact: Artifact, settings: Settings) -> LoadedModel:
 
 
 def load_backend(artifact: Artifact, backend: str, threads: int) -> LoadedModel:
-    """Check what is proven of a backend, load its engines and warm them up. Raises ArtifactError."""
+    """Check what is proven of a backend, load its engines, warm them up, and check that they say what was proven.
+
+    Raises ArtifactError.
+    """
     artifact.check_proofs(backend)
     engines = load_for_lanes(artifact, backend, threads)
     for engine in engines.distinct:
         warm_up(engine, artifact)
+        check_evidence(engine, artifact, backend)
     return LoadedModel(artifact, backend, engines)
 
 

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from transformers import PreTrainedModel
@@ -45,6 +45,7 @@ from app.windows import Samples
 from scripts.benchmarking.engines import model_files
 from scripts.common import SAMPLES
 from scripts.exporting.calibration import calibration_feeds
+from scripts.exporting.evidence import collect_evidence
 from scripts.exporting.forms import DYNAMIC, Quantization, export_fp32, export_int8
 from scripts.exporting.lengths import check_lengths
 from scripts.exporting.onnx_files import count_operators, store_compactly, store_rounded
@@ -58,14 +59,15 @@ from scripts.exporting.proofs import (
     Limit,
     prove,
 )
+from scripts.exporting.quantization import WeightBits
 from scripts.exporting.timing import Latency, measure_latency
 from scripts.speech.data import DataError, SpeechRows
 from scripts.speech.eval_sets import load_eval_set
 
 COPIED_FILES = (*SETTINGS_FILES, "training.json")
 """What an artifact takes over from its checkpoint, where it is there: settings, and how `train.py` made it."""
-DESCRIBED_SUFFIXES = frozenset({".onnx", ".onnx_data", ".data", ".json", ".safetensors", ".bin", ".xml"})
-"""Files of models and their settings, as the backends name them."""
+DESCRIBED_SUFFIXES = frozenset({".onnx", ".onnx_data", ".data", ".json", ".safetensors", ".bin", ".xml", ".flac"})
+"""Files of models and their settings, as the backends name them, and the clips of the evidence."""
 PROVEN_BACKENDS = ("onnx", "onnx_int8")
 """What is proven besides the reference, and with it `openvino` where that is installed."""
 TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
@@ -121,7 +123,7 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Evide
     folder.mkdir(parents=True, exist_ok=True)
     before = take_manifest(folder)
     origin = {"source": checkpoint, "revision": revision_of(source)}
-    if options.adopt and source.resolve() == folder.resolve():  # it holds its own checkpoint, which came from elsewhere
+    if source.resolve() == folder.resolve():  # it holds its own checkpoint, which came from elsewhere
         origin |= {key: before[key] for key in origin if key in before}
     copy_settings(source, folder, keep=options.adopt)
     if options.with_checkpoint:
@@ -136,7 +138,7 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Evide
         for file in (OPENVINO_INT8, OPENVINO_INT8_WEIGHTS):
             (folder / file).unlink(missing_ok=True)  # of what was exported before
     if options.openvino:
-        make_openvino(source, artifact, options.calibration)
+        make_openvino(source, artifact, options.calibration, options.quantization.bits)
     engines = load_engines(source, artifact)
     limits = LIMITS | ({FP32_BACKEND: ROUNDED} if options.fp16 else {})
     limits |= {REFERENCE_BACKEND: (Limit("wer", "at most", options.max_reference_wer),)}
@@ -148,7 +150,8 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Evide
     rate_hz = artifact.features.sample_rate_hz
     latency = measure_latency(engines, clip_of(sets, LATENCY_CLIP_S, rate_hz), rate_hz, THREADS)
     name = options.name or (options.adopt and before.get("name")) or folder.resolve().name
-    print(write_manifest(folder, describe(folder, str(name), origin, quantization, evidence, latency)))
+    clips = collect_evidence(artifact, engines)
+    print(write_manifest(folder, describe(folder, str(name), origin, quantization, evidence, clips, latency)))
     return evidence
 
 
@@ -206,13 +209,13 @@ def make_models(model: PreTrainedModel, folder: Path, options: Options, before: 
     return {"method": method, "operators": operators}
 
 
-def make_openvino(source: Path, artifact: Artifact, calibration: str) -> None:
+def make_openvino(source: Path, artifact: Artifact, calibration: str, bits: WeightBits) -> None:
     """Make the INT8 file of OpenVINO. Raises ArtifactError if what it needs is not installed."""
     try:
         from scripts.exporting.openvino_files import make_openvino_int8
     except ImportError as error:
         raise ArtifactError(f"--openvino needs {error.name}: pip install -r requirements-openvino.txt") from error
-    counts = make_openvino_int8(source, artifact, calibration)
+    counts = make_openvino_int8(source, artifact, calibration, bits)
     size = (artifact.folder / OPENVINO_INT8_WEIGHTS).stat().st_size
     print(f"{OPENVINO_INT8}: {size / 1e6:.1f} MB, in INT8: {counts}")
 
@@ -255,6 +258,7 @@ def describe(
     origin: dict[str, Any],
     quantization: dict[str, Any],
     evidence: Evidence,
+    clips: dict[str, Any],
     latency: Latency,
 ) -> dict[str, Any]:
     """The manifest: where the artifact came from, its files with hashes, the tools, and what was found."""
@@ -272,6 +276,7 @@ def describe(
         "tools": {tool: version(tool) for tool in TOOLS},
         "quantization": quantization,
         "proofs": evidence.to_json(),
+        "evidence": clips,
         "latency": asdict(latency),
     }
 
@@ -331,7 +336,13 @@ def main() -> None:
     parser.add_argument(
         "--keep_float", nargs="+", default=(), metavar="PATTERN", help="products not to quantize: '*/head/*'"
     )
-    parser.add_argument("--reduce_range", action="store_true", help="7-bit weights, for CPUs without VNNI")
+    parser.add_argument(
+        "--weight_bits",
+        type=int,
+        choices=get_args(WeightBits),
+        default=7,
+        help="bits of INT8's weights: 7 are exact on every CPU, 8 only on those with VNNI or AMX (default: 7)",
+    )
     parser.add_argument("--openvino", action="store_true", help="make INT8 for ASR_BACKEND=openvino too")
     parser.add_argument("--with_checkpoint", action="store_true", help="put the checkpoint in too, in half precision")
     parser.add_argument(
@@ -354,7 +365,7 @@ def main() -> None:
         with_checkpoint=arguments.with_checkpoint,
         max_reference_wer=arguments.max_reference_wer,
         allow_unproven=arguments.allow_unproven,
-        quantization=Quantization(arguments.quantization, tuple(arguments.keep_float), arguments.reduce_range),
+        quantization=Quantization(arguments.quantization, tuple(arguments.keep_float), arguments.weight_bits),
         calibration=arguments.calibration,
         openvino=arguments.openvino,
     )

@@ -58,7 +58,7 @@ _TINY: dict[str, Any] = {
     "conv_stride": [5, 2, 2, 2, 2, 2, 2],
     "num_feat_extract_layers": 7,
     "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
+    "num_conv_pos_embedding_groups": 2,
     "layerdrop": 0.0,
     # Only pretraining has these; their defaults are the bulk of a tiny model.
     "num_codevectors_per_group": 4,

@@ -13,6 +13,7 @@ LAYERS = [
     {"app.decoding", "app.logs", "app.metrics"},
     {"app.audio", "app.windows", "app.formats"},
     {"app.artifacts", "app.settings"},
+    {"app.evidence"},
     {
         "app.engines",
         "app.engines.checkpoint",

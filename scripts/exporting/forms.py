@@ -22,7 +22,7 @@ from app.engines.onnx import BATCHES_KEY, INDEPENDENT
 from scripts.exporting.matrix_form import MatrixForm, has_matrix_form
 from scripts.exporting.onnx_files import remove_weight_norm, restore_halves, save, stock_export, trace_with_lengths
 from scripts.exporting.onnx_runtime_form import export_for_batches, export_for_onnx_runtime
-from scripts.exporting.quantization import Feed, calibrate, names_matching, quantize, split_gemms
+from scripts.exporting.quantization import Feed, WeightBits, calibrate, names_matching, quantize, split_gemms
 
 FRONT_END = "front_end/*products*"
 """Names of the products of the front end. Measured on the bundled checkpoint, 120 clips of telephone speech: WER 30.4 %
@@ -34,12 +34,13 @@ class Quantization:
     """How INT8 is made.
 
     method: `dynamic` takes the range of activations from each run, `static` from calibration clips. keep: patterns of
-    names of products that stay in float32. reduce_range: weights of seven bits, for CPUs without VNNI.
+    names of products that stay in float32. bits: of the weights; seven are exact on every CPU, eight only where it has
+    VNNI or AMX.
     """
 
     method: Literal["dynamic", "static"] = "dynamic"
     keep: tuple[str, ...] = ()
-    reduce_range: bool = False
+    bits: WeightBits = 7
 
     @property
     def is_static(self) -> bool:
@@ -47,9 +48,8 @@ class Quantization:
         return self.method == "static"
 
     def __str__(self) -> str:
-        bits = 7 if self.reduce_range else 8
         kept = f", in float: {' '.join(self.keep)}" if self.keep else ""
-        return f"{self.method}, MatMul, signed weights of {bits} bits per channel{kept}"
+        return f"{self.method}, MatMul, signed weights of {self.bits} bits per channel{kept}"
 
 
 DYNAMIC = Quantization()
@@ -97,7 +97,7 @@ def quantize_to(
     keep = names_matching(graph, options.keep)
     ranges = calibrate(graph, feeds) if options.is_static else None
     rows = names_matching(graph, [by_row]) if by_row else ()
-    count = quantize(graph, keep, ranges, options.reduce_range, rows)
+    count = quantize(graph, keep, ranges, options.bits, rows)
     if ranges is None:
         del graph.metadata_props[:]  # in each run, all clips of a batch share the range of their activations
     save(graph, path)

@@ -15,12 +15,14 @@ from app.engines.checkpoint import load_checkpoint
 from scripts.exporting.calibration import calibration_feeds
 from scripts.exporting.onnx_files import remove_weight_norm, save, trace_with_lengths
 from scripts.exporting.openvino_form import OpenVinoForm, has_openvino_form
-from scripts.exporting.quantization import Feed
+from scripts.exporting.quantization import Feed, WeightBits
 
 CALIBRATION_CLIPS = 300
 """What NNCF takes by default, too."""
 SMOOTHING, OFF = 0.5, -1
 """Alphas of SmoothQuant: the share that is moved (half, as in arXiv:2211.10438), and what switches it off."""
+OVERFLOW_FIX: dict[WeightBits, nncf.OverflowFix] = {7: nncf.OverflowFix.ENABLE, 8: nncf.OverflowFix.DISABLE}
+"""By the bits of weights."""
 KEPT_IN_FLOAT = ("/first/", "/positions/", "/head/")
 """How the names of those nodes begin that gain little or nothing in INT8: samples of sound need more than eight bits,
 OpenVINO computes the positional convolution in float anyhow, and the head is small."""
@@ -30,29 +32,36 @@ KEEP_FLOAT32 = "precise_0"
 """Mark of a node that OpenVINO computes in float32 even where the rest is in bfloat16. A variance that is a small
 difference of large covariances needs it: with 8 bits of mantissa it could come out negative."""
 
+LEAST_GROUP_CHANNELS = 16
+"""oneDNN's AMX kernels compute grouped convolutions of fewer channels per group wrongly in bfloat16: seen with oneDNN
+3.12, whose result has nothing to do with the input for every such shape tried. Published models have 16 and more."""
 
-def make_openvino_int8(checkpoint: Path, artifact: Artifact, calibration: str) -> dict[str, int]:
+
+def make_openvino_int8(checkpoint: Path, artifact: Artifact, calibration: str, bits: WeightBits = 7) -> dict[str, int]:
     """Write `model_openvino_int8.xml` and `.bin` into an artifact that has its `model.onnx`.
 
-    calibration: what `calibration_feeds` takes; speech like that to be served. Returns how many operators of each type
-    compute in INT8. Raises DataError or ArtifactError if there is nothing to calibrate on.
+    calibration: what `calibration_feeds` takes; speech like that to be served. bits: as in `quantize`. Returns how many
+    operators of each type compute in INT8. Raises DataError or ArtifactError if there is nothing to calibrate on.
     """
     model = load_checkpoint(checkpoint).model
     stock = artifact.folder / "model.onnx"
     graph = read_form(model) if has_openvino_form(model) else openvino.Core().read_model(stock)
-    quantized = quantize(graph, calibration_feeds(calibration, artifact, CALIBRATION_CLIPS))
+    quantized = quantize(graph, calibration_feeds(calibration, artifact, CALIBRATION_CLIPS), bits)
     for node in quantized.get_ops():
-        if node.get_friendly_name().startswith(NORM):
+        if node.get_friendly_name().startswith(NORM) or has_narrow_groups(node):
             node.get_rt_info()[KEEP_FLOAT32] = ""
     openvino.save_model(quantized, artifact.folder / OPENVINO_INT8, compress_to_fp16=False)
     return count_quantized(quantized)
 
 
-def quantize(graph: openvino.Model, feeds: list[Feed]) -> openvino.Model:
+def quantize(graph: openvino.Model, feeds: list[Feed], bits: WeightBits = 7) -> openvino.Model:
     """INT8 by NNCF: weights with a scale per channel, activations with the range they have on the clips.
 
     SmoothQuant, which moves part of the differences between channels from activations into weights, is used for the
     convolutions only. Other layers gain nothing by it, and would begin with one more product.
+
+    bits: of the weights; seven (NNCF's overflow fix, for all layers) are exact on every CPU, see
+    `scripts.exporting.quantization`.
     """
     nncf.set_log_level(logging.ERROR)
     names = {name for value in graph.inputs for name in value.get_names()}
@@ -67,9 +76,18 @@ def quantize(graph: openvino.Model, feeds: list[Feed]) -> openvino.Model:
         model_type=nncf.ModelType.TRANSFORMER,
         ignored_scope=nncf.IgnoredScope(names=kept_in_float(graph)),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
-            smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(convolution=SMOOTHING, matmul=OFF)
+            overflow_fix=OVERFLOW_FIX[bits],
+            smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(convolution=SMOOTHING, matmul=OFF),
         ),
     )
+
+
+def has_narrow_groups(node: openvino.Node) -> bool:
+    """Whether it is a grouped convolution of fewer input channels per group than `LEAST_GROUP_CHANNELS`."""
+    if node.get_type_name() != "GroupConvolution":
+        return False
+    channels_per_group = node.input(1).get_partial_shape()[2]  # of weights (groups, outputs, inputs, kernel)
+    return bool(channels_per_group.get_length() < LEAST_GROUP_CHANNELS)
 
 
 def read_form(model: PreTrainedModel) -> openvino.Model:

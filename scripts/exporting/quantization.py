@@ -9,6 +9,10 @@ activations with signed weights (U8S8) reach the VNNI and AMX instructions, unsi
 their scale from what goes through in each run (dynamic), or from what went through for calibration clips (static,
 with QuantizeLinear). Convolutions stay in float32, for INT8 ones (ConvInteger) are slower.
 
+**Exact on every CPU.** Without VNNI, a CPU adds neighbouring products in 16 bits (VPMADDUBSW in AVX2 and AVX-512). With
+8-bit weights that sum overflows and saturates, and the model says something else. With weights of at most
+`EXACT_MAX_INT8` it never does, so every CPU gets the same integers. Eight bits are an option.
+
 **By row.** One scale for a whole clip is set by its loudest moment, and little is left for a quiet one. Encoder layers
 begin with a norm, which makes frames alike; the layers of the front end do not. There each row of a product, what one
 frame is made of, can take a scale of its own, with which the result is multiplied again.
@@ -22,7 +26,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +35,12 @@ from onnxruntime import InferenceSession
 
 from scripts.exporting.onnx_files import graphs_of, reads_of, save
 
-MAX_INT8 = 127
-"""Symmetric: -128 is not used, so that a weight and its negative are equally far from zero."""
-REDUCED_MAX_INT8 = 63
-"""Seven bits: CPUs without VNNI add pairs of uint8 x int8 products in 16 bits, which eight bits overflow."""
-MAX_UINT8 = 255
+MAX_UINT8, MAX_INT16 = 255, 32_767
+WeightBits = Literal[7, 8]
+EXACT_MAX_INT8 = MAX_INT16 // (2 * MAX_UINT8)
+"""64: the largest weight whose products with two bytes, added, always fit in 16 bits (2 x 255 x 64 = 32,640)."""
+LARGEST_WEIGHT: dict[WeightBits, int] = {7: EXACT_MAX_INT8, 8: 127}
+"""By bits. Symmetric, so that a weight and its negative are equally far from zero."""
 MOVES = frozenset(
     {"Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 )
@@ -80,18 +85,18 @@ def quantize(
     model: ModelProto,
     keep: Collection[str] = (),
     ranges: Mapping[str, Range] | None = None,
-    reduce_range: bool = False,
+    bits: WeightBits = 7,
     by_row: Collection[str] = (),
 ) -> int:
     """Quantize every product in place. Returns how many.
 
     keep: names of nodes that stay in float32. ranges: of the activations that go into products, by name, as
-    `calibrate` finds them; without it they are found in each run. reduce_range: seven bits for the weights. by_row:
-    names of nodes whose activations, (1, rows, inputs), come from a GELU and take a scale for each row.
+    `calibrate` finds them; without it they are found in each run. bits: of the weights; seven are exact on every CPU.
+    by_row: names of nodes whose activations, (1, rows, inputs), come from a GELU and take a scale for each row.
     Raises ValueError if a range is missing.
     """
     count = 0
-    limit = REDUCED_MAX_INT8 if reduce_range else MAX_INT8
+    limit = LARGEST_WEIGHT[bits]
     for graph in graphs_of(model.graph):
         products = [node for node in products_of(graph) if node.name not in keep]
         if products:
@@ -102,7 +107,7 @@ def quantize(
     return count
 
 
-def quantize_weight(weight: NDArray[np.float32], limit: int = MAX_INT8) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantize_weight(weight: NDArray[np.float32], limit: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Round weights to int8 with one scale per output channel.
 
     weight: shape (..., inputs, outputs). Returns the int8 weights, -limit to limit, of that shape and the scales, shape

@@ -268,6 +268,7 @@ def proven(cahya: Path) -> Path:
         "name": "a model",
         "files": {path.name: {"sha256": sha256_of(path)} for path in cahya.iterdir() if path.is_file()},
         "proofs": {"proven": True, "checks": [asdict(proof) for proof in proofs]},
+        "evidence": {"limit": 0.05, "clips": {"evidence_0.flac": {"onnx": {}, "onnx_int8": {}}}},
     }
     write_manifest(cahya, manifest)
     return cahya
@@ -387,9 +388,9 @@ class TestProofs:
     @pytest.mark.parametrize(
         ("changes", "reason"),
         [
-            ({"format": 1}, "is of format 1, not 2"),
-            ({"format": None}, "is of format None, not 2"),
-            ({"format": 3}, "is of format 3, not 2"),
+            ({"format": 1}, "is of format 1, not 3"),
+            ({"format": None}, "is of format None, not 3"),
+            ({"format": 4}, "is of format 4, not 3"),
             ({"files": None}, "describes no files"),
             ({"files": {}}, "describes no files"),
             ({"files": ["model.onnx"]}, "describes no files"),
@@ -400,6 +401,12 @@ class TestProofs:
             ({"proofs": {"proven": True, "checks": ["all is well"]}}, "lists no proofs that can be read"),
             ({"proofs": {"proven": True, "checks": [{"passed": True}]}}, "lists no proofs that can be read"),
             ({"proofs": {"proven": True, "checks": []}}, "lists no proof for onnx"),
+            ({"evidence": None}, "keeps no evidence of onnx"),
+            ({"evidence": {}}, "keeps no evidence of onnx"),
+            ({"evidence": {"clips": []}}, "keeps no evidence of onnx"),
+            ({"evidence": {"clips": {}}}, "keeps no evidence of onnx"),
+            ({"evidence": {"clips": {"evidence_0.flac": None}}}, "keeps no evidence of onnx"),
+            ({"evidence": {"clips": {"evidence_0.flac": {"onnx_int8": {}}}}}, "keeps no evidence of onnx"),
         ],
     )
     def test_a_manifest_that_proves_nothing(self, proven: Path, changes: dict[str, Any], reason: str) -> None:
@@ -464,6 +471,12 @@ class TestManifest:
         assert path == tmp_path / MANIFEST_NAME
         assert read_manifest(tmp_path) == {"name": "wav2vec2 Türkçe", "files": {}}
         assert list(tmp_path.iterdir()) == [path]
+
+    def test_many_numbers_stand_on_one_line(self, tmp_path: Path) -> None:
+        manifest = {"tokens": [0, -1.5, 2e-05], "names": ["[1, 2]", "a"], "none": [], "nested": [{"some": [7]}]}
+        text = write_manifest(tmp_path, manifest).read_text(encoding="utf-8")
+        assert '"tokens": [ 0, -1.5, 2e-05 ],' in text
+        assert json.loads(text) == manifest
 
     @pytest.mark.parametrize("value", [float("nan"), object()])
     def test_what_cannot_be_written_leaves_what_was_there(self, tmp_path: Path, value: Any) -> None:

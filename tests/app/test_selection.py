@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app import selection
-from app.artifacts import Artifact, ArtifactError, UnprovenError, open_artifact
+from app.artifacts import MANIFEST_FORMAT, Artifact, ArtifactError, UnprovenError, open_artifact
 from app.asr import Engine
 from app.cpu import Cpu
 from app.selection import find_candidates, rank_backends
@@ -65,9 +65,10 @@ def proven(*backends: str) -> dict[str, Any]:
     """A manifest that proves these backends."""
     check = {"name": "parity", "measured": 1.0, "bound": "at least", "limit": 0.9, "passed": True}
     return {
-        "format": 2,
+        "format": MANIFEST_FORMAT,
         "files": {name: {} for name in EVERYTHING},
         "proofs": {"proven": True, "checks": [check | {"backend": backend} for backend in backends]},
+        "evidence": {"limit": 0.05, "clips": {"evidence_0.flac": {backend: {} for backend in backends}}},
     }
 
 

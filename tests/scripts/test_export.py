@@ -436,21 +436,21 @@ class TestQuantization:
         manifest = manifest_of(tmp_path / "out")
         products = products_in_matrix_form(AutoConfig.from_pretrained(checkpoint))
         assert manifest["quantization"]["method"] == (
-            f"static, MatMul, signed weights of 8 bits per channel: {products} products"
+            f"static, MatMul, signed weights of 7 bits per channel: {products} products"
         )
         assert integer_products(manifest["quantization"]["operators"]) == products
         operators = count_operators(tmp_path / "out" / "model_int8.onnx")
         assert operators["QuantizeLinear"] > 0
         assert "DynamicQuantizeLinear" not in operators
 
-    def test_products_can_stay_in_float_and_weights_can_have_seven_bits(
+    def test_products_can_stay_in_float_and_weights_can_have_eight_bits(
         self, checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         checkpoint, out = built("cahya_like", checkpoints), tmp_path / "out"
-        run(monkeypatch, checkpoint, out, sounds, "--keep_float", "*/head/*", "*/positions/*", "--reduce_range")
+        run(monkeypatch, checkpoint, out, sounds, "--keep_float", "*/head/*", "*/positions/*", "--weight_bits", "8")
         products = products_in_matrix_form(AutoConfig.from_pretrained(checkpoint)) - 2
         assert manifest_of(out)["quantization"]["method"] == (
-            "dynamic, MatMul, signed weights of 7 bits per channel, in float: */head/* */positions/*: "
+            "dynamic, MatMul, signed weights of 8 bits per channel, in float: */head/* */positions/*: "
             f"{products} products"
         )
         assert integer_products(count_operators(out / "model_int8.onnx")) == products

@@ -151,7 +151,7 @@ def test_weights_of_large_models_lie_beside_them(
 
 
 def test_how_int8_is_made_can_be_read() -> None:
-    assert str(Quantization()) == "dynamic, MatMul, signed weights of 8 bits per channel"
-    assert str(Quantization("static", ("a", "b"), reduce_range=True)) == (
-        "static, MatMul, signed weights of 7 bits per channel, in float: a b"
+    assert str(Quantization()) == "dynamic, MatMul, signed weights of 7 bits per channel"
+    assert str(Quantization("static", ("a", "b"), bits=8)) == (
+        "static, MatMul, signed weights of 8 bits per channel, in float: a b"
     )

@@ -11,9 +11,9 @@ from onnx import ModelProto, numpy_helper, parser
 from scripts.exporting import onnx_files
 from scripts.exporting.onnx_files import graphs_of
 from scripts.exporting.quantization import (
-    MAX_INT8,
-    REDUCED_MAX_INT8,
+    LARGEST_WEIGHT,
     Range,
+    WeightBits,
     calibrate,
     names_matching,
     products_of,
@@ -77,7 +77,7 @@ chain (float[1, time, 4] x) => (float[1, time, 3] z)
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (5, 4, 3), (200, 7)])
-@pytest.mark.parametrize("limit", [MAX_INT8, REDUCED_MAX_INT8])
+@pytest.mark.parametrize("limit", LARGEST_WEIGHT.values())
 def test_weights_are_rounded_to_the_nearest_of_their_channel(shape: tuple[int, ...], limit: int) -> None:
     weight = RANDOM.normal(0, 1, shape).astype(np.float32)
     weight[..., 0] *= 1e-4
@@ -94,7 +94,7 @@ def test_weights_are_rounded_to_the_nearest_of_their_channel(shape: tuple[int, .
 
 
 def test_weights_too_small_for_a_scale_are_zero() -> None:
-    rounded, scale = quantize_weight(np.full((2, 2), 1e-45, np.float32))
+    rounded, scale = quantize_weight(np.full((2, 2), 1e-45, np.float32), LARGEST_WEIGHT[7])
     assert (rounded == 0).all()
     assert (scale == 1).all()
 
@@ -217,11 +217,12 @@ def test_products_that_match_stay_in_float() -> None:
     assert {"one", "two_int8"} <= weights_of(model).keys()
 
 
-def test_weights_of_seven_bits() -> None:
+@pytest.mark.parametrize(("bits", "largest"), [(7, 64), (8, 127)])
+def test_weights_have_so_many_bits(bits: WeightBits, largest: int) -> None:
     model = model_of(PAIR, one=(4, 3), two=(4, 3))
-    assert quantize(model, reduce_range=True) == 2
+    assert quantize(model, bits=bits) == 2
     weights = weights_of(model)
-    assert np.abs(weights["one_int8"]).max() == np.abs(weights["two_int8"]).max() == REDUCED_MAX_INT8
+    assert np.abs(weights["one_int8"]).max() == np.abs(weights["two_int8"]).max() == largest
 
 
 class TestStatic:

@@ -1,0 +1,57 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from app.artifacts import Artifact, open_artifact, read_manifest
+from app.asr import check_evidence, load_engine
+from app.evidence import LARGEST_DIFFERENCE
+from scripts.common import SAMPLES
+from scripts.exporting.evidence import CLIP_S, collect_evidence
+from tests.checkpoints import served
+
+
+@pytest.fixture(scope="module")
+def artifact(checkpoints: Path) -> Artifact:
+    return open_artifact(served("cahya_like", checkpoints))
+
+
+def test_every_proven_backend_is_quoted_on_every_clip(artifact: Artifact) -> None:
+    evidence = artifact.manifest["evidence"]
+    assert evidence["limit"] == LARGEST_DIFFERENCE
+    assert len(evidence["clips"]) == len(list(SAMPLES.glob("*.wav")))
+    for name, said_by in evidence["clips"].items():
+        assert {"onnx", "onnx_int8"} <= said_by.keys()
+        assert "pytorch" not in said_by
+        assert name in artifact.files, "it is described, so that another one is found"
+        info = soundfile.info(artifact.folder / name)
+        assert 0 < info.duration <= CLIP_S
+        assert info.channels == 1
+        frames = artifact.framing.frames(info.frames)
+        assert all(len(said["tokens"]) == len(said["log_probabilities"]) == frames for said in said_by.values())
+
+
+@pytest.mark.parametrize("backend", ["onnx", "onnx_int8"])
+def test_the_engine_that_was_proven_passes(artifact: Artifact, backend: str) -> None:
+    check_evidence(load_engine(artifact, backend, threads=1), artifact, backend)
+
+
+def test_clips_of_an_export_before_are_replaced(artifact: Artifact, tmp_path: Path) -> None:
+    class Unsure:
+        def emissions(self, windows: Any) -> Any:
+            shape = artifact.framing.frames(len(windows[0])), len(artifact.vocabulary.tokens)
+            return [np.full(shape, -np.log(shape[1]), dtype=np.float32)]
+
+    (tmp_path / "evidence_99.flac").touch()
+    folder = Artifact(tmp_path, "", artifact.features, artifact.framing, artifact.vocabulary, {})
+    evidence = collect_evidence(folder, {"pytorch": Unsure(), "onnx": Unsure()})
+    assert {path.name for path in tmp_path.iterdir()} == evidence["clips"].keys()
+    assert all(said_by.keys() == {"onnx"} for said_by in evidence["clips"].values())
+
+
+def test_the_manifest_can_be_read_by_people(artifact: Artifact) -> None:
+    lines = (artifact.folder / "manifest.json").read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 1000
+    assert read_manifest(artifact.folder) == artifact.manifest
