@@ -14,7 +14,16 @@ from huggingface_hub.utils._paths import filter_repo_objects
 from numpy.typing import NDArray
 
 from app.artifacts import Artifact, ArtifactError, open_artifact
-from app.asr import BACKENDS, Engine, find_model_folder, load_engine, warm_up
+from app.asr import (
+    BACKENDS,
+    Engine,
+    find_model_folder,
+    load_engine,
+    load_engines,
+    load_express,
+    load_for_lanes,
+    warm_up,
+)
 from app.decoding import decode_ctc
 from tests.checkpoints import RATE_HZ, SHAPES, babbling, built, served
 from tests.reference import AGREEMENT, SAME, reference
@@ -180,6 +189,35 @@ class TestWarmUp:
 
 
 class TestLoadEngine:
+    @pytest.mark.parametrize("backend", sorted(BACKENDS))
+    def test_a_backend_names_the_files_without_which_it_cannot_be_loaded(self, folder: Path, backend: str) -> None:
+        names = BACKENDS[backend].files(folder)
+        assert all((folder / name).is_file() for name in names)
+        load_engine(open_artifact(folder), backend, threads=1)
+        (folder / names[0]).unlink()
+        assert BACKENDS[backend].files(folder), "it still says what is missing"
+        assert not any((folder / name).is_file() for name in BACKENDS[backend].files(folder))
+        with pytest.raises(ArtifactError):
+            load_engine(open_artifact(folder), backend, threads=1)
+
+    @pytest.mark.parametrize("backend", ["onnx_int8", "openvino"])
+    def test_the_express_engine_is_that_of_the_lanes(
+        self, folder: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """OpenVINO computes one call after the other on all its threads, the others a call on each core."""
+        asked: list[int] = []
+        load = load_engines
+
+        def note(artifact: Artifact, backend: str, threads: Sequence[int]) -> list[Engine]:
+            asked.extend(threads)
+            return load(artifact, backend, threads)
+
+        monkeypatch.setattr("app.asr.load_engines", note)
+        load_express(open_artifact(folder), backend, 3)
+        alone = asked.copy()
+        load_for_lanes(open_artifact(folder), backend, 3)
+        assert alone == [asked[len(alone)]] == [3 if backend == "openvino" else 1]
+
     @pytest.mark.parametrize(("backend", "name"), [("onnx", "model.onnx"), ("onnx_int8", "model_int8.onnx")])
     def test_a_missing_file_says_how_to_make_it(self, folder: Path, backend: str, name: str) -> None:
         (folder / name).unlink()
