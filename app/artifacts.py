@@ -128,9 +128,8 @@ class Artifact:
         Raises ArtifactError if it is missing or broken, UnprovenError if it is not the file the manifest speaks of.
         """
         path = self.folder / name
-        # Above 2 GB the weights lie outside, in model.onnx_data or model.onnx.data.
-        for part in (path, *self.folder.glob(f"{name}_*"), *self.folder.glob(f"{name}.*")):
-            if broken := describe_broken_file(part):
+        for part in (name, f"{name}_data", f"{name}.data"):  # above 2 GB the weights lie outside, under these names
+            if broken := describe_broken_file(self.folder / part):
                 raise ArtifactError(broken)
         if not path.is_file():
             raise ArtifactError(

@@ -500,6 +500,9 @@ def test_a_duration_that_the_file_contradicts_names_the_row(tmp_path: Path) -> N
     message = r"0\.wav \(line 1 of .*\) cannot be read: its duration is stated as 2\.5 s, but it is 30 s long .*offset"
     with pytest.raises(DataError, match=message):
         rows.samples(0, RATE_HZ)
+    (tmp_path / "1.wav").write_bytes(encoded(1))
+    with pytest.raises(DataError, match=r"manifest\.jsonl: 0\.wav \(line 1 of .*\): its duration is stated as 2\.5 s"):
+        write_rows(tmp_path, {"audio": "0.wav", "text": "bir", "duration": 2.5}, {"audio": "1.wav", "text": "iki"})
 
 
 def write_rows(folder: Path, *rows: dict[str, Any]) -> SpeechRows:
