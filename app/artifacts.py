@@ -145,8 +145,10 @@ class Artifact:
     def verify(self, name: str) -> None:
         """Compare a file's hash with the manifest. Without a manifest there is nothing to compare with.
 
-        Raises UnprovenError if it differs or is not described, unless that is allowed.
+        Raises ArtifactError if it is broken, UnprovenError if it differs or is not described, unless that is allowed.
         """
+        if broken := describe_broken_file(self.folder / name):
+            raise ArtifactError(broken)
         if not self.files:
             return
         described = self.files.get(name)
