@@ -61,7 +61,7 @@ class Table:
             return None
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not (math.isfinite(number) and number >= 0):
             raise DataError(f"{column} of {self.places[index]} is no number of seconds: {value!r}")
