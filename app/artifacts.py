@@ -136,9 +136,8 @@ class Artifact:
         Raises ArtifactError if it is missing or broken, UnprovenError if it is not the file the manifest speaks of.
         """
         path = self.folder / name
-        # Above 2 GB the weights lie outside, in model.onnx_data or model.onnx.data.
-        for part in (path, *self.folder.glob(f"{name}_*"), *self.folder.glob(f"{name}.*")):
-            if broken := describe_broken_file(part):
+        for part in (name, f"{name}_data", f"{name}.data"):  # above 2 GB the weights lie outside, under these names
+            if broken := describe_broken_file(self.folder / part):
                 raise ArtifactError(broken)
         if not path.is_file():
             raise ArtifactError(
@@ -154,8 +153,10 @@ class Artifact:
     def verify(self, name: str) -> None:
         """Compare a file's hash with the manifest. Without a manifest there is nothing to compare with.
 
-        Raises UnprovenError if it differs or is not described, unless that is allowed.
+        Raises ArtifactError if it is broken, UnprovenError if it differs or is not described, unless that is allowed.
         """
+        if broken := describe_broken_file(self.folder / name):
+            raise ArtifactError(broken)
         if not self.files:
             return
         described = self.files.get(name)

@@ -17,8 +17,8 @@ from app.files import LFS_POINTER, is_lfs_pointer
 Samples = NDArray[np.float32]
 
 NO_LIMITS = AudioLimits(max_duration_s=24 * 3600.0, max_decoded_bytes=2**40, max_channels=8)
-CUT_IN_PLACE = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "AU", "CAF"})
-"""Formats, as libsndfile names them, of which a part can be read to the sample without decoding what lies before."""
+CUT_IN_PLACE = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "AU", "CAF", "OGG", "MP3"})
+"""Formats, as libsndfile names them, that it reads from the middle, to the sample (OGG is Vorbis and Opus)."""
 END_TOLERANCE_S = 0.1
 """A part may end so much behind the end of its file: manifests round, and codecs pad and trim."""
 PROBED_HZ = 16_000
@@ -90,8 +90,9 @@ def measure_duration_s(file: BinaryIO) -> float:
 def read_samples(file: BinaryIO, rate_hz: int, segment: Segment | None = None) -> Samples:
     """Mono samples at `rate_hz`, shape (samples,), float32.
 
-    A segment is cut at the nearest samples of the file's own rate. Of formats that are not in `CUT_IN_PLACE`, the whole
-    file is decoded first. Raises AsrError if it cannot be read, DataError if the segment does not lie in it.
+    A segment is cut at the nearest samples of the file's own rate. Where libsndfile cannot read it by itself (see
+    `CUT_IN_PLACE`), the whole file is decoded first. Raises AsrError if it cannot be read, DataError if the segment
+    does not lie in it.
     """
     if segment is None:
         return decode(file, rate_hz, NO_LIMITS).samples
@@ -105,17 +106,22 @@ def read_samples(file: BinaryIO, rate_hz: int, segment: Segment | None = None) -
 
 
 def _cut_in_place(file: BinaryIO, segment: Segment) -> io.BytesIO | None:
-    """The segment as a WAV file, all channels of it; None if it cannot be read without what lies before."""
+    """The segment as a WAV file, all channels of it; None if libsndfile cannot read it, or sees no such part.
+
+    Of files that are joined of several, and of those whose header was never finished, it sees less than there is.
+    """
     try:
         with soundfile.SoundFile(file) as sound:
-            if sound.format not in CUT_IN_PLACE or sound.frames <= 0:
+            if sound.format not in CUT_IN_PLACE:
                 return None
             rate_hz = sound.samplerate
             start = round(segment.start_s * rate_hz)
             end = round(segment.end_s(sound.frames / rate_hz) * rate_hz)
             sound.seek(start)
             samples = sound.read(end - start, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError:
+    except (soundfile.LibsndfileError, DataError):
+        return None
+    if len(samples) < end - start:
         return None
     part = io.BytesIO()
     soundfile.write(part, samples, rate_hz, format="WAV", subtype="FLOAT")

@@ -12,7 +12,7 @@ from datasets import Audio, Dataset, Value
 from app.errors import AsrError
 from app.files import describe_broken_file
 from scripts.speech.clips import END_TOLERANCE_S, DataError, Segment, measure_duration_s, open_sound, path_and_bytes
-from scripts.speech.rows import LEAST_TOLERANCE_S, TOLERANCE, SpeechRows
+from scripts.speech.rows import LEAST_TOLERANCE_S, TOLERANCE, SpeechRows, check_duration
 from scripts.speech.tables import Record
 
 AUDIO_COLUMNS = (
@@ -61,7 +61,7 @@ class Table:
             return None
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not (math.isfinite(number) and number >= 0):
             raise DataError(f"{column} of {self.places[index]} is no number of seconds: {value!r}")
@@ -85,7 +85,7 @@ def to_rows(table: Table, audio_column: str | None, text_column: str | None, *, 
     segments = list(_segments(table, lengths, durations))
     stated = all(duration is not None for duration in durations)  # what a row says counts only if all do
     durations_s = [
-        lengths.of_segment(index, segment) if segment is not None or duration is None or not stated else duration
+        duration if stated and segment is None and duration is not None else lengths.of_row(index, segment, duration)
         for index, (segment, duration) in enumerate(zip(segments, durations, strict=True))
     ]
     return SpeechRows(
@@ -167,15 +167,20 @@ class _Lengths:
         except (AsrError, OSError, DataError) as error:
             raise DataError(f"{self.name(index)} cannot be read: {error}") from error
 
-    def of_segment(self, index: int, segment: Segment | None) -> float:
-        """How long a part of the file is. Raises DataError if it does not lie in it."""
+    def of_row(self, index: int, segment: Segment | None, stated_s: float | None) -> float:
+        """How long a row's part of the file is, or the whole, for which a row may state a duration.
+
+        Raises DataError if the part does not lie in the file, or the whole is not as long as stated.
+        """
         length_s = self(index)
-        if segment is None:
-            return length_s
         try:
-            return segment.end_s(length_s) - segment.start_s
+            if segment is not None:
+                return segment.end_s(length_s) - segment.start_s
+            if stated_s is not None:
+                check_duration(stated_s, length_s)
         except DataError as error:
             raise DataError(f"{self.name(index)}: {error}") from error
+        return length_s
 
     def file(self, index: int) -> str | None:
         """The path of a row's sound; None if the row holds the sound itself."""

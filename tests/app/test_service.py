@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from app.cpu import this_cpu
 from app.decoding import Emissions
+from app.files import LFS_POINTER
 from app.service import load_model, without_folders
 from app.settings import BUNDLED_MODEL, Settings
 from app.windows import Samples
@@ -325,6 +326,16 @@ def test_a_checkpoint_that_was_not_exported_is_served_as_it_is(serve: ServiceFac
 def test_a_hub_id_is_not_fetched_unless_pytorch_is_named(serve: ServiceFactory) -> None:
     with serve(load=load_model, ready=False, model_dir="nobody/nothing") as client:
         assert "there is no model folder" in assert_error(settled(client), 503, "not_ready")["message"]
+@pytest.mark.parametrize(
+    ("backend", "name"), [("pytorch", "model.safetensors"), ("onnx", "model.onnx"), ("onnx_int8", "vocab.json")]
+)
+def test_a_git_lfs_pointer_is_named_to_whoever_asks(
+    serve: ServiceFactory, model: Path, backend: str, name: str
+) -> None:
+    (model / name).write_bytes(LFS_POINTER + b"\noid sha256:" + b"0" * 64 + b"\nsize 1\n")
+    with serve(load=load_model, ready=False, model_dir=str(model), backend=backend) as client:
+        message = assert_error(settled(client), 503, "not_ready")["message"]
+        assert message == f"{name} in tr-copy is a Git LFS pointer, not the file itself: run `git lfs pull` there"
 
 
 def test_the_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,6 +169,7 @@ def test_where_no_text_is_needed_a_folder_of_sound_will_do(tmp_path: Path) -> No
         ('{"audio": "0.wav", "text": "bir"}\n{"text": "iki"}', "line 2 of .* names no file of sound"),
         ('{"audio": "1.wav", "text": "bir"}', "line 1 of .* names 1.wav, and there is no such file"),
         ('{"audio": "0.wav", "text": "bir", "duration": "long"}', "duration of line 1 of .* 'long'"),
+        (f'{{"audio": "0.wav", "text": "bir", "duration": {"9" * 400}}}', "duration of line 1 of .* is no number"),
     ],
 )
 def test_a_manifest_that_cannot_be_read(tmp_path: Path, lines: str, said: str) -> None:
@@ -457,6 +458,24 @@ class TestSegments:
         np.testing.assert_allclose(rows.samples(1, RATE_HZ), sound(1)[4_000:12_000], atol=2 / 32_768)
         assert rows.name(1) == "1.wav (0.25 s to 0.75 s)"
 
+    @pytest.mark.parametrize("suffix", ["mp3", "ogg", "opus"])
+    def test_lossy_files_are_cut_where_the_service_would_hear_it(self, tmp_path: Path, suffix: str) -> None:
+        soundfile.write(tmp_path / "whole.wav", babbling(20.0, 1), RATE_HZ)
+        command = ["ffmpeg", "-loglevel", "error", "-i", "whole.wav", f"whole.{suffix}"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        rows = write_rows(
+            tmp_path,
+            *({"audio": f"whole.{suffix}", "text": "bir"} | part for part in ({}, {"offset": 12.3, "duration": 2.0})),
+        )
+        whole, part = rows.samples(0, RATE_HZ), rows.samples(1, RATE_HZ)
+        assert len(part) == 2 * RATE_HZ
+        start = round(12.3 * RATE_HZ)
+        loud = np.abs(part).max()
+        errors = {lag: np.abs(whole[start + lag :][: len(part)] - part).max() / loud for lag in (-1, 0, 1)}
+        assert errors[0] < 0.1
+        assert errors[0] < errors[1] / 3
+        assert errors[0] < errors[-1] / 3
+
     def test_the_cut_is_made_at_the_rate_of_the_file(self, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "low.wav", sound(1, 8_000), 8_000)
         rows = write_rows(tmp_path, {"audio": "low.wav", "text": "bir", "offset": 0.25, "duration": 0.5})
@@ -500,6 +519,9 @@ def test_a_duration_that_the_file_contradicts_names_the_row(tmp_path: Path) -> N
     message = r"0\.wav \(line 1 of .*\) cannot be read: its duration is stated as 2\.5 s, but it is 30 s long .*offset"
     with pytest.raises(DataError, match=message):
         rows.samples(0, RATE_HZ)
+    (tmp_path / "1.wav").write_bytes(encoded(1))
+    with pytest.raises(DataError, match=r"manifest\.jsonl: 0\.wav \(line 1 of .*\): its duration is stated as 2\.5 s"):
+        write_rows(tmp_path, {"audio": "0.wav", "text": "bir", "duration": 2.5}, {"audio": "1.wav", "text": "iki"})
 
 
 def write_rows(folder: Path, *rows: dict[str, Any]) -> SpeechRows:
