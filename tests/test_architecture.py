@@ -11,6 +11,10 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"app", "app.cores", "app.errors", "app.memory", "app.transcript"},
     {"app.decoding", "app.logs", "app.metrics"},
+    {"app.audio.blocks", "app.audio.views"},
+    {"app.audio.limits", "app.audio.mpeg", "app.audio.resampling", "app.audio.sndfile", "app.audio.ffmpeg"},
+    {"app.audio.channels", "app.audio.formats", "app.audio.lengths", "app.audio.unfinished"},
+    {"app.audio.decoder"},
     {"app.audio", "app.windows", "app.formats"},
     {"app.artifacts", "app.settings"},
     {"app.engines", "app.engines.ctc", "app.engines.onnx", "app.engines.openvino", "app.engines.pytorch"},

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from app import audio
-from app.audio import AudioLimits, Waveform, decode
+from app.audio import AudioLimits, Waveform, decode, decoder, ffmpeg
+from app.audio.blocks import BLOCK_FRAMES, Block, Source
 from app.errors import AsrError, AudioTooLong, InvalidAudio, UnsupportedMedia
 from tests.sounds import (
     ENCODINGS,
@@ -47,16 +47,20 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Frames of every block that is decoded."""
     seen: list[int] = []
 
-    def counted(decoder: Callable[..., Iterator[Samples]]) -> Callable[..., Iterator[Samples]]:
-        def count(*source: Any) -> Iterator[Samples]:
-            for block in decoder(*source):
-                seen.append(len(block))
+    def counting(open_file: Callable[..., Source | None]) -> Callable[..., Source | None]:
+        def count(blocks: Iterator[Block]) -> Iterator[Block]:
+            for block in blocks:
+                seen.append(len(block.samples))
                 yield block
 
-        return count
+        def opened(*arguments: Any) -> Source | None:
+            source = open_file(*arguments)
+            return None if source is None else source._replace(blocks=count(source.blocks))
 
-    for name in ("_sndfile_blocks", "_ffmpeg_blocks"):
-        monkeypatch.setattr(audio, name, counted(getattr(audio, name)))
+        return opened
+
+    for name in ("open_sndfile", "open_ffmpeg"):
+        monkeypatch.setattr(decoder, name, counting(getattr(decoder, name)))
     return seen
 
 
@@ -203,7 +207,7 @@ def test_resampling_folds_nothing_down(rate_hz: int) -> None:
 def test_blocks_leave_no_seams() -> None:
     """Longer than a block, at another rate: the tone goes through."""
     rate_hz = 44_100
-    duration_s = 3.5 * audio.BLOCK_FRAMES / rate_hz
+    duration_s = 3.5 * BLOCK_FRAMES / rate_hz
     samples = read(wav(tone(1000, duration_s, rate_hz), rate_hz, "FLOAT")).samples
     expected = tone(1000, duration_s, MODEL_HZ)
     np.testing.assert_allclose(samples[400:-400], expected[400 : len(samples) - 400], atol=1e-3)
@@ -243,7 +247,7 @@ def test_decoded_bytes_up_to_the_limit(channels: int) -> None:
 def test_decoded_bytes_stop_the_decoder(blocks: list[int]) -> None:
     with pytest.raises(AudioTooLong):
         read(wav(np.zeros((500_000, 8), dtype=np.int16)), AudioLimits(60.0, 1_000_000, 8))
-    assert sum(blocks) <= audio.BLOCK_FRAMES
+    assert sum(blocks) <= BLOCK_FRAMES
 
 
 @pytest.mark.parametrize("channels", [9, 255, 1024])
@@ -290,7 +294,7 @@ def test_hours_in_a_small_file_are_refused_before_they_are_decoded(
     data = bomb()
     with pytest.raises(AudioTooLong):
         read(data, AudioLimits(30.0, 1 << 30, 8))
-    assert sum(blocks) <= 30 * 48_000 + audio.BLOCK_FRAMES
+    assert sum(blocks) <= 30 * 48_000 + BLOCK_FRAMES
 
 
 def with_flac_length(flac: bytes, frames: int) -> bytes:
@@ -383,7 +387,7 @@ def test_packets_that_cannot_be_decoded_are_silence(clip: Samples) -> None:
 
 def test_packets_that_cannot_be_decoded_are_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte of AMR can be a frame that holds nothing: a file of them costs hours and counts to no other limit."""
-    monkeypatch.setattr(audio, "MAX_BROKEN_S", 2.0)
+    monkeypatch.setattr(ffmpeg, "MAX_BROKEN_S", 2.0)
     file = io.BytesIO(b"#!AMR\n" + bytes([15 << 3 | 0b100]) * 200_000)
     with pytest.raises(InvalidAudio, match="no sound"):
         decode(file, MODEL_HZ, LIMITS)
@@ -422,7 +426,7 @@ def film(samples: Samples, rate_hz: int, container: str, codec: str, late_s: flo
 
 
 def test_a_clock_that_was_set_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "MAX_GAP_S", 1.0)
+    monkeypatch.setattr(ffmpeg, "MAX_GAP_S", 1.0)
     waveform = read(film(tone(440, 1.0, 48_000), 48_000, "matroska", "flac", 1.5))
     assert waveform.duration_s == pytest.approx(1.0, abs=0.05)
 

@@ -1,0 +1,187 @@
+"""The length that a file tells before anything of it is decoded, in seconds.
+
+It serves to refuse what is too long at once. So a length that is not there, impossible or marked as unknown is None,
+and one that is too small does no harm: what is decoded counts as well. One that is too large has the file refused.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, NamedTuple
+
+from app.audio.mpeg import mp3_length_s
+from app.audio.views import file_size, read_at
+
+MAX_HEADER_BYTES = 1 << 18
+"""How far from the beginning the header of a file is looked for; pictures may stand in it."""
+TAIL_BYTES = 1 << 18
+"""How far from its end the last time stamp is looked for: several of the largest pages of Ogg (65307 bytes)."""
+
+
+def told_length_s(name: str, file: BinaryIO, start: int) -> float | None:
+    """Length of a file in format `name` that begins at byte `start`, None if it does not tell a length."""
+    told = _TOLD.get(name)
+    return None if told is None else told(file, start)
+
+
+# FLAC: RFC 9639, section 8.2
+
+
+def _flac_length_s(file: BinaryIO, start: int) -> float | None:
+    head = read_at(file, start, 26)
+    if len(head) < 26 or head[:4] != b"fLaC":
+        return None
+    return _streaminfo_length_s(head[8:])
+
+
+def _streaminfo_length_s(streaminfo: bytes) -> float | None:
+    fields = int.from_bytes(streaminfo[10:18], "big")
+    rate_hz, frames = fields >> 44, fields & (1 << 36) - 1
+    unknown = frames in (0, (1 << 36) - 1)  # as the standard says, and as those do who reserve it with ones
+    return None if unknown or not rate_hz else frames / rate_hz
+
+
+# Ogg: RFC 3533, section 6
+
+NO_GRANULE = -1
+
+
+class _Page(NamedTuple):
+    begins: bool
+    granule: int
+    serial: int
+    body: bytes
+
+
+def _ogg_length_s(file: BinaryIO, start: int) -> float | None:
+    """From the first page's time stamp to the last one's: a recording of a broadcast does not begin at 0.
+
+    None if the last page belongs to another stream than the first: files joined to one, of which each tells its own.
+    """
+    head = list(_pages(read_at(file, start, MAX_HEADER_BYTES)))
+    rates_hz = {page.serial: rate_hz for page in head if page.begins and (rate_hz := _granules_per_s(page.body))}
+    tail = read_at(file, max(start, file_size(file) - TAIL_BYTES), TAIL_BYTES)
+    for serial, rate_hz in rates_hz.items():
+        first = next((page.granule for page in head if page.serial == serial and page.granule > 0), None)
+        last = [page.granule for page in _pages(tail) if page.serial == serial and page.granule != NO_GRANULE]
+        if first is not None and last:
+            return max(0.0, (last[-1] - first) / rate_hz)
+    return None
+
+
+def _pages(data: bytes) -> Iterator[_Page]:
+    place = data.find(b"OggS")
+    while place >= 0 and place + 27 <= len(data):
+        flags, granule, serial = data[place + 5], *struct.unpack_from("<qI", data, place + 6)
+        lacing = data[place + 27 : place + 27 + data[place + 26]]
+        body = place + 27 + data[place + 26]
+        end = body + sum(lacing)
+        yield _Page(bool(flags & 0x02), granule, serial, data[body:end])
+        place = data.find(b"OggS", max(end, place + 4))
+
+
+def _granules_per_s(first_packet: bytes) -> int | None:
+    """Units of the time stamps of a stream that begins so; None if it is not sound in a codec that is read."""
+    if first_packet.startswith(b"OpusHead"):
+        return 48_000  # whatever the input was: RFC 7845, section 4
+    if first_packet.startswith(b"\x01vorbis"):
+        return int.from_bytes(first_packet[12:16], "little") or None
+    if first_packet.startswith(b"\x7fFLAC"):
+        return int.from_bytes(first_packet[27:30], "big") >> 4 or None
+    return None
+
+
+# Matroska and WebM: RFC 9559; their elements: RFC 8794
+
+_EBML, _SEGMENT, _INFO, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1F43B675
+_TIMESTAMP_SCALE, _DURATION, _TIMESTAMP = 0x2AD7B1, 0x4489, 0xE7
+DEFAULT_SCALE_NS = 1_000_000
+
+
+class _Element(NamedTuple):
+    """size: of its data, None where the writer did not know it."""
+
+    name: int
+    begin: int
+    size: int | None
+
+
+def _matroska_length_s(file: BinaryIO, start: int) -> float | None:
+    """The duration in its header; in a recording that never got one, the time of its last cluster."""
+    head = read_at(file, start, MAX_HEADER_BYTES)
+    scale_ns, duration, first = DEFAULT_SCALE_NS, 0.0, None
+    place = 0
+    while (element := _element(head, place)) is not None:
+        place = element.begin
+        if element.name == _CLUSTER:
+            first = _cluster_time(head, element)
+            break
+        if element.name not in (_SEGMENT, _INFO):  # into those, over all others
+            if element.name == _TIMESTAMP_SCALE:
+                scale_ns = int.from_bytes(_data(head, element), "big") or DEFAULT_SCALE_NS
+            elif element.name == _DURATION:
+                duration = _float(_data(head, element))
+            if element.size is None:
+                break
+            place += element.size
+    if 0 < duration < float("inf"):
+        return duration * scale_ns / 1e9
+    last = _last_cluster_time(read_at(file, max(start, file_size(file) - TAIL_BYTES), TAIL_BYTES))
+    return None if first is None or last is None else max(0.0, (last - first) * scale_ns / 1e9)
+
+
+def _last_cluster_time(tail: bytes) -> int | None:
+    name = _CLUSTER.to_bytes(4, "big")
+    place = tail.rfind(name)
+    while place >= 0:
+        element = _element(tail, place)
+        time = None if element is None else _cluster_time(tail, element)
+        if time is not None:
+            return time
+        place = tail.rfind(name, 0, place)
+    return None
+
+
+def _cluster_time(data: bytes, cluster: _Element) -> int | None:
+    """Its time stamp, which the standard puts first."""
+    stamp = _element(data, cluster.begin)
+    if stamp is None or stamp.name != _TIMESTAMP or stamp.size is None or stamp.size > 8:
+        return None
+    return int.from_bytes(_data(data, stamp), "big")
+
+
+def _element(data: bytes, place: int) -> _Element | None:
+    """The element that begins there; None at the end of the data or if there is none."""
+    name_bytes = _vint_bytes(data, place)
+    size_bytes = _vint_bytes(data, place + name_bytes)
+    begin = place + name_bytes + size_bytes
+    if not name_bytes or not size_bytes or begin > len(data):
+        return None
+    name = int.from_bytes(data[place : place + name_bytes], "big")
+    size = int.from_bytes(data[place + name_bytes : begin], "big") & (1 << 7 * size_bytes) - 1
+    return _Element(name, begin, None if size == (1 << 7 * size_bytes) - 1 else size)
+
+
+def _vint_bytes(data: bytes, place: int) -> int:
+    """Length of the variable-size integer there: its leading zero bits, and 1. 0 if there is none."""
+    return 9 - data[place].bit_length() if place < len(data) and data[place] else 0
+
+
+def _data(data: bytes, element: _Element) -> bytes:
+    return data[element.begin : element.begin + (element.size or 0)]
+
+
+def _float(data: bytes) -> float:
+    """A float of EBML, 0 if it is none or no number."""
+    if len(data) not in (4, 8):
+        return 0.0
+    value: float = struct.unpack(">f" if len(data) == 4 else ">d", data)[0]
+    return value if value > 0 else 0.0
+
+
+_TOLD: dict[str, Callable[[BinaryIO, int], float | None]] = {
+    "flac": _flac_length_s,
+    "mp3": mp3_length_s,
+    "ogg": _ogg_length_s,
+    "webm": _matroska_length_s,
+}
+"""Format -> where it tells its length. Of WAV and its like libsndfile knows it, of MP4 FFmpeg."""
