@@ -9,10 +9,12 @@ CANCELLED, HEARD = 0.05, 0.2
 """Power of the sum of the channels / sum of their powers. N channels of different people give 1, the same sound in all
 gives N, one channel that is the other inverted gives nearly 0. Below CANCELLED (-13 dB) the mean has lost the sound;
 above HEARD it has it again. Between the two the decision stays."""
-HALF_LIFE_S = 2.0
-"""Powers count half as much after so long, so that a pause changes nothing."""
+HALF_LIFE_S = 0.25
+"""Powers count half as much after so long. A block is mostly longer; of shorter ones a few decide together."""
+QUIET, LOUDNESS_HALF_LIFE_S = 0.1, 10.0
+"""Sound under a tenth of the loudest of the last seconds is a pause: its noise says nothing about the channels."""
 SILENT_POWER = 1e-9
-"""Less than a step of 16 bits: rounding, which says nothing about the channels."""
+"""Less than a step of 16 bits: rounding."""
 THINNING = 7
 """Powers are taken from every seventh frame: enough to know them, at a seventh of the cost."""
 FADE_S = 0.02
@@ -24,8 +26,8 @@ class Mixer:
 
     Cables and converters that invert one channel of two are common, and the mean of what they record is silence. The
     difference of the channels would be right for those, and wrong for all others, and it knows only two channels. So
-    the decision is made for each block, by the powers of this block and, half forgotten, of those before it: it takes
-    in what is to come for up to a block, does not change in pauses, and is faded where it changes.
+    the channels' powers decide, for each block as a whole, so that the first word counts as well. The decision stays
+    in pauses, and is faded where it changes.
     """
 
     def __init__(self) -> None:
@@ -34,7 +36,7 @@ class Mixer:
 
     def _start(self) -> None:
         self._powers = np.zeros(self._channels)
-        self._sum_power = 0.0
+        self._sum_power = self._loudest = 0.0
         self._speaker: int | None = None
 
     def mono(self, block: Block) -> MonoBlock:
@@ -64,15 +66,16 @@ class Mixer:
             return
         thinned -= thinned.mean(axis=1, keepdims=True)  # a constant is no sound, and inverted ones would cancel out
         duration_s = len(samples) / rate_hz
-        forgotten = 0.5 ** (duration_s / HALF_LIFE_S)
-        self._powers = forgotten * self._powers + duration_s * np.square(thinned).mean(axis=1)
-        self._sum_power = forgotten * self._sum_power + duration_s * np.square(thinned.sum(axis=0)).mean()
-        total = self._powers.sum()
-        if total <= SILENT_POWER * HALF_LIFE_S:
+        kept = 0.5 ** (duration_s / HALF_LIFE_S)
+        self._powers = kept * self._powers + (1 - kept) * np.square(thinned).mean(axis=1)
+        self._sum_power = kept * self._sum_power + (1 - kept) * np.square(thinned.sum(axis=0)).mean()
+        power = self._powers.sum()
+        self._loudest = max(power, self._loudest * 0.5 ** (duration_s / LOUDNESS_HALF_LIFE_S))
+        if power <= max(SILENT_POWER, QUIET * self._loudest):
             return
-        if self._speaker is None and self._sum_power < CANCELLED * total:
+        if self._speaker is None and self._sum_power < CANCELLED * power:
             self._speaker = int(self._powers.argmax())
-        elif self._speaker is not None and self._sum_power > HEARD * total:
+        elif self._speaker is not None and self._sum_power > HEARD * power:
             self._speaker = None
 
 

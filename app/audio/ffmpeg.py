@@ -35,7 +35,7 @@ MIN_GAP_S, MAX_GAP_S = 0.1, 600.0
 CODECS = frozenset(
     "aac aac_latm alac amrnb amrwb flac mp2 mp2float mp3 mp3float opus libopus vorbis pcm_alaw pcm_mulaw "
     "pcm_u8 pcm_s16le pcm_s16be pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le "
-    "g722 g726 g726le g723_1 gsm gsm_ms adpcm_ima_wav adpcm_ms".split()
+    "g722 g726 g726le g723_1 g729 gsm gsm_ms adpcm_ima_oki adpcm_ima_wav adpcm_ms".split()
 )
 """FFmpeg knows hundreds of codecs; those that people record speech with, and telephone systems calls, are enough to
 have open to the world."""
@@ -91,7 +91,7 @@ def _safe_layout(context: av.AudioCodecContext) -> int:
     """
     layout = context.layout
     if UNUSUAL_LAYOUT in layout.name:
-        context.layout = f"{layout.nb_channels} channels"  # type: ignore[assignment]  # a name does as well
+        context.layout = f"{layout.nb_channels} channels"
     return layout.nb_channels
 
 
@@ -211,6 +211,5 @@ class _Gathered:
             yield from silence(frames, rate_hz)
             return
         for part in parts:
-            count = part.samples * layout.nb_channels
-            samples = np.frombuffer(part.planes[0], dtype=np.float32, count=count)
+            samples = np.asarray(part.to_ndarray(), dtype=np.float32)
             yield Block(samples.reshape(-1, layout.nb_channels), rate_hz)

@@ -34,11 +34,17 @@ FORMATS = {
 }
 
 _OTHER_FILES = (
-    *(b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"Rar!", b"\xfd7zX", b"\x28\xb5\x2f\xfd"),  # archives
-    *(b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"%PDF", b"%!PS", b"{\\rt", b"\xd0\xcf\x11\xe0"),  # pages
-    *(b"\x7fELF", b"MZ", b"\xca\xfe\xba\xbe", b"\xfe\xed\xfa", b"\xcf\xfa\xed\xfe", b"#!", b"!<ar", b"SQLi"),  # programs
-    *(b"RIFF", b"RIFX", b"FORM", b"\0\0\x01", b"FLV", b"\x30\x26\xb2\x75", b"G@", b"<", b"{", b"[", b"#EXT"),  # films, texts
-)  # fmt: skip
+    # archives
+    *(b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"Rar!", b"\xfd7zX", b"\x28\xb5\x2f\xfd"),
+    # pictures and documents
+    *(b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"%PDF", b"%!PS", b"{\\rt", b"\xd0\xcf\x11\xe0"),
+    # programs
+    *(b"\x7fELF", b"MZ", b"\xca\xfe\xba\xbe", b"\xfe\xed\xfa", b"\xcf\xfa\xed\xfe", b"#!", b"!<ar", b"SQLi"),
+    # films
+    *(b"RIFF", b"RIFX", b"FORM", b"\0\0\x01", b"FLV", b"\x30\x26\xb2\x75", b"G@"),
+    # texts
+    *(b"<", b"{", b"[", b"#EXT"),
+)
 """Beginnings of other kinds of files, in which MP3 may lie: a ZIP file of a song is no song."""
 _TAR = 257, b"ustar"
 
