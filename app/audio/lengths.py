@@ -53,9 +53,9 @@ class _Page(NamedTuple):
 
 
 def _ogg_length_s(file: BinaryIO, start: int) -> float | None:
-    """From the first page's time stamp to the last one's: a recording of a broadcast does not begin at 0.
+    """From the first page's time stamp, which is that of its end, to the last one's.
 
-    None if the last page belongs to another stream than the first: files joined to one, of which each tells its own.
+    A recording of a broadcast does not begin at 0. Of files joined to one, only the first is counted.
     """
     head = list(_pages(read_at(file, start, MAX_HEADER_BYTES)))
     rates_hz = {page.serial: rate_hz for page in head if page.begins and (rate_hz := _granules_per_s(page.body))}
