@@ -47,9 +47,15 @@ def wav(samples: NDArray[Any], rate_hz: int = MODEL_HZ, subtype: str = "PCM_16")
 
 
 def by_sndfile(samples: NDArray[Any], rate_hz: int, container: str, subtype: str) -> bytes:
-    """A file made by libsndfile; names as `soundfile.available_subtypes()` has them."""
+    """A file made by libsndfile; names as `soundfile.available_subtypes()` has them.
+
+    Written in pieces: of a minute at once, libsndfile's Vorbis encoder overflows the stack.
+    """
     file = io.BytesIO()
-    soundfile.write(file, samples, rate_hz, format=container, subtype=subtype)
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    with soundfile.SoundFile(file, "w", rate_hz, channels, subtype, format=container) as sound:
+        for start in range(0, len(samples), 1 << 16):
+            sound.write(samples[start : start + (1 << 16)])
     return file.getvalue()
 
 

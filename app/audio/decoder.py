@@ -1,23 +1,24 @@
 """A file's bytes -> `Waveform`."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 
 from app.audio.blocks import Block, Samples, Source
 from app.audio.channels import Mixer
 from app.audio.ffmpeg import open_ffmpeg
-from app.audio.formats import FORMATS, find_format, id3_bytes
+from app.audio.formats import FORMATS, Format, find_format, id3_bytes
 from app.audio.lengths import told_length_s
 from app.audio.limits import AudioLimits, check_header, checked
+from app.audio.ogg import links as ogg_links
 from app.audio.resampling import MonoBlock, resampled
 from app.audio.sndfile import open_sndfile
 from app.audio.unfinished import finished
 from app.audio.views import View, read_at
-from app.errors import InvalidAudio
+from app.errors import InvalidAudio, UnsupportedMedia
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,37 @@ def decode(
 def _open(file: BinaryIO) -> tuple[str, Source]:
     """Name of the format, and the file opened with libsndfile or else FFmpeg."""
     name, start = find_format(file)
-    kind = FORMATS[name]
     length_s = told_length_s(name, file, start or id3_bytes(read_at(file, 0, 10)))
-    sound: BinaryIO = View(file, start) if start else finished(file, name)  # type: ignore[assignment]
-    source = open_sndfile(sound) if kind.sndfile else None
-    if source is None and kind.ffmpeg is not None:
-        source = open_ffmpeg(sound, kind.ffmpeg, kind.timed)
+    first, *others = _parts(file, name, start)
+    source = _open_part(first, FORMATS[name])
     if source is None:
         raise InvalidAudio("the file is broken: its header cannot be read")
-    return name, source if length_s is None else source._replace(length_s=length_s)
+    if length_s is not None:
+        source = source._replace(length_s=length_s)
+    return name, source._replace(blocks=_chained(source, others, FORMATS[name])) if others else source
+
+
+def _parts(file: BinaryIO, name: str, start: int) -> list[BinaryIO]:
+    """What is to be decoded by itself, one after the other: the links of a chain in Ogg, else the whole file."""
+    if name == "ogg" and len(links := ogg_links(file, start)) > 1:
+        return [cast(BinaryIO, View(file, *link)) for link in links]
+    return [cast(BinaryIO, View(file, start)) if start else finished(file, name)]
+
+
+def _open_part(file: BinaryIO, kind: Format) -> Source | None:
+    source = open_sndfile(file) if kind.sndfile else None
+    if source is None and kind.ffmpeg is not None:
+        source = open_ffmpeg(file, kind.ffmpeg, kind.timed)
+    return source
+
+
+def _chained(first: Source, others: list[BinaryIO], kind: Format) -> Iterator[Block]:
+    """All that can be read. FFmpeg goes on from link to link, but only while rate, channels and codec stay the same."""
+    with closing(first.blocks):  # type: ignore[type-var]  # generators all
+        yield from first.blocks
+    for other in others:
+        with suppress(UnsupportedMedia):
+            source = _open_part(other, kind)
+            if source is not None:
+                with closing(source.blocks):  # type: ignore[type-var]
+                    yield from source.blocks

@@ -32,6 +32,10 @@ PATIENCE_PACKETS = 1_000
 MIN_GAP_S, MAX_GAP_S = 0.1, 600.0
 """Shorter gaps between time stamps are rounding, longer ones a clock that was set; those between are silence."""
 
+MAX_CONVERTERS = 16
+"""Forms (rate, layout) of frames whose converters are kept: to make one takes longer than to decode a frame, and a file
+may change its form with every frame."""
+
 CODECS = frozenset(
     "aac aac_latm alac amrnb amrwb flac mp2 mp2float mp3 mp3float opus libopus vorbis pcm_alaw pcm_mulaw "
     "pcm_u8 pcm_s16le pcm_s16be pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le "
@@ -181,8 +185,8 @@ class _Gathered:
     def __init__(self) -> None:
         self.frames = 0
         self._form: tuple[int, str, av.AudioLayout] | None = None
-        self._queue = AudioFifo()
-        self._to_float = av.AudioResampler(format="flt")
+        self._converter = _Converter()
+        self._converters: dict[tuple[int, str, str], _Converter] = {}
 
     def fits(self, frame: av.AudioFrame) -> bool:
         """Has the frame the form of those that are gathered?"""
@@ -192,11 +196,12 @@ class _Gathered:
         """Gather one more; one that does not fit, after `taken` only."""
         if not self.fits(frame):
             self._form = frame.sample_rate, frame.format.name, frame.layout
-            self._queue = AudioFifo()
-            # Interleaved, never planar: of planar frames with 8 channels and more, PyAV 18 reads past the last plane.
-            self._to_float = av.AudioResampler(format="flt")
+            if len(self._converters) >= MAX_CONVERTERS:
+                self._converters.clear()
+            name = frame.sample_rate, frame.format.name, frame.layout.name
+            self._converter = self._converters.setdefault(name, _Converter())
         frame.pts = None  # the queue would refuse gaps
-        self._queue.write(frame)
+        self._converter.queue.write(frame)
         self.frames += frame.samples
 
     def taken(self) -> Iterator[Block]:
@@ -206,10 +211,21 @@ class _Gathered:
         frames, self.frames = self.frames, 0
         rate_hz, _, layout = self._form
         try:
-            parts = self._to_float.resample(self._queue.read())
+            parts = self._converter.to_float.resample(self._converter.queue.read())
         except _FAILURES:
             yield from silence(frames, rate_hz)
             return
         for part in parts:
             samples = np.asarray(part.to_ndarray(), dtype=np.float32)
             yield Block(samples.reshape(-1, layout.nb_channels), rate_hz)
+
+
+class _Converter:
+    """A queue of frames of one form, and what makes float32 of them.
+
+    Interleaved, never planar: of planar frames with 8 channels and more, PyAV 18 reads past the last plane.
+    """
+
+    def __init__(self) -> None:
+        self.queue = AudioFifo()
+        self.to_float = av.AudioResampler(format="flt")

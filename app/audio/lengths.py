@@ -5,16 +5,17 @@ and one that is too small does no harm: what is decoded counts as well. One that
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 from app.audio.mpeg import mp3_length_s
+from app.audio.ogg import ogg_length_s
 from app.audio.views import file_size, read_at
 
 MAX_HEADER_BYTES = 1 << 18
 """How far from the beginning the header of a file is looked for; pictures may stand in it."""
 TAIL_BYTES = 1 << 18
-"""How far from its end the last time stamp is looked for: several of the largest pages of Ogg (65307 bytes)."""
+"""How far from its end the last cluster is looked for."""
 
 
 def told_length_s(name: str, file: BinaryIO, start: int) -> float | None:
@@ -38,56 +39,6 @@ def _streaminfo_length_s(streaminfo: bytes) -> float | None:
     rate_hz, frames = fields >> 44, fields & (1 << 36) - 1
     unknown = frames in (0, (1 << 36) - 1)  # as the standard says, and as those do who reserve it with ones
     return None if unknown or not rate_hz else frames / rate_hz
-
-
-# Ogg: RFC 3533, section 6
-
-NO_GRANULE = -1
-
-
-class _Page(NamedTuple):
-    begins: bool
-    granule: int
-    serial: int
-    body: bytes
-
-
-def _ogg_length_s(file: BinaryIO, start: int) -> float | None:
-    """From the first page's time stamp, which is that of its end, to the last one's.
-
-    A recording of a broadcast does not begin at 0. Of files joined to one, only the first is counted.
-    """
-    head = list(_pages(read_at(file, start, MAX_HEADER_BYTES)))
-    rates_hz = {page.serial: rate_hz for page in head if page.begins and (rate_hz := _granules_per_s(page.body))}
-    tail = read_at(file, max(start, file_size(file) - TAIL_BYTES), TAIL_BYTES)
-    for serial, rate_hz in rates_hz.items():
-        first = next((page.granule for page in head if page.serial == serial and page.granule > 0), None)
-        last = [page.granule for page in _pages(tail) if page.serial == serial and page.granule != NO_GRANULE]
-        if first is not None and last:
-            return max(0.0, (last[-1] - first) / rate_hz)
-    return None
-
-
-def _pages(data: bytes) -> Iterator[_Page]:
-    place = data.find(b"OggS")
-    while place >= 0 and place + 27 <= len(data):
-        flags, granule, serial = data[place + 5], *struct.unpack_from("<qI", data, place + 6)
-        lacing = data[place + 27 : place + 27 + data[place + 26]]
-        body = place + 27 + data[place + 26]
-        end = body + sum(lacing)
-        yield _Page(bool(flags & 0x02), granule, serial, data[body:end])
-        place = data.find(b"OggS", max(end, place + 4))
-
-
-def _granules_per_s(first_packet: bytes) -> int | None:
-    """Units of the time stamps of a stream that begins so; None if it is not sound in a codec that is read."""
-    if first_packet.startswith(b"OpusHead"):
-        return 48_000  # whatever the input was: RFC 7845, section 4
-    if first_packet.startswith(b"\x01vorbis"):
-        return int.from_bytes(first_packet[12:16], "little") or None
-    if first_packet.startswith(b"\x7fFLAC"):
-        return int.from_bytes(first_packet[27:30], "big") >> 4 or None
-    return None
 
 
 # Matroska and WebM: RFC 9559; their elements: RFC 8794
@@ -181,7 +132,7 @@ def _float(data: bytes) -> float:
 _TOLD: dict[str, Callable[[BinaryIO, int], float | None]] = {
     "flac": _flac_length_s,
     "mp3": mp3_length_s,
-    "ogg": _ogg_length_s,
+    "ogg": ogg_length_s,
     "webm": _matroska_length_s,
 }
 """Format -> where it tells its length. Of WAV and its like libsndfile knows it, of MP4 FFmpeg."""

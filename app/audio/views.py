@@ -8,12 +8,15 @@ from typing import BinaryIO
 class View(io.RawIOBase):
     """A read-only view of a seekable binary file, which stays open when the view is closed.
 
-    start: the byte of the file at which the view begins. patches: place in the view -> the bytes that are read there.
+    start, end: the bytes of the file at which the view begins, and before which it ends. patches: place in the view ->
+    the bytes that are read there.
     """
 
-    def __init__(self, file: BinaryIO, start: int = 0, patches: Mapping[int, bytes] | None = None) -> None:
+    def __init__(
+        self, file: BinaryIO, start: int = 0, end: int | None = None, patches: Mapping[int, bytes] | None = None
+    ) -> None:
         self._file, self._start, self._patches = file, start, patches or {}
-        self._size = file_size(file) - start
+        self._size = (file_size(file) if end is None else end) - start
         self._place = 0
 
     def readable(self) -> bool:
@@ -39,7 +42,7 @@ class View(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read up to the length of `buffer`; fewer bytes only at the end."""
         self._file.seek(self._start + self._place)
-        data = self._file.read(len(buffer))
+        data = self._file.read(max(0, min(len(buffer), self._size - self._place)))
         buffer[: len(data)] = data
         for place, patch in self._patches.items():
             first = max(place, self._place)
