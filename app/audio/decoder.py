@@ -10,14 +10,14 @@ import numpy as np
 from app.audio.blocks import Block, Samples, Source
 from app.audio.channels import Mixer
 from app.audio.ffmpeg import open_ffmpeg
-from app.audio.formats import FORMATS, Format, find_format, id3_bytes
+from app.audio.formats import FORMATS, Format, find_format
 from app.audio.lengths import told_length_s
 from app.audio.limits import AudioLimits, check_header, checked
 from app.audio.ogg import links as ogg_links
 from app.audio.resampling import MonoBlock, resampled
 from app.audio.sndfile import open_sndfile
 from app.audio.unfinished import finished
-from app.audio.views import View, read_at
+from app.audio.views import View
 from app.errors import InvalidAudio, UnsupportedMedia
 
 
@@ -69,21 +69,23 @@ def decode(
 def _open(file: BinaryIO) -> tuple[str, Source]:
     """Name of the format, and the file opened with libsndfile or else FFmpeg."""
     name, start = find_format(file)
-    length_s = told_length_s(name, file, start or id3_bytes(read_at(file, 0, 10)))
-    first, *others = _parts(file, name, start)
-    source = _open_part(first, FORMATS[name])
+    kind = FORMATS[name]
+    sound = finished(cast(BinaryIO, View(file, start)) if start else file, name)
+    length_s = told_length_s(name, sound)
+    first, *others = _parts(sound, name)
+    source = _open_part(first, kind)
     if source is None:
         raise InvalidAudio("the file is broken: its header cannot be read")
     if length_s is not None:
         source = source._replace(length_s=length_s)
-    return name, source._replace(blocks=_chained(source, others, FORMATS[name])) if others else source
+    return name, source._replace(blocks=_chained(source, others, kind)) if others else source
 
 
-def _parts(file: BinaryIO, name: str, start: int) -> list[BinaryIO]:
+def _parts(file: BinaryIO, name: str) -> list[BinaryIO]:
     """What is to be decoded by itself, one after the other: the links of a chain in Ogg, else the whole file."""
-    if name == "ogg" and len(links := ogg_links(file, start)) > 1:
+    if name == "ogg" and len(links := ogg_links(file)) > 1:
         return [cast(BinaryIO, View(file, *link)) for link in links]
-    return [cast(BinaryIO, View(file, start)) if start else finished(file, name)]
+    return [file]
 
 
 def _open_part(file: BinaryIO, kind: Format) -> Source | None:

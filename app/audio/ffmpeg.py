@@ -76,8 +76,20 @@ def open_ffmpeg(file: BinaryIO, demuxer: str, timed: bool) -> Source | None:
     context = stream.codec_context
     context.options = {"max_samples": str(MAX_CODED_FRAMES)}
     channels = _safe_layout(context)
-    length_s = float(stream.duration * stream.time_base) if timed and stream.duration and stream.time_base else None
+    length_s = _length_s(container, stream) if demuxer == "mov" else None
     return Source(stream.rate or 0, channels, length_s, ffmpeg_blocks(container, stream, timed))
+
+
+def _length_s(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
+    """When the last packet is to be heard, by the index of MP4; None without one.
+
+    (Where a file tells no length, FFmpeg guesses one from its size, and does not say so.)
+    """
+    packets = stream.index_entries
+    if not len(packets) or stream.time_base is None:
+        return None
+    begin_s = (container.start_time or 0) / av.time_base
+    return float(packets[len(packets) - 1].timestamp * stream.time_base) - begin_s
 
 
 def _codec(track: av.AudioStream) -> str | None:

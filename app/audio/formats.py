@@ -68,9 +68,9 @@ def find_format(file: BinaryIO) -> Found:
         raise InvalidAudio("the file is empty")
     name = _format_of(head)
     if head[:3] == b"ID3":  # a tag, mostly of MP3, but some put it before AAC and FLAC
-        end = id3_bytes(head)
+        end = _id3_bytes(head)
         name = _format_of(read_at(file, end, 16))
-        return Found(name, 0) if name else _padded(file, end) or Found("mp3", 0)
+        return Found(name, end) if name else _padded(file, end) or Found("mp3", 0)
     if name is not None:
         return Found(name, 0)
     padded = None if _is_other(file, head) else _padded(file, 0)
@@ -79,13 +79,8 @@ def find_format(file: BinaryIO) -> Found:
     return padded
 
 
-def id3_bytes(head: bytes) -> int:
-    """Length of the ID3v2 tag that begins so: four times 7 bits, and 10 bytes of header (id3.org, ID3v2.4.0, 3.1).
-
-    0 if none does.
-    """
-    if head[:3] != b"ID3":
-        return 0
+def _id3_bytes(head: bytes) -> int:
+    """Length of the ID3v2 tag that begins so: four times 7 bits, and 10 bytes of header (id3.org, ID3v2.4.0, 3.1)."""
     size = 0
     for byte in head[6:10]:
         size = size << 7 | byte & 0x7F

@@ -18,17 +18,17 @@ TAIL_BYTES = 1 << 18
 """How far from its end the last cluster is looked for."""
 
 
-def told_length_s(name: str, file: BinaryIO, start: int) -> float | None:
-    """Length of a file in format `name` that begins at byte `start`, None if it does not tell a length."""
+def told_length_s(name: str, file: BinaryIO) -> float | None:
+    """Length of a file in format `name`, None if it does not tell it. The file is left anywhere."""
     told = _TOLD.get(name)
-    return None if told is None else told(file, start)
+    return None if told is None else told(file)
 
 
 # FLAC: RFC 9639, section 8.2
 
 
-def _flac_length_s(file: BinaryIO, start: int) -> float | None:
-    head = read_at(file, start, 26)
+def _flac_length_s(file: BinaryIO) -> float | None:
+    head = read_at(file, 0, 26)
     if len(head) < 26 or head[:4] != b"fLaC":
         return None
     return _streaminfo_length_s(head[8:])
@@ -56,9 +56,9 @@ class _Element(NamedTuple):
     size: int | None
 
 
-def _matroska_length_s(file: BinaryIO, start: int) -> float | None:
+def _matroska_length_s(file: BinaryIO) -> float | None:
     """The duration in its header; in a recording that never got one, the time of its last cluster."""
-    head = read_at(file, start, MAX_HEADER_BYTES)
+    head = read_at(file, 0, MAX_HEADER_BYTES)
     scale_ns, duration, first = DEFAULT_SCALE_NS, 0.0, None
     place = 0
     while (element := _element(head, place)) is not None:
@@ -76,7 +76,7 @@ def _matroska_length_s(file: BinaryIO, start: int) -> float | None:
             place += element.size
     if 0 < duration < float("inf"):
         return duration * scale_ns / 1e9
-    last = _last_cluster_time(read_at(file, max(start, file_size(file) - TAIL_BYTES), TAIL_BYTES))
+    last = _last_cluster_time(read_at(file, max(0, file_size(file) - TAIL_BYTES), TAIL_BYTES))
     return None if first is None or last is None else max(0.0, (last - first) * scale_ns / 1e9)
 
 
@@ -129,7 +129,7 @@ def _float(data: bytes) -> float:
     return value if value > 0 else 0.0
 
 
-_TOLD: dict[str, Callable[[BinaryIO, int], float | None]] = {
+_TOLD: dict[str, Callable[[BinaryIO], float | None]] = {
     "flac": _flac_length_s,
     "mp3": mp3_length_s,
     "ogg": ogg_length_s,

@@ -110,13 +110,13 @@ def _frames_follow(window: bytes, offset: int, first: Frame, at_end: bool) -> bo
     return True
 
 
-def mp3_length_s(file: BinaryIO, start: int) -> float | None:
-    """Length of an MP3 file whose first frame begins at byte `start` or soon after, as far as it can be trusted.
+def mp3_length_s(file: BinaryIO) -> float | None:
+    """Length of an MP3 file without a tag before it, as far as it can be trusted.
 
     From the number of frames in its Xing or VBRI header, if so many fit in the file; else, if the bit rate is the
     same all over the file, from its size. None if neither is so: the length is known when all is decoded.
     """
-    found = find_stream(file, start)
+    found = find_stream(file)
     if found is None or found[0].format != "mp3":
         return None
     frame, place = found

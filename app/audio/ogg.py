@@ -39,30 +39,30 @@ def pages(data: bytes) -> Iterator[Page]:
         place = data.find(b"OggS", max(end, place + 4))
 
 
-def links(file: BinaryIO, start: int = 0) -> list[tuple[int, int]]:
+def links(file: BinaryIO) -> list[tuple[int, int]]:
     """First byte, and the byte behind the last, of each link of a chain: files joined to one, each whole by itself.
 
     A link begins with the first pages of all its streams. They are known by their checksum, too.
     """
     size = file_size(file)
-    begins = [start]
-    end_of_first_pages = start
-    for place in _first_pages(file, start, size):
+    begins = [0]
+    end_of_first_pages = 0
+    for place in _first_pages(file, size):
         page = read_at(file, place, MAX_FIRST_PAGE_BYTES)
         found = next(pages(page), None)
         if found is None or found.end > len(page) or not _is_intact(page[: found.end]):
             continue
-        if place not in (start, end_of_first_pages):
+        if place != end_of_first_pages:
             begins.append(place)
         end_of_first_pages = place + found.end
     return list(zip(begins, [*begins[1:], size], strict=True))
 
 
-def _first_pages(file: BinaryIO, start: int, size: int) -> Iterator[int]:
+def _first_pages(file: BinaryIO, size: int) -> Iterator[int]:
     """Where the first page of a stream may begin; a thousand places at most."""
     magic = b"OggS\0" + bytes([BEGINS])
     found = 0
-    for begin in range(start, size, SEARCH_BYTES):
+    for begin in range(0, size, SEARCH_BYTES):
         data = read_at(file, begin, SEARCH_BYTES + len(magic) - 1)
         place = data.find(magic)
         while place >= 0 and found < MAX_LINKS:
@@ -95,12 +95,12 @@ def _table_entry(byte: int) -> int:
 _TABLE = [_table_entry(byte) for byte in range(256)]
 
 
-def ogg_length_s(file: BinaryIO, start: int) -> float | None:
+def ogg_length_s(file: BinaryIO) -> float | None:
     """Of each link, from the first page's time stamp to the last one's: a recording of a broadcast does not begin at 0.
 
     None if no link tells a length.
     """
-    lengths_s = [length_s for begin, end in links(file, start) if (length_s := _link_length_s(file, begin, end))]
+    lengths_s = [length_s for begin, end in links(file) if (length_s := _link_length_s(file, begin, end))]
     return sum(lengths_s) if lengths_s else None
 
 

@@ -16,7 +16,7 @@ class View(io.RawIOBase):
         self, file: BinaryIO, start: int = 0, end: int | None = None, patches: Mapping[int, bytes] | None = None
     ) -> None:
         self._file, self._start, self._patches = file, start, patches or {}
-        self._size = (file_size(file) if end is None else end) - start
+        self._size = max(0, (file_size(file) if end is None else end) - start)
         self._place = 0
 
     def readable(self) -> bool:

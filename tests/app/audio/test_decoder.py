@@ -509,7 +509,7 @@ def test_one_sample(rate_hz: int) -> None:
     assert len(read(wav(np.array([0.5]), rate_hz)).samples) == MODEL_HZ // rate_hz
 
 
-@pytest.mark.parametrize("name", ["aac adts", "flac 16", "mp3"])
+@pytest.mark.parametrize("name", ["aac adts", "flac 16", "mp3", "ogg opus", "wav s16", "aiff", "m4a, moov first"])
 def test_an_id3_tag_may_stand_before_other_formats_than_mp3(name: str, clip: Samples) -> None:
     data = ENCODINGS[name](clip, MODEL_HZ)
     np.testing.assert_array_equal(read(with_id3(data)).samples, read(data).samples)

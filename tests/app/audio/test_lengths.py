@@ -24,7 +24,7 @@ LONG_S, SHORT_S = 45, 6
 
 def told(data: bytes) -> float | None:
     file = io.BytesIO(data)
-    return told_length_s(find_format(file).name, file, 0)
+    return told_length_s(find_format(file).name, file)
 
 
 @pytest.fixture
@@ -175,5 +175,5 @@ def test_broken_headers_raise_nothing(container: str) -> None:
             broken[place] = random.integers(256)
         cut = bytes(broken[: random.integers(1, len(broken))])
         for part in (bytes(broken), cut):
-            length_s = told_length_s(container.split()[0], io.BytesIO(part), 0)
+            length_s = told_length_s(container.split()[0], io.BytesIO(part))
             assert length_s is None or 0 <= length_s < float("inf")

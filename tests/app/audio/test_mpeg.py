@@ -120,7 +120,7 @@ def test_noise_is_no_stream() -> None:
 
 
 def length_of(data: bytes) -> float | None:
-    return mp3_length_s(io.BytesIO(data), 0)
+    return mp3_length_s(io.BytesIO(data))
 
 
 def with_frames(mp3: bytes, frames: int) -> bytes:

@@ -84,7 +84,7 @@ def test_limits_hold_for_all_links_together() -> None:
 
 
 def length_of(data: bytes) -> float | None:
-    return ogg_length_s(io.BytesIO(data), 0)
+    return ogg_length_s(io.BytesIO(data))
 
 
 def with_granules_later(ogg: bytes, granules: int) -> bytes:
