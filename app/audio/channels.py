@@ -1,5 +1,7 @@
 """Frames of several channels -> mono."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from app.audio.blocks import Block, Samples
@@ -19,6 +21,13 @@ THINNING = 7
 """Powers are taken from every seventh frame: enough to know them, at a seventh of the cost."""
 FADE_S = 0.02
 """A change of the decision is faded over so long, so that it cannot be heard as a click."""
+
+
+def mono(blocks: Iterator[Block]) -> Iterator[MonoBlock]:
+    """Each block as mono, in the way that `Mixer` tells."""
+    mixer = Mixer()
+    for block in blocks:
+        yield mixer.mono(block)
 
 
 class Mixer:

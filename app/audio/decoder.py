@@ -8,13 +8,13 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from app.audio.blocks import Block, Samples, Source
-from app.audio.channels import Mixer
+from app.audio.channels import mono
 from app.audio.ffmpeg import open_ffmpeg
 from app.audio.formats import FORMATS, Format, find_format
 from app.audio.lengths import told_length_s
 from app.audio.limits import AudioLimits, check_header, checked
 from app.audio.ogg import links as ogg_links
-from app.audio.resampling import MonoBlock, resampled
+from app.audio.resampling import resampled
 from app.audio.sndfile import open_sndfile
 from app.audio.unfinished import finished
 from app.audio.views import View
@@ -48,20 +48,13 @@ def decode(
     """
     name, source = _open(file)
     samples = bytearray()  # grows in place, where joining a list of blocks would hold the clip twice
-    heard = False
+    nothing = True
     with closing(source.blocks):  # type: ignore[type-var]  # generators all
         check_header(source, limits)
-        mixer = Mixer()
-
-        def mono(blocks: Iterator[Block]) -> Iterator[MonoBlock]:
-            nonlocal heard
-            for block in blocks:
-                heard = heard or len(block.samples) > 0
-                yield mixer.mono(block)
-
         for part in resampled(mono(checked(source.blocks, limits, meter)), rate_hz):
             samples += part.tobytes()
-    if not heard:
+            nothing = False
+    if nothing:
         raise InvalidAudio("the file holds no sound", format=name)
     return Waveform(np.frombuffer(samples, dtype=np.float32), rate_hz)
 

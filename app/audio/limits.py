@@ -34,7 +34,7 @@ def check_header(source: Source, limits: AudioLimits) -> None:
 
 
 def checked(blocks: Iterator[Block], limits: AudioLimits, meter: Callable[[float], object]) -> Iterator[Block]:
-    """The same blocks. meter: called with the seconds of each block before it is handed on.
+    """The same blocks, but for those without frames. meter: called with the seconds of each before it is handed on.
 
     Raises AudioTooLong past the limits, InvalidAudio for an impossible form and for samples that are not finite or
     absurdly large.
@@ -48,8 +48,10 @@ def checked(blocks: Iterator[Block], limits: AudioLimits, meter: Callable[[float
         if duration_s > limits.max_duration_s + ROUNDING_S or decoded_bytes > limits.max_decoded_bytes:
             raise _too_long(limits)
         meter(len(samples) / block.rate_hz)
+        if not len(samples):
+            continue
         # NaN passes through min and max, and compares as false.
-        if len(samples) and not (samples.max() <= LOUDEST_SAMPLE and samples.min() >= -LOUDEST_SAMPLE):
+        if not (samples.max() <= LOUDEST_SAMPLE and samples.min() >= -LOUDEST_SAMPLE):
             raise InvalidAudio("the file holds samples that are no sound (NaN, infinity or absurdly large)")
         yield block
 

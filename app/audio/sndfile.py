@@ -6,14 +6,18 @@ from typing import BinaryIO
 import soundfile
 
 from app.audio.blocks import BLOCK_FRAMES, Block, Source
+from app.audio.views import View
 
 
 def open_sndfile(file: BinaryIO) -> Source | None:
     """The opened file, or None if libsndfile does not know what it is."""
-    file.seek(0)
+    view = View(file)  # whose `seek` does not raise: the error would be printed, and nothing else
     try:
-        sound = soundfile.SoundFile(file)
+        sound = soundfile.SoundFile(view)
     except (soundfile.LibsndfileError, ValueError):
+        return None
+    if sound.subtype.startswith("MPEG"):  # in WAV; what is broken of it would be told on stderr, packet by packet
+        sound.close()
         return None
     length_s = sound.frames / sound.samplerate if sound.samplerate > 0 else None
     return Source(sound.samplerate, sound.channels, length_s, sndfile_blocks(sound))

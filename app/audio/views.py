@@ -32,12 +32,10 @@ class View(io.RawIOBase):
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte of the view. Raises ValueError before its beginning."""
+        """Go to a byte of the view; to its first, if that lies before it, as libsndfile seeks in broken files."""
         place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        if place < 0:
-            raise ValueError(f"there is no byte {place}")
-        self._place = place
-        return place
+        self._place = max(0, place)
+        return self._place
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read up to the length of `buffer`; fewer bytes only at the end."""
