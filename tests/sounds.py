@@ -4,6 +4,7 @@
 """
 
 import io
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -46,9 +47,15 @@ def wav(samples: NDArray[Any], rate_hz: int = MODEL_HZ, subtype: str = "PCM_16")
 
 
 def by_sndfile(samples: NDArray[Any], rate_hz: int, container: str, subtype: str) -> bytes:
-    """A file made by libsndfile; names as `soundfile.available_subtypes()` has them."""
+    """A file made by libsndfile; names as `soundfile.available_subtypes()` has them.
+
+    Written in pieces: of a minute at once, libsndfile's Vorbis encoder overflows the stack.
+    """
     file = io.BytesIO()
-    soundfile.write(file, samples, rate_hz, format=container, subtype=subtype)
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    with soundfile.SoundFile(file, "w", rate_hz, channels, subtype, format=container) as sound:
+        for start in range(0, len(samples), 1 << 16):
+            sound.write(samples[start : start + (1 << 16)])
     return file.getvalue()
 
 
@@ -59,6 +66,7 @@ def by_ffmpeg(
     codec: str,
     layout: str = "mono",
     options: dict[str, str] | None = None,
+    bit_rate: int | None = None,
 ) -> bytes:
     """A file made by FFmpeg's muxer `container` and encoder `codec`. On disk: some muxers read their own file.
 
@@ -69,6 +77,8 @@ def by_ffmpeg(
         with av.open(path, "w", format=container, options=options or {}) as output:
             stream = output.add_stream(codec, rate=rate_hz, layout=layout)
             assert isinstance(stream, av.AudioStream)
+            if bit_rate:
+                stream.bit_rate = bit_rate
             interleaved = np.repeat(samples, av.AudioLayout(layout).nb_channels)[np.newaxis]
             frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout=layout)
             frame.sample_rate, frame.pts, frame.time_base = rate_hz, 0, Fraction(1, rate_hz)
@@ -83,6 +93,35 @@ def amr(duration_s: float) -> bytes:
     header = bytes([AMR_NB_12_2_KBIT << 3 | 0b100])
     frames = (header + bits.bytes(31) for _ in range(round(duration_s / AMR_FRAME_S)))
     return b"#!AMR\n" + b"".join(frames)
+
+
+def wav_in_codec(tag: int, data: bytes, rate_hz: int, bits: int, block_bytes: int, bytes_per_s: int) -> bytes:
+    """A mono WAV file of such data. tag: of the codec, as Microsoft's mmreg.h has them."""
+    form = struct.pack("<HHIIHHH", tag, 1, rate_hz, bytes_per_s, block_bytes, bits, 0)
+    body = b"WAVE" + chunk(b"fmt ", form) + chunk(b"data", data)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    """A chunk of a WAV file."""
+    return name + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+
+
+def vox(samples: Samples, from_hz: int) -> bytes:
+    """WAV as voice cards write it: OKI's ADPCM at 8 kHz, two samples a byte."""
+    return wav_in_codec(
+        0x17, by_sndfile(soxr.resample(samples, from_hz, 8_000), 8_000, "RAW", "VOX_ADPCM"), 8_000, 4, 1, 4_000
+    )
+
+
+def g729(duration_s: float) -> bytes:
+    """A WAV file of noise in G.729, for which FFmpeg has no encoder: 10 bytes each 10 ms, any bits are sound."""
+    return wav_in_codec(0x83, np.random.default_rng(0).bytes(round(duration_s * 1000)), 8_000, 0, 10, 1_000)
+
+
+def bw64(samples: Samples, rate_hz: int) -> bytes:
+    """RF64 by its newer name (ITU-R BS.2088)."""
+    return b"BW64" + by_sndfile(samples, rate_hz, "RF64", "PCM_16")[4:]
 
 
 def remuxed(data: bytes, source: str, container: str, times: int = 1) -> bytes:
@@ -129,9 +168,12 @@ def _sndfile(container: str, subtype: str, rate_hz: int | None = None, channels:
     return encode
 
 
-def _ffmpeg(container: str, codec: str, rate_hz: int, layout: str = "mono", **options: str) -> Encoder:
+def _ffmpeg(
+    container: str, codec: str, rate_hz: int, layout: str = "mono", bit_rate: int | None = None, **options: str
+) -> Encoder:
     def encode(samples: Samples, from_hz: int) -> bytes:
-        return by_ffmpeg(soxr.resample(samples, from_hz, rate_hz), rate_hz, container, codec, layout, options)
+        sound = soxr.resample(samples, from_hz, rate_hz)
+        return by_ffmpeg(sound, rate_hz, container, codec, layout, options, bit_rate)
 
     return encode
 
@@ -147,6 +189,14 @@ ENCODINGS: dict[str, Encoder] = {
     "wav mu-law 8 kHz": _sndfile("WAV", "ULAW", 8_000),
     "wav gsm 8 kHz": _sndfile("WAV", "GSM610", 8_000),
     "wav ima adpcm": _sndfile("WAV", "IMA_ADPCM"),
+    "wav ms adpcm": _sndfile("WAV", "MS_ADPCM"),
+    "wav g721 8 kHz": _sndfile("WAV", "G721_32", 8_000),
+    "wav g722": _ffmpeg("wav", "g722", 16_000),
+    "wav g726 8 kHz": _ffmpeg("wav", "g726", 8_000, bit_rate=32_000),
+    "wav g723.1 8 kHz": _ffmpeg("wav", "g723_1", 8_000, bit_rate=6_300),
+    "wav g729 8 kHz": lambda samples, rate_hz: g729(len(samples) / rate_hz),
+    "wav vox 8 kHz": vox,
+    "wav mp3": _ffmpeg("wav", "libmp3lame", 16_000),
     "wav 8 kHz": _sndfile("WAV", "PCM_16", 8_000),
     "wav 44.1 kHz": _sndfile("WAV", "PCM_16", 44_100),
     "wav 96 kHz": _sndfile("WAV", "PCM_24", 96_000),
@@ -154,9 +204,12 @@ ENCODINGS: dict[str, Encoder] = {
     "wav 8 channels": _sndfile("WAV", "PCM_16", channels=8),
     "wavex": _sndfile("WAVEX", "PCM_16"),
     "rf64": _sndfile("RF64", "PCM_16"),
+    "bw64": bw64,
     "w64": _sndfile("W64", "PCM_16"),
+    "w64 gsm 8 kHz": _sndfile("W64", "GSM610", 8_000),
     "aiff": _sndfile("AIFF", "PCM_16"),
     "au": _sndfile("AU", "PCM_16"),
+    "au g721 8 kHz": _sndfile("AU", "G721_32", 8_000),
     "caf": _sndfile("CAF", "PCM_16"),
     "caf alac": _sndfile("CAF", "ALAC_16"),
     "flac 16": _sndfile("FLAC", "PCM_16"),

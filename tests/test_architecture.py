@@ -11,6 +11,17 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"app", "app.cores", "app.cpu", "app.errors", "app.files", "app.memory", "app.speed_record", "app.transcript"},
     {"app.decoding", "app.logs", "app.metrics"},
+    {"app.audio.blocks", "app.audio.views"},
+    {
+        "app.audio.limits",
+        "app.audio.mpeg",
+        "app.audio.ogg",
+        "app.audio.resampling",
+        "app.audio.sndfile",
+        "app.audio.ffmpeg",
+    },
+    {"app.audio.channels", "app.audio.formats", "app.audio.lengths", "app.audio.unfinished"},
+    {"app.audio.decoder"},
     {"app.audio", "app.windows", "app.formats"},
     {"app.artifacts", "app.settings"},
     {"app.evidence"},

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from app import audio
-from app.audio import AudioLimits, Waveform, decode
+from app.audio import AudioLimits, Waveform, decode, decoder, ffmpeg
+from app.audio.blocks import BLOCK_FRAMES, Block, Source
 from app.errors import AsrError, AudioTooLong, InvalidAudio, UnsupportedMedia
 from tests.sounds import (
     ENCODINGS,
@@ -47,16 +47,20 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Frames of every block that is decoded."""
     seen: list[int] = []
 
-    def counted(decoder: Callable[..., Iterator[Samples]]) -> Callable[..., Iterator[Samples]]:
-        def count(*source: Any) -> Iterator[Samples]:
-            for block in decoder(*source):
-                seen.append(len(block))
+    def counting(open_file: Callable[..., Source | None]) -> Callable[..., Source | None]:
+        def count(blocks: Iterator[Block]) -> Iterator[Block]:
+            for block in blocks:
+                seen.append(len(block.samples))
                 yield block
 
-        return count
+        def opened(*arguments: Any) -> Source | None:
+            source = open_file(*arguments)
+            return None if source is None else source._replace(blocks=count(source.blocks))
 
-    for name in ("_sndfile_blocks", "_ffmpeg_blocks"):
-        monkeypatch.setattr(audio, name, counted(getattr(audio, name)))
+        return opened
+
+    for name in ("open_sndfile", "open_ffmpeg"):
+        monkeypatch.setattr(decoder, name, counting(getattr(decoder, name)))
     return seen
 
 
@@ -78,6 +82,7 @@ LOSSLESS = {
     "wav 8 channels": ONE_BIT_OF_16,
     "wavex": ONE_BIT_OF_16,
     "rf64": ONE_BIT_OF_16,
+    "bw64": ONE_BIT_OF_16,
     "w64": ONE_BIT_OF_16,
     "aiff": ONE_BIT_OF_16,
     "au": ONE_BIT_OF_16,
@@ -98,7 +103,7 @@ class Lossy(NamedTuple):
     """How close a lossy codec comes.
 
     correlation: with the clip, at least. delay_s: silence that the encoder puts before the sound and the file does not
-    tell of. tail_s: what the last block, filled up, may add after it.
+    tell of. tail_s: what the last block, filled up, may add after it, or (below 0) what a filter's delay takes away.
     """
 
     correlation: float
@@ -111,6 +116,16 @@ LOSSY = {
     "wav a-law 8 kHz": Lossy(0.999),
     "wav mu-law 8 kHz": Lossy(0.999),
     "wav gsm 8 kHz": Lossy(0.99, tail_s=2 * 320 / 8_000),
+    "w64 gsm 8 kHz": Lossy(0.99, tail_s=2 * 320 / 8_000),
+    "wav ms adpcm": Lossy(0.999, tail_s=1012 / 16_000),
+    "wav g721 8 kHz": Lossy(0.99, tail_s=120 / 8_000),
+    "au g721 8 kHz": Lossy(0.99, tail_s=120 / 8_000),
+    "wav g722": Lossy(0.99, delay_s=22 / 16_000, tail_s=-22 / 16_000),
+    "wav g726 8 kHz": Lossy(0.99),
+    "wav g723.1 8 kHz": Lossy(0.99, delay_s=60 / 8_000, tail_s=2 * 240 / 8_000),
+    "wav g729 8 kHz": Lossy(0.0),
+    "wav vox 8 kHz": Lossy(0.98),
+    "wav mp3": Lossy(0.99, delay_s=1105 / 16_000, tail_s=2 * 576 / 16_000),
     "wav ima adpcm": Lossy(0.999, tail_s=1017 / 16_000),
     "ogg vorbis": Lossy(0.999),
     "ogg opus": Lossy(0.99),
@@ -149,11 +164,12 @@ def test_lossy_encodings(name: str, clip: Samples) -> None:
     expected = LOSSY[name]
     waveform = read(ENCODINGS[name](clip, MODEL_HZ))
     assert_waveform(waveform)
-    assert 0 <= waveform.duration_s - CLIP_S - expected.delay_s <= expected.tail_s + 1 / MODEL_HZ
+    tail_s = waveform.duration_s - CLIP_S - expected.delay_s
+    assert min(0.0, expected.tail_s) <= tail_s <= expected.tail_s + 1 / MODEL_HZ
     if expected.correlation:
         delay = round(expected.delay_s * MODEL_HZ)
         heard = waveform.samples[delay : delay + len(clip)]
-        assert np.corrcoef(heard, clip)[0, 1] >= expected.correlation
+        assert np.corrcoef(heard, clip[: len(heard)])[0, 1] >= expected.correlation
         assert np.std(heard) == pytest.approx(np.std(clip), rel=0.1)
 
 
@@ -203,7 +219,7 @@ def test_resampling_folds_nothing_down(rate_hz: int) -> None:
 def test_blocks_leave_no_seams() -> None:
     """Longer than a block, at another rate: the tone goes through."""
     rate_hz = 44_100
-    duration_s = 3.5 * audio.BLOCK_FRAMES / rate_hz
+    duration_s = 3.5 * BLOCK_FRAMES / rate_hz
     samples = read(wav(tone(1000, duration_s, rate_hz), rate_hz, "FLOAT")).samples
     expected = tone(1000, duration_s, MODEL_HZ)
     np.testing.assert_allclose(samples[400:-400], expected[400 : len(samples) - 400], atol=1e-3)
@@ -243,7 +259,7 @@ def test_decoded_bytes_up_to_the_limit(channels: int) -> None:
 def test_decoded_bytes_stop_the_decoder(blocks: list[int]) -> None:
     with pytest.raises(AudioTooLong):
         read(wav(np.zeros((500_000, 8), dtype=np.int16)), AudioLimits(60.0, 1_000_000, 8))
-    assert sum(blocks) <= audio.BLOCK_FRAMES
+    assert sum(blocks) <= BLOCK_FRAMES
 
 
 @pytest.mark.parametrize("channels", [9, 255, 1024])
@@ -290,7 +306,7 @@ def test_hours_in_a_small_file_are_refused_before_they_are_decoded(
     data = bomb()
     with pytest.raises(AudioTooLong):
         read(data, AudioLimits(30.0, 1 << 30, 8))
-    assert sum(blocks) <= 30 * 48_000 + audio.BLOCK_FRAMES
+    assert sum(blocks) <= 30 * 48_000 + BLOCK_FRAMES
 
 
 def with_flac_length(flac: bytes, frames: int) -> bytes:
@@ -383,7 +399,7 @@ def test_packets_that_cannot_be_decoded_are_silence(clip: Samples) -> None:
 
 def test_packets_that_cannot_be_decoded_are_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte of AMR can be a frame that holds nothing: a file of them costs hours and counts to no other limit."""
-    monkeypatch.setattr(audio, "MAX_BROKEN_S", 2.0)
+    monkeypatch.setattr(ffmpeg, "MAX_BROKEN_S", 2.0)
     file = io.BytesIO(b"#!AMR\n" + bytes([15 << 3 | 0b100]) * 200_000)
     with pytest.raises(InvalidAudio, match="no sound"):
         decode(file, MODEL_HZ, LIMITS)
@@ -422,7 +438,7 @@ def film(samples: Samples, rate_hz: int, container: str, codec: str, late_s: flo
 
 
 def test_a_clock_that_was_set_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "MAX_GAP_S", 1.0)
+    monkeypatch.setattr(ffmpeg, "MAX_GAP_S", 1.0)
     waveform = read(film(tone(440, 1.0, 48_000), 48_000, "matroska", "flac", 1.5))
     assert waveform.duration_s == pytest.approx(1.0, abs=0.05)
 
@@ -493,7 +509,7 @@ def test_one_sample(rate_hz: int) -> None:
     assert len(read(wav(np.array([0.5]), rate_hz)).samples) == MODEL_HZ // rate_hz
 
 
-@pytest.mark.parametrize("name", ["aac adts", "flac 16", "mp3"])
+@pytest.mark.parametrize("name", ["aac adts", "flac 16", "mp3", "ogg opus", "wav s16", "aiff", "m4a, moov first"])
 def test_an_id3_tag_may_stand_before_other_formats_than_mp3(name: str, clip: Samples) -> None:
     data = ENCODINGS[name](clip, MODEL_HZ)
     np.testing.assert_array_equal(read(with_id3(data)).samples, read(data).samples)
@@ -670,13 +686,9 @@ MUTATED = [
 ROUNDS = 30
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored from cffi callback:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", MUTATED)
 def test_broken_files_raise_nothing_but_our_errors(name: str) -> None:
-    """Seeded garbage: behind the magic number, in the header, anywhere, and with pieces missing.
-
-    (libsndfile seeks before the start of some files. soundfile's callback prints the error and goes on.)
-    """
+    """Seeded garbage: behind the magic number, in the header, anywhere, and with pieces missing."""
     random = np.random.default_rng(len(name) * 1000 + ord(name[0]))
     data = ENCODINGS[name](speechlike(0.4), MODEL_HZ)
     errors = 0

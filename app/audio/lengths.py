@@ -1,0 +1,138 @@
+"""The length that a file tells before anything of it is decoded, in seconds.
+
+It serves to refuse what is too long at once. So a length that is not there, impossible or marked as unknown is None,
+and one that is too small does no harm: what is decoded counts as well. One that is too large has the file refused.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple
+
+from app.audio.mpeg import mp3_length_s
+from app.audio.ogg import ogg_length_s
+from app.audio.views import file_size, read_at
+
+MAX_HEADER_BYTES = 1 << 18
+"""How far from the beginning the header of a file is looked for; pictures may stand in it."""
+TAIL_BYTES = 1 << 18
+"""How far from its end the last cluster is looked for."""
+
+
+def told_length_s(name: str, file: BinaryIO) -> float | None:
+    """Length of a file in format `name`, None if it does not tell it. The file is left anywhere."""
+    told = _TOLD.get(name)
+    return None if told is None else told(file)
+
+
+# FLAC: RFC 9639, section 8.2
+
+
+def _flac_length_s(file: BinaryIO) -> float | None:
+    head = read_at(file, 0, 26)
+    if len(head) < 26 or head[:4] != b"fLaC":
+        return None
+    return _streaminfo_length_s(head[8:])
+
+
+def _streaminfo_length_s(streaminfo: bytes) -> float | None:
+    fields = int.from_bytes(streaminfo[10:18], "big")
+    rate_hz, frames = fields >> 44, fields & (1 << 36) - 1
+    unknown = frames in (0, (1 << 36) - 1)  # as the standard says, and as those do who reserve it with ones
+    return None if unknown or not rate_hz else frames / rate_hz
+
+
+# Matroska and WebM: RFC 9559; their elements: RFC 8794
+
+_EBML, _SEGMENT, _INFO, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1F43B675
+_TIMESTAMP_SCALE, _DURATION, _TIMESTAMP = 0x2AD7B1, 0x4489, 0xE7
+DEFAULT_SCALE_NS = 1_000_000
+
+
+class _Element(NamedTuple):
+    """size: of its data, None where the writer did not know it."""
+
+    name: int
+    begin: int
+    size: int | None
+
+
+def _matroska_length_s(file: BinaryIO) -> float | None:
+    """The duration in its header; in a recording that never got one, the time of its last cluster."""
+    head = read_at(file, 0, MAX_HEADER_BYTES)
+    scale_ns, duration, first = DEFAULT_SCALE_NS, 0.0, None
+    place = 0
+    while (element := _element(head, place)) is not None:
+        place = element.begin
+        if element.name == _CLUSTER:
+            first = _cluster_time(head, element)
+            break
+        if element.name not in (_SEGMENT, _INFO):  # into those, over all others
+            if element.name == _TIMESTAMP_SCALE:
+                scale_ns = int.from_bytes(_data(head, element), "big") or DEFAULT_SCALE_NS
+            elif element.name == _DURATION:
+                duration = _float(_data(head, element))
+            if element.size is None:
+                break
+            place += element.size
+    if 0 < duration < float("inf"):
+        return duration * scale_ns / 1e9
+    last = _last_cluster_time(read_at(file, max(0, file_size(file) - TAIL_BYTES), TAIL_BYTES))
+    return None if first is None or last is None else max(0.0, (last - first) * scale_ns / 1e9)
+
+
+def _last_cluster_time(tail: bytes) -> int | None:
+    name = _CLUSTER.to_bytes(4, "big")
+    place = tail.rfind(name)
+    while place >= 0:
+        element = _element(tail, place)
+        time = None if element is None else _cluster_time(tail, element)
+        if time is not None:
+            return time
+        place = tail.rfind(name, 0, place)
+    return None
+
+
+def _cluster_time(data: bytes, cluster: _Element) -> int | None:
+    """Its time stamp, which the standard puts first."""
+    stamp = _element(data, cluster.begin)
+    if stamp is None or stamp.name != _TIMESTAMP or stamp.size is None or stamp.size > 8:
+        return None
+    return int.from_bytes(_data(data, stamp), "big")
+
+
+def _element(data: bytes, place: int) -> _Element | None:
+    """The element that begins there; None at the end of the data or if there is none."""
+    name_bytes = _vint_bytes(data, place)
+    size_bytes = _vint_bytes(data, place + name_bytes)
+    begin = place + name_bytes + size_bytes
+    if not name_bytes or not size_bytes or begin > len(data):
+        return None
+    name = int.from_bytes(data[place : place + name_bytes], "big")
+    size = int.from_bytes(data[place + name_bytes : begin], "big") & (1 << 7 * size_bytes) - 1
+    return _Element(name, begin, None if size == (1 << 7 * size_bytes) - 1 else size)
+
+
+def _vint_bytes(data: bytes, place: int) -> int:
+    """Length of the variable-size integer there: its leading zero bits, and 1. 0 if there is none."""
+    return 9 - data[place].bit_length() if place < len(data) and data[place] else 0
+
+
+def _data(data: bytes, element: _Element) -> bytes:
+    return data[element.begin : element.begin + (element.size or 0)]
+
+
+def _float(data: bytes) -> float:
+    """A float of EBML, 0 if it is none or no number."""
+    if len(data) not in (4, 8):
+        return 0.0
+    value: float = struct.unpack(">f" if len(data) == 4 else ">d", data)[0]
+    return value if value > 0 else 0.0
+
+
+_TOLD: dict[str, Callable[[BinaryIO], float | None]] = {
+    "flac": _flac_length_s,
+    "mp3": mp3_length_s,
+    "ogg": ogg_length_s,
+    "webm": _matroska_length_s,
+}
+"""Format -> where it tells its length. Of WAV and its like libsndfile knows it, of MP4 FFmpeg."""

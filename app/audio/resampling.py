@@ -1,0 +1,42 @@
+"""Mono blocks of any sample rate -> mono samples at the model's rate."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import soxr
+
+from app.audio.blocks import Samples
+
+QUALITY = "HQ"
+"""soxr's recipe for 20 bits. From 22.05, 32, 44.1, 48 and 96 kHz to 16 kHz its filter passes 0 to 7.3 kHz within
+0.01 dB, takes 0.4 dB at 7.5 and 2.9 dB at 7.6 kHz, and stops everything from 8 kHz on by 126 dB and more (measured with
+sines; `tests/app/audio/test_resampling.py` repeats it). From 8 kHz it passes 0 to 3.65 kHz within 0.01 dB."""
+
+
+class MonoBlock(NamedTuple):
+    """Successive samples, shape (samples,), float32, at `rate_hz`."""
+
+    samples: Samples
+    rate_hz: int
+
+
+def resampled(blocks: Iterator[MonoBlock], to_hz: int) -> Iterator[Samples]:
+    """The samples at another rate. Parts of different rates are resampled each for itself, and joined."""
+    stream: soxr.ResampleStream | None = None
+    from_hz = to_hz
+    for block in blocks:
+        if block.rate_hz != from_hz:
+            if stream is not None:
+                yield _rest(stream)
+            from_hz = block.rate_hz
+            stream = None if from_hz == to_hz else soxr.ResampleStream(from_hz, to_hz, 1, "float32", QUALITY)
+        yield block.samples if stream is None else stream.resample_chunk(np.ascontiguousarray(block.samples))
+    if stream is not None:
+        yield _rest(stream)
+
+
+def _rest(stream: soxr.ResampleStream) -> Samples:
+    """What is still in the filter."""
+    rest: Samples = stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+    return rest
