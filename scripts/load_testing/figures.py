@@ -27,7 +27,8 @@ class LoadFigures:
 
     answered: the right text came. rps: answered requests, and audio_s_per_s: their sound, each per second. p50_s to
     p99_s: latency of answered requests (NaN where there were none). failed: not answered and not refused, by outcome.
-    refused_p95_s: how long refused clients had to wait to hear it. queue_s, inference_s: medians as the answers say.
+    refused_p95_s: how long refused clients had to wait to hear it. queue_s, inference_s, decode_s: medians as the
+    answers say. sent_bytes: of all requests, answered or not.
     """
 
     window_s: float
@@ -42,6 +43,8 @@ class LoadFigures:
     failed: dict[str, int]
     queue_s: float
     inference_s: float
+    decode_s: float = float("nan")
+    sent_bytes: int = 0
 
     @property
     def failures(self) -> int:
@@ -70,14 +73,28 @@ class LoadFigures:
             refused=len(refused),
             refused_p95_s=percentiles([answer.latency_s for answer in refused], 95)[0],
             failed=dict(Counter(answer.outcome for answer in inside if answer.failed)),
-            queue_s=percentiles([answer.queue_s for answer in good if answer.queue_s is not None], 50)[0],
-            inference_s=percentiles([answer.inference_s for answer in good if answer.inference_s is not None], 50)[0],
+            queue_s=_median([answer.queue_s for answer in good]),
+            inference_s=_median([answer.inference_s for answer in good]),
+            decode_s=_median([answer.decode_s for answer in good]),
+            sent_bytes=sum(answer.sent_bytes for answer in inside),
         )
+
+    @classmethod
+    def by_format(cls, answers: Iterable[Answer], begin_s: float, end_s: float) -> dict[str, Self]:
+        """The same for each format that was sent."""
+        every = list(answers)
+        formats = dict.fromkeys(answer.format for answer in every)
+        return {name: cls.of((answer for answer in every if answer.format == name), begin_s, end_s) for name in formats}
 
 
 def percentiles(values: Sequence[float], *ranks: float) -> list[float]:
     """The percentiles of these ranks (0 to 100); NaN where there are no values."""
     return [float(value) for value in np.percentile(values, ranks)] if len(values) else [float("nan")] * len(ranks)
+
+
+def _median(values: Iterable[float | None]) -> float:
+    """Of the values that are there; NaN without any."""
+    return percentiles([value for value in values if value is not None], 50)[0]
 
 
 def parse_metrics(text: str) -> dict[tuple[str, Labels], float]:
