@@ -1,6 +1,7 @@
 """Shared fixtures: the service on a fake engine, and a client to it; and what every answer is held to."""
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -13,12 +14,30 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
 
+from app.cores import available_cores
 from app.errors import AsrError
 from app.main import create_app
 from app.settings import Settings
 from tests.fakes import PATIENCE_S, FakeEngine, all_lanes, fake_artifact
+from tests.once import shared_folder
 
 ROOT = Path(__file__).resolve().parents[1]
+MOST_PROCESSES = 8
+"""Of `pytest -n auto`: each has PyTorch and more in memory."""
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A process for each core, of a container its share."""
+    return min(available_cores(), MOST_PROCESSES)
+
+
+if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    # Read when NumPy and PyTorch are loaded, so set before tests import those: processes share the cores, and a pool of
+    # threads for all cores in each would only take turns.
+    for name in THREAD_SETTINGS:
+        os.environ.setdefault(name, str(max(1, available_cores() // int(processes))))
 
 
 class Client:
@@ -94,6 +113,12 @@ async def _one_by_one(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 
 ServiceFactory = Callable[..., AbstractContextManager[Client]]
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder under which `tests.checkpoints` builds and exports, once for all test processes."""
+    return shared_folder(tmp_path_factory)
 
 
 @pytest.fixture

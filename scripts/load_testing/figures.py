@@ -167,6 +167,8 @@ class ServerFigures:
 
     stages: name -> what was observed of it. audio_s_per_s: sound transcribed. rtfx: seconds of sound that a worker's
     second of engine computes. busy_workers: engine calls at work on average. outcomes: requests by what became of them.
+    audio_s_per_cpu_s: sound that a second of a core's time in the service's process transcribes, decoding and HTTP
+    included; unlike the others it is hardly less where other programs use the cores, too.
     """
 
     stages: dict[str, Histogram]
@@ -175,6 +177,7 @@ class ServerFigures:
     busy_workers: float
     batch_windows: float
     outcomes: dict[str, int]
+    audio_s_per_cpu_s: float
 
     @classmethod
     def between(cls, before: Metrics, after: Metrics, seconds: float) -> Self | None:
@@ -182,6 +185,8 @@ class ServerFigures:
         if not any(name.startswith("dikte_") for name, _ in after):
             return None
         busy_s = increase(before, after, "dikte_engine_busy_seconds_total")
+        cpu_s = increase(before, after, "process_cpu_seconds_total")
+        audio_s = increase(before, after, "dikte_audio_seconds_total", outcome="transcribed")
         outcomes = {
             dict(series)["outcome"]: int(increase(before, after, name, **dict(series)))
             for name, series in after
@@ -189,11 +194,12 @@ class ServerFigures:
         }
         return cls(
             {stage: Histogram.between(before, after, "dikte_stage_seconds", stage=stage) for stage in STAGES},
-            increase(before, after, "dikte_audio_seconds_total", outcome="transcribed") / seconds,
+            audio_s / seconds,
             increase(before, after, "dikte_engine_audio_seconds_total") / busy_s if busy_s else float("nan"),
             busy_s / seconds,
             Histogram.between(before, after, "dikte_batch_windows").mean,
             {outcome: count for outcome, count in outcomes.items() if count},
+            audio_s / cpu_s if cpu_s else float("nan"),
         )
 
 

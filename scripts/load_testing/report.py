@@ -137,6 +137,7 @@ def server_section(server: ServerFigures | None) -> str:
     ]
     rest = [
         ["sound transcribed, s/s", number(server.audio_s_per_s, ".1f")],
+        ["sound per CPU second of the service, s/s", number(server.audio_s_per_cpu_s, ".1f")],
         ["sound per second of an engine call", number(server.rtfx, ".1f")],
         ["engine calls at work, on average", number(server.busy_workers, ".2f")],
         ["windows in an engine call, on average", number(server.batch_windows, ".2f")],

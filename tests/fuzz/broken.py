@@ -80,6 +80,7 @@ def give_nan(file: BinaryIO, rate_hz: int, limits: AudioLimits, meter: Meter) ->
 
 
 def give_nothing(file: BinaryIO, rate_hz: int, limits: AudioLimits, meter: Meter) -> Waveform:
+    meter(1.0)
     return Waveform(np.zeros(0, dtype=np.float32), 16_000)
 
 

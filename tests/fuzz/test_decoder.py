@@ -14,6 +14,7 @@ from tests.fuzz.cases import SEED_LENGTHS_S, Cases, write_seeds
 from tests.fuzz.ogg import with_valid_checksums
 from tests.fuzz.parent import PLATEAU_BYTES, Finding, decode_file, fuzz, memory_growth
 from tests.fuzz.properties import WAVEFORM, decode_checked
+from tests.once import made_once, shared_folder
 
 CASES, PARTS = 12_000, 4
 """So many cases, in parts that can be decoded side by side."""
@@ -21,9 +22,11 @@ CASES, PARTS = 12_000, 4
 
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("seeds")
-    write_seeds(folder)
-    return folder
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        write_seeds(folder)
+
+    return made_once(shared_folder(tmp_path_factory) / "seeds", make)
 
 
 def explained(findings: list[Finding]) -> str:
@@ -86,11 +89,11 @@ def test_checksums_of_ogg_are_those_that_encoders_write(seeds: Path) -> None:
         ("keep_files", "files are left", 1),
         ("close", "the file was closed", 1),
         ("give_nan", "samples that are not finite", 1),
-        ("give_nothing", "the waveform is empty", 1),
+        ("give_nothing", "another length than the meter was told of", 1),
         ("give_float64", "not mono float32 at 16000 Hz", 1),
         ("give_too_much", "longer than the limit", 1),
         ("give_other_samples", "other samples the second time", 1),
-        ("meter_nothing", "more sound than the meter was told of", 1),
+        ("meter_nothing", "another length than the meter was told of", 1),
         ("raise_what_is_not_documented", "ValueError in raise_what_is_not_documented, broken.py", 1),
         ("raise_another_error_of_ours", "Overloaded in raise_another_error_of_ours, broken.py", 1),
         ("raise_bytes", "the error has details that cannot be sent as JSON", 1),

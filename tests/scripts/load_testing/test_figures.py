@@ -72,6 +72,7 @@ def test_counters_and_histograms_are_counted_between_two_scrapes() -> None:
     audio = Counter("dikte_audio_seconds", "", ["outcome"], registry=registry)
     busy, computed = (Counter(f"dikte_engine_{name}_seconds", "", registry=registry) for name in ("busy", "audio"))
     stages = Histogram("dikte_stage_seconds", "", ["stage"], buckets=(0.1, 0.2, 0.4), registry=registry)
+    cpu = Counter("process_cpu_seconds", "", registry=registry)
     batches = Histogram("dikte_batch_windows", "", buckets=(1, 2, 4), registry=registry)
 
     def scrape() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -81,6 +82,7 @@ def test_counters_and_histograms_are_counted_between_two_scrapes() -> None:
         requests.labels("ok").inc(2)
         audio.labels("transcribed").inc(30)
         busy.inc(2)
+        cpu.inc(6)
         computed.inc(60)
         batches.observe(1)
         batches.observe(2)
@@ -99,6 +101,7 @@ def test_counters_and_histograms_are_counted_between_two_scrapes() -> None:
     assert server is not None
     assert (server.audio_s_per_s, server.rtfx, server.busy_workers, server.batch_windows) == (7.5, 30.0, 0.5, 1.5)
     assert server.outcomes == {"ok": 2, "overloaded": 1}
+    assert server.audio_s_per_cpu_s == 5.0
     queue = server.stages["queue"]
     assert [queue.count, queue.mean] == pytest.approx([4.0, 0.1625])
     assert queue.quantile(0.25) == pytest.approx(0.1)
