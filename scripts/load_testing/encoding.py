@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -74,7 +75,8 @@ def encode(pcm: Pcm, rate_hz: int, name: str) -> bytes:
     channels = av.AudioLayout(target.layout).nb_channels
     interleaved = np.repeat(samples, channels)[np.newaxis]
     with av.open(file, "w", format=target.muxer, options=NO_CHANCE) as output:
-        stream = output.add_stream(target.encoder, rate=target.rate_hz, layout=target.layout, options=target.options)
+        added = output.add_stream(target.encoder, rate=target.rate_hz, layout=target.layout, options=target.options)
+        stream = cast(av.AudioStream, added)
         stream.bit_rate = target.bit_rate
         frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout=target.layout)
         frame.sample_rate, frame.pts, frame.time_base = target.rate_hz, 0, Fraction(1, target.rate_hz)
