@@ -19,7 +19,9 @@ import argparse
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import astuple
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -144,6 +146,35 @@ def count_long_users(environment: Environment, **_: Any) -> None:
         environment.user_classes.remove(LongFile)
 
 
+@events.init.add_listener
+def encode_clips(environment: Environment, **_: Any) -> None:
+    """Encode the clips before the time of the test runs; the web page may ask for others later."""
+    options = _options(environment)
+    if not isinstance(environment.runner, MasterRunner):
+        with suppress(ValueError):  # said when the test starts
+            clips_of(options.clips_s, options.formats)
+            if options.long_users:
+                long_clips_of(options.long_s, options.formats)
+
+
+@cache
+def clips_of(lengths_s: str, formats: str) -> list[Clip]:
+    """The short clips, encoded. Raises ValueError for a mix without sense."""
+    return _encoded(in_formats(short_clips(lengths_s), formats_of(formats)))
+
+
+@cache
+def long_clips_of(length_s: float, formats: str) -> list[Clip]:
+    """The long clip in all formats, encoded. Raises ValueError for a mix without sense."""
+    return _encoded(in_formats([long_clip(length_s)], formats_of(formats)))
+
+
+def _encoded(clips: list[Clip]) -> list[Clip]:
+    for clip in clips:
+        clip.encode()
+    return clips
+
+
 @events.test_start.add_listener
 def prepare(environment: Environment, **_: Any) -> None:
     """Cut the clips, and ask for their texts."""
@@ -153,12 +184,9 @@ def prepare(environment: Environment, **_: Any) -> None:
     if isinstance(environment.runner, MasterRunner):
         return
     try:
-        formats = formats_of(options.formats)
-        ShortClips.clips = in_formats(short_clips(options.clips_s), formats)
-        long = [long_clip(options.long_s)] if LongFile in environment.user_classes else []
-        LongFile.clips = in_formats(long, formats)
-        for clip in (*ShortClips.clips, *LongFile.clips):
-            clip.encode()
+        ShortClips.clips = clips_of(options.clips_s, options.formats)
+        is_long = LongFile in environment.user_classes
+        LongFile.clips = long_clips_of(options.long_s, options.formats) if is_long else []
         Uploader.headers = upload_headers()
         if options.references:
             references = References.load(Path(options.references))

@@ -80,7 +80,7 @@ def test_without_a_service_it_says_so(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_a_report_of_a_running_service(service: RunningService, tmp_path: Path) -> None:
-    options = "--users 2 --spawn_rate 10 --duration_s 3 --clips_s 2,3 --long_users 0".split()
+    options = "--users 2 --spawn_rate 10 --duration_s 6 --clips_s 2,3 --long_users 0".split()
     command = [sys.executable, "scripts/load.py", "--host", service.url, "--out", str(tmp_path), *options]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -123,7 +123,7 @@ def test_a_deployed_service_is_loaded_with_a_key_that_nobody_sees(
     certificate = request.getfixturevalue("certificate") if scheme == "https" else None
     environment = os.environ | {API_KEY_VARIABLE: KEY, "ASR_BACKEND": "onnx", "ASR_MODEL_DIR": "models/tr-small"}
     environment |= {"SSL_CERT_FILE": str(certificate)} if certificate else {}
-    options = "--users 2 --spawn_rate 10 --duration_s 3 --clips_s 2 --long_users 0".split()
+    options = "--users 2 --spawn_rate 10 --duration_s 6 --clips_s 2 --long_users 0".split()
     with deployed(certificate) as url:
         command = [sys.executable, "scripts/load.py", "--host", f"{url}/", "--out", str(tmp_path), *options]
         ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
