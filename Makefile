@@ -1,5 +1,7 @@
 # make serve   install what serving needs, start the service on the bundled model
 # make test    install what the tests need, check style and types, run the tests
+# make fuzz    decode broken files of every format for an hour, on one core; what fails is saved in artifacts/fuzz.
+#              SECONDS=600: for ten minutes; OPTIONS=more of tests/fuzz, such as "--seeds recordings/"
 # make model   CHECKPOINT=cahya/wav2vec2-base-turkish: install what the scripts need, export the checkpoint to models/,
 #              quantize it, prove it, and say how it is served. EVAL=manifest.jsonl: prove it on that instead of the
 #              samples; NAME=folder below models/; OPTIONS=more of scripts/export.py
@@ -24,6 +26,7 @@ LOAD := $(if $(wildcard .venv-dev/installed),.venv-dev,.venv-load)
 CHECKPOINT :=
 EVAL :=
 OPTIONS :=
+SECONDS := 3600
 BASE := $(notdir $(CHECKPOINT:/=))
 # A checkpoint that lies in models/ itself stays as it is.
 NAME := $(BASE)$(if $(filter $(abspath models/$(BASE)),$(abspath $(CHECKPOINT))),-onnx)
@@ -32,7 +35,7 @@ ifeq ($(MAKECMDGOALS)$(CHECKPOINT),model)
 $(error Which model? For example: make model CHECKPOINT=cahya/wav2vec2-base-turkish)
 endif
 
-.PHONY: serve test lint model load clean
+.PHONY: serve test lint fuzz model load clean
 
 serve: $(SERVE)/installed
 	@echo
@@ -42,7 +45,10 @@ serve: $(SERVE)/installed
 	@ASR_HOST=$(HOST) ASR_PORT=$(PORT) exec $(SERVE)/bin/python -m app
 
 test: lint
-	$(DEV)/bin/python -m pytest
+	$(DEV)/bin/python -m pytest -n auto --dist worksteal
+
+fuzz: $(DEV)/installed
+	$(DEV)/bin/python -m tests.fuzz --seconds $(SECONDS) $(OPTIONS)
 
 lint: $(DEV)/installed
 	$(DEV)/bin/ruff check .

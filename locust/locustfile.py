@@ -4,10 +4,10 @@
     locust -f locust/locustfile.py --host http://localhost:8000 --headless -u 10 -r 2 -t 60s
     DIKTE_API_KEY=... locust -f locust/locustfile.py --host https://example.org/path    # a service that wants a key
 
-`ShortClips` upload clips of mixed lengths (`--clips_s`), `--long_users` of the users a long file (`--long_s`). When the
-test starts each clip is transcribed once; every later answer has to be the same text. A refusal (429) is no failure:
-it stands in a row of its own, and the user waits as long as `Retry-After` says. Works with `--master` and `--worker`.
-`make load` runs this and writes a report.
+`ShortClips` upload clips of mixed lengths (`--clips_s`), `--long_users` of the users a long file (`--long_s`), each
+clip in each of `--formats`. When the test starts each file is transcribed once; every later answer has to be the same
+text. A refusal (429) is no failure: it stands in a row of its own, and the user waits as long as `Retry-After` says.
+Works with `--master` and `--worker`. `make load` runs this and writes a report.
 """
 
 import sys
@@ -19,7 +19,9 @@ import argparse
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import astuple
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -29,7 +31,8 @@ from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
 from scripts.load_testing.answers import Answer, LoadError, References, Tally, upload_headers
-from scripts.load_testing.clips import DEFAULT_MIX, Clip, in_turn, long_clip, short_clips
+from scripts.load_testing.clips import DEFAULT_MIX, Clip, in_formats, in_turn, long_clip, short_clips
+from scripts.load_testing.encoding import DEFAULT_FORMATS, FORMATS, formats_of
 from scripts.load_testing.figures import LoadFigures
 
 logger = logging.getLogger("dikte.load")
@@ -125,6 +128,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--clips_s", default=DEFAULT_MIX, help="lengths of short clips, seconds: 2-12 or 2,5,10")
     group.add_argument("--long_users", type=int, default=1, help="users who upload a long file (read at the start)")
     group.add_argument("--long_s", type=float, default=120.0, help="length of the long file, seconds")
+    group.add_argument(
+        "--formats", default=DEFAULT_FORMATS, help=f"what clips are sent as, in equal shares: of {','.join(FORMATS)}"
+    )
     group.add_argument("--pause_s", type=float, default=0.0, help="seconds between an answer and the next upload")
     group.add_argument(
         "--references", default="", help="file of the texts that are right (default: asked for when the test starts)"
@@ -140,6 +146,35 @@ def count_long_users(environment: Environment, **_: Any) -> None:
         environment.user_classes.remove(LongFile)
 
 
+@events.init.add_listener
+def encode_clips(environment: Environment, **_: Any) -> None:
+    """Encode the clips before the time of the test runs; the web page may ask for others later."""
+    options = _options(environment)
+    if not isinstance(environment.runner, MasterRunner):
+        with suppress(ValueError):  # said when the test starts
+            clips_of(options.clips_s, options.formats)
+            if options.long_users:
+                long_clips_of(options.long_s, options.formats)
+
+
+@cache
+def clips_of(lengths_s: str, formats: str) -> list[Clip]:
+    """The short clips, encoded. Raises ValueError for a mix without sense."""
+    return _encoded(in_formats(short_clips(lengths_s), formats_of(formats)))
+
+
+@cache
+def long_clips_of(length_s: float, formats: str) -> list[Clip]:
+    """The long clip in all formats, encoded. Raises ValueError for a mix without sense."""
+    return _encoded(in_formats([long_clip(length_s)], formats_of(formats)))
+
+
+def _encoded(clips: list[Clip]) -> list[Clip]:
+    for clip in clips:
+        clip.encode()
+    return clips
+
+
 @events.test_start.add_listener
 def prepare(environment: Environment, **_: Any) -> None:
     """Cut the clips, and ask for their texts."""
@@ -148,15 +183,16 @@ def prepare(environment: Environment, **_: Any) -> None:
     tally.answers.clear()
     if isinstance(environment.runner, MasterRunner):
         return
-    ShortClips.clips = short_clips(options.clips_s)
-    LongFile.clips = [long_clip(options.long_s)] if LongFile in environment.user_classes else []
     try:
+        ShortClips.clips = clips_of(options.clips_s, options.formats)
+        is_long = LongFile in environment.user_classes
+        LongFile.clips = long_clips_of(options.long_s, options.formats) if is_long else []
         Uploader.headers = upload_headers()
         if options.references:
             references = References.load(Path(options.references))
         else:
             references = References.ask(environment.host or "", [*ShortClips.clips, *LongFile.clips])
-    except LoadError as error:
+    except (LoadError, ValueError) as error:
         references = References("", {})
         environment.process_exit_code = 1
         logger.error("%s", error)
@@ -201,3 +237,8 @@ def sum_up(environment: Environment, **_: Any) -> None:
             f"With all users there, for {figures.window_s:.0f} s: {figures.audio_s_per_s:.1f} s of sound per second, "
             f"{figures.rps:.2f} requests/s, {figures.refused} refused, {figures.failures} failed"
         )
+        for name, of in LoadFigures.by_format(tally.answers, tally.spawned_s, tally.stopped_s).items():
+            print(
+                f"  {name}: {of.answered} answered, {of.sent_bytes / 1e6:.1f} MB sent, p50 {1000 * of.p50_s:.0f} ms, "
+                f"p95 {1000 * of.p95_s:.0f} ms, decoded in {1000 * of.decode_s:.1f} ms"
+            )

@@ -3,6 +3,7 @@
     python scripts/load.py                                  # 10 users, one of them with a long file, for a minute
     python scripts/load.py --host http://localhost:8000     # a service that runs already; its key: DIKTE_API_KEY
     python scripts/load.py --capacity --p95_limit_s 2       # how many users until p95 passes 2 s?
+    python scripts/load.py --formats opus,mp3               # what is uploaded; default: wav,opus,mp3,m4a
     python scripts/load.py --against_plain --checkpoint_dir data/base --model_dir data/onnx
 
 Starts the service itself, in a process of its own, with the settings of the environment (`ASR_*`) but for model and
@@ -32,10 +33,12 @@ from scripts.common.goals import Goal
 from scripts.common.machine import describe_machine
 from scripts.common.markdown import table
 from scripts.load_testing.answers import API_KEY_VARIABLE, LoadError, References
+from scripts.load_testing.encoding import DEFAULT_FORMATS, FORMATS
 from scripts.load_testing.figures import LoadFigures, find_capacity, median_of_ratios
 from scripts.load_testing.report import (
     Report,
     capacity_section,
+    formats_section,
     goals_section,
     load_table,
     server_json,
@@ -46,6 +49,7 @@ from scripts.load_testing.users import Load, measure
 
 BASELINES_FOLDER = "baselines"
 PLAIN = "plain"
+PLAIN_FORMATS = "wav"
 PLAIN_BASELINE = "matmul_qint8"
 RPS_GOALS = {"onnx_int8": 2.3, "openvino": 4.0}
 P95_GOALS = {"onnx_int8": 0.5}
@@ -91,17 +95,20 @@ def load_once(arguments: argparse.Namespace, load: Load) -> Path:
         print(f"{url}: the texts of all clips, then {load.users} users for {load.duration_s:g} s", flush=True)
         references = References.ask(url, load.clips)
         measured = measure(url, load, references)
-    print(f"\n{load_table(measured.by_kind)}\n")
+    print(f"\n{load_table(measured.by_kind)}\n\n{formats_section(measured.by_format)}\n")
     sections = [
         "## What the clients saw",
         load_table(measured.by_kind),
         f"Failures over the whole time: {measured.failures}. Each text was compared with what the service "
         "says in an idle moment.",
+        "## By format",
+        formats_section(measured.by_format),
         "## What the service says itself",
         server_section(measured.server),
     ]
     figures = {
         "clients": {kind: asdict(figures) for kind, figures in measured.by_kind.items()},
+        "formats": {name: asdict(figures) for name, figures in measured.by_format.items()},
         "failures": measured.failures,
         "server": server_json(measured.server),
     }
@@ -157,7 +164,8 @@ def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
     if not arguments.checkpoint_dir:
         raise LoadError("--against_plain needs --checkpoint_dir")
     checkpoint = find_model_folder(arguments.checkpoint_dir, "pytorch").resolve()  # services run in another folder
-    load = replace(load, long_users=0)  # a long file would take the plain service down
+    # A long file would take the plain service down, and librosa reads no M4A without the ffmpeg program.
+    load = replace(load, long_users=0, formats=arguments.formats or PLAIN_FORMATS)
     rounds: dict[str, list[LoadFigures]] = {key: [] for key in [*arguments.backends, PLAIN]}
     for number in range(arguments.rounds):
         for key, found in rounds.items():
@@ -221,6 +229,11 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--duration_s", type=float, default=Load.duration_s, help="of a load, the spawning included")
     parser.add_argument("--clips_s", default=Load.clips_s, help="lengths of short clips: 2-12 or 2,5,10")
     parser.add_argument(
+        "--formats",
+        help=f"what clips are sent as, in equal shares, of {','.join(FORMATS)} "
+        f"(default: {DEFAULT_FORMATS}; {PLAIN_FORMATS} with --against_plain)",
+    )
+    parser.add_argument(
         "--long_users", type=int, default=Load.long_users, help="how many of the users send a long file"
     )
     parser.add_argument("--long_s", type=float, default=Load.long_s, help="length of the long file")
@@ -243,7 +256,7 @@ def main() -> None:
     arguments = parse_arguments()
     load = Load(
         arguments.users, arguments.spawn_rate, arguments.duration_s, arguments.clips_s, arguments.long_users,
-        arguments.long_s,
+        arguments.long_s, arguments.formats or DEFAULT_FORMATS,
     )  # fmt: skip
     mode = load_until_limit if arguments.capacity else load_against_plain if arguments.against_plain else load_once
     with ending_cleanly("load test", ArtifactError, LoadError, ValueError):

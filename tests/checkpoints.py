@@ -10,7 +10,6 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +41,7 @@ from scripts.export import Options, export
 from scripts.random_checkpoint import BASE_TOKENS, HEAD_GAIN
 from scripts.speech.text import TURKISH_ALPHABET
 from scripts.training.checkpoints import SMALL_CONFIGS, new_tokenizer
+from tests.once import made_once
 
 RATE_HZ = 16_000
 CAHYA_TOKENS = list(BASE_TOKENS)
@@ -227,22 +227,27 @@ def products_in_matrix_form(config: Any) -> int:
     return len(config.conv_dim) - 1 + 2 + 6 * int(config.num_hidden_layers) + 1
 
 
-@cache
 def built(shape: str, folder: Path) -> Path:
-    """The checkpoint of a shape under `folder`, built once a session. Not to be changed."""
-    new = _new(folder / "checkpoints" / shape)
-    if shape in ARCHITECTURES:
-        return _saved(new, ARCHITECTURES[shape], seed=6)
-    return (SHAPES | {"pretrained_like": pretrained_like})[shape](new)
+    """The checkpoint of a shape under `folder`, built once for all tests. Not to be changed."""
+
+    def build(path: Path) -> None:
+        path.mkdir()
+        if shape in ARCHITECTURES:
+            _saved(path, ARCHITECTURES[shape], seed=6)
+        else:
+            (SHAPES | {"pretrained_like": pretrained_like})[shape](path)
+
+    return made_once(folder / "checkpoints" / shape, build)
 
 
-@cache
 def exported(shape: str, folder: Path) -> Path:
-    """The artifact made by `export.py` of a shape under `folder`, exported once a session. Not to be changed."""
-    artifact = folder / "artifacts" / shape
-    with exporting():
-        export(str(built(shape, folder)), artifact, options(folder, name=f"test-{shape}"))
-    return artifact
+    """The artifact made by `export.py` of a shape under `folder`, exported once for all tests. Not to be changed."""
+
+    def make(path: Path) -> None:
+        with exporting():
+            export(str(built(shape, folder)), path, options(folder, name=f"test-{shape}"))
+
+    return made_once(folder / "artifacts" / shape, make)
 
 
 def options(folder: Path, **others: Any) -> Options:
@@ -257,13 +262,14 @@ def options(folder: Path, **others: Any) -> Options:
     return Options(**(defaults | others))
 
 
-@cache
 def by_optimum(shape: str, folder: Path) -> Path:
     """What `optimum-cli export onnx --task automatic-speech-recognition` makes of a shape. Not to be changed."""
-    made = folder / "by optimum" / shape
-    with exporting():
-        main_export(str(built(shape, folder)), made, task="automatic-speech-recognition")
-    return made
+
+    def make(path: Path) -> None:
+        with exporting():
+            main_export(str(built(shape, folder)), path, task="automatic-speech-recognition")
+
+    return made_once(folder / "by optimum" / shape, make)
 
 
 @contextmanager
@@ -277,34 +283,42 @@ def exporting() -> Iterator[None]:
         yield
 
 
-@cache
 def served(shape: str, folder: Path) -> Path:
     """The artifact of a shape with the PyTorch weights beside it, so that every backend can load it."""
-    both = shutil.copytree(exported(shape, folder), folder / "served" / shape)
-    for weights in built(shape, folder).iterdir():
-        if weights.suffix in (".bin", ".safetensors"):
-            shutil.copy(weights, both)
-    return both
+
+    def make(path: Path) -> None:
+        shutil.copytree(exported(shape, folder), path)
+        for weights in built(shape, folder).iterdir():
+            if weights.suffix in (".bin", ".safetensors"):
+                shutil.copy(weights, path)
+
+    return made_once(folder / "served" / shape, make)
 
 
-@cache
 def baselines(shape: str, folder: Path) -> Source:
     """The baselines that need no more than the tests do, of a shape under `folder`, made once. Not to be changed."""
-    source = source_of(built(shape, folder), folder / "baselines", clips(folder))
-    with exporting():
-        failed = make_baselines(source, ["stock_fp32", "dynamic_all", "matmul_quint8", "matmul_qint8"])
-    assert not failed
-    return source
+
+    def make(path: Path) -> None:
+        with exporting():
+            failed = make_baselines(
+                source_of(built(shape, folder), path, clips(folder)),
+                ["stock_fp32", "dynamic_all", "matmul_quint8", "matmul_qint8"],
+            )
+        assert not failed
+
+    return source_of(built(shape, folder), made_once(folder / "baselines" / shape, make), clips(folder))
 
 
-@cache
 def clips(folder: Path) -> Path:
     """A folder with two sound files to compare on, and their manifest."""
-    sounds = _new(folder / "clips")
-    for name, seed in (("one.wav", 1), ("two.flac", 2)):
-        soundfile.write(sounds / name, babbling(1.0 + seed / 2, seed), RATE_HZ)
-    write_eval_manifest(sounds, {"one.wav": "bir iki", "two.flac": "üç dört beş"})
-    return sounds
+
+    def make(path: Path) -> None:
+        path.mkdir()
+        for name, seed in (("one.wav", 1), ("two.flac", 2)):
+            soundfile.write(path / name, babbling(1.0 + seed / 2, seed), RATE_HZ)
+        write_eval_manifest(path, {"one.wav": "bir iki", "two.flac": "üç dört beş"})
+
+    return made_once(folder / "clips", make)
 
 
 def write_eval_manifest(sounds: Path, texts: dict[str, str]) -> Path:
@@ -355,11 +369,6 @@ def _with_old_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
         ): value
         for name, value in weights.items()
     }
-
-
-def _new(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    return folder
 
 
 def _write_config(folder: Path, config: Wav2Vec2Config, architecture: str, **more: Any) -> None:

@@ -1,8 +1,9 @@
 """Shared fixtures: the service on a fake engine, and a client to it; and what every answer is held to."""
 
 import asyncio
+import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,39 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
 
+from app.cores import available_cores
 from app.errors import AsrError
 from app.main import create_app
 from app.service import LoadedModel
 from app.settings import Settings
 from tests.fakes import PATIENCE_S, FakeEngine, all_lanes, fake_artifact
+from tests.once import shared_folder
 
 ROOT = Path(__file__).resolve().parents[1]
+MOST_PROCESSES = 8
+"""Of `pytest -n auto`: each has PyTorch and more in memory."""
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A process for each core, of a container its share."""
+    return min(available_cores(), MOST_PROCESSES)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Reports travel between processes as UTF-8, but some tests log what cannot be encoded."""
+    report = yield
+    report.sections = [(title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections]
+    return report
+
+
+if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    # Read when NumPy and PyTorch are loaded, so set before tests import those: processes share the cores, and a pool of
+    # threads for all cores in each would only take turns.
+    for name in THREAD_SETTINGS:
+        os.environ.setdefault(name, str(max(1, available_cores() // int(processes))))
 
 
 class Client:
@@ -95,6 +122,12 @@ async def _one_by_one(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 
 ServiceFactory = Callable[..., AbstractContextManager[Client]]
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder under which `tests.checkpoints` builds and exports, once for all test processes."""
+    return shared_folder(tmp_path_factory)
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ Samples = NDArray[np.float32]
 Encoder = Callable[[Samples, int], bytes]
 
 MODEL_HZ = 16_000
+SAME_EVERY_TIME = {"fflags": "+bitexact"}
+"""FFmpeg's muxers write no random identifiers and no version."""
 AMR_FRAME_S = 0.02
 AMR_NB_12_2_KBIT = 7
 """Frame type of the highest of the AMR-NB modes (RFC 4867, section 3.6): 244 bits, in 31 bytes."""
@@ -74,7 +76,7 @@ def by_ffmpeg(
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sound"
-        with av.open(path, "w", format=container, options=options or {}) as output:
+        with av.open(path, "w", format=container, options=SAME_EVERY_TIME | (options or {})) as output:
             stream = output.add_stream(codec, rate=rate_hz, layout=layout)
             assert isinstance(stream, av.AudioStream)
             if bit_rate:
@@ -128,7 +130,10 @@ def remuxed(data: bytes, source: str, container: str, times: int = 1) -> bytes:
     """The same packets in another container, all of them so many times; names as FFmpeg has them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sound"
-        with av.open(io.BytesIO(data), "r", format=source) as given, av.open(path, "w", format=container) as output:
+        with (
+            av.open(io.BytesIO(data), "r", format=source) as given,
+            av.open(path, "w", format=container, options=SAME_EVERY_TIME) as output,
+        ):
             stream = output.add_stream_from_template(given.streams.audio[0])
             packets = [packet for packet in given.demux(given.streams.audio[0]) if packet.dts is not None]
             stamps = [packet.dts or 0 for packet in packets]

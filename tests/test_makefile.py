@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOREIGN = ("BASE", "CHECKPOINT", "EVAL", "HOST", "NAME", "OPTIONS", "PORT", "PYTHON", "TORCH_INDEX")
+FOREIGN = ("BASE", "CHECKPOINT", "EVAL", "HOST", "NAME", "OPTIONS", "PORT", "PYTHON", "SECONDS", "TORCH_INDEX")
 """Names that others give to variables of the environment: NAME is WSL's, HOST conda's, PORT many a host's."""
 
 
@@ -45,7 +45,7 @@ def test_a_checkpoint_is_exported_below_models(arguments: list[str], options: st
 
 
 def test_variables_of_others_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = [("serve",), ("load",), ("model", "CHECKPOINT=runs/tuned")]
+    commands = [("serve",), ("load",), ("fuzz",), ("model", "CHECKPOINT=runs/tuned")]
     for name in ("ASR_HOST", "ASR_PORT", *FOREIGN):
         monkeypatch.delenv(name, raising=False)
     alone = [make(*command).stdout for command in commands]
@@ -66,6 +66,18 @@ def test_the_load_test_takes_more_options() -> None:
     result = make("load", "OPTIONS=--capacity --p95_limit_s 2")
     assert result.returncode == 0, result.stderr
     assert "python scripts/load.py --capacity --p95_limit_s 2" in result.stdout
+
+
+def test_tests_run_on_all_cores() -> None:
+    assert "-m pytest -n auto --dist worksteal" in make("test").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [([], "--seconds 3600"), (["SECONDS=60", "OPTIONS=--first 7"], "--seconds 60 --first 7")],
+)
+def test_the_fuzzer_runs_as_long_as_it_is_told(arguments: list[str], command: str) -> None:
+    assert f"python -m tests.fuzz {command}" in make("fuzz", *arguments).stdout
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from av.audio.fifo import AudioFifo
 from av.stream import Discard, Disposition
 
 from app.audio.blocks import BLOCK_FRAMES, Block, Source, silence
+from app.audio.views import View
 from app.errors import InvalidAudio, UnsupportedMedia
 
 MAX_CODED_FRAMES = 1 << 20
@@ -61,7 +62,7 @@ def open_ffmpeg(file: BinaryIO, demuxer: str, timed: bool) -> Source | None:
     file.seek(0)
     codecs = {"codec_whitelist": ",".join(sorted(CODECS))}  # it decodes a little to see what it has
     try:
-        container = av.open(file, mode="r", format=demuxer, metadata_errors="ignore", options=codecs)
+        container = av.open(View(file), mode="r", format=demuxer, metadata_errors="ignore", options=codecs)
     except _FAILURES:
         return None
     tracks = sorted(container.streams.audio, key=lambda track: not track.disposition & Disposition.default)

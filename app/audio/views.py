@@ -39,6 +39,8 @@ class View(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read up to the length of `buffer`; fewer bytes only at the end."""
+        if self._place >= self._size:  # a real file cannot be sought to where a broken header may point
+            return 0
         self._file.seek(self._start + self._place)
         data = self._file.read(max(0, min(len(buffer), self._size - self._place)))
         buffer[: len(data)] = data
@@ -57,6 +59,8 @@ def file_size(file: BinaryIO) -> int:
 
 
 def read_at(file: BinaryIO, place: int, size: int) -> bytes:
-    """Up to `size` bytes from byte `place` on."""
+    """Up to `size` bytes from byte `place` on; none outside the file, where a broken header may point."""
+    if not 0 <= place < file_size(file):
+        return b""
     file.seek(place)
     return file.read(size)

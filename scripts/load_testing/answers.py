@@ -37,7 +37,8 @@ class Answer:
     """One request. Times in seconds; `ended_s` since the epoch, `latency_s` until the whole answer was there.
 
     kind: of user. outcome: `OK`, the code of the service's error, `WRONG_TEXT`, or `NO_ANSWER` (status 0).
-    queue_s, inference_s: as the answer says itself, where it does. retry_after_s: of a refusal.
+    queue_s, inference_s, decode_s: as the answer says itself, where it does. retry_after_s: of a refusal. format: of
+    the clip. sent_bytes: of its request's body.
     """
 
     kind: str
@@ -50,6 +51,9 @@ class Answer:
     queue_s: float | None = None
     inference_s: float | None = None
     retry_after_s: float | None = None
+    decode_s: float | None = None
+    format: str = "wav"
+    sent_bytes: int = 0
 
     @property
     def ok(self) -> bool:
@@ -93,6 +97,9 @@ class Answer:
             timings.get("queue"),
             timings.get("inference", content.get("inference_time")),
             min(float(retry_after), MAX_PAUSE_S) if retry_after.isdecimal() else None,
+            timings.get("decode"),
+            clip.format,
+            len(clip.body),
         )
 
 

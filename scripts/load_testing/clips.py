@@ -1,19 +1,18 @@
 """The clips that load tests upload, cut from `samples/`, and how one is put into a request."""
 
-import io
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
 from scripts.common import SAMPLES
+from scripts.load_testing.encoding import FORMATS, Pcm, encode_once
 
 DEFAULT_MIX = "2-12"
 MIX_STEP_S = 0.5
@@ -21,17 +20,16 @@ MIX_STEP_S = 0.5
 BOUNDARY = "----------dikte-load"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
-Pcm = NDArray[np.int16]
-
 
 @dataclass(frozen=True)
 class Clip:
-    """A WAV file to upload. text: what is said in it; None where it was cut, so that nobody knows."""
+    """A file to upload, in one of `FORMATS`. text: what is said in it; None where it was cut, so that nobody knows."""
 
     name: str
     pcm: Pcm
     rate_hz: int
     text: str | None = None
+    format: str = "wav"
 
     @property
     def duration_s(self) -> float:
@@ -41,11 +39,15 @@ class Clip:
     @cached_property
     def body(self) -> bytes:
         """The whole multipart body of `POST /transcribe`, built once; its type is `CONTENT_TYPE`."""
-        file = io.BytesIO()
-        soundfile.write(file, self.pcm, self.rate_hz, format="WAV", subtype="PCM_16")
-        disposition = f'Content-Disposition: form-data; name="file"; filename="{self.name}.wav"'
-        head = f"--{BOUNDARY}\r\n{disposition}\r\nContent-Type: audio/wav\r\n\r\n"
-        return b"".join([head.encode(), file.getvalue(), f"\r\n--{BOUNDARY}--\r\n".encode()])
+        kind = FORMATS[self.format]
+        disposition = f'Content-Disposition: form-data; name="file"; filename="{self.name}.{kind.suffix}"'
+        head = f"--{BOUNDARY}\r\n{disposition}\r\nContent-Type: {kind.media_type}\r\n\r\n"
+        file = encode_once(self.pcm, self.rate_hz, self.format)
+        return b"".join([head.encode(), file, f"\r\n--{BOUNDARY}--\r\n".encode()])
+
+    def encode(self) -> None:
+        """Build the body now, so that no latency has that in it."""
+        _ = self.body
 
 
 class Tape:
@@ -96,6 +98,19 @@ def short_clips(mix: str = DEFAULT_MIX, folder: Path = SAMPLES) -> list[Clip]:
 def long_clip(length_s: float, folder: Path = SAMPLES) -> Clip:
     """The samples one after the other until `length_s` is full."""
     return Tape(read_samples(folder)).cut(f"long-{length_s:g}s", length_s)
+
+
+def in_formats(clips: Sequence[Clip], formats: Sequence[str]) -> list[Clip]:
+    """Each clip in each format, with a name of its own where that is not WAV; neighbours differ in both."""
+    return [
+        _in_format(clip, formats[(place + turn) % len(formats)])
+        for turn in range(len(formats))
+        for place, clip in enumerate(clips)
+    ]
+
+
+def _in_format(clip: Clip, name: str) -> Clip:
+    return clip if name == clip.format else replace(clip, name=f"{clip.name}-{name}", format=name)
 
 
 def in_turn(clips: list[Clip], first: int) -> Iterator[Clip]:

@@ -27,7 +27,8 @@ class LoadFigures:
 
     answered: the right text came. rps: answered requests, and audio_s_per_s: their sound, each per second. p50_s to
     p99_s: latency of answered requests (NaN where there were none). failed: not answered and not refused, by outcome.
-    refused_p95_s: how long refused clients had to wait to hear it. queue_s, inference_s: medians as the answers say.
+    refused_p95_s: how long refused clients had to wait to hear it. queue_s, inference_s, decode_s: medians as the
+    answers say. sent_bytes: of all requests, answered or not.
     """
 
     window_s: float
@@ -42,6 +43,8 @@ class LoadFigures:
     failed: dict[str, int]
     queue_s: float
     inference_s: float
+    decode_s: float = float("nan")
+    sent_bytes: int = 0
 
     @property
     def failures(self) -> int:
@@ -70,14 +73,28 @@ class LoadFigures:
             refused=len(refused),
             refused_p95_s=percentiles([answer.latency_s for answer in refused], 95)[0],
             failed=dict(Counter(answer.outcome for answer in inside if answer.failed)),
-            queue_s=percentiles([answer.queue_s for answer in good if answer.queue_s is not None], 50)[0],
-            inference_s=percentiles([answer.inference_s for answer in good if answer.inference_s is not None], 50)[0],
+            queue_s=_median([answer.queue_s for answer in good]),
+            inference_s=_median([answer.inference_s for answer in good]),
+            decode_s=_median([answer.decode_s for answer in good]),
+            sent_bytes=sum(answer.sent_bytes for answer in inside),
         )
+
+    @classmethod
+    def by_format(cls, answers: Iterable[Answer], begin_s: float, end_s: float) -> dict[str, Self]:
+        """The same for each format that was sent."""
+        every = list(answers)
+        formats = dict.fromkeys(answer.format for answer in every)
+        return {name: cls.of((answer for answer in every if answer.format == name), begin_s, end_s) for name in formats}
 
 
 def percentiles(values: Sequence[float], *ranks: float) -> list[float]:
     """The percentiles of these ranks (0 to 100); NaN where there are no values."""
     return [float(value) for value in np.percentile(values, ranks)] if len(values) else [float("nan")] * len(ranks)
+
+
+def _median(values: Iterable[float | None]) -> float:
+    """Of the values that are there; NaN without any."""
+    return percentiles([value for value in values if value is not None], 50)[0]
 
 
 def parse_metrics(text: str) -> dict[tuple[str, Labels], float]:
@@ -150,6 +167,8 @@ class ServerFigures:
 
     stages: name -> what was observed of it. audio_s_per_s: sound transcribed. rtfx: seconds of sound that a worker's
     second of engine computes. busy_workers: engine calls at work on average. outcomes: requests by what became of them.
+    audio_s_per_cpu_s: sound that a second of a core's time in the service's process transcribes, decoding and HTTP
+    included; unlike the others it is hardly less where other programs use the cores, too.
     """
 
     stages: dict[str, Histogram]
@@ -158,6 +177,7 @@ class ServerFigures:
     busy_workers: float
     batch_windows: float
     outcomes: dict[str, int]
+    audio_s_per_cpu_s: float
 
     @classmethod
     def between(cls, before: Metrics, after: Metrics, seconds: float) -> Self | None:
@@ -165,6 +185,8 @@ class ServerFigures:
         if not any(name.startswith("dikte_") for name, _ in after):
             return None
         busy_s = increase(before, after, "dikte_engine_busy_seconds_total")
+        cpu_s = increase(before, after, "process_cpu_seconds_total")
+        audio_s = increase(before, after, "dikte_audio_seconds_total", outcome="transcribed")
         outcomes = {
             dict(series)["outcome"]: int(increase(before, after, name, **dict(series)))
             for name, series in after
@@ -172,11 +194,12 @@ class ServerFigures:
         }
         return cls(
             {stage: Histogram.between(before, after, "dikte_stage_seconds", stage=stage) for stage in STAGES},
-            increase(before, after, "dikte_audio_seconds_total", outcome="transcribed") / seconds,
+            audio_s / seconds,
             increase(before, after, "dikte_engine_audio_seconds_total") / busy_s if busy_s else float("nan"),
             busy_s / seconds,
             Histogram.between(before, after, "dikte_batch_windows").mean,
             {outcome: count for outcome, count in outcomes.items() if count},
+            audio_s / cpu_s if cpu_s else float("nan"),
         )
 
 

@@ -109,6 +109,24 @@ def load_table(by_kind: Mapping[str, LoadFigures], what: str = "users") -> str:
     return table([what, *LOAD_HEAD], [[kind, *load_row(figures)] for kind, figures in by_kind.items()])
 
 
+def formats_section(by_format: Mapping[str, LoadFigures]) -> str:
+    """How much of each format was sent, and how fast it was answered."""
+    whole_s = sum(figures.audio_s_per_s for figures in by_format.values())
+    rows = [
+        [
+            name,
+            str(figures.answered + figures.refused + figures.failures),
+            f"{figures.sent_bytes / 1e6:.1f}",
+            f"{figures.audio_s_per_s:.1f}",
+            f"{figures.audio_s_per_s / whole_s:.0%}" if whole_s else "-",
+            *map(milliseconds, (figures.p50_s, figures.p95_s, figures.p99_s)),
+            number(1000 * figures.decode_s, ".1f"),
+        ]
+        for name, figures in by_format.items()
+    ]
+    return table(["format", "sent", "MB", "RTFx", "of all", "p50 ms", "p95 ms", "p99 ms", "decode ms"], rows)
+
+
 def server_section(server: ServerFigures | None) -> str:
     """What the service says itself."""
     if server is None:
@@ -119,6 +137,7 @@ def server_section(server: ServerFigures | None) -> str:
     ]
     rest = [
         ["sound transcribed, s/s", number(server.audio_s_per_s, ".1f")],
+        ["sound per CPU second of the service, s/s", number(server.audio_s_per_cpu_s, ".1f")],
         ["sound per second of an engine call", number(server.rtfx, ".1f")],
         ["engine calls at work, on average", number(server.busy_workers, ".2f")],
         ["windows in an engine call, on average", number(server.batch_windows, ".2f")],

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from scripts.common import ROOT
 from scripts.load_testing.answers import LoadError, References, Tally
-from scripts.load_testing.clips import DEFAULT_MIX, Clip, long_clip, short_clips
+from scripts.load_testing.clips import DEFAULT_MIX, Clip, in_formats, long_clip, short_clips
+from scripts.load_testing.encoding import DEFAULT_FORMATS, formats_of
 from scripts.load_testing.figures import LoadFigures, ServerFigures
 from scripts.load_testing.service import scrape
 
@@ -29,11 +30,13 @@ class Load:
     clips_s: str = DEFAULT_MIX
     long_users: int = 1
     long_s: float = 120.0
+    formats: str = DEFAULT_FORMATS
 
     @property
     def clips(self) -> list[Clip]:
         """All that is uploaded."""
-        return short_clips(self.clips_s) + ([long_clip(self.long_s)] if self.long_users else [])
+        clips = short_clips(self.clips_s) + ([long_clip(self.long_s)] if self.long_users else [])
+        return in_formats(clips, formats_of(self.formats))
 
     def described(self) -> dict[str, str]:
         """For the report."""
@@ -43,15 +46,20 @@ class Load:
         return {
             "users": f"{self.users}, {self.spawn_rate:g} more each second, {long}; no pauses",
             "clips": f"{len(short)} from samples/, {self.clips_s} s long, {mean_s:.2f} s on average",
+            "formats": f"{self.formats}, each clip in each of them",
             "time": f"{self.duration_s:g} s; the figures are of the time when all users were there",
         }
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of one load. by_kind: "all", and each kind of user. failures: over the whole time."""
+    """What came of one load.
+
+    by_kind: "all", and each kind of user. by_format: each format that was sent. failures: over the whole time.
+    """
 
     by_kind: dict[str, LoadFigures]
+    by_format: dict[str, LoadFigures]
     server: ServerFigures | None
     failures: int
 
@@ -77,6 +85,7 @@ def run_locust(url: str, load: Load, references: References) -> Tally:
             "--clips_s": load.clips_s,
             "--long_users": load.long_users,
             "--long_s": load.long_s,
+            "--formats": load.formats,
             "--references": texts,
             "--tally": answers,
         }
@@ -103,4 +112,5 @@ def measure(url: str, load: Load, references: References) -> Measured:
         kind: LoadFigures.of((answer for answer in tally.answers if answer.kind == kind), *window) for kind in kinds
     }
     by_kind = {"all": LoadFigures.of(tally.answers, *window)} | (by_kind if len(by_kind) > 1 else {})
-    return Measured(by_kind, server, sum(answer.failed for answer in tally.answers))
+    by_format = LoadFigures.by_format(tally.answers, *window)
+    return Measured(by_kind, by_format, server, sum(answer.failed for answer in tally.answers))

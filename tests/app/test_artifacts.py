@@ -29,15 +29,10 @@ from tests.checkpoints import CAHYA_TOKENS, SHAPES, built
 CONV = {"conv_kernel": [10, 3, 3, 3, 3, 2, 2], "conv_stride": [5, 2, 2, 2, 2, 2, 2]}
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.getbasetemp()
-
-
 @pytest.fixture
-def cahya(base: Path, tmp_path: Path) -> Path:
+def cahya(checkpoints: Path, tmp_path: Path) -> Path:
     """A copy of the published shape, to be changed."""
-    return shutil.copytree(built("cahya_like", base), tmp_path / "cahya")
+    return shutil.copytree(built("cahya_like", checkpoints), tmp_path / "cahya")
 
 
 def rewrite(path: Path, **changes: Any) -> None:
@@ -48,8 +43,8 @@ def rewrite(path: Path, **changes: Any) -> None:
 
 
 class TestVocabulary:
-    def test_of_a_published_checkpoint(self, base: Path) -> None:
-        vocabulary = open_artifact(built("cahya_like", base)).vocabulary
+    def test_of_a_published_checkpoint(self, checkpoints: Path) -> None:
+        vocabulary = open_artifact(built("cahya_like", checkpoints)).vocabulary
         assert vocabulary.tokens == tuple(CAHYA_TOKENS), "the added tokens 40 and 41 have no logit"
         assert vocabulary.blank == 39
         assert vocabulary.tokens[37] == COMBINING_DOT
@@ -57,14 +52,14 @@ class TestVocabulary:
         assert vocabulary.special == {"[PAD]", "[UNK]", "<s>", "</s>", ""}
         assert not vocabulary.lower_case
 
-    def test_of_a_layer_norm_checkpoint(self, base: Path) -> None:
-        vocabulary = open_artifact(built("layer_norm_like", base)).vocabulary
+    def test_of_a_layer_norm_checkpoint(self, checkpoints: Path) -> None:
+        vocabulary = open_artifact(built("layer_norm_like", checkpoints)).vocabulary
         assert vocabulary.tokens == ("|", *TURKISH_ALPHABET, "[UNK]", "[PAD]", "<s>", "</s>")
         assert vocabulary.tokens[vocabulary.blank] == "[PAD]"
         assert vocabulary.special == {"[PAD]", "[UNK]", "<s>", "</s>", ""}
 
-    def test_of_one_of_ours(self, base: Path) -> None:
-        vocabulary = open_artifact(built("small", base)).vocabulary
+    def test_of_one_of_ours(self, checkpoints: Path) -> None:
+        vocabulary = open_artifact(built("small", checkpoints)).vocabulary
         assert vocabulary.tokens == ("[PAD]", "[UNK]", "|", *TURKISH_ALPHABET)
         assert vocabulary.blank == 0
         assert vocabulary.special == {"[PAD]", "[UNK]", ""}
@@ -113,8 +108,8 @@ class TestVocabulary:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_checkpoint_opens_with_its_features_and_framing(shape: str, base: Path) -> None:
-    artifact = open_artifact(built(shape, base))
+def test_a_checkpoint_opens_with_its_features_and_framing(shape: str, checkpoints: Path) -> None:
+    artifact = open_artifact(built(shape, checkpoints))
     assert artifact.features == FeatureSettings(sample_rate_hz=16_000, normalize=True)
     assert artifact.framing == Framing(hop=320, receptive_field=400)
     assert artifact.frame_s == 0.02
@@ -122,9 +117,9 @@ def test_a_checkpoint_opens_with_its_features_and_framing(shape: str, base: Path
     assert artifact.manifest == {}
 
 
-def test_a_pretrained_checkpoint_has_nothing_to_say(base: Path) -> None:
+def test_a_pretrained_checkpoint_has_nothing_to_say(checkpoints: Path) -> None:
     with pytest.raises(ArtifactError, match=r"vocab\.json is missing"):
-        open_artifact(built("pretrained_like", base))
+        open_artifact(built("pretrained_like", checkpoints))
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(0, 0), (399, 0), (400, 1), (719, 1), (720, 2), (16_000, 49)])
@@ -198,9 +193,9 @@ def test_a_missing_file_is_named(cahya: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["preprocessor_config.json", "added_tokens.json", "special_tokens_map.json"])
-def test_some_files_may_be_missing(cahya: Path, base: Path, name: str) -> None:
+def test_some_files_may_be_missing(cahya: Path, checkpoints: Path, name: str) -> None:
     (cahya / name).unlink()
-    assert open_artifact(cahya).vocabulary.tokens == open_artifact(built("cahya_like", base)).vocabulary.tokens
+    assert open_artifact(cahya).vocabulary.tokens == open_artifact(built("cahya_like", checkpoints)).vocabulary.tokens
 
 
 @pytest.mark.parametrize(

@@ -33,15 +33,10 @@ Samples = NDArray[np.float32]
 DURATIONS_S = (0.025, 0.3, 1.0, 2.5)
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.getbasetemp()
-
-
 @pytest.fixture(scope="module", params=SHAPES)
-def artifact(request: pytest.FixtureRequest, base: Path) -> Artifact:
+def artifact(request: pytest.FixtureRequest, checkpoints: Path) -> Artifact:
     """A tiny model with the files of every backend, in the shape of each family of checkpoints."""
-    return open_artifact(served(request.param, base))
+    return open_artifact(served(request.param, checkpoints))
 
 
 @pytest.fixture(scope="module", params=sorted(BACKENDS))
@@ -55,9 +50,9 @@ def engine(artifact: Artifact, backend: str) -> Engine:
 
 
 @pytest.fixture
-def folder(base: Path, tmp_path: Path) -> Path:
+def folder(checkpoints: Path, tmp_path: Path) -> Path:
     """A copy of an artifact, to be changed."""
-    return shutil.copytree(served("cahya_like", base), tmp_path / "artifact")
+    return shutil.copytree(served("cahya_like", checkpoints), tmp_path / "artifact")
 
 
 def clips() -> list[Samples]:
@@ -150,12 +145,12 @@ class TestWarmUp:
     FRAMES = 49  # of a second
 
     @pytest.fixture
-    def cahya(self, base: Path) -> Artifact:
-        return open_artifact(built("cahya_like", base))
+    def cahya(self, checkpoints: Path) -> Artifact:
+        return open_artifact(built("cahya_like", checkpoints))
 
     @pytest.fixture
-    def served_cahya(self, base: Path) -> Artifact:
-        return open_artifact(served("cahya_like", base))
+    def served_cahya(self, checkpoints: Path) -> Artifact:
+        return open_artifact(served("cahya_like", checkpoints))
 
     def uniform(self, frames: int = FRAMES, tokens: int = 40) -> Samples:
         return np.full((frames, tokens), -np.log(tokens), np.float32)
@@ -251,9 +246,9 @@ class TestLoadEngine:
         with pytest.raises(ArtifactError, match=r"backend 'onnx' cannot load .*artifact"):
             load_engine(open_artifact(folder), "onnx", threads=1)
 
-    def test_a_model_of_another_vocabulary_does_not_pass(self, folder: Path, base: Path) -> None:
+    def test_a_model_of_another_vocabulary_does_not_pass(self, folder: Path, checkpoints: Path) -> None:
         (folder / "manifest.json").unlink()
-        shutil.copyfile(served("small", base) / "model.onnx", folder / "model.onnx")
+        shutil.copyfile(served("small", checkpoints) / "model.onnx", folder / "model.onnx")
         artifact = open_artifact(folder)
         with pytest.raises(ArtifactError, match=r"shape \(49, 32\), its settings say \(49, 40\)"):
             warm_up(load_engine(artifact, "onnx", threads=1), artifact)

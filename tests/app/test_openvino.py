@@ -16,8 +16,8 @@ FRAMING = Framing(hop=320, receptive_field=400)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported("cahya_like", tmp_path_factory.getbasetemp()) / "model.onnx"
+def model(checkpoints: Path) -> Path:
+    return exported("cahya_like", checkpoints) / "model.onnx"
 
 
 def test_clips_are_padded_to_few_lengths() -> None:

@@ -19,7 +19,7 @@ from scripts.load_testing.service import RunningService, dikte
 from scripts.load_testing.users import Load, measure, run_locust
 from tests.scripts.load_testing.deployed import KEY, deployed
 
-LOAD = Load(users=2, spawn_rate=10, duration_s=4.0, clips_s="2,3", long_users=1, long_s=5.0)
+LOAD = Load(users=2, spawn_rate=10, duration_s=4.0, clips_s="2,3", long_users=1, long_s=5.0, formats="wav,opus")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def references(service: RunningService) -> References:
 
 def test_the_bundled_model_says_what_is_said(references: References) -> None:
     assert references.model == "tr-small"
-    assert references.texts["short"] == "evet doğru"
+    assert references.texts["short"] == references.texts["short-opus"] == "evet doğru"
     assert set(references.texts) == {clip.name for clip in LOAD.clips}
 
 
@@ -45,6 +45,11 @@ def test_users_upload_and_check_what_comes_back(service: RunningService, referen
     assert set(measured.by_kind) == {"all", "short", "long"}
     assert measured.by_kind["short"].answered > 0
     assert measured.by_kind["long"].audio_s_per_s > 0
+    assert set(measured.by_format) == {"wav", "opus"}
+    assert all(figures.answered and figures.decode_s > 0 for figures in measured.by_format.values())
+    assert sum(figures.answered for figures in measured.by_format.values()) == measured.all.answered
+    wav, opus = measured.by_format["wav"], measured.by_format["opus"]
+    assert opus.sent_bytes / opus.audio_s_per_s < 0.5 * wav.sent_bytes / wav.audio_s_per_s
     assert measured.all.answered == sum(measured.by_kind[kind].answered for kind in ("short", "long"))
 
 
@@ -57,11 +62,13 @@ def test_a_wrong_text_is_a_failure(service: RunningService, references: Referenc
 def test_workers_report_to_a_master(service: RunningService, tmp_path: Path) -> None:
     options = ["--host", service.url, "--headless", "--processes", "2", "-u", "4", "-r", "4", "-t", "5s"]
     options += ["--stop-timeout", "20", "--clips_s", "2", "--long_users", "0", "--tally", str(tmp_path / "tally.json")]
+    options += ["--formats", "wav,mp3"]
     command = [sys.executable, "-m", "locust", "-f", "locust/locustfile.py", *options]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert json.loads((tmp_path / "tally.json").read_text(encoding="utf-8"))["answers"]
     assert re.search(r"s of sound per second, [\d.]+ requests/s, 0 refused, 0 failed", ended.stdout)
+    assert re.search(r"mp3: \d+ answered, [\d.]+ MB sent, p50 \d+ ms, p95 \d+ ms, decoded in", ended.stdout)
 
 
 def test_without_a_service_it_says_so(tmp_path: Path) -> None:
@@ -73,12 +80,22 @@ def test_without_a_service_it_says_so(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_a_report_of_a_running_service(service: RunningService, tmp_path: Path) -> None:
-    options = "--users 2 --spawn_rate 10 --duration_s 3 --clips_s 2,3 --long_users 0".split()
+    options = "--users 2 --spawn_rate 10 --duration_s 6 --clips_s 2,3 --long_users 0".split()
     command = [sys.executable, "scripts/load.py", "--host", service.url, "--out", str(tmp_path), *options]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     report = (tmp_path / "load_report.md").read_text(encoding="utf-8")
-    for said in ("p50 ms", "p95 ms", "p99 ms", "RPS", "RTFx", "refused", "tr-small on onnx_int8"):
+    for said in (
+        "| m4a |",
+        "decode ms",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "RPS",
+        "RTFx",
+        "refused",
+        "tr-small on onnx_int8",
+    ):
         assert said in report
     figures = json.loads((tmp_path / "load_report.json").read_text(encoding="utf-8"))
     assert figures["failures"] == 0
@@ -106,7 +123,7 @@ def test_a_deployed_service_is_loaded_with_a_key_that_nobody_sees(
     certificate = request.getfixturevalue("certificate") if scheme == "https" else None
     environment = os.environ | {API_KEY_VARIABLE: KEY, "ASR_BACKEND": "onnx", "ASR_MODEL_DIR": "models/tr-small"}
     environment |= {"SSL_CERT_FILE": str(certificate)} if certificate else {}
-    options = "--users 2 --spawn_rate 10 --duration_s 3 --clips_s 2 --long_users 0".split()
+    options = "--users 2 --spawn_rate 10 --duration_s 6 --clips_s 2 --long_users 0".split()
     with deployed(certificate) as url:
         command = [sys.executable, "scripts/load.py", "--host", f"{url}/", "--out", str(tmp_path), *options]
         ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -31,7 +31,7 @@ def engine(arguments: argparse.Namespace) -> Finding:
     model = Path(arguments.model_dir)
     spec = own_spec(engine, model / engine.file_name, model)
     workers = int(os.environ.get("ASR_WORKERS", available_cores()))
-    load = Load(USERS, USERS, arguments.duration_s, arguments.clips_s, long_users=0)
+    load = Load(USERS, USERS, arguments.duration_s, arguments.clips_s, long_users=0, formats="wav")
     sounds = [np.divide(clip.pcm, 2**15, dtype=np.float32) for clip in load.clips]
     rate_hz = load.clips[0].rate_hz
     alone, served, failures = [], [], 0

@@ -44,10 +44,12 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module", params=["cahya_like", "layer_norm_like"])
-def made(request: pytest.FixtureRequest, checkpoints: Path, calibration: str) -> tuple[Artifact, dict[str, int]]:
+def made(
+    request: pytest.FixtureRequest, checkpoints: Path, calibration: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Artifact, dict[str, int]]:
     """An artifact with the INT8 file, and what was counted in it."""
     source = served(request.param, checkpoints)
-    folder = shutil.copytree(source, checkpoints / "openvino" / request.param)
+    folder = shutil.copytree(source, tmp_path_factory.mktemp("openvino") / request.param)
     (folder / MANIFEST_NAME).unlink()
     with exporting():
         counts = make_openvino_int8(built(request.param, checkpoints), open_artifact(folder), calibration)

@@ -37,8 +37,10 @@ def answer_of(
 
 
 def test_the_right_text_is_ok_with_the_times_of_the_service(clip: Clip) -> None:
-    answer = answer_of(clip, 200, {"text": "merhaba dünya", "timings": {"queue": 0.1, "inference": 0.2}})
+    timings = {"decode": 0.05, "queue": 0.1, "inference": 0.2}
+    answer = answer_of(clip, 200, {"text": "merhaba dünya", "timings": timings})
     assert (answer.outcome, answer.audio_s, answer.queue_s, answer.inference_s) == (OK, 2.0, 0.1, 0.2)
+    assert (answer.decode_s, answer.format, answer.sent_bytes) == (0.05, "wav", len(clip.body))
     assert answer.ok
     assert not answer.refused
     assert not answer.failed

@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from scripts.load_testing.clips import CONTENT_TYPE, Tape, in_turn, lengths_of, long_clip, read_samples, short_clips
+from scripts.load_testing.clips import (
+    CONTENT_TYPE,
+    Tape,
+    in_formats,
+    in_turn,
+    lengths_of,
+    long_clip,
+    read_samples,
+    short_clips,
+)
+from scripts.load_testing.encoding import FORMATS
 from tests.conftest import Client
 
 
@@ -72,3 +82,27 @@ def test_the_service_takes_the_body(client: Client) -> None:
 def test_users_take_all_clips_in_turn_each_from_a_place_of_its_own() -> None:
     clips = short_clips("2,3,4")[:3]
     assert list(islice(in_turn(clips, 4), 4)) == [clips[1], clips[2], clips[0], clips[1]]
+
+
+def test_each_clip_is_sent_in_each_format_and_neighbours_differ() -> None:
+    clips = short_clips("2,3,4")[:3]
+    mixed = in_formats(clips, ["wav", "opus"])
+    assert [(clip.duration_s, clip.format) for clip in mixed] == [
+        *((2.0, "wav"), (3.0, "opus"), (4.0, "wav")),
+        *((2.0, "opus"), (3.0, "wav"), (4.0, "opus")),
+    ]
+    assert len({clip.name for clip in mixed}) == len(mixed), "texts are kept by name"
+    assert in_formats(clips, ["wav"]) == clips
+
+
+def test_the_text_of_a_sample_is_known_in_every_format() -> None:
+    texts = {(clip.format, clip.text) for clip in in_formats(read_samples(), list(FORMATS)) if "short" in clip.name}
+    assert texts == {(name, "Evet, doğru.") for name in FORMATS}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_service_takes_every_format(name: str, client: Client) -> None:
+    (clip,) = in_formats(short_clips("2")[:1], [name])
+    answer = client.post("/transcribe", content=clip.body, headers={"Content-Type": CONTENT_TYPE})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["duration"] == pytest.approx(2.0, abs=0.05)

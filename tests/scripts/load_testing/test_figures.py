@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -14,6 +15,7 @@ from scripts.load_testing.figures import (
     parse_metrics,
     percentiles,
 )
+from scripts.load_testing.report import formats_section
 
 
 def answer(ended_s: float, latency_s: float = 1.0, status: int = 200, outcome: str = OK) -> Answer:
@@ -38,6 +40,25 @@ def test_figures_are_of_the_answers_within_the_window() -> None:
     assert (figures.queue_s, figures.inference_s) == (0.1, 0.2)
 
 
+def test_figures_of_each_format_are_of_its_answers() -> None:
+    sent = [
+        replace(answer(11.0, 1.0), format="opus", sent_bytes=100, decode_s=0.5),
+        replace(answer(12.0, 3.0), format="opus", sent_bytes=100, decode_s=0.7),
+        replace(answer(12.0, 0.1, 429, "overloaded"), format="opus", sent_bytes=100),
+        replace(answer(13.0, 7.0), sent_bytes=1000),
+        replace(answer(30.0), format="mp3"),
+    ]
+    found = LoadFigures.by_format(iter(sent), 10.0, 20.0)
+    assert list(found) == ["opus", "wav", "mp3"]
+    assert (found["opus"].answered, found["opus"].refused, found["opus"].sent_bytes) == (2, 1, 300)
+    assert [found["opus"].p50_s, found["opus"].decode_s] == pytest.approx([2.0, 0.6])
+    assert (found["wav"].p50_s, found["wav"].sent_bytes) == (7.0, 1000)
+    assert found["mp3"].answered == 0
+    section = formats_section(found)
+    assert "| opus | 3 | 0.0 | 1.0 | 67% | 2000 | 2900 | 2980 | 600.0 |" in section
+    assert "| mp3 | 0 | 0.0 | 0.0 | 0% | - | - | - | - |" in section
+
+
 def test_without_answers_latencies_are_unknown() -> None:
     figures = LoadFigures.of([], 0.0, 1.0)
     assert figures.answered == 0
@@ -51,6 +72,7 @@ def test_counters_and_histograms_are_counted_between_two_scrapes() -> None:
     audio = Counter("dikte_audio_seconds", "", ["outcome"], registry=registry)
     busy, computed = (Counter(f"dikte_engine_{name}_seconds", "", registry=registry) for name in ("busy", "audio"))
     stages = Histogram("dikte_stage_seconds", "", ["stage"], buckets=(0.1, 0.2, 0.4), registry=registry)
+    cpu = Counter("process_cpu_seconds", "", registry=registry)
     batches = Histogram("dikte_batch_windows", "", buckets=(1, 2, 4), registry=registry)
 
     def scrape() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -60,6 +82,7 @@ def test_counters_and_histograms_are_counted_between_two_scrapes() -> None:
         requests.labels("ok").inc(2)
         audio.labels("transcribed").inc(30)
         busy.inc(2)
+        cpu.inc(6)
         computed.inc(60)
         batches.observe(1)
         batches.observe(2)
@@ -78,6 +101,7 @@ def test_counters_and_histograms_are_counted_between_two_scrapes() -> None:
     assert server is not None
     assert (server.audio_s_per_s, server.rtfx, server.busy_workers, server.batch_windows) == (7.5, 30.0, 0.5, 1.5)
     assert server.outcomes == {"ok": 2, "overloaded": 1}
+    assert server.audio_s_per_cpu_s == 5.0
     queue = server.stages["queue"]
     assert [queue.count, queue.mean] == pytest.approx([4.0, 0.1625])
     assert queue.quantile(0.25) == pytest.approx(0.1)
