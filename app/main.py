@@ -35,6 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPIOffline(  # Swagger UI from files of its own: /docs works where no content delivery network is reached
         redoc_url=None,
+        redirect_slashes=False,  # behind a proxy that ends TLS a redirect would lead to http://
         title="Dikte",
         version=__version__,
         description="Speech to text with wav2vec2-CTC models on ordinary CPUs.",

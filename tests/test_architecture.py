@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"app", "app.cores", "app.errors", "app.memory", "app.transcript"},
+    {"app", "app.cores", "app.descriptors", "app.errors", "app.memory", "app.transcript"},
     {"app.decoding", "app.logs", "app.metrics"},
     {"app.audio", "app.windows", "app.formats"},
     {"app.artifacts", "app.settings"},
@@ -27,9 +27,9 @@ LAYERS = [
         "app.api.outcomes",
         "app.api.paths",
     },
-    {"app.api.request_log", "app.api.upload", "app.api.transcribe", "app.api.health"},
+    {"app.api.request_log", "app.api.targets", "app.api.upload", "app.api.transcribe", "app.api.health"},
     {"app.api.middleware"},
-    {"app.main"},
+    {"app.main", "app.connections"},
     {"app.server"},
     {"app.__main__"},
 ]

@@ -9,7 +9,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import CLIENT_CLOSED_REQUEST
+from app.api.errors import CLIENT_CLOSED_REQUEST, MAX_METHOD, MAX_PATH
 from app.api.paths import PROBES, path_of
 from app.logs import request_id
 from app.transcript import Timings
@@ -17,7 +17,6 @@ from app.transcript import Timings
 logger = logging.getLogger("dikte.access")
 
 HEADER = "X-Request-ID"
-MAX_PATH = 200
 
 
 class RequestLog:
@@ -61,7 +60,7 @@ def id_of(given: str | None) -> str:
 
 def log(method: str, path: str, status: int, duration_ms: float, state: dict[str, Any]) -> None:
     """One line; the query is not in it, for people put secrets there."""
-    path = path[:MAX_PATH]
+    method, path = method[:MAX_METHOD], path[:MAX_PATH]
     fields = {"method": method, "path": path, "status": status, "duration_ms": round(duration_ms, 1)}
     message = f"{method} {path} {status} in {duration_ms:.1f} ms"
     if outcome := state.get("outcome"):

@@ -13,16 +13,19 @@ from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
 from app.api.errors import error_responses
-from app.api.upload import FILE_FIELD, read_form
+from app.api.upload import FILE_FIELD, UploadLimits, read_form
 from app.errors import (
     AudioTooLong,
     DeadlineExceeded,
     EngineFailure,
+    HeaderTooLarge,
     InvalidAudio,
     InvalidParameter,
     InvalidRequest,
     NotReady,
     Overloaded,
+    RequestTimeout,
+    UnsupportedEncoding,
     UnsupportedMedia,
     UploadTimeout,
     UploadTooLarge,
@@ -110,8 +113,9 @@ FORM_SCHEMA: dict[str, Any] = {
     responses={
         200: {"content": {"text/plain": {}, "application/x-subrip": {}, "text/vtt": {}}},
         **error_responses(
-            InvalidRequest, InvalidParameter, InvalidAudio, UnsupportedMedia, UploadTooLarge, AudioTooLong,
-            UploadTimeout, Overloaded, NotReady, EngineFailure, DeadlineExceeded,
+            InvalidRequest, InvalidParameter, InvalidAudio, UnsupportedMedia, UnsupportedEncoding, UploadTooLarge,
+            AudioTooLong, RequestTimeout, UploadTimeout, HeaderTooLarge, Overloaded, NotReady, EngineFailure,
+            DeadlineExceeded,
         ),
     },
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM_SCHEMA}}}},
@@ -127,8 +131,8 @@ async def transcribe(request: Request) -> Response:
     async with within(timeout_s) as deadline, AsyncExitStack() as stack:
         place = stack.enter_context(admission.place(deadline))
         with admission.uploading():
-            reading = read_form(request, settings.max_upload_bytes, settings.upload_idle_s)
-            form = await stack.enter_async_context(reading)
+            limits = UploadLimits(settings.max_upload_bytes, settings.upload_idle_s, settings.upload_min_bytes_per_s)
+            form = await stack.enter_async_context(read_form(request, limits))
         options = parse_options(form.fields)
         transcript = await while_connected(request, transcriber.transcribe(form.file, place))
     request.state.timings, request.state.duration_s = transcript.timings, transcript.duration_s
