@@ -8,6 +8,7 @@ import asyncio
 import enum
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -46,8 +47,8 @@ class Connections:
     descriptor_limit: int = sys.maxsize
     reserved: int = 0
     shortage: Callable[[], object] = lambda: None
-    idle: dict["Connection", None] = field(default_factory=dict)
-    """Those that are not answering a request; the one that has waited longest first."""
+    idle: dict["Connection", float] = field(default_factory=dict)
+    """Those that are not answering a request, since when (`time.monotonic`); the longest idle first."""
 
     def make_room(self, descriptor: int) -> None:
         """Called with each newcomer's descriptor: close the longest idle connection if it is a reserved one.
@@ -57,9 +58,14 @@ class Connections:
         if descriptor >= self.descriptor_limit - self.reserved and self.close_idle(1) == 0:
             self.shortage()
 
-    def close_idle(self, count: int) -> int:
-        """Close up to `count` connections that have nothing to send, the longest idle first. Returns how many."""
-        closing = list(islice((connection for connection in self.idle if connection.sent), max(count, 0)))
+    def close_idle(self, count: int, least_s: float = 0.0) -> int:
+        """Close up to `count` connections that have been idle for `least_s` seconds and have nothing to send.
+
+        The longest idle go first. Returns how many.
+        """
+        before = time.monotonic() - least_s
+        idle = (connection for connection, since in self.idle.items() if since <= before and connection.sent)
+        closing = list(islice(idle, max(count, 0)))
         for connection in closing:
             connection.abort()
         return len(closing)
@@ -185,7 +191,7 @@ class Connection(H11Protocol):
         self._leave()
         self._phase = phase
         if phase is not Phase.ANSWER:
-            self._shared.idle[self] = None
+            self._shared.idle[self] = time.monotonic()
         if timeout_s is not None:
             self._timer = self.loop.call_later(timeout_s, self._give_up)
 

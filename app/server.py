@@ -30,6 +30,9 @@ RESERVED_SHARE = 0.2
 ENOUGH_FREE = 1.5
 """Times what is reserved must be free before a shortage is over, so that it does not come and go every second."""
 
+REQUEST_COMES_WITHIN_S = 1.0
+"""A client that has just connected is about to ask something."""
+
 
 class DrainingServer(uvicorn.Server):
     """uvicorn, but at the first signal the service becomes not ready and lets nobody in, and goes on answering.
@@ -78,7 +81,7 @@ class DrainingServer(uvicorn.Server):
         limit, reserved = self._connections.descriptor_limit, self._connections.reserved
         wanted = ceil(reserved * ENOUGH_FREE) if self._shortage else reserved
         free = count_free(limit)
-        free += self._connections.close_idle(wanted - free)
+        free += self._connections.close_idle(wanted - free, REQUEST_COMES_WITHIN_S)
         self._shortage = None
         if free < wanted:
             self._shortage = f"file descriptors run out: fewer than {reserved} of {limit} (`ulimit -n`) are free"

@@ -244,8 +244,8 @@ def _check_length(request: Request, max_bytes: int) -> None:
 
 
 def _check_encoding(request: Request) -> None:
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
         raise UnsupportedEncoding(f"Content-Encoding {encoding[:100]} is not read; send the body as it is")
 
 

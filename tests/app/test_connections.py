@@ -77,8 +77,10 @@ def listen(loop: Any, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("app.service.load_model", lambda _: (fake_artifact(tmp_path), all_lanes(engine)))
 
     @contextmanager
-    def listening(connections: Connections | None = None, keep_alive_s: float = PATIENCE_S) -> Iterator[Listening]:
-        app = create_app(Settings(model_dir=str(tmp_path)))
+    def listening(
+        connections: Connections | None = None, keep_alive_s: float = PATIENCE_S, **settings: Any
+    ) -> Iterator[Listening]:
+        app = create_app(Settings(model_dir=str(tmp_path), **settings))
         config = ConnectionConfig(
             app,
             connections or Connections(),
@@ -242,6 +244,21 @@ def test_after_a_refused_body_the_connection_goes_on(listen: Listen) -> None:
         assert read_answer(client) == (200, {"status": "alive"})
 
 
+def test_a_body_that_drips_loses_its_place(listen: Listen) -> None:
+    head, _, body = upload().partition(b"\r\n\r\n")
+    with listen(upload_idle_s=5 * SOON_S) as here, here.connect() as client:
+        client.sendall(head + b"\r\n\r\n")
+        for byte in body:
+            client.sendall(bytes([byte]))
+            time.sleep(SOON_S / 5)  # 50 bytes/s
+            if readable(client):
+                break
+        status, answer = read_answer(client)
+        assert (status, answer["error"]["code"]) == (408, "upload_timeout")
+        assert "too slowly" in answer["error"]["message"]
+        assert here.app.state.service.idle
+
+
 @both_loops
 def test_who_does_not_read_is_closed(listen: Listen) -> None:
     """Much is asked for, over and over, and nothing of it taken."""
@@ -362,8 +379,7 @@ def test_what_is_no_http_is_answered_in_the_one_shape(listen: Listen, caplog: py
 def test_a_header_that_is_too_large_is_told_so(listen: Listen) -> None:
     with listen() as here, here.connect() as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n")
-        while not readable(client):
-            client.sendall(b"X: " + b"a" * 8000 + b"\r\n")
+        client.sendall((b"X: " + b"a" * 8000 + b"\r\n") * 40)
         status, code, _ = error_of(read_all(client))
         assert (status, code) == (b"HTTP/1.1 431 Request Header Fields Too Large", "header_too_large")
 
@@ -462,5 +478,6 @@ def test_who_has_something_to_read_is_not_closed(listen: Listen) -> None:
         answer = http.client.HTTPResponse(slow)
         answer.begin()
         assert len(answer.read()) == LARGE_BYTES
+        assert connections.close_idle(10, least_s=PATIENCE_S) == 0
         until(lambda: connections.close_idle(10) == 1)
         assert read_all(slow) == b""

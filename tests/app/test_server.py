@@ -139,6 +139,19 @@ def test_settings_that_make_no_sense_stop_the_start(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
+def test_a_service_link_is_ignored_and_logged(tmp_path: Path) -> None:
+    with serving(tmp_path, ASR_HOST="127.0.0.77", ASR_PORT="tcp://10.0.0.1:8000", WEB_CONCURRENCY="auto") as (
+        _,
+        process,
+    ):
+        assert process.stderr is not None
+        log = ""
+        while "Uvicorn running" not in log and (line := process.stderr.readline()):
+            log += line
+    assert "http://127.0.0.77:8000" in log
+    assert log.count("ASR_PORT is ignored") == 1
+
+
 def test_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
     with serving(tmp_path) as (url, first):
         wait_until_ready(url)

@@ -38,7 +38,7 @@ def test_head_of_nothing(client: Client) -> None:
         ("/http://elsewhere/", "/http://elsewhere/", b"dikte"),
         ("*", "*", b"dikte"),
         ("ftp://elsewhere/", "ftp://elsewhere/", b"dikte"),
-        ("http://[", "/", b""),
+        ("http://[", "/", b"["),
     ],
 )
 def test_an_absolute_target_asks_for_its_path(target: str, path: str, host: bytes) -> None:
