@@ -27,8 +27,8 @@ PROBE_DESCRIPTORS = 16
 """For connections that ask how the service is, when all others are in use."""
 RESERVED_SHARE = 0.2
 """Of all descriptors, the most that are reserved."""
-ENOUGH_FREE = 1.5
-"""Times what is reserved must be free before a shortage is over, so that it does not come and go every second."""
+SHORTAGE_SHARE = 0.5
+"""Of the reserved descriptors, those that are left when the service is not ready, until all of them are free again."""
 
 REQUEST_COMES_WITHIN_S = 1.0
 """A client that has just connected is about to ask something."""
@@ -79,12 +79,13 @@ class DrainingServer(uvicorn.Server):
     def _look_after_descriptors(self) -> None:
         """Close idle connections where descriptors run out; where that is not enough, the service is not ready."""
         limit, reserved = self._connections.descriptor_limit, self._connections.reserved
-        wanted = ceil(reserved * ENOUGH_FREE) if self._shortage else reserved
         free = count_free(limit)
-        free += self._connections.close_idle(wanted - free, REQUEST_COMES_WITHIN_S)
-        self._shortage = None
-        if free < wanted:
-            self._shortage = f"file descriptors run out: fewer than {reserved} of {limit} (`ulimit -n`) are free"
+        free += self._connections.close_idle(reserved - free, REQUEST_COMES_WITHIN_S)
+        few = int(reserved * SHORTAGE_SHARE)
+        if free < few:
+            self._shortage = f"file descriptors run out: fewer than {few} of {limit} (`ulimit -n`) are free"
+        elif free >= reserved:
+            self._shortage = None
         self._service.report_shortage(self._shortage)
 
 
