@@ -49,6 +49,8 @@ class Connections:
     shortage: Callable[[], object] = lambda: None
     idle: dict["Connection", float] = field(default_factory=dict)
     """Those that are not answering a request, since when (`time.monotonic`); the longest idle first."""
+    closing: set["Connection"] = field(default_factory=set)
+    """Those that were closed and have their descriptor until the event loop goes on."""
 
     def make_room(self, descriptor: int) -> None:
         """Called with each newcomer's descriptor: close the longest idle connection if it is a reserved one.
@@ -125,6 +127,7 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed, by whom ever."""
         self._leave()
+        self._shared.closing.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -226,6 +229,7 @@ class Connection(H11Protocol):
     def abort(self) -> None:
         """Close the connection now, whatever is not sent yet."""
         self._leave()
+        self._shared.closing.add(self)
         self.transport.abort()
 
     # How it ends

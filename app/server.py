@@ -6,7 +6,6 @@
 import logging
 import os
 import time
-from math import ceil
 from types import FrameType
 
 import uvicorn
@@ -29,7 +28,8 @@ RESERVED_SHARE = 0.2
 """Of all descriptors, the most that are reserved."""
 SHORTAGE_SHARE = 0.5
 """Of the reserved descriptors, those that are left when the service is not ready, until all of them are free again."""
-
+LOOKS_SHORT = 2
+"""So often in a row: once, connections that have just been accepted may not be known here yet."""
 REQUEST_COMES_WITHIN_S = 1.0
 """A client that has just connected is about to ask something."""
 
@@ -46,6 +46,7 @@ class DrainingServer(uvicorn.Server):
         self._connections = config.connections
         self._connections.shortage = self._look_after_descriptors
         self._shortage: str | None = None
+        self._looks_short = 0
         self._service = service
         self._grace_s = grace_s
         self._give_up_at: float | None = None
@@ -79,10 +80,11 @@ class DrainingServer(uvicorn.Server):
     def _look_after_descriptors(self) -> None:
         """Close idle connections where descriptors run out; where that is not enough, the service is not ready."""
         limit, reserved = self._connections.descriptor_limit, self._connections.reserved
-        free = count_free(limit)
+        free = count_free(limit) + len(self._connections.closing)
         free += self._connections.close_idle(reserved - free, REQUEST_COMES_WITHIN_S)
         few = int(reserved * SHORTAGE_SHARE)
-        if free < few:
+        self._looks_short = self._looks_short + 1 if free < few else 0
+        if self._looks_short >= LOOKS_SHORT:
             self._shortage = f"file descriptors run out: fewer than {few} of {limit} (`ulimit -n`) are free"
         elif free >= reserved:
             self._shortage = None
