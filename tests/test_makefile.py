@@ -83,6 +83,9 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
+EVAL_OPTION = ["--eval_manifest", "a b.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "last_call"),
     [
@@ -91,9 +94,7 @@ def checkout(tmp_path: Path) -> Path:
         (["load", "OPTIONS=--users 3"], ["scripts/load.py", "--users", "3"]),
         (
             ["model", "CHECKPOINT=my models/it's x", "EVAL=a b.jsonl"],
-            "scripts/export.py|--checkpoint_dir|my models/it's x|--onnx_dir|models/it's x|--eval_manifest|a b.jsonl".split(
-                "|"
-            ),
+            ["scripts/export.py", "--checkpoint_dir", "my models/it's x", "--onnx_dir", "models/it's x", *EVAL_OPTION],
         ),
     ],
     ids=lambda value: value[0],
