@@ -28,7 +28,7 @@ LAYERS = [
         "app.api.paths",
     },
     {"app.api.request_log", "app.api.targets", "app.api.upload", "app.api.transcribe", "app.api.health"},
-    {"app.api.middleware"},
+    {"app.api.description", "app.api.middleware"},
     {"app.main", "app.connections"},
     {"app.server"},
     {"app.__main__"},

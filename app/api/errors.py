@@ -48,9 +48,19 @@ def error_responses(*errors: type[AsrError]) -> dict[int | str, dict[str, Any]]:
             error.status, {"description": "", "content": {"application/json": {"schema": ERROR_SCHEMA, "examples": {}}}}
         )
         response["description"] = f"{response['description']} `{error.code}`: {cause}".strip()
+        for name, schema in header_schemas(error).items():
+            response.setdefault("headers", {})[name] = {"schema": schema}
         example = {"error": {"code": error.code, "message": cause}}
         response["content"]["application/json"]["examples"][error.code] = {"value": example}
     return responses
+
+
+def header_schemas(error: type[AsrError]) -> dict[str, dict[str, Any]]:
+    """Header -> JSON schema, of those that answers with this error have besides."""
+    schemas: dict[str, dict[str, Any]] = {name: {"type": "string"} for name in error.headers}
+    if error.retry_after_s is not None:
+        schemas["Retry-After"] = {"type": "integer", "minimum": 1, "description": "Seconds."}
+    return schemas
 
 
 def error_answer(error: AsrError) -> Response:

@@ -17,6 +17,7 @@ from app.transcript import Timings
 logger = logging.getLogger("dikte.access")
 
 HEADER = "X-Request-ID"
+ID_PATTERN = "[A-Za-z0-9._-]{1,128}"
 
 
 class RequestLog:
@@ -55,7 +56,7 @@ class RequestLog:
 
 def id_of(given: str | None) -> str:
     """What the client gave, if it can stand in logs and headers as it is; else a new id."""
-    return given if given and re.fullmatch("[A-Za-z0-9._-]{1,128}", given) else uuid4().hex
+    return given if given and re.fullmatch(ID_PATTERN, given) else uuid4().hex
 
 
 def log(method: str, path: str, status: int, duration_ms: float, state: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """`POST /transcribe`: a file of sound in, its text out."""
 
 import asyncio
-import math
+import re
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -38,6 +38,8 @@ router = APIRouter(tags=["transcription"])
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 """Seconds that the client will wait for its answer."""
+NUMBER = r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?|inf"
+"""Python takes more for one, such as `1_0`."""
 
 ResponseFormat = Literal["json", "text", "srt", "vtt"]
 Timestamps = Literal["none", "word"]
@@ -84,6 +86,7 @@ class TranscribeForm(BaseModel):
 FORM_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": [FILE_FIELD],
+    "additionalProperties": False,
     "properties": {
         FILE_FIELD: {
             "type": "string",
@@ -106,19 +109,32 @@ FORM_SCHEMA: dict[str, Any] = {
 }
 
 
+TIMEOUT_PARAMETER: dict[str, Any] = {
+    "name": TIMEOUT_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Seconds that the client waits for its answer; ASR_DEADLINE_S at most.",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+}
+TEXT_KINDS = ("text/plain", "application/x-subrip", "text/vtt")
+
+
 @router.post(
     "/transcribe",
     summary="Transcribe a file of sound",
     response_model=TranscriptBody,
     responses={
-        200: {"content": {"text/plain": {}, "application/x-subrip": {}, "text/vtt": {}}},
+        200: {"content": {kind: {"schema": {"type": "string"}} for kind in TEXT_KINDS}},
         **error_responses(
             InvalidRequest, InvalidParameter, InvalidAudio, UnsupportedMedia, UnsupportedEncoding, UploadTooLarge,
             AudioTooLong, RequestTimeout, UploadTimeout, HeaderTooLarge, Overloaded, NotReady, EngineFailure,
             DeadlineExceeded,
         ),
     },
-    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM_SCHEMA}}}},
+    openapi_extra={
+        "parameters": [TIMEOUT_PARAMETER],
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM_SCHEMA}}},
+    },
 )  # fmt: skip
 async def transcribe(request: Request) -> Response:
     """Upload one file in the form field `file`. The text comes back as the model says it: words without punctuation.
@@ -152,11 +168,8 @@ def parse_timeout(header: str | None, longest_s: float) -> float:
     """Seconds that a request has: what its header asks for, and `longest_s` at most. Raises InvalidParameter."""
     if header is None:
         return longest_s
-    try:
-        wanted_s = float(header)
-    except ValueError:
-        wanted_s = math.nan
-    if not wanted_s > 0:
+    wanted_s = float(header) if re.fullmatch(NUMBER, header) else 0.0
+    if wanted_s <= 0:
         raise InvalidParameter(f"{TIMEOUT_HEADER} must be a positive number of seconds", field=TIMEOUT_HEADER)
     return min(wanted_s, longest_s)
 
