@@ -15,5 +15,5 @@ KINDS = ("wav s16", "flac 16", "ogg opus", "mp3", "m4a, moov last", "webm opus, 
 if os.environ.get("DIKTE_FILES") == "bytes":
     files = strategies.binary(max_size=1000)
 else:
-    files = strategies.sampled_from([ENCODINGS[kind](speechlike(0.5), MODEL_HZ) for kind in KINDS])
+    files = strategies.sampled_from([ENCODINGS[kind](speechlike(0.1), MODEL_HZ) for kind in KINDS])
 schemathesis.openapi.format("binary", files)
