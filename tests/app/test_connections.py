@@ -23,7 +23,7 @@ from app.settings import Settings
 from tests.fakes import PATIENCE_S, FakeEngine, all_lanes, fake_artifact
 from tests.sounds import speechlike, wav
 
-SOON_S = 0.1
+SOON_S = 0.3
 LARGE_BYTES = 5 << 20
 """More than the kernel takes for a client that does not read."""
 BOUNDARY = b"a-line-that-is-in-no-file"
