@@ -14,7 +14,8 @@
 # Only the command line changes these: HOST, NAME and such mean other things in the environments of others.
 PYTHON := python3.11
 HOST := $(or $(ASR_HOST),0.0.0.0)
-PORT := $(or $(ASR_PORT),8000)
+# Kubernetes sets ASR_PORT to tcp://... where there is a Service called `asr`.
+PORT := $(or $(if $(findstring ://,$(ASR_PORT)),,$(ASR_PORT)),8000)
 TORCH_INDEX :=
 
 SERVE := .venv
@@ -27,11 +28,20 @@ CHECKPOINT :=
 EVAL :=
 OPTIONS :=
 SECONDS := 3600
-BASE := $(notdir $(CHECKPOINT:/=))
-# A checkpoint that lies in models/ itself stays as it is.
-NAME := $(BASE)$(if $(filter $(abspath models/$(BASE)),$(abspath $(CHECKPOINT))),-onnx)
 
-ifeq ($(MAKECMDGOALS)$(CHECKPOINT),model)
+# Make splits at spaces, so that within its functions a path has | instead; in commands it is quoted for the shell.
+empty :=
+space := $(empty) $(empty)
+whole = $(subst $(space),|,$(1))
+path = $(subst |,$(space),$(1))
+quote = '$(subst ','\'',$(1))'
+
+FROM := $(call whole,$(CHECKPOINT))
+BASE := $(notdir $(FROM:/=))
+# A checkpoint that lies in models/ itself stays as it is.
+NAME := $(call path,$(BASE))$(if $(filter $(call whole,$(abspath models/$(BASE))),$(call whole,$(abspath $(FROM)))),-onnx)
+
+ifeq ($(MAKECMDGOALS)$(FROM),model)
 $(error Which model? For example: make model CHECKPOINT=cahya/wav2vec2-base-turkish)
 endif
 
@@ -57,32 +67,32 @@ lint: $(DEV)/installed
 	$(DEV)/bin/mypy locust/locustfile.py
 
 model: $(TRAIN)/installed
-	$(TRAIN)/bin/python scripts/export.py --checkpoint_dir $(CHECKPOINT) --onnx_dir models/$(NAME) \
-	  $(if $(EVAL),--eval_manifest $(EVAL) )$(OPTIONS)
+	$(TRAIN)/bin/python scripts/export.py --checkpoint_dir $(call quote,$(CHECKPOINT)) \
+	  --onnx_dir $(call quote,models/$(NAME)) $(if $(EVAL),--eval_manifest $(call quote,$(EVAL)) )$(OPTIONS)
 
 load: $(LOAD)/installed
 	$(LOAD)/bin/python scripts/load.py $(OPTIONS)
 
 $(SERVE)/installed: requirements.txt
 	$(PYTHON) -m venv $(SERVE)
-	$(SERVE)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(SERVE)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 $(DEV)/installed: requirements.txt requirements-load.txt requirements-train.txt requirements-test.txt
 	$(PYTHON) -m venv $(DEV)
-	$(if $(TORCH_INDEX),$(DEV)/bin/pip install --quiet --index-url $(TORCH_INDEX) torch==2.13.0)
-	$(DEV)/bin/pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	$(if $(TORCH_INDEX),$(DEV)/bin/python -m pip install --quiet --index-url $(TORCH_INDEX) torch==2.13.0)
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	@touch $@
 
 .venv-train/installed: requirements.txt requirements-train.txt
 	$(PYTHON) -m venv .venv-train
-	$(if $(TORCH_INDEX),.venv-train/bin/pip install --quiet --index-url $(TORCH_INDEX) torch==2.13.0)
-	.venv-train/bin/pip install --quiet --disable-pip-version-check -r requirements-train.txt
+	$(if $(TORCH_INDEX),.venv-train/bin/python -m pip install --quiet --index-url $(TORCH_INDEX) torch==2.13.0)
+	.venv-train/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-train.txt
 	@touch $@
 
 .venv-load/installed: requirements.txt requirements-load.txt
 	$(PYTHON) -m venv .venv-load
-	.venv-load/bin/pip install --quiet --disable-pip-version-check -r requirements-load.txt
+	.venv-load/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-load.txt
 	@touch $@
 
 clean:

@@ -74,6 +74,14 @@ class UnsupportedMedia(AsrError):
     code = "unsupported_media"
 
 
+class UnsupportedEncoding(AsrError):
+    """The body is compressed (Content-Encoding). The answer's Accept-Encoding says what is read."""
+
+    status = 415
+    code = "unsupported_encoding"
+    headers = MappingProxyType({"Accept-Encoding": "identity"})
+
+
 class UploadTooLarge(AsrError):
     """The request body has more bytes than the limit."""
 
@@ -88,11 +96,25 @@ class AudioTooLong(AsrError):
     code = "audio_too_long"
 
 
+class RequestTimeout(AsrError):
+    """The header of the request did not come in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class UploadTimeout(AsrError):
-    """The body stopped coming."""
+    """The body stopped coming, or comes too slowly."""
 
     status = 408
     code = "upload_timeout"
+
+
+class HeaderTooLarge(AsrError):
+    """The header of the request has more bytes than the limit."""
+
+    status = 431
+    code = "header_too_large"
 
 
 class NotReady(AsrError):

@@ -9,9 +9,10 @@ from fastapi_offline import FastAPIOffline
 from app import __version__
 from app.api import health, metrics, transcribe
 from app.api.auth import ApiKeys
+from app.api.description import describe_what_all_routes_share
 from app.api.errors import error_responses, install_error_handlers
 from app.api.middleware import install_middleware
-from app.errors import Unauthorized
+from app.errors import HeaderTooLarge, InvalidRequest, RequestTimeout, Unauthorized
 from app.logs import set_up_logging
 from app.memory import keep_freed_memory
 from app.metrics import Metrics
@@ -35,10 +36,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPIOffline(  # Swagger UI from files of its own: /docs works where no content delivery network is reached
         redoc_url=None,
+        redirect_slashes=False,  # behind a proxy that ends TLS a redirect would lead to http://
         title="Dikte",
         version=__version__,
         description="Speech to text with wav2vec2-CTC models on ordinary CPUs.",
         lifespan=lifespan,
+        responses=error_responses(InvalidRequest, RequestTimeout, HeaderTooLarge),
     )
     app.state.service = service
     app.state.metrics = counters
@@ -51,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.include_router(health.router)
     app.include_router(metrics.router)
+    describe_what_all_routes_share(app)
     return app
 
 

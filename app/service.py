@@ -54,6 +54,7 @@ class Service:
         self._metrics = metrics
         self._transcriber: Transcriber | None = None
         self._reason: str | None = LOADING
+        self._shortage: str | None = None
         self._running: asyncio.Task[None] | None = None
         metrics.watch(
             queue_s=lambda: admission.queued_s,
@@ -66,13 +67,13 @@ class Service:
     @property
     def reason(self) -> str | None:
         """Why the service is not ready; None when it is."""
-        return self._reason
+        return self._reason or self._shortage
 
     @property
     def transcriber(self) -> Transcriber:
         """Raises NotReady, with the reason, until the model is loaded and warm, and when its engine is stuck."""
-        if self._transcriber is None or self._reason is not None:
-            raise NotReady(self._reason or STOPPING)
+        if self._transcriber is None or self.reason is not None:
+            raise NotReady(self.reason or STOPPING)
         return self._transcriber
 
     @property
@@ -156,6 +157,16 @@ class Service:
             logger.exception("the check of the engine failed")
             return "the check of the engine failed; the service's log says why"
         return None
+
+    def report_shortage(self, shortage: str | None) -> None:
+        """Be not ready because something runs short, until it is reported to be None."""
+        if shortage == self._shortage:
+            return
+        self._shortage = shortage
+        if shortage is None:
+            logger.info("no shortage any more")
+        else:
+            logger.error("not ready: %s", shortage)
 
     def drain(self) -> None:
         """Be not ready and let nobody in; who is in will be answered. `idle` tells when that is done."""

@@ -23,7 +23,11 @@ class Settings(BaseSettings):
     """The settings of the service, each from the environment variable `ASR_` + its name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ASR_", protected_namespaces=(), hide_input_in_errors=True, allow_inf_nan=False
+        env_prefix="ASR_",
+        env_ignore_empty=True,  # compose files and .env files pass on what is not set as an empty text
+        protected_namespaces=(),
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     backend: Literal["auto", "pytorch", "onnx", "onnx_int8", "openvino"] = Field(
@@ -64,6 +68,22 @@ class Settings(BaseSettings):
     max_channels: int = Field(8, ge=1, le=64, description="Most channels of a clip.")
     max_uploads: int = Field(64, ge=1, description="Request bodies read at a time; beyond it requests get 429.")
     upload_idle_s: float = Field(30.0, gt=0, description="Seconds that a body may pause before it is given up (408).")
+    upload_min_bytes_per_s: float = Field(
+        500.0,
+        ge=0,
+        description="Bytes per second that a body must bring at least, over each ASR_UPLOAD_IDLE_S; a slower one is "
+        "given up (408). 0: any rate.",
+    )
+    header_s: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds in which a connection must send the whole header of a request; then it is closed.",
+    )
+    keep_alive_s: float = Field(
+        75.0,
+        gt=0,
+        description="Seconds that a connection stays open between requests; a proxy in front should close it first.",
+    )
     max_queue_s: float = Field(
         2 * 3600.0,
         gt=0,
@@ -98,6 +118,16 @@ class Settings(BaseSettings):
         description="Web pages that may call the service, comma separated, such as `https://example.org`; `*`: all; "
         "empty: none.",
     )
+
+    @field_validator("backend", "log_level", "log_format", mode="before")
+    @classmethod
+    def _names_in_any_case(cls, name: object) -> object:
+        return name.strip().lower() if isinstance(name, str) else name
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _port_is_ours(cls, port: object) -> object:
+        return cls.model_fields["port"].default if is_service_link(port) else port
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> Self:
@@ -136,6 +166,11 @@ class Settings(BaseSettings):
     def audio_limits(self) -> AudioLimits:
         """The limits of sound, as `app.audio` takes them."""
         return AudioLimits(self.max_duration_s, self.max_decoded_bytes, self.max_channels)
+
+
+def is_service_link(port: object) -> bool:
+    """Whether ASR_PORT is what Kubernetes sets for a Service called `asr`, such as `tcp://10.0.0.1:8000`."""
+    return isinstance(port, str) and re.fullmatch(r"(tcp|udp|sctp)://\S+:\d+", port) is not None
 
 
 def can_be_sent(key: str) -> bool:

@@ -2,8 +2,10 @@
 
     python scripts/transcribe.py samples/*.wav
     python scripts/transcribe.py recordings/ --format srt --out subtitles
+    ffmpeg -i lecture.ts -f wav - | python scripts/transcribe.py -
 
-Takes files and folders of any sound that the service takes. Settings are those of the service (`ASR_*`).
+Takes files and folders of any sound that the service takes, pipes, and `-` for standard input. What cannot be read is
+reported, the others are transcribed, and the exit status is 1. Settings are those of the service (`ASR_*`).
 """
 
 import sys
@@ -13,15 +15,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: m
 
 import argparse
 import asyncio
+import io
 import json
 import os
+import signal
 from collections.abc import Callable
+from contextlib import ExitStack, closing
+from hashlib import sha256
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
 
 from pydantic import ValidationError
 from tqdm import tqdm
 
 from app.artifacts import ArtifactError
-from app.errors import AsrError, InvalidAudio
+from app.errors import AsrError, AudioTooLong, InvalidAudio
 from app.formats import to_json, to_srt, to_text, to_vtt
 from app.service import load_model
 from app.settings import Settings, problems
@@ -30,16 +38,41 @@ from app.transcript import Transcript
 from scripts.common.files import find_files
 
 SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
+STANDARD_INPUT = Path("-")
+SPOOL_BYTES = 64 << 20
+"""What comes through a pipe lies in memory up to here, beyond it in a temporary file."""
+CHUNK_BYTES = 1 << 20
+MAX_NAME_BYTES = 255
+"""Of a file name, on Linux and macOS."""
+HASH_CHARACTERS = 12
+
+Result = Transcript | AsrError
+
+
+def parse_path(text: str) -> Path:
+    """The path as it was written; `./-` is a file of that name, and not standard input."""
+    path = Path(text)
+    return Path.cwd() / path if path == STANDARD_INPUT and text != str(STANDARD_INPUT) else path
 
 
 def name_transcripts(files: list[Path], suffix: str) -> dict[Path, Path]:
     """File -> its transcript: `clip.srt`, or for all `monday/clip.wav.srt` if `clip.srt` would be that of two files."""
-    names = {path: Path(path.stem + suffix) for path in files}
-    if len(set(names.values())) == len(names):
+    names = {path: Path(fit_name("stdin" if path == STANDARD_INPUT else path.stem, suffix)) for path in files}
+    if len({str(name).casefold() for name in names.values()}) == len(names):  # some disks know no case
         return names
-    folders = {path: path.parent.resolve() for path in files}
+    folders = {path: path.parent.resolve() for path in files if path != STANDARD_INPUT}
     root = os.path.commonpath(folders.values())
-    return {path: folder.relative_to(root) / (path.name + suffix) for path, folder in folders.items()}
+    return names | {path: folder.relative_to(root) / fit_name(path.name, suffix) for path, folder in folders.items()}
+
+
+def fit_name(stem: str, suffix: str) -> str:
+    """Stem and suffix; of a stem that is too long its beginning, and a hash that tells it from others."""
+    encoded = os.fsencode(stem)
+    if len(encoded) + len(suffix) <= MAX_NAME_BYTES:
+        return stem + suffix
+    tail = f"-{sha256(encoded).hexdigest()[:HASH_CHARACTERS]}{suffix}"
+    beginning = encoded[: MAX_NAME_BYTES - len(tail)].decode("utf-8", "ignore")
+    return beginning + tail
 
 
 def formatter(name: str, model: str, backend: str) -> Callable[[Transcript], str]:
@@ -49,66 +82,159 @@ def formatter(name: str, model: str, backend: str) -> Callable[[Transcript], str
     return {"text": to_text, "srt": to_srt, "vtt": to_vtt}[name]
 
 
+def spool(path: Path, max_bytes: int) -> BinaryIO | AsrError:
+    """All that comes through a pipe, as a file that can be sought, for sound is not read from its beginning to its end.
+
+    Done before anything is transcribed and in the main thread, so that Ctrl-C ends the wait for a pipe.
+    """
+    if path == STANDARD_INPUT and sys.stdin is None:
+        return InvalidAudio("standard input is closed")
+    file = cast(BinaryIO, SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115  # the caller closes it
+    try:
+        with sys.stdin.buffer if path == STANDARD_INPUT else path.open("rb") as pipe:
+            while chunk := pipe.read(CHUNK_BYTES):
+                if file.tell() + len(chunk) > max_bytes:
+                    file.close()
+                    return AudioTooLong(f"more than {max_bytes} bytes come through the pipe (ASR_MAX_DECODED_BYTES)")
+                file.write(chunk)
+    except OSError as error:
+        file.close()
+        return unreadable(error)
+    return file
+
+
+def unreadable(error: OSError) -> InvalidAudio:
+    """The error of a file that cannot be opened or read."""
+    return InvalidAudio(f"the file cannot be read: {error.strerror}")
+
+
 async def transcribe_all(
-    transcriber: Transcriber, files: list[Path], at_once: int, done: Callable[[Path, Transcript | AsrError], None]
+    transcriber: Transcriber,
+    files: list[Path],
+    spooled: dict[Path, BinaryIO | AsrError],
+    at_once: int,
+    done: Callable[[Path, Result], None],
 ) -> None:
-    """Transcribe `at_once` files at a time and hand each result on in the order of the files."""
+    """Transcribe `at_once` files at a time and hand each result on in the order of the files.
+
+    spooled: of those that are no files, what came, or why nothing did.
+    """
     turns = asyncio.Semaphore(at_once)
 
-    async def one(path: Path) -> Transcript | AsrError:
+    async def one(path: Path) -> Result:
         async with turns:
             try:
-                with path.open("rb") as file:
+                source = spooled[path] if path in spooled else path.open("rb")
+                if isinstance(source, AsrError):
+                    return source
+                with source as file:
                     return await transcriber.transcribe(file)
             except AsrError as error:
                 return error
             except OSError as error:
-                return InvalidAudio(f"the file cannot be read: {error.strerror}")
+                return unreadable(error)
+            except Exception as error:  # of a library, for what nobody foresaw; the other files are none the worse
+                return AsrError(f"the file cannot be transcribed: {type(error).__name__}: {error}")
 
     tasks = [asyncio.create_task(one(path)) for path in files]
     for path, task in zip(files, tasks, strict=True):
         done(path, await task)
 
 
-def main() -> None:
+class Writer:
+    """Prints transcripts, or writes each into a file of its own in `folder`, and reports what went wrong.
+
+    names: file -> name of its transcript. labelled: whether what is printed begins with the file.
+    """
+
+    def __init__(
+        self, write: Callable[[Transcript], str], names: dict[Path, Path], folder: Path | None, labelled: bool
+    ) -> None:
+        self._write = write
+        self._names = names
+        self._folder = folder
+        self._labelled = labelled
+        self.failed = 0
+
+    def done(self, path: Path, result: Result) -> None:
+        """Called with each file and its transcript, or why there is none."""
+        if isinstance(result, AsrError):
+            self.report(f"{path}: {result.message}")
+        elif self._folder is not None:
+            target = self._folder / self._names[path]
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(self._write(result), encoding="utf-8")
+            except OSError as error:
+                self.report(f"{path}: {target} cannot be written: {error.strerror}")
+        else:
+            label = f"{path}: " if self._labelled else ""
+            tqdm.write(label + self._write(result), file=sys.stdout, end="")
+            sys.stdout.flush()  # so that who reads it sees each as it is done, and we see that nobody reads
+
+    def report(self, problem: str) -> None:
+        """Say what went wrong, and count it."""
+        self.failed += 1
+        tqdm.write(problem, file=sys.stderr)
+
+
+def run() -> int:
+    """Transcribe what the command line names. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", nargs="+", type=Path, help="sound files, or folders of them")
+    parser.add_argument("paths", nargs="+", type=parse_path, help="sound files, folders of them, or - (standard input)")
     parser.add_argument("--format", choices=tuple(SUFFIXES), default="text")
     parser.add_argument("--out", type=Path, help="folder for one file per clip (default: print)")
     arguments = parser.parse_args()
+    missing: list[FileNotFoundError] = []
+    files: list[Path] = []
+    for path in arguments.paths:
+        files += [path] if path == STANDARD_INPUT else find_files([path], missing.append)
+    files = list(dict.fromkeys(files))
+    for problem in missing:
+        print(problem, file=sys.stderr)
+    if not files:
+        return 1
     try:
         settings = Settings()
-        files = find_files(arguments.paths)
         artifact, backend, engines = load_model(settings)
-    except (FileNotFoundError, ArtifactError) as error:
+    except ArtifactError as error:
         sys.exit(str(error))
     except ValidationError as error:
         sys.exit("\n".join(problems(error)))
     transcriber = Transcriber.from_settings(artifact, engines, settings)
     names = name_transcripts(files, SUFFIXES[arguments.format])
     write = formatter(arguments.format, artifact.name, backend)
-    failed = 0
-    with tqdm(total=len(files), unit="file", file=sys.stderr, disable=None) as progress:
+    writer = Writer(write, names, arguments.out, labelled=arguments.format == "text" and len(files) > 1)
+    with ExitStack() as stack:
+        stack.enter_context(closing(transcriber))
+        spooled: dict[Path, BinaryIO | AsrError] = {}
+        for path in files:
+            if path == STANDARD_INPUT or not path.is_file():
+                spooled[path] = spool(path, settings.max_decoded_bytes)
+        progress = stack.enter_context(tqdm(total=len(files), unit="file", file=sys.stderr, disable=None))
 
-        def done(path: Path, result: Transcript | AsrError) -> None:
-            nonlocal failed
+        def done(path: Path, result: Result) -> None:
             progress.update()
-            if isinstance(result, AsrError):
-                failed += 1
-                tqdm.write(f"{path}: {result.message}", file=sys.stderr)
-            elif arguments.out is not None:
-                target = arguments.out / names[path]
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(write(result), encoding="utf-8")
-            else:
-                label = f"{path}: " if arguments.format == "text" and len(files) > 1 else ""
-                tqdm.write(label + write(result), file=sys.stdout, end="")
+            writer.done(path, result)
 
-        asyncio.run(transcribe_all(transcriber, files, settings.workers, done))
-    transcriber.close()
+        asyncio.run(transcribe_all(transcriber, files, spooled, settings.workers, done))
     if arguments.out is not None:
-        print(f"{len(files) - failed} of {len(files)} transcripts in {arguments.out}")
-    sys.exit(1 if failed else 0)
+        print(f"{len(files) - writer.failed} of {len(files)} transcripts in {arguments.out}", flush=True)
+    return 1 if writer.failed or missing else 0
+
+
+def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files are bytes, and transcripts have letters of any script
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+    try:
+        sys.exit(run())
+    except BrokenPipeError:  # who reads has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still has to write as it ends
+        sys.exit(128 + signal.SIGPIPE)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ class Connection:
         self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._sent: list[MutableMapping[str, Any]] = []
+        self._wanting = False
         self._running = client.portal.start_task_soon(self._run)
 
     def send(self, chunk: bytes, *, more: bool = True) -> None:
@@ -100,6 +101,16 @@ class Connection:
         return int(self._sent[0]["status"])
 
     @property
+    def answered(self) -> bool:
+        """Whether the service is done with it."""
+        return self._running.done()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the service has taken all that was sent, and wants more."""
+        return self._messages.empty() and self._wanting
+
+    @property
     def body(self) -> bytes:
         return b"".join(message.get("body", b"") for message in self._sent)
 
@@ -113,7 +124,13 @@ class Connection:
         async def send(message: MutableMapping[str, Any]) -> None:
             self._sent.append(message)
 
-        await self._client.app(scope, self._messages.get, send)
+        async def receive() -> dict[str, Any]:
+            self._wanting = self._messages.empty()
+            message = await self._messages.get()
+            self._wanting = False
+            return message
+
+        await self._client.app(scope, receive, send)
 
 
 async def _one_by_one(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -9,7 +9,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"app", "app.cores", "app.cpu", "app.errors", "app.files", "app.memory", "app.speed_record", "app.transcript"},
+    {
+        "app",
+        "app.cores",
+        "app.cpu",
+        "app.descriptors",
+        "app.errors",
+        "app.files",
+        "app.memory",
+        "app.speed_record",
+        "app.transcript",
+    },
     {"app.decoding", "app.logs", "app.metrics"},
     {"app.audio.blocks", "app.audio.views"},
     {
@@ -47,9 +57,9 @@ LAYERS = [
         "app.api.outcomes",
         "app.api.paths",
     },
-    {"app.api.request_log", "app.api.upload", "app.api.transcribe", "app.api.health"},
-    {"app.api.middleware"},
-    {"app.main"},
+    {"app.api.request_log", "app.api.targets", "app.api.upload", "app.api.transcribe", "app.api.health"},
+    {"app.api.description", "app.api.middleware"},
+    {"app.main", "app.connections"},
     {"app.server"},
     {"app.__main__"},
 ]

@@ -1,12 +1,17 @@
-"""What make would do."""
+"""What make would do, and what it does in a folder with a space in its name."""
 
+import json
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOREIGN = ("BASE", "CHECKPOINT", "EVAL", "HOST", "NAME", "OPTIONS", "PORT", "PYTHON", "SECONDS", "TORCH_INDEX")
+FOREIGN = (
+    *("BASE", "CHECKPOINT", "EVAL", "FROM", "HOST", "NAME", "OPTIONS", "PORT", "PYTHON", "SECONDS", "TORCH_INDEX"),
+)
 """Names that others give to variables of the environment: NAME is WSL's, HOST conda's, PORT many a host's."""
 
 
@@ -20,7 +25,7 @@ def export_of(*arguments: str) -> list[str]:
     result = make("model", *arguments)
     assert result.returncode == 0, result.stderr
     (line,) = [line for line in result.stdout.replace("\\\n", " ").splitlines() if "scripts/export.py" in line]
-    return line.split()[2:]
+    return shlex.split(line)[2:]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +47,66 @@ def export_of(*arguments: str) -> list[str]:
 )
 def test_a_checkpoint_is_exported_below_models(arguments: list[str], options: str) -> None:
     assert export_of(*arguments) == options.split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (
+            ["CHECKPOINT=my models/x", "EVAL=a b.jsonl"],
+            ["--checkpoint_dir", "my models/x", "--onnx_dir", "models/x", "--eval_manifest", "a b.jsonl"],
+        ),
+        (["CHECKPOINT=runs/my  x/"], ["--checkpoint_dir", "runs/my  x/", "--onnx_dir", "models/my  x"]),
+        (["CHECKPOINT=models/my x/"], ["--checkpoint_dir", "models/my x/", "--onnx_dir", "models/my x-onnx"]),
+        (["CHECKPOINT=x", "NAME=my own"], ["--checkpoint_dir", "x", "--onnx_dir", "models/my own"]),
+        (["CHECKPOINT=it's; (x) &"], ["--checkpoint_dir", "it's; (x) &", "--onnx_dir", "models/it's; (x) &"]),
+    ],
+)
+def test_paths_may_have_spaces(arguments: list[str], options: list[str]) -> None:
+    assert export_of(*arguments) == options
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout in a folder with a space, whose programs print what they are called with."""
+    folder = tmp_path / "my checkout"
+    for requirements in ROOT.glob("requirements*.txt"):
+        folder.mkdir(exist_ok=True)
+        (folder / requirements.name).touch()
+    (folder / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    for environment in (".venv", ".venv-dev"):
+        programs = folder / environment / "bin"
+        programs.mkdir(parents=True)
+        for name in ("python", "ruff", "mypy"):
+            program = programs / name
+            program.write_text(f"#!{sys.executable}\nimport json, sys\nprint('called', json.dumps(sys.argv[1:]))\n")
+            program.chmod(0o755)
+        (folder / environment / "installed").touch()
+    return folder
+
+
+EVAL_OPTION = ["--eval_manifest", "a b.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "last_call"),
+    [
+        (["serve"], ["-m", "app"]),
+        (["test"], ["-m", "pytest"]),
+        (["load", "OPTIONS=--users 3"], ["scripts/load.py", "--users", "3"]),
+        (
+            ["model", "CHECKPOINT=my models/it's x", "EVAL=a b.jsonl"],
+            ["scripts/export.py", "--checkpoint_dir", "my models/it's x", "--onnx_dir", "models/it's x", *EVAL_OPTION],
+        ),
+    ],
+    ids=lambda value: value[0],
+)
+def test_it_works_in_a_folder_with_a_space(checkout: Path, arguments: list[str], last_call: list[str]) -> None:
+    command = ["make", "--no-print-directory", *arguments]
+    result = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    calls = [line.removeprefix("called ") for line in result.stdout.splitlines() if line.startswith("called ")]
+    assert json.loads(calls[-1]) == last_call
 
 
 def test_variables_of_others_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +156,8 @@ def test_the_fuzzer_runs_as_long_as_it_is_told(arguments: list[str], command: st
             "ASR_HOST=127.0.0.1 ASR_PORT=8002",
         ),
         (["PORT=8001"], {"ASR_PORT": "8002"}, "ASR_HOST=0.0.0.0 ASR_PORT=8001"),
+        ([], {"ASR_PORT": "", "ASR_HOST": ""}, "ASR_HOST=0.0.0.0 ASR_PORT=8000"),
+        ([], {"ASR_PORT": "tcp://10.0.0.1:8000"}, "ASR_HOST=0.0.0.0 ASR_PORT=8000"),
     ],
     ids=str,
 )

@@ -1,6 +1,7 @@
 """Errors -> HTTP, for the running service and for its OpenAPI description, both from the tree in `app.errors`."""
 
 import logging
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -9,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.paths import DOCS, TRANSCRIBE
 from app.errors import AsrError
 from app.metrics import CLIENT_GONE
 
@@ -16,6 +18,9 @@ logger = logging.getLogger("dikte")
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; nobody receives it, but logs show it."""
+
+MAX_PATH, MAX_METHOD = 200, 40
+"""Of what the client sent, so much is said back to it."""
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -43,9 +48,19 @@ def error_responses(*errors: type[AsrError]) -> dict[int | str, dict[str, Any]]:
             error.status, {"description": "", "content": {"application/json": {"schema": ERROR_SCHEMA, "examples": {}}}}
         )
         response["description"] = f"{response['description']} `{error.code}`: {cause}".strip()
+        for name, schema in header_schemas(error).items():
+            response.setdefault("headers", {})[name] = {"schema": schema}
         example = {"error": {"code": error.code, "message": cause}}
         response["content"]["application/json"]["examples"][error.code] = {"value": example}
     return responses
+
+
+def header_schemas(error: type[AsrError]) -> dict[str, dict[str, Any]]:
+    """Header -> JSON schema, of those that answers with this error have besides."""
+    schemas: dict[str, dict[str, Any]] = {name: {"type": "string"} for name in error.headers}
+    if error.retry_after_s is not None:
+        schemas["Retry-After"] = {"type": "integer", "minimum": 1, "description": "Seconds."}
+    return schemas
 
 
 def error_answer(error: AsrError) -> Response:
@@ -68,13 +83,31 @@ def install_error_handlers(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> Response:
         code = str(error.detail).lower().replace(" ", "_")
         request.state.outcome = code
-        body = {"error": {"code": code, "message": f"{error.detail}: {request.method} {request.url.path[:200]}"}}
-        return JSONResponse(body, error.status_code, headers=error.headers)
+        path = request.url.path[:MAX_PATH]
+        headers = dict(error.headers or {})
+        match error.status_code:
+            case HTTPStatus.NOT_FOUND:
+                message = (
+                    f"there is nothing at {path}; sound is sent to POST {TRANSCRIBE}, and {DOCS} describes the rest"
+                )
+            case HTTPStatus.METHOD_NOT_ALLOWED:
+                methods = sorted(request_methods(headers.get("Allow", "")))
+                headers["Allow"] = ", ".join(methods)
+                message = f"{path} takes {' and '.join(methods)}, not {request.method[:MAX_METHOD]}"
+            case _:
+                message = f"{error.detail}: {request.method[:MAX_METHOD]} {path}"
+        return JSONResponse({"error": {"code": code, "message": message}}, error.status_code, headers=headers)
 
     @app.exception_handler(ClientDisconnect)
     async def client_left(request: Request, error: ClientDisconnect) -> Response:
         request.state.outcome = CLIENT_GONE
         return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+def request_methods(allow: str) -> set[str]:
+    """The methods that a header Allow names, and HEAD wherever GET is."""
+    methods = {method.strip() for method in allow.split(",")} - {""}
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 class AnswerBugs:

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.metrics import Metrics
+from app.metrics import OPENMETRICS, Metrics
 
 router = APIRouter(tags=["health"])
 
@@ -11,7 +11,7 @@ router = APIRouter(tags=["health"])
     "/metrics",
     summary="What is counted and measured",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("text/plain", OPENMETRICS)}}},
 )
 async def metrics(request: Request) -> Response:
     """In Prometheus' text format, or in OpenMetrics if `Accept` asks for it."""

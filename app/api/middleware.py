@@ -10,6 +10,7 @@ from app.api.errors import AnswerBugs, error_answer
 from app.api.headers import SecurityHeaders
 from app.api.outcomes import CountOutcomes
 from app.api.request_log import HEADER, RequestLog
+from app.api.targets import AbsoluteTargets, HeadAsGet
 from app.errors import InvalidRequest
 from app.metrics import Metrics
 
@@ -27,7 +28,9 @@ def install_middleware(app: FastAPI, metrics: Metrics, origins: Sequence[str]) -
             expose_headers=(HEADER, "Retry-After"),
         )
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(RequestLog)
+    app.add_middleware(AbsoluteTargets)
 
 
 class CrossOrigin(CORSMiddleware):

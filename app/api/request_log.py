@@ -9,7 +9,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import CLIENT_CLOSED_REQUEST
+from app.api.errors import CLIENT_CLOSED_REQUEST, MAX_METHOD, MAX_PATH
 from app.api.paths import PROBES, path_of
 from app.logs import request_id
 from app.transcript import Timings
@@ -17,7 +17,7 @@ from app.transcript import Timings
 logger = logging.getLogger("dikte.access")
 
 HEADER = "X-Request-ID"
-MAX_PATH = 200
+ID_PATTERN = "[A-Za-z0-9._-]{1,128}"
 
 
 class RequestLog:
@@ -56,12 +56,12 @@ class RequestLog:
 
 def id_of(given: str | None) -> str:
     """What the client gave, if it can stand in logs and headers as it is; else a new id."""
-    return given if given and re.fullmatch("[A-Za-z0-9._-]{1,128}", given) else uuid4().hex
+    return given if given and re.fullmatch(ID_PATTERN, given) else uuid4().hex
 
 
 def log(method: str, path: str, status: int, duration_ms: float, state: dict[str, Any]) -> None:
     """One line; the query is not in it, for people put secrets there."""
-    path = path[:MAX_PATH]
+    method, path = method[:MAX_METHOD], path[:MAX_PATH]
     fields = {"method": method, "path": path, "status": status, "duration_ms": round(duration_ms, 1)}
     message = f"{method} {path} {status} in {duration_ms:.1f} ms"
     if outcome := state.get("outcome"):

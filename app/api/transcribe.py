@@ -1,7 +1,7 @@
 """`POST /transcribe`: a file of sound in, its text out."""
 
 import asyncio
-import math
+import re
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,16 +13,19 @@ from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
 from app.api.errors import error_responses
-from app.api.upload import FILE_FIELD, read_form
+from app.api.upload import FILE_FIELD, UploadLimits, read_form
 from app.errors import (
     AudioTooLong,
     DeadlineExceeded,
     EngineFailure,
+    HeaderTooLarge,
     InvalidAudio,
     InvalidParameter,
     InvalidRequest,
     NotReady,
     Overloaded,
+    RequestTimeout,
+    UnsupportedEncoding,
     UnsupportedMedia,
     UploadTimeout,
     UploadTooLarge,
@@ -35,6 +38,8 @@ router = APIRouter(tags=["transcription"])
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 """Seconds that the client will wait for its answer."""
+NUMBER = r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?|inf"
+"""Python takes more for one, such as `1_0`."""
 
 ResponseFormat = Literal["json", "text", "srt", "vtt"]
 Timestamps = Literal["none", "word"]
@@ -81,6 +86,7 @@ class TranscribeForm(BaseModel):
 FORM_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": [FILE_FIELD],
+    "additionalProperties": False,
     "properties": {
         FILE_FIELD: {
             "type": "string",
@@ -103,18 +109,32 @@ FORM_SCHEMA: dict[str, Any] = {
 }
 
 
+TIMEOUT_PARAMETER: dict[str, Any] = {
+    "name": TIMEOUT_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Seconds that the client waits for its answer; ASR_DEADLINE_S at most.",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+}
+TEXT_KINDS = ("text/plain", "application/x-subrip", "text/vtt")
+
+
 @router.post(
     "/transcribe",
     summary="Transcribe a file of sound",
     response_model=TranscriptBody,
     responses={
-        200: {"content": {"text/plain": {}, "application/x-subrip": {}, "text/vtt": {}}},
+        200: {"content": {kind: {"schema": {"type": "string"}} for kind in TEXT_KINDS}},
         **error_responses(
-            InvalidRequest, InvalidParameter, InvalidAudio, UnsupportedMedia, UploadTooLarge, AudioTooLong,
-            UploadTimeout, Overloaded, NotReady, EngineFailure, DeadlineExceeded,
+            InvalidRequest, InvalidParameter, InvalidAudio, UnsupportedMedia, UnsupportedEncoding, UploadTooLarge,
+            AudioTooLong, RequestTimeout, UploadTimeout, HeaderTooLarge, Overloaded, NotReady, EngineFailure,
+            DeadlineExceeded,
         ),
     },
-    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM_SCHEMA}}}},
+    openapi_extra={
+        "parameters": [TIMEOUT_PARAMETER],
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM_SCHEMA}}},
+    },
 )  # fmt: skip
 async def transcribe(request: Request) -> Response:
     """Upload one file in the form field `file`. The text comes back as the model says it: words without punctuation.
@@ -127,8 +147,8 @@ async def transcribe(request: Request) -> Response:
     async with within(timeout_s) as deadline, AsyncExitStack() as stack:
         place = stack.enter_context(admission.place(deadline))
         with admission.uploading():
-            reading = read_form(request, settings.max_upload_bytes, settings.upload_idle_s)
-            form = await stack.enter_async_context(reading)
+            limits = UploadLimits(settings.max_upload_bytes, settings.upload_idle_s, settings.upload_min_bytes_per_s)
+            form = await stack.enter_async_context(read_form(request, limits))
         options = parse_options(form.fields)
         transcript = await while_connected(request, transcriber.transcribe(form.file, place))
     request.state.timings, request.state.duration_s = transcript.timings, transcript.duration_s
@@ -148,11 +168,8 @@ def parse_timeout(header: str | None, longest_s: float) -> float:
     """Seconds that a request has: what its header asks for, and `longest_s` at most. Raises InvalidParameter."""
     if header is None:
         return longest_s
-    try:
-        wanted_s = float(header)
-    except ValueError:
-        wanted_s = math.nan
-    if not wanted_s > 0:
+    wanted_s = float(header) if re.fullmatch(NUMBER, header) else 0.0
+    if wanted_s <= 0:
         raise InvalidParameter(f"{TIMEOUT_HEADER} must be a positive number of seconds", field=TIMEOUT_HEADER)
     return min(wanted_s, longest_s)
 

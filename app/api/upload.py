@@ -7,6 +7,7 @@ gone when it is closed or the process dies. A part's file name and MIME type are
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,14 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.errors import InvalidParameter, InvalidRequest, Overloaded, UploadTimeout, UploadTooLarge
+from app.errors import (
+    InvalidParameter,
+    InvalidRequest,
+    Overloaded,
+    UnsupportedEncoding,
+    UploadTimeout,
+    UploadTooLarge,
+)
 
 logger = logging.getLogger("dikte")
 
@@ -28,6 +36,7 @@ MAX_FIELD_BYTES = 64 << 10
 MAX_PART_HEADER_BYTES = 80 << 10
 """Some clients send absurd file names; they may, up to here."""
 MAX_BOUNDARY_BYTES = 200
+HOW_TO_SEND = f"send the file as a multipart form: curl -F {FILE_FIELD}=@sound.wav"
 
 
 @dataclass
@@ -38,29 +47,71 @@ class Form:
     fields: dict[str, str] = field(default_factory=dict)
 
 
-@asynccontextmanager
-async def read_form(request: Request, max_bytes: int, idle_s: float) -> AsyncIterator[Form]:
-    """Read a multipart body of at most `max_bytes` with one file in the field `file`; the file is closed at the end.
+@dataclass(frozen=True)
+class UploadLimits:
+    """What a body may be at most, in bytes, and how it has to come.
 
-    Raises UploadTimeout if nothing of the body comes for `idle_s` seconds, UploadTooLarge, InvalidRequest if the body
-    is no such form or a field is too long, InvalidParameter if one (the file included) is missing or doubled,
-    Overloaded if there is no room to store it, and starlette's ClientDisconnect when the client leaves.
+    idle_s: seconds that it may pause. min_bytes_per_s: its least rate, over each `idle_s` seconds.
     """
-    _check_length(request, max_bytes)
+
+    max_bytes: int
+    idle_s: float
+    min_bytes_per_s: float = 0.0
+
+
+@asynccontextmanager
+async def read_form(request: Request, limits: UploadLimits) -> AsyncIterator[Form]:
+    """Read a multipart body with one file in the field `file`; the file is closed at the end.
+
+    Raises UploadTimeout if the body stops coming or comes too slowly, UploadTooLarge, UnsupportedEncoding if it is
+    compressed, InvalidRequest if it is no such form or a field is too long, InvalidParameter if a field (the file
+    included) is missing or doubled, Overloaded if there is no room to store it, and starlette's ClientDisconnect when
+    the client leaves.
+    """
+    _check_encoding(request)
+    _check_length(request, limits.max_bytes)
     with _spool() as file:
         reader = _FormReader(_boundary(request), file)
         received = 0
         chunks = request.stream()
-        while (chunk := await _next(chunks, idle_s)) is not None:
+        pace = _Pace(limits)
+        while (chunk := await _next(chunks, limits.idle_s)) is not None:
             received += len(chunk)
-            if received > max_bytes:
-                raise _too_large(max_bytes)
+            if received > limits.max_bytes:
+                raise _too_large(limits.max_bytes)
+            pace.check(received)
             reader.feed(chunk)
             if received > SPOOL_BYTES:
                 await asyncio.to_thread(reader.flush)
             else:
                 reader.flush()
+        if received == 0:
+            raise InvalidRequest(f"the request has no body; {HOW_TO_SEND}")
         yield reader.finish()
+
+
+class _Pace:
+    """Whether a body comes fast enough: the idle limit alone would let a byte each half minute hold a place."""
+
+    def __init__(self, limits: UploadLimits) -> None:
+        self._limits = limits
+        self._since = time.monotonic()
+        self._before = 0
+
+    def check(self, received: int) -> None:
+        """Called with each chunk and the bytes received so far. Raises UploadTimeout."""
+        now = time.monotonic()
+        elapsed_s = now - self._since
+        if elapsed_s < self._limits.idle_s:
+            return
+        least = self._limits.min_bytes_per_s
+        came = received - self._before
+        if came < least * elapsed_s:
+            raise UploadTimeout(
+                f"the body comes too slowly: {came} bytes in {elapsed_s:.1f} s; the least rate is {least:g} bytes/s",
+                min_bytes_per_s=least,
+            )
+        self._since, self._before = now, received
 
 
 @contextmanager
@@ -90,7 +141,7 @@ async def _next(chunks: AsyncGenerator[bytes, None], idle_s: float) -> bytes | N
         async with asyncio.timeout(idle_s):
             return await anext(chunks, None)
     except TimeoutError:
-        raise UploadTimeout(f"nothing of the body came for {idle_s:g} s") from None
+        raise UploadTimeout(f"the body stopped coming: nothing for {idle_s:g} s", max_idle_s=idle_s) from None
 
 
 class _FormReader:
@@ -192,11 +243,26 @@ def _check_length(request: Request, max_bytes: int) -> None:
         raise _too_large(max_bytes)
 
 
+def _check_encoding(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedEncoding(f"Content-Encoding {encoding[:100]} is not read; send the body as it is")
+
+
 def _boundary(request: Request) -> bytes:
-    kind, options = parse_options_header(request.headers.get("content-type"))
+    content_type = request.headers.get("content-type", "")
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data":
+        said = f"the body is {kind.decode('latin-1')[:100]!r}" if kind else "the header Content-Type is missing"
+        raise InvalidRequest(f"{said}; {HOW_TO_SEND}")
     boundary = options.get(b"boundary", b"")
-    if kind != b"multipart/form-data" or not 0 < len(boundary) <= MAX_BOUNDARY_BYTES:
-        raise InvalidRequest("send the file as a multipart form: curl -F file=@sound.wav")
+    if not boundary:
+        raise InvalidRequest(
+            "the header Content-Type has no boundary; do not set it by hand: the HTTP client does, with the boundary "
+            "that it writes into the multipart form"
+        )
+    if len(boundary) > MAX_BOUNDARY_BYTES:
+        raise InvalidRequest(f"the boundary of the multipart form is longer than {MAX_BOUNDARY_BYTES} bytes")
     return boundary
 
 

@@ -1,28 +1,58 @@
 """Sound files in folders."""
 
+import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 SOUND_SUFFIXES = frozenset(
-    ".wav .w64 .flac .ogg .oga .opus .mp3 .m4a .mp4 .aac .webm .mka .3gp .amr .aif .aiff .au .caf".split()
+    ".wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .mp3 .mp2 .mpga .m4a .m4b .mp4 .m4v .mov .3gp .3gpp .3g2 .aac "
+    ".webm .weba .mkv .mka .amr .awb .aif .aiff .aifc .au .snd .caf".split()
 )
+APPLE_DOUBLE = "._"
+"""macOS writes a file `._x.wav` beside `x.wav` on foreign disks and in archives; there is no sound in it."""
 
 
-def find_files(paths: list[Path]) -> list[Path]:
+def stop(problem: FileNotFoundError) -> None:
+    """Raises the problem."""
+    raise problem
+
+
+def find_files(paths: list[Path], report: Callable[[FileNotFoundError], object] = stop) -> list[Path]:
     """The files named, and all sound files in the folders named, at any depth; each once.
 
-    Raises FileNotFoundError for a path that is not there and a folder without sound.
+    What is named and is no folder is taken, be it a pipe. report: called with each path that is not there or cannot be
+    read, and each folder without sound. Without it, the first of these is raised.
     """
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            inside = sorted(
-                file for file in path.rglob("*") if file.suffix.lower() in SOUND_SUFFIXES and file.is_file()
-            )
-            if not inside:
-                raise FileNotFoundError(f"there is no sound file in {path}")
-            found += inside
-        elif path.is_file():
-            found.append(path)
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except FileNotFoundError:
+            report(FileNotFoundError(f"there is no file {path}"))
+        except OSError as error:
+            report(unreadable(path, error))
         else:
-            raise FileNotFoundError(f"there is no file {path}")
+            found += sound_below(path, report) if is_folder else [path]
     return list(dict.fromkeys(found))
+
+
+def sound_below(folder: Path, report: Callable[[FileNotFoundError], object]) -> list[Path]:
+    """The sound files in a folder and the folders in it, by path."""
+    found: list[Path] = []
+    problems: list[OSError] = []
+    for parent, _, names in os.walk(folder, onerror=problems.append):
+        for name in names:
+            file = Path(parent, name)
+            if file.suffix.lower() in SOUND_SUFFIXES and not name.startswith(APPLE_DOUBLE) and file.is_file():
+                found.append(file)
+    for problem in problems:
+        report(unreadable(Path(os.fsdecode(problem.filename)), problem))
+    if not found and not problems:
+        report(FileNotFoundError(f"there is no sound file in {folder}"))
+    return sorted(found)
+
+
+def unreadable(path: Path, error: OSError) -> FileNotFoundError:
+    """The error of a path that is there, perhaps, and cannot be read."""
+    return FileNotFoundError(f"{path} cannot be read: {error.strerror}")

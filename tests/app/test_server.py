@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -25,15 +25,21 @@ LONG_S = 300
 
 
 @contextmanager
-def serving(tmp_path: Path, **settings: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The service on the bundled model, with a temporary folder of its own: (address, process)."""
+def serving(
+    tmp_path: Path, descriptors: int | None = None, **settings: str
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The service on the bundled model, with a temporary folder of its own: (address, process).
+
+    descriptors: how many it may open.
+    """
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ASR_")}
     environment |= {"TMPDIR": str(tmp_path), "ASR_HOST": "127.0.0.1", "ASR_PORT": str(port)}
     environment |= {"ASR_BACKEND": "onnx_int8", **settings}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "app"]
+    if descriptors is not None:
+        command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         yield f"http://127.0.0.1:{port}", process
     finally:
@@ -134,6 +140,19 @@ def test_settings_that_make_no_sense_stop_the_start(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
+def test_a_service_link_is_ignored_and_logged(tmp_path: Path) -> None:
+    with serving(tmp_path, ASR_HOST="127.0.0.77", ASR_PORT="tcp://10.0.0.1:8000", WEB_CONCURRENCY="auto") as (
+        _,
+        process,
+    ):
+        assert process.stderr is not None
+        log = ""
+        while "Uvicorn running" not in log and (line := process.stderr.readline()):
+            log += line
+    assert "http://127.0.0.77:8000" in log
+    assert log.count("ASR_PORT is ignored") == 1
+
+
 def test_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
     with serving(tmp_path) as (url, first):
         wait_until_ready(url)
@@ -141,3 +160,53 @@ def test_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
             second.communicate(timeout=PATIENCE_S)
         assert second.returncode not in (0, None)
         assert first.poll() is None
+
+
+FEW_DESCRIPTORS = 80
+
+
+IDLE_SOCKETS = 70
+FORM = b"Content-Type: multipart/form-data; boundary=a\r\n"
+SLOW_UPLOAD = b"POST /transcribe HTTP/1.1\r\nHost: a\r\n" + FORM + b"Content-Length: 1000\r\n\r\n"
+
+
+def test_idle_connections_keep_nobody_out(tmp_path: Path) -> None:
+    with serving(tmp_path, descriptors=FEW_DESCRIPTORS) as (url, process), ExitStack() as stack:
+        wait_until_ready(url)
+        for _ in range(IDLE_SOCKETS):
+            stack.enter_context(connect(url))
+        for path in ("livez", "readyz"):
+            assert httpx.get(f"{url}/{path}").status_code == 200
+        assert post(url, noise(1)).status_code == 200
+        process.terminate()
+        log = process.communicate(timeout=PATIENCE_S)[1]
+    assert "descriptors" not in log
+
+
+def test_descriptors_that_run_out_turn_readiness_off_until_they_are_free(tmp_path: Path) -> None:
+    with serving(tmp_path, descriptors=FEW_DESCRIPTORS) as (url, process):
+        wait_until_ready(url)
+        with ExitStack() as stack:
+            http = stack.enter_context(httpx.Client(base_url=url, headers={"Connection": "close"}))
+            while (state := http.get("/readyz")).status_code == 200:
+                stack.enter_context(connect(url)).sendall(SLOW_UPLOAD)
+            assert f"of {FEW_DESCRIPTORS}" in state.json()["error"]["message"]
+            for _ in range(IDLE_SOCKETS):
+                stack.enter_context(connect(url))
+                assert http.get("/livez").status_code == 200
+            refused = post(url, noise(1))
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "not_ready")
+            assert "retry-after" in refused.headers
+        while httpx.get(f"{url}/readyz").status_code != 200:
+            pass
+        assert post(url, noise(1)).status_code == 200
+        process.terminate()
+        log = process.communicate(timeout=PATIENCE_S)[1]
+    assert log.count("not ready: file descriptors run out") == 1
+    assert log.count("no shortage any more") == 1
+    assert "Traceback" not in log
+
+
+def connect(url: str) -> socket.socket:
+    address = httpx.URL(url)
+    return socket.create_connection((address.host, address.port or 0), PATIENCE_S)

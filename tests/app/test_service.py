@@ -326,6 +326,8 @@ def test_a_checkpoint_that_was_not_exported_is_served_as_it_is(serve: ServiceFac
 def test_a_hub_id_is_not_fetched_unless_pytorch_is_named(serve: ServiceFactory) -> None:
     with serve(load=load_model, ready=False, model_dir="nobody/nothing") as client:
         assert "there is no model folder" in assert_error(settled(client), 503, "not_ready")["message"]
+
+
 @pytest.mark.parametrize(
     ("backend", "name"), [("pytorch", "model.safetensors"), ("onnx", "model.onnx"), ("onnx_int8", "vocab.json")]
 )

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.cores import available_cores
-from app.settings import BUNDLED_MODEL, Settings
+from app.settings import BUNDLED_MODEL, Settings, is_service_link
 
 
 def test_defaults_serve_the_bundled_model_on_the_fastest_backend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +36,65 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 def test_values_that_make_no_sense_stop_the_start(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"ASR_{name}", value)
     with pytest.raises(ValidationError, match=name if name == "OVERLAP_S" else name.lower()):
+        Settings()
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_an_empty_setting_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv(f"ASR_{name.upper()}", raising=False)
+    default = getattr(Settings(), name)
+    monkeypatch.setenv(f"ASR_{name.upper()}", "")
+    assert getattr(Settings(), name) == default
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "means"),
+    [
+        ("LOG_LEVEL", "INFO", "info"),
+        ("LOG_LEVEL", " Warning ", "warning"),
+        ("LOG_FORMAT", "JSON", "json"),
+        ("BACKEND", "ONNX", "onnx"),
+        ("ALLOW_UNPROVEN", "TRUE", True),
+        ("WORKERS", " 3 ", 3),
+    ],
+)
+def test_names_in_any_case(monkeypatch: pytest.MonkeyPatch, name: str, value: str, means: object) -> None:
+    monkeypatch.setenv(f"ASR_{name}", value)
+    assert getattr(Settings(), name.lower()) == means
+
+
+SERVICE_LINKS = {
+    "ASR_PORT": "tcp://10.0.0.1:8000",
+    "ASR_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "ASR_PORT_8000_TCP_ADDR": "10.0.0.1",
+    "ASR_PORT_8000_TCP_PORT": "8000",
+    "ASR_PORT_8000_TCP_PROTO": "tcp",
+    "ASR_SERVICE_HOST": "10.0.0.1",
+    "ASR_SERVICE_PORT": "8000",
+    "ASR_SERVICE_PORT_HTTP": "8000",
+}
+"""What Kubernetes puts into every container of a namespace that has a Service called `asr`."""
+
+
+def test_service_links_of_kubernetes_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"ASR_{name.upper()}", raising=False)
+    default = Settings()
+    for name, value in SERVICE_LINKS.items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == default
+
+
+@pytest.mark.parametrize("port", ["tcp://10.0.0.1:8000", "udp://[fd00::1]:53", "sctp://10.0.0.1:1"])
+def test_service_links_are_known(port: str) -> None:
+    assert is_service_link(port)
+
+
+@pytest.mark.parametrize("port", ["http://10.0.0.1:8000", "tcp://", "tcp://host", "tcp:8000", "8000x", "-1", "65536"])
+def test_other_ports_that_are_none_stop_the_start(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    assert not is_service_link(port)
+    monkeypatch.setenv("ASR_PORT", port)
+    with pytest.raises(ValidationError, match="port"):
         Settings()
 
 

@@ -57,6 +57,10 @@ def test_settings_are_those_of_the_service() -> None:
     Settings.model_validate(settings)
 
 
+def test_services_of_the_namespace_set_no_variables() -> None:
+    assert POD["enableServiceLinks"] is False
+
+
 def test_it_has_time_to_answer_what_it_let_in() -> None:
     pause_s = float(CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1])
     grace_s = float(DOCUMENTS["ConfigMap"]["data"]["ASR_GRACE_S"])

@@ -1,20 +1,30 @@
+import errno
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 import soundfile
 
+import app.audio
 from app.artifacts import open_artifact
 from app.asr import load_engine
+from app.audio import Waveform
 from app.decoding import decode_ctc
 from scripts.common.files import SOUND_SUFFIXES, find_files
-from scripts.transcribe import main, name_transcripts
+from scripts.transcribe import STANDARD_INPUT, main, name_transcripts, parse_path
 from tests.checkpoints import RATE_HZ, babbling, exported
+from tests.fakes import PATIENCE_S
 
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "transcribe.py"
 DURATIONS_S = {"a": 0.8, "b": 2.5, "c": 1.2}
 
 
@@ -131,8 +141,8 @@ def test_a_broken_file_does_not_keep_the_others_from_being_done(
 def test_a_file_that_goes_away_does_not_keep_the_others_from_being_done(
     recordings: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def find_and_lose(paths: list[Path]) -> list[Path]:
-        found = find_files(paths)
+    def find_and_lose(paths: list[Path], report: Callable[[FileNotFoundError], object]) -> list[Path]:
+        found = find_files(paths, report)
         (recordings / "a.wav").unlink()
         return found
 
@@ -206,11 +216,234 @@ def test_an_unproven_model_is_refused_unless_that_is_allowed(
     assert "ASR_ALLOW_UNPROVEN" in refusal
 
 
-def test_what_is_not_there_is_said(
+def test_what_is_not_there_is_said_and_the_others_are_done(
+    model: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    too_long = tmp_path / ("x" * 300 + ".wav")
+    missing = [tmp_path / "no.wav", tmp_path / "empty", too_long]
+    assert run(monkeypatch, missing[0], recordings / "a.wav", *missing[1:]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == said(model, recordings / "a.wav") + "\n"
+    assert printed.err.splitlines() == [
+        f"there is no file {tmp_path / 'no.wav'}",
+        f"there is no sound file in {tmp_path / 'empty'}",
+        f"{too_long} cannot be read: File name too long",
+    ]
+
+
+def test_without_any_file_no_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scripts.transcribe.load_model", lambda _: pytest.fail("loads a model for nothing"))
+    assert run(monkeypatch, tmp_path / "no.wav") == 1
+    assert capsys.readouterr().err == f"there is no file {tmp_path / 'no.wav'}\n"
+
+
+def test_a_model_that_is_not_there_is_said(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path
 ) -> None:
-    assert run(monkeypatch, recordings, tmp_path / "no.wav") == f"there is no file {tmp_path / 'no.wav'}"
-    (tmp_path / "empty").mkdir()
-    assert run(monkeypatch, tmp_path / "empty") == f"there is no sound file in {tmp_path / 'empty'}"
     monkeypatch.setenv("ASR_MODEL_DIR", str(tmp_path / "none"))
     assert run(monkeypatch, recordings) == f"there is no model folder {tmp_path / 'none'}"
+
+
+def test_a_fault_that_nobody_foresaw_ends_one_file_only(
+    model: Path, recordings: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def decode(file: BinaryIO, *rest: Any) -> Waveform:
+        if file.name == str(recordings / "a.wav"):
+            raise MemoryError("no more")
+        return app.audio.decode(file, *rest)
+
+    monkeypatch.setattr("app.transcriber.decode", decode)
+    assert run(monkeypatch, recordings) == 1
+    printed = capsys.readouterr()
+    assert f"{recordings / 'a.wav'}: the file cannot be transcribed: MemoryError: no more" in printed.err
+    assert len(printed.out.splitlines()) == 2
+
+
+def test_a_transcript_that_cannot_be_written_is_said_and_the_others_are_done(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (out / "b.txt").mkdir(parents=True)
+    assert run(monkeypatch, recordings, "--out", out) == 1
+    printed = capsys.readouterr()
+    assert f"{recordings / 'b.flac'}: {out / 'b.txt'} cannot be written: Is a directory" in printed.err
+    assert printed.out == f"2 of 3 transcripts in {out}\n"
+    assert (out / "a.txt").is_file()
+    assert (out / "c.txt").is_file()
+
+
+# Names
+
+
+def test_what_macos_leaves_beside_a_file_is_no_sound(recordings: Path) -> None:
+    (recordings / "._a.wav").write_bytes(b"\x00\x05\x16\x07")
+    assert find_files([recordings]) == [recordings / name for name in ("a.wav", "b.flac", "deep/c.WAV")]
+    assert find_files([recordings / "._a.wav"]) == [recordings / "._a.wav"], "what is named is taken"
+
+
+@pytest.mark.parametrize("suffix", ".mov .MKV .weba .webm .m4a .amr .opus .mp4 .3gp .wave".split())
+def test_sound_in_films_and_recordings_of_phones_is_found(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a{suffix}").touch()
+    assert find_files([tmp_path]) == [tmp_path / f"a{suffix}"]
+
+
+def test_a_folder_that_cannot_be_read_is_said(recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def deny(path: str) -> Any:
+        """Root, whom tests often run as, may read every folder."""
+        if path == str(recordings / "deep"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    problems: list[FileNotFoundError] = []
+    assert find_files([recordings], problems.append) == [recordings / "a.wav", recordings / "b.flac"]
+    message = f"{recordings / 'deep'} cannot be read: Permission denied"
+    assert [str(problem) for problem in problems] == [message]
+    with pytest.raises(FileNotFoundError, match=re.escape(message)):
+        find_files([recordings])
+
+
+def test_names_that_are_too_long_with_their_ending_are_cut(
+    model: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["ğ" * 125 + end for end in ("1.wav", "2.wav")]  # 255 bytes each
+    for name in names:
+        os.link(recordings / "a.wav", recordings / name)
+    out = tmp_path / "out"
+    assert run(monkeypatch, *(recordings / name for name in names), "--format", "json", "--out", out) == 0
+    written = sorted(path.name for path in out.iterdir())
+    assert len(written) == 2
+    for name in written:
+        assert name.startswith("ğ" * 100)
+        assert len(name.encode()) <= 255
+        assert name.endswith(".json")
+
+
+def test_names_that_differ_in_case_alone_do_not_meet(tmp_path: Path) -> None:
+    files = [tmp_path / "A.wav", tmp_path / "a.flac"]
+    assert set(name_transcripts(files, ".txt").values()) == {Path("A.wav.txt"), Path("a.flac.txt")}
+
+
+def test_standard_input_has_a_name(tmp_path: Path) -> None:
+    files = [STANDARD_INPUT, tmp_path / "stdin.wav", tmp_path / "a.wav"]
+    assert name_transcripts(files[::2], ".txt") == {files[0]: Path("stdin.txt"), files[2]: Path("a.txt")}
+    assert name_transcripts(files, ".txt") == {
+        files[0]: Path("stdin.txt"), files[1]: Path("stdin.wav.txt"), files[2]: Path("a.wav.txt"),
+    }  # fmt: skip
+
+
+def test_a_file_may_be_called_as_standard_input_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parse_path("-") == STANDARD_INPUT
+    assert parse_path("./-") == tmp_path / "-"
+    assert parse_path("a-") == Path("a-")
+
+
+# As a process
+
+
+def command(*arguments: str | bytes | Path) -> list[str | bytes | Path]:
+    return [sys.executable, str(SCRIPT), *arguments]
+
+
+@pytest.mark.parametrize("source", ["-", "/dev/stdin"])
+def test_sound_through_a_pipe(model: Path, recordings: Path, source: str) -> None:
+    sound = (recordings / "b.flac").read_bytes()
+    piped = subprocess.run(command(source), input=sound, capture_output=True, check=True).stdout.decode()
+    named = subprocess.run(command(recordings / "b.flac"), capture_output=True, check=True).stdout.decode()
+    assert piped == named
+    assert len(piped) > 3
+
+
+def test_named_pipes_beside_files(model: Path, recordings: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(command(recordings / "a.wav", pipe), stdout=subprocess.PIPE) as process:
+        pipe.write_bytes((recordings / "deep" / "c.WAV").read_bytes())
+        printed = process.communicate(timeout=PATIENCE_S)[0].decode()
+    assert process.returncode == 0
+    assert printed.splitlines() == [
+        f"{recordings / 'a.wav'}: {said(model, recordings / 'a.wav')}",
+        f"{pipe}: {said(model, recordings / 'deep' / 'c.WAV')}",
+    ]
+
+
+def test_a_pipe_without_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASR_MAX_DECODED_BYTES", "1000000")
+    result = subprocess.run(command("/dev/zero"), capture_output=True, check=False, timeout=PATIENCE_S)
+    assert result.returncode == 1
+    assert result.stderr.decode() == (
+        "/dev/zero: more than 1000000 bytes come through the pipe (ASR_MAX_DECODED_BYTES)\n"
+    )
+
+
+def test_standard_input_that_is_closed(recordings: Path) -> None:
+    shell = ["sh", "-c", 'exec "$@" <&-', "sh", *map(str, command("-", recordings / "a.wav"))]
+    result = subprocess.run(shell, capture_output=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"-: ")
+    assert b"Traceback" not in result.stderr
+    assert result.stdout.startswith(bytes(recordings / "a.wav"))
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+def test_names_that_are_no_text(
+    model: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locale: str
+) -> None:
+    """In ISO 8859-9, say, as old disks and archives have them; also where the terminal knows ASCII alone."""
+    for name, value in {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    folder = bytes(tmp_path) + b"/in"
+    Path(os.fsdecode(folder)).mkdir()
+    os.link(recordings / "a.wav", folder + b"/ses kayd\xfd.wav")
+    Path(os.fsdecode(folder + b"/bo\xfe.wav")).touch()
+    result = subprocess.run(command(folder), capture_output=True, check=False)
+    assert result.returncode == 1
+    assert result.stdout == folder + b"/ses kayd\xfd.wav: " + said(model, recordings / "a.wav").encode() + b"\n"
+    assert result.stderr == folder + b"/bo\xfe.wav: the file is empty\n"
+    out = bytes(tmp_path) + b"/out"
+    assert subprocess.run(command(folder, "--out", out), capture_output=True, check=False).returncode == 1
+    assert [os.fsencode(path.name) for path in Path(os.fsdecode(out)).iterdir()] == [b"ses kayd\xfd.txt"]
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(recordings: Path) -> None:
+    for number in range(5):
+        os.link(recordings / "a.wav", recordings / f"a{number}.wav")
+    with subprocess.Popen(command(recordings), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(bytes(recordings))
+        process.stdout.close()
+        complaint = process.stderr.read()
+    assert complaint == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_ctrl_c_ends_it_while_it_waits_for_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(command(pipe), stderr=subprocess.PIPE) as process:
+        writer = os.open(pipe, os.O_WRONLY)  # which waits until the other side opens it
+        process.send_signal(signal.SIGINT)
+        complaint = process.communicate(timeout=PATIENCE_S)[1]
+        os.close(writer)
+    assert complaint == b"interrupted\n"
+    assert process.returncode == 128 + signal.SIGINT
+
+
+def test_ctrl_c_ends_it_at_work(recordings: Path) -> None:
+    arguments = command(recordings)
+    for number in range(200):
+        os.link(recordings / "b.flac", recordings / f"b{number}.flac")
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=PATIENCE_S)
+    assert complaint == b"interrupted\n"
+    assert process.returncode == 128 + signal.SIGINT

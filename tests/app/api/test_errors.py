@@ -7,6 +7,7 @@ import pytest
 from fastapi.responses import StreamingResponse
 
 from app.api.errors import ERROR_SCHEMA
+from app.api.paths import TRANSCRIBE
 from app.errors import AsrError, Overloaded
 from app.service import Service
 from tests.conftest import Client, assert_conforms, assert_error, error_tree
@@ -102,12 +103,32 @@ def test_no_such_path(client: Client, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("GET", "/transcribe", "POST"), ("PUT", "/transcribe", "POST"), ("POST", "/livez", "GET"), ("HI", "/", "GET")],
+    [
+        ("GET", "/transcribe", "POST"),
+        ("HEAD", "/transcribe", "POST"),
+        ("PUT", "/transcribe", "POST"),
+        ("OPTIONS", "/transcribe", "POST"),
+        ("POST", "/livez", "GET, HEAD"),
+        ("POST", "/docs", "GET, HEAD"),
+        ("HI", "/", "GET, HEAD"),
+        ("X" * 5000, "/", "GET, HEAD"),
+    ],
 )
 def test_wrong_method(client: Client, method: str, path: str, allowed: str) -> None:
     answer = client.request(method, path)
-    assert_error(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == allowed
+    if method == "HEAD":
+        assert (answer.status_code, answer.content) == (405, b"")
+        return
+    assert allowed.replace(", ", " and ") in assert_error(answer, 405, "method_not_allowed")["message"]
+    assert len(answer.content) < 500
+
+
+@pytest.mark.parametrize("path", ["/transcribe", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json"])
+def test_a_slash_at_the_end_is_another_path_and_not_redirected(client: Client, path: str) -> None:
+    for method in ("GET", "POST"):
+        answer = client.request(method, f"{path}/")
+        assert TRANSCRIBE in assert_error(answer, 404, "not_found")["message"]
 
 
 def test_details_are_part_of_the_body() -> None:

@@ -25,4 +25,4 @@ def test_a_broken_accept_header_does_no_harm(client: Client, kind: str, version:
 
 def test_openapi_says_that_it_is_text(client: Client) -> None:
     operation = client.get("/openapi.json").json()["paths"]["/metrics"]["get"]
-    assert list(operation["responses"]["200"]["content"]) == ["text/plain"]
+    assert list(operation["responses"]["200"]["content"]) == ["text/plain", "application/openmetrics-text"]

@@ -3,6 +3,7 @@
 import errno
 import io
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,27 +173,68 @@ def test_an_unknown_value(client: Client, sound: bytes, name: str, value: bytes)
 
 
 @pytest.mark.parametrize(
-    "content_type",
+    ("content_type", "says"),
     [
-        None, "", "audio/wav", "application/json", "application/x-www-form-urlencoded", "multipart/form-data",
-        "multipart/form-data; boundary=", f"multipart/mixed; boundary={BOUNDARY}",
-        "multipart/form-data; boundary=" + "b" * 201, "multipart/form-data; boundary=" + "b" * 60_000,
-        "multipart/form-data; boundary*=x", ";;;;", "multipart/form-data" + ";" * 60_000,
+        (None, "Content-Type is missing; send the file as a multipart form"),
+        ("", "Content-Type is missing; send the file as a multipart form"),
+        ("audio/wav", "the body is 'audio/wav'; send the file as a multipart form"),
+        ("application/json", "the body is 'application/json'; send the file as a multipart form"),
+        ("application/x-www-form-urlencoded", "send the file as a multipart form"),
+        (f"multipart/mixed; boundary={BOUNDARY}", "send the file as a multipart form"),
+        ("a" * 60_000, "send the file as a multipart form"),
+        (";;;;", "send the file as a multipart form"),
+        ("multipart/form-data", "has no boundary; do not set it by hand"),
+        ("multipart/form-data; boundary=", "has no boundary"),
+        ("multipart/form-data; boundary*=x", "has no boundary"),
+        ("multipart/form-data" + ";" * 60_000, "has no boundary"),
+        ("multipart/form-data; boundary=" + "b" * 201, "the boundary of the multipart form is longer than 200 bytes"),
+        ("multipart/form-data; boundary=" + "b" * 60_000, "longer than 200 bytes"),
     ],
-    ids=lambda content_type: str(content_type)[:50],
-)  # fmt: skip
-def test_another_content_type(client: Client, sound: bytes, content_type: str | None) -> None:
+    ids=lambda value: str(value)[:50],
+)
+def test_another_content_type(client: Client, sound: bytes, content_type: str | None, says: str) -> None:
     body = Body(part("file", sound), END)
     headers = {} if content_type is None else {"content-type": content_type}
     answer = client.post("/transcribe", content=body, headers=headers)
-    assert "multipart form" in assert_error(answer, 400, "invalid_request")["message"]
+    message = assert_error(answer, 400, "invalid_request")["message"]
+    assert says in message
+    assert len(message) < 300
     assert body.taken == 0
+
+
+@pytest.mark.parametrize("boundary", [BOUNDARY, f'"{BOUNDARY}"', f'"{BOUNDARY}"; charset=utf-8'])
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=", "Multipart/Form-Data ;Boundary="])
+def test_content_types_that_are_written_otherwise(client: Client, sound: bytes, kind: str, boundary: str) -> None:
+    headers = {"content-type": kind + boundary}
+    assert client.post("/transcribe", content=part("file", sound) + END, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "deflate, gzip", "identity, gzip", "x" * 5000])
+def test_a_compressed_body_is_not_read(client: Client, sound: bytes, encoding: str) -> None:
+    body = Body(part("file", sound), END)
+    answer = client.post("/transcribe", content=body, headers=FORM | {"content-encoding": encoding})
+    assert "Content-Encoding" in assert_error(answer, 415, "unsupported_encoding")["message"]
+    assert answer.headers["accept-encoding"] == "identity"
+    assert body.taken == 0
+    assert len(answer.content) < 500
+
+
+@pytest.mark.parametrize("encoding", ["identity", " Identity", ""])
+def test_a_body_that_is_said_not_to_be_compressed(client: Client, sound: bytes, encoding: str) -> None:
+    answer = client.post(
+        "/transcribe", content=part("file", sound) + END, headers=FORM | {"content-encoding": encoding}
+    )
+    assert answer.status_code == 200
+
+
+def test_no_body(client: Client) -> None:
+    message = assert_error(client.post("/transcribe", headers=FORM), 400, "invalid_request")["message"]
+    assert message == "the request has no body; send the file as a multipart form: curl -F file=@sound.wav"
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
         b"\r\n",
         b"RIFF",
         b"--another\r\n\r\n",
@@ -325,6 +367,83 @@ def test_a_body_that_comes_slowly_is_read(serve: ServiceFactory, sound: bytes) -
             connection.send(bytes([byte]))
         connection.send(part("file", sound)[50:])
         connection.send(END, more=False)
+        assert connection.status() == 200
+
+
+class Clock:
+    """Stands in for the module `time`, so that minutes pass at once."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+def send_slowly(
+    client: Client, clock: Clock, body: bytes, at_once: int, pause_s: float
+) -> tuple[Connection, list[int]]:
+    """Send the body, `at_once` bytes at a time. Gives the connection and how much was read before each pause."""
+    connection = Connection(client, FORM)
+    taken: list[int] = []
+    for start in range(0, len(body), at_once):
+        connection.send(body[start : start + at_once], more=start + at_once < len(body))
+        until_read(client, connection)
+        taken.append(start + at_once)
+        if connection.answered:
+            break
+        clock.now_s += pause_s
+    return connection, taken
+
+
+def until_read(client: Client, connection: Connection) -> None:
+    """Until the service waits for more, or has answered."""
+    while not (connection.answered or connection.waits):
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("at_once", "pause_s"),
+    [(1, 29.0), (400, 1.0), (10_000, 25.0), (499 * 31, 31.0)],
+    ids=["a byte each half minute", "just too slow", "in pieces", "a piece at a time"],
+)
+def test_a_body_that_drips_is_given_up(
+    serve: ServiceFactory, monkeypatch: pytest.MonkeyPatch, at_once: int, pause_s: float
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(upload, "time", clock)
+    body = part("file", bytes(1_000_000)) + END
+    with serve() as client:
+        connection, taken = send_slowly(client, clock, body, at_once, pause_s)
+        assert connection.status() == 408
+        assert b"upload_timeout" in connection.body
+        assert b"too slowly" in connection.body
+        assert b"500 bytes/s" in connection.body
+        assert client.app.state.service.admission.uploads == 0
+    assert (len(taken) - 1) * pause_s <= 120, "what came at first does not count for long"
+
+
+@pytest.mark.parametrize(
+    ("at_once", "pause_s"),
+    [(4096, 1.0), (520, 1.0), (30_000, 25.0)],
+    ids=["a slow phone", "just fast enough", "a phone with pauses"],
+)
+def test_a_body_that_comes_slowly_for_long_is_read(
+    serve: ServiceFactory, monkeypatch: pytest.MonkeyPatch, sound: bytes, at_once: int, pause_s: float
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(upload, "time", clock)
+    with serve() as client:
+        connection, taken = send_slowly(client, clock, part("file", wav(speechlike(20))) + END, at_once, pause_s)
+        assert connection.status() == 200
+    assert len(taken) * pause_s > 120
+
+
+def test_any_rate_is_allowed_where_none_is_asked_for(serve: ServiceFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(upload, "time", clock)
+    with serve(upload_min_bytes_per_s=0) as client:
+        connection, _ = send_slowly(client, clock, part("file", wav(speechlike(1))) + END, 500, 29.0)
         assert connection.status() == 200
 
 

@@ -1,0 +1,278 @@
+"""Connections that shut nobody out: each owes a request within a time, and newcomers find a file descriptor.
+
+uvicorn's own protocol waits for the header of a request, and for the rest of a body that it has refused, without end.
+It drops a client that ends its side of the connection, and answers what is no HTTP with a text of its own.
+"""
+
+import asyncio
+import enum
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from itertools import islice
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from app.api.errors import error_answer
+from app.errors import AsrError, HeaderTooLarge, InvalidRequest, RequestTimeout
+
+LAST_WORDS_S, LAST_WORDS_BYTES = 2.0, 1 << 20
+"""How long, and how much, a client may go on sending after an error that ends the connection, and still read it."""
+FIRST_PROBE_S = 0.2
+"""Most requests are answered by then; what is sent to the others is seen by people who use `nc`."""
+PEER_CHECK_S, LONGEST_PEER_CHECK_S = 0.05, 2.0
+
+
+@dataclass
+class Connections:
+    """What all connections share.
+
+    header_s: seconds for the whole header of a request. rest_s: for the rest of a body whose request is answered.
+    stalled_s: seconds in which a client must take what is sent to it. descriptor_limit: of the process; `reserved` of
+    them are kept for probes and temporary files. shortage: called when a connection takes one of these and no other can
+    be closed.
+    """
+
+    header_s: float = 10.0
+    rest_s: float = 30.0
+    stalled_s: float = 60.0
+    descriptor_limit: int = sys.maxsize
+    reserved: int = 0
+    shortage: Callable[[], object] = lambda: None
+    idle: dict["Connection", float] = field(default_factory=dict)
+    """Those that are not answering a request, since when (`time.monotonic`); the longest idle first."""
+    closing: set["Connection"] = field(default_factory=set)
+    """Those that were closed and have their descriptor until the event loop goes on."""
+
+    def make_room(self, descriptor: int) -> None:
+        """Called with each newcomer's descriptor: close the longest idle connection if it is a reserved one.
+
+        The kernel gives the lowest number that is free, so all below are taken.
+        """
+        if descriptor >= self.descriptor_limit - self.reserved and self.close_idle(1) == 0:
+            self.shortage()
+
+    def close_idle(self, count: int, least_s: float = 0.0) -> int:
+        """Close up to `count` connections that have been idle for `least_s` seconds and have nothing to send.
+
+        The longest idle go first. Returns how many.
+        """
+        before = time.monotonic() - least_s
+        idle = (connection for connection, since in self.idle.items() if since <= before and connection.sent)
+        closing = list(islice(idle, max(count, 0)))
+        for connection in closing:
+            connection.abort()
+        return len(closing)
+
+
+class Phase(enum.Enum):
+    """What a connection waits for."""
+
+    HEADER = enum.auto()
+    """The header of its first request, or the rest of a header."""
+    ANSWER = enum.auto()
+    """The answer to its request; the time of that is the application's matter."""
+    NEXT = enum.auto()
+    """Another request, of which nothing has come; uvicorn's `timeout_keep_alive` ends it."""
+    REST = enum.auto()
+    """The rest of what the client sends, for its request is answered or refused."""
+
+
+class ConnectionConfig(uvicorn.Config):
+    """uvicorn's configuration, with what its connections share."""
+
+    def __init__(self, app: Any, connections: Connections, **options: Any) -> None:
+        super().__init__(app, http=Connection, ws="none", **options)
+        self.connections = connections
+
+
+class Connection(H11Protocol):
+    """One connection, HTTP/1.1. Headers are bounded by h11, in bytes, and here, in time."""
+
+    def __init__(
+        self,
+        config: ConnectionConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._shared = config.connections
+        self._phase: Phase | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._refused = False
+        self._ignored_bytes = 0
+        self._half_closed = False
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
+        """A client has connected."""
+        super().connection_made(transport)
+        self._socket: socket.socket = transport.get_extra_info("socket")
+        with suppress(AttributeError, OSError):  # Linux alone has it
+            stalled_ms = round(self._shared.stalled_s * 1000)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stalled_ms)
+        self._shared.make_room(self._socket.fileno())
+        self._enter(Phase.HEADER, self._shared.header_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed, by whom ever."""
+        self._leave()
+        self._shared.closing.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """The client has sent something."""
+        if self._refused:
+            self._ignored_bytes += len(data)
+            if self._ignored_bytes > LAST_WORDS_BYTES:
+                self.abort()
+            return
+        super().data_received(data)
+        if self._refused or self.transport.is_closing():
+            return
+        if self.conn.their_state is h11.IDLE:
+            self._enter(Phase.HEADER, self._shared.header_s)
+        else:
+            self._wait_for_answer()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's returns nothing
+        """The client sends no more. Returns whether the connection stays open, for what it asked is to be answered."""
+        if self._phase is not Phase.ANSWER:
+            return False
+        if self.conn.their_state is h11.SEND_BODY:
+            self._refuse(InvalidRequest("the body breaks off: the connection was closed in its midst"))
+            return False
+        if not self._half_closed:
+            self._half_closed = True
+            self._timer = self.loop.call_later(FIRST_PROBE_S, self._probe_peer)
+        return True
+
+    # What uvicorn calls
+
+    def on_response_complete(self) -> None:
+        """A request is answered. The next one of the connection may have come already."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self.conn.their_state is not h11.IDLE:
+            self._wait_for_answer()
+        elif self._half_closed:
+            self.transport.close()
+        elif self.conn.trailing_data[0]:
+            self._enter(Phase.HEADER, self._shared.header_s)
+        else:
+            self._enter(Phase.NEXT)
+
+    def send_400_response(self, msg: str) -> None:
+        """Called while h11's error is handled: what has come is no HTTP."""
+        problem = sys.exception()
+        if isinstance(problem, h11.RemoteProtocolError) and problem.error_status_hint == HeaderTooLarge.status:
+            self._refuse(HeaderTooLarge("the header of the request is too large"))
+        else:
+            reason = str(problem or msg).partition(": bytearray")[0]  # what the client sent is not said back
+            self._refuse(InvalidRequest(f"this is no valid HTTP request: {reason}"))
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Java's client asks for HTTP/2 with every request; answered in HTTP/1.1, it goes on with that."""
+
+    # What is waited for
+
+    def _enter(self, phase: Phase, timeout_s: float | None = None) -> None:
+        """In the phase for `timeout_s` seconds at most; being in it already does not prolong it."""
+        if phase is self._phase:
+            return
+        self._leave()
+        self._phase = phase
+        if phase is not Phase.ANSWER:
+            self._shared.idle[self] = time.monotonic()
+        if timeout_s is not None:
+            self._timer = self.loop.call_later(timeout_s, self._give_up)
+
+    def _leave(self) -> None:
+        self._phase = None
+        self._shared.idle.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wait_for_answer(self) -> None:
+        """For the answer to a request; if it is given, for the rest of the body that nobody wants."""
+        if self.cycle is not None and self.cycle.response_complete and self.conn.their_state is h11.SEND_BODY:
+            self._unset_keepalive_if_required()
+            self._enter(Phase.REST, self._shared.rest_s)
+        else:
+            self._enter(Phase.ANSWER)
+
+    def _give_up(self) -> None:
+        """The time of the phase is over."""
+        if self._phase is Phase.HEADER and self.conn.trailing_data[0]:
+            header_s = self._shared.header_s
+            self._refuse(RequestTimeout(f"the header of the request did not come within {header_s:g} s"))
+        else:
+            self.abort()
+
+    @property
+    def sent(self) -> bool:
+        """Whether the kernel has all that is to be sent."""
+        return self.transport.get_write_buffer_size() == 0
+
+    def abort(self) -> None:
+        """Close the connection now, whatever is not sent yet."""
+        self._leave()
+        self._shared.closing.add(self)
+        self.transport.abort()
+
+    # How it ends
+
+    def _refuse(self, error: AsrError) -> None:
+        """Answer with the error, if there is no answer yet, and close the connection when the client has read it."""
+        self._refused = True
+        self._unset_keepalive_if_required()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
+        answer = error_answer(error)
+        to_head = self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD"
+        headers = [*self.server_state.default_headers, *answer.raw_headers, (b"connection", b"close")]
+        for event in (
+            h11.Response(status_code=answer.status_code, headers=headers, reason=HTTPStatus(error.status).phrase),
+            h11.Data(data=b"" if to_head else bytes(answer.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event))
+        # Closed at once, with unread bytes of the client, the kernel would take the answer back.
+        self.transport.write_eof()
+        self._enter(Phase.REST, LAST_WORDS_S)
+
+    def _probe_peer(self) -> None:
+        """Find out whether a client that sends no more still listens, or is gone.
+
+        Both look the same until something is sent: who is gone resets the connection. Clients pass over any number of
+        `100 Continue` (RFC 9110, 15.2).
+        """
+        if self.conn.our_state is h11.SEND_RESPONSE and self.conn.their_http_version == b"1.1":
+            event = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+            self.transport.write(self.conn.send(event))
+            self._check_peer(PEER_CHECK_S)
+
+    def _check_peer(self, wait_s: float) -> None:
+        """The event loop does not watch what it cannot read from any more, so it does not tell of a reset."""
+        if self.transport.is_closing() or self._phase is not Phase.ANSWER:
+            return
+        if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.abort()
+            return
+        self._timer = self.loop.call_later(wait_s, self._check_peer, min(2 * wait_s, LONGEST_PEER_CHECK_S))
