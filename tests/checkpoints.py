@@ -152,7 +152,7 @@ def pretrained_like(folder: Path) -> Path:
 
 def small(folder: Path) -> Path:
     """What `train.py --model_name tr-small` writes, smaller still."""
-    narrow = _TINY | {"conv_dim": [8, 16, 24, 32, 32, 32, 32]}
+    narrow = _TINY | {"conv_dim": [8, 16, 24, 32, 32, 32, 32], "num_conv_pos_embedding_groups": 4}
     return _saved(folder, Architecture(Wav2Vec2Config, SMALL_CONFIGS["tr-small"] | narrow), seed=4)
 
 
