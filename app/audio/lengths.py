@@ -45,7 +45,10 @@ def _streaminfo_length_s(streaminfo: bytes) -> float | None:
 
 _EBML, _SEGMENT, _INFO, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1F43B675
 _TIMESTAMP_SCALE, _DURATION, _TIMESTAMP = 0x2AD7B1, 0x4489, 0xE7
+_CRC_32, _VOID = 0xBF, 0xEC
 DEFAULT_SCALE_NS = 1_000_000
+LONGEST_CLUSTER = (1 << 15) - 1
+"""Ticks from a cluster's time to that of its last block, which has 16 bits with a sign (RFC 9559, section 10.2)."""
 
 
 class _Element(NamedTuple):
@@ -57,7 +60,11 @@ class _Element(NamedTuple):
 
 
 def _matroska_length_s(file: BinaryIO) -> float | None:
-    """The duration in its header; in a recording that never got one, the time of its last cluster."""
+    """The duration in its header; in a recording that never got one, the time of its last cluster.
+
+    A header counts only as far as the last cluster can reach, if that is found: FFmpeg has written durations of days
+    over a fraction of a second.
+    """
     head = read_at(file, 0, MAX_HEADER_BYTES)
     scale_ns, duration, first = DEFAULT_SCALE_NS, 0.0, None
     place = 0
@@ -74,10 +81,11 @@ def _matroska_length_s(file: BinaryIO) -> float | None:
             if element.size is None:
                 break
             place += element.size
-    if 0 < duration < float("inf"):
-        return duration * scale_ns / 1e9
     last = _last_cluster_time(read_at(file, max(0, file_size(file) - TAIL_BYTES), TAIL_BYTES))
-    return None if first is None or last is None else max(0.0, (last - first) * scale_ns / 1e9)
+    reached = None if first is None or last is None else max(0.0, float(last - first))
+    if not 0 < duration < float("inf"):
+        return None if reached is None else reached * scale_ns / 1e9
+    return (duration if reached is None else min(duration, reached + LONGEST_CLUSTER)) * scale_ns / 1e9
 
 
 def _last_cluster_time(tail: bytes) -> int | None:
@@ -93,11 +101,13 @@ def _last_cluster_time(tail: bytes) -> int | None:
 
 
 def _cluster_time(data: bytes, cluster: _Element) -> int | None:
-    """Its time stamp, which the standard puts first."""
-    stamp = _element(data, cluster.begin)
-    if stamp is None or stamp.name != _TIMESTAMP or stamp.size is None or stamp.size > 8:
+    """Its time stamp, which the standard puts first, but for a checksum and filling."""
+    element = _element(data, cluster.begin)
+    while element is not None and element.name in (_CRC_32, _VOID) and element.size is not None:
+        element = _element(data, element.begin + element.size)
+    if element is None or element.name != _TIMESTAMP or element.size is None or element.size > 8:
         return None
-    return int.from_bytes(_data(data, stamp), "big")
+    return int.from_bytes(_data(data, element), "big")
 
 
 def _element(data: bytes, place: int) -> _Element | None:

@@ -19,6 +19,7 @@ from fastapi import FastAPI, Response
 
 from app.connections import FIRST_PROBE_S, ConnectionConfig, Connections
 from app.main import create_app
+from app.service import LoadedModel
 from app.settings import Settings
 from tests.fakes import PATIENCE_S, FakeEngine, all_lanes, fake_artifact
 from tests.sounds import speechlike, wav
@@ -74,7 +75,8 @@ both_loops = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 
 @pytest.fixture
 def listen(loop: Any, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Listen:
-    monkeypatch.setattr("app.service.load_model", lambda _: (fake_artifact(tmp_path), all_lanes(engine)))
+    model = LoadedModel(fake_artifact(tmp_path), "onnx_int8", all_lanes(engine))
+    monkeypatch.setattr("app.service.load_model", lambda _: model)
 
     @contextmanager
     def listening(

@@ -18,6 +18,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from app.artifacts import MANIFEST_NAME, ArtifactError, UnprovenError, open_artifact, sha256_of
 from app.asr import BACKENDS, OPENVINO_INT8, load_engine, warm_up
+from app.evidence import EVIDENCE_FILE
 from app.files import LFS_POINTER
 from app.settings import BUNDLED_MODEL
 from scripts.export import export, main, revision_of
@@ -86,7 +87,8 @@ def test_only_what_serving_needs_is_in_it(shape: str, checkpoints: Path) -> None
     needed = {"config.json", "preprocessor_config.json", "vocab.json", "tokenizer_config.json"}
     assert needed | {"model.onnx", "model_int8.onnx", MANIFEST_NAME} <= names
     assert names <= needed | {
-        *("model.onnx", "model_int8.onnx", MANIFEST_NAME, "added_tokens.json", "special_tokens_map.json")
+        *("model.onnx", "model_int8.onnx", MANIFEST_NAME, "added_tokens.json", "special_tokens_map.json"),
+        *(EVIDENCE_FILE.format(number) for number in range(4)),
     }
 
 
@@ -132,7 +134,7 @@ def test_the_manifest_says_what_was_proven(shape: str, checkpoints: Path) -> Non
     products = products_in_matrix_form(AutoConfig.from_pretrained(built(shape, checkpoints)))
     assert integer_products(manifest["quantization"]["operators"]) == integer_products(operators) == products
     assert manifest["quantization"]["method"] == (
-        f"dynamic, MatMul, signed weights of 8 bits per channel: {products} products"
+        f"dynamic, MatMul, signed weights of 7 bits per channel: {products} products"
     )
     assert manifest["tools"]["torch"] == torch.__version__
 

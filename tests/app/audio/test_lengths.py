@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 """What a file tells of its length, and that nothing of a file is decoded that tells one above the limit."""
 
 import io
@@ -128,6 +130,14 @@ def test_webm_whose_duration_is_too_long_is_refused() -> None:
     webm = with_duration(ENCODINGS["webm opus"](speechlike(2.0), MODEL_HZ), 31_000.0)
     with pytest.raises(AudioTooLong):
         decode(io.BytesIO(webm), MODEL_HZ, LIMITS)
+
+
+def test_a_duration_that_the_clusters_do_not_reach_does_not_count() -> None:
+    """FFmpeg writes days into some that it remuxes; it begins clusters with a checksum."""
+    vorbis = ENCODINGS["ogg vorbis"](speechlike(0.5), MODEL_HZ)
+    mka = with_duration(remuxed(vorbis, "ogg", "matroska"), 97_391_748.0)
+    limits = replace(LIMITS, max_duration_s=60.0)
+    assert decode(io.BytesIO(mka), MODEL_HZ, limits).duration_s == pytest.approx(0.5, abs=0.1)
 
 
 def live(duration_s: int) -> bytes:
