@@ -111,9 +111,9 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 def vox(samples: Samples, from_hz: int) -> bytes:
     """WAV as voice cards write it: OKI's ADPCM at 8 kHz, two samples a byte."""
-    return wav_in_codec(
-        0x17, by_sndfile(soxr.resample(samples, from_hz, 8_000), 8_000, "RAW", "VOX_ADPCM"), 8_000, 4, 1, 4_000
-    )
+    narrow = soxr.resample(samples, from_hz, 8_000)
+    coded = by_sndfile(narrow[: len(narrow) // 2 * 2], 8_000, "RAW", "VOX_ADPCM")
+    return wav_in_codec(0x17, coded, 8_000, 4, 1, 4_000)
 
 
 def g729(duration_s: float) -> bytes:

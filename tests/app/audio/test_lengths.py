@@ -1,10 +1,9 @@
-from dataclasses import replace
-
 """What a file tells of its length, and that nothing of a file is decoded that tells one above the limit."""
 
 import io
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from typing import Any

@@ -35,7 +35,11 @@ def test_a_broken_clip_is_one_line_with_its_row(workers: int) -> None:
         Dataset.from_dict({"audio": cells, "text": ["bir", "iki"]}), "audio", "text", [0.5, 0.6], places=["a", "line 2"]
     )
     dataset = SpeechDataset(broken, NORMALIZER, new_tokenizer(TURKISH_ALPHABET), FEATURES)
-    loader = DataLoader(dataset, batch_size=2, num_workers=workers, collate_fn=Collator(FEATURES))
+    # A process of the tests has threads of many libraries, which a fork would leave in any state.
+    start = "spawn" if workers else None
+    loader = DataLoader(
+        dataset, batch_size=2, num_workers=workers, collate_fn=Collator(FEATURES), multiprocessing_context=start
+    )
     with pytest.raises(DataError) as error:
         list(loader)
     message = message_of(error.value)
