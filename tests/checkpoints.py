@@ -48,7 +48,7 @@ CAHYA_TOKENS = list(BASE_TOKENS)
 RANDOM_WER = 100.0
 """No random weights have a higher word error rate: insertions can bring it above 1."""
 
-_TINY: dict[str, Any] = {
+TINY_CONFIG: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
@@ -70,7 +70,7 @@ _TINY: dict[str, Any] = {
 def cahya_like(folder: Path) -> Path:
     """cahya/wav2vec2-base-turkish: blank 39 of 40, more tokens than logits, old weight names, a language model."""
     config = Wav2Vec2Config(
-        **_TINY,
+        **TINY_CONFIG,
         feat_extract_norm="group",
         do_stable_layer_norm=False,
         conv_bias=False,
@@ -112,7 +112,7 @@ def layer_norm_like(folder: Path) -> Path:
     """mpoyraz/wav2vec2-xls-r-300m-cv7-turkish and its kind: layer norm, biased convolutions, `<pad>` as blank."""
     tokens = ["|", *TURKISH_ALPHABET, "[UNK]", "[PAD]"]
     config = Wav2Vec2Config(
-        **_TINY,
+        **TINY_CONFIG,
         feat_extract_norm="layer",
         do_stable_layer_norm=True,
         conv_bias=True,
@@ -142,7 +142,7 @@ def layer_norm_like(folder: Path) -> Path:
 
 def pretrained_like(folder: Path) -> Path:
     """facebook/wav2vec2-base: an encoder without a head, without a tokenizer, with an old key in its config."""
-    config = Wav2Vec2Config(**_TINY, feat_extract_norm="group", do_stable_layer_norm=False, conv_bias=False)
+    config = Wav2Vec2Config(**TINY_CONFIG, feat_extract_norm="group", do_stable_layer_norm=False, conv_bias=False)
     _write_config(folder, config, "Wav2Vec2ForPreTraining", gradient_checkpointing=True)
     torch.manual_seed(3)
     torch.save(_with_old_names(Wav2Vec2ForPreTraining(config).state_dict()), folder / "pytorch_model.bin")
@@ -152,7 +152,7 @@ def pretrained_like(folder: Path) -> Path:
 
 def small(folder: Path) -> Path:
     """What `train.py --model_name tr-small` writes, smaller still."""
-    narrow = _TINY | {"conv_dim": [8, 16, 24, 32, 32, 32, 32], "num_conv_pos_embedding_groups": 4}
+    narrow = TINY_CONFIG | {"conv_dim": [8, 16, 24, 32, 32, 32, 32], "num_conv_pos_embedding_groups": 4}
     return _saved(folder, Architecture(Wav2Vec2Config, SMALL_CONFIGS["tr-small"] | narrow), seed=4)
 
 
@@ -173,9 +173,9 @@ class Architecture(NamedTuple):
     normalize: bool = True
 
 
-_GROUP_NORM = _TINY | {"feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False}
-_LAYER_NORM = _TINY | {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
-_SQUEEZED = _TINY | {
+_GROUP_NORM = TINY_CONFIG | {"feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False}
+_LAYER_NORM = TINY_CONFIG | {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+_SQUEEZED = TINY_CONFIG | {
     "conv_dim": [32] * 13,
     "conv_kernel": [10, 3, 1, 3, 1, 3, 1, 3, 1, 2, 1, 2, 1],
     "conv_stride": [5, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1],
@@ -196,14 +196,16 @@ ARCHITECTURES: dict[str, Architecture] = {
     "sew": Architecture(SEWConfig, _SQUEEZED),
     "sew-d": Architecture(SEWDConfig, _SQUEEZED),
     "data2vec-audio": Architecture(
-        Data2VecAudioConfig, _TINY | {"conv_pos_kernel_size": 5, "num_conv_pos_embeddings": 3}
+        Data2VecAudioConfig, TINY_CONFIG | {"conv_pos_kernel_size": 5, "num_conv_pos_embeddings": 3}
     ),
     "unispeech": Architecture(UniSpeechConfig, _GROUP_NORM),
     "unispeech-sat": Architecture(UniSpeechSatConfig, _LAYER_NORM, normalize=False),
-    "conformer, relative": Architecture(Wav2Vec2ConformerConfig, _TINY | {"position_embeddings_type": "relative"}),
-    "conformer, rotary": Architecture(Wav2Vec2ConformerConfig, _TINY | {"position_embeddings_type": "rotary"}),
+    "conformer, relative": Architecture(
+        Wav2Vec2ConformerConfig, TINY_CONFIG | {"position_embeddings_type": "relative"}
+    ),
+    "conformer, rotary": Architecture(Wav2Vec2ConformerConfig, TINY_CONFIG | {"position_embeddings_type": "rotary"}),
     "conformer with strided adapter": Architecture(
-        Wav2Vec2ConformerConfig, _TINY | {"add_adapter": True, "num_adapter_layers": 1}
+        Wav2Vec2ConformerConfig, TINY_CONFIG | {"add_adapter": True, "num_adapter_layers": 1}
     ),
 }
 """What transformers has of CTC models on samples and optimum exports, beside the wav2vec2 of `SHAPES`."""

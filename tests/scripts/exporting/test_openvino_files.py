@@ -11,7 +11,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
-from transformers import AutoModelForCTC
+from transformers import AutoModelForCTC, Wav2Vec2Config, Wav2Vec2ForCTC
 
 from app.artifacts import MANIFEST_NAME, Artifact, UnprovenError, open_artifact, sha256_of
 from app.asr import OPENVINO_INT8, OPENVINO_INT8_WEIGHTS, load_engine, warm_up
@@ -20,8 +20,8 @@ from scripts.export import main
 from scripts.exporting import onnx_files, openvino_files
 from scripts.exporting.lengths import check_lengths
 from scripts.exporting.onnx_files import MOST_WEIGHTS_BYTES, save
-from scripts.exporting.openvino_files import make_openvino_int8, read_form
-from tests.checkpoints import RATE_HZ, babbling, built, by_optimum, clips, exporting, served
+from scripts.exporting.openvino_files import has_narrow_groups, make_openvino_int8, read_form
+from tests.checkpoints import RATE_HZ, TINY_CONFIG, babbling, built, by_optimum, clips, exporting, served
 
 MANIFEST = "manifest.jsonl"
 QUANTIZED = {"MatMul": 2 * (6 + 1) + 1, "Convolution": 6, "GroupConvolution": 0}
@@ -121,6 +121,17 @@ def test_a_strided_adapter_stays(checkpoints: Path, calibration: str, tmp_path: 
     samples = babbling(2.5, 3)
     expected, actual = (emissions(artifact, backend, samples) for backend in ("pytorch", "openvino"))
     assert (actual.argmax(axis=1) == expected.argmax(axis=1)).mean() >= AGREEMENT
+
+
+@pytest.mark.parametrize(("groups", "is_kept"), [(8, True), (4, True), (2, False)])
+def test_narrow_groups_stay_in_float32(groups: int, is_kept: bool) -> None:
+    """32 channels in 2 groups are 16 each, the fewest that AMX computes rightly in bfloat16."""
+    torch.manual_seed(3)
+    group_norm = {"feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False}
+    config = Wav2Vec2Config(**(TINY_CONFIG | group_norm | {"num_conv_pos_embedding_groups": groups}))
+    model = Wav2Vec2ForCTC(config).eval()
+    (positions,) = (node for node in read_form(model).get_ops() if node.get_type_name() == "GroupConvolution")
+    assert has_narrow_groups(positions) is is_kept
 
 
 def test_weights_of_large_models_lie_beside_what_openvino_reads(
