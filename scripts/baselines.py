@@ -105,9 +105,11 @@ def quantize_with_nncf(source: Source, target: Path) -> None:
     import nncf
     import openvino
 
+    from app.engines.openvino import CORE
+
     clips = [clip[np.newaxis] for clip in source.calibration_clips()]
     quantized = nncf.quantize(
-        openvino.Core().read_model(source.stock),
+        CORE.read_model(source.stock),
         nncf.Dataset(clips),
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(clips),

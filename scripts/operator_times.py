@@ -88,19 +88,16 @@ def last_run(events: Iterable[Mapping[str, Any]]) -> Run:
 
 def open_openvino(path: Path, threads: int) -> Runner:
     """In bfloat16 where the CPU can, as the service computes."""
-    import openvino
+    from app.engines.openvino import CORE, computes_in_bfloat16
 
-    from app.engines.openvino import computes_in_bfloat16
-
-    core = openvino.Core()
     options = {
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "bf16" if computes_in_bfloat16(core) else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if computes_in_bfloat16() else "f32",
         "ENABLE_CPU_PINNING": False,
         "PERF_COUNT": True,
     }
-    request = core.compile_model(core.read_model(path), "CPU", options).create_infer_request()
+    request = CORE.compile_model(CORE.read_model(path), "CPU", options).create_infer_request()
     names = [value.get_any_name() for value in request.model_inputs]
     sums_ms: list[dict[Operator, float]] = []  # of all runs so far, after each
 

@@ -18,6 +18,10 @@ from app.cores import available_cores
 from app.engines.ctc import LENGTHS_INPUT, check_frames
 from app.windows import Framing
 
+CORE = openvino.Core()
+"""The process's only one, never destroyed before its end. Its CPU plugin gives the thread that loads it an alternate
+signal stack, and unmaps that when a Core is destroyed in any thread: the next signal (SIGTERM, SIGCHLD) would then kill
+the process with SIGSEGV."""
 LEAST_STEP, MOST_STEP = 8, 32
 """Clips are padded to a multiple of so many frames (0.16 to 0.64 s in most models), the more the longer they are."""
 
@@ -36,21 +40,20 @@ class OpenVinoRuntime:
     are filled by calls side by side."""
 
     def __init__(self, path: Path, framing: Framing, threads: int) -> None:
-        core = openvino.Core()
-        model = core.read_model(path)
+        model = CORE.read_model(path)
         self._framing = framing
         self._has_lengths = LENGTHS_INPUT in {name for value in model.inputs for name in value.get_names()}
         streams = max(1, available_cores() // threads)
         options: dict[str, Any] = {
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": streams * threads,
-            "INFERENCE_PRECISION_HINT": "bf16" if path.suffix == ".xml" and computes_in_bfloat16(core) else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if path.suffix == ".xml" and computes_in_bfloat16() else "f32",
             # Pinned threads of two processes would share the cores that both find first.
             "ENABLE_CPU_PINNING": False,
         }
         if not self._has_lengths:
             options["CPU_RUNTIME_CACHE_CAPACITY"] = 0
-        self._model = core.compile_model(model, "CPU", options)
+        self._model = CORE.compile_model(model, "CPU", options)
         self._of_thread = threading.local()
 
     def __call__(self, input_values: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -78,9 +81,9 @@ class OpenVinoRuntime:
         return request
 
 
-def computes_in_bfloat16(core: openvino.Core) -> bool:
+def computes_in_bfloat16() -> bool:
     """Whether this CPU has instructions for bfloat16 (AVX-512 BF16 or AMX)."""
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def frames_step(frames: int) -> int:

@@ -176,9 +176,9 @@ class _OpenVinoFile:
     ragged = False
 
     def __init__(self, path: Path, precision: str, threads: int, callers: int) -> None:
-        import openvino
+        from app.engines.openvino import CORE
 
-        self._compiled = openvino.Core().compile_model(
+        self._compiled = CORE.compile_model(
             path,
             "CPU",
             {

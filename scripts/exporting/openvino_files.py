@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from app.artifacts import Artifact
 from app.asr import OPENVINO_INT8
 from app.engines.checkpoint import load_checkpoint
+from app.engines.openvino import CORE
 from scripts.exporting.calibration import calibration_feeds
 from scripts.exporting.onnx_files import remove_weight_norm, save, trace_with_lengths
 from scripts.exporting.openvino_form import OpenVinoForm, has_openvino_form
@@ -45,7 +46,7 @@ def make_openvino_int8(checkpoint: Path, artifact: Artifact, calibration: str, b
     """
     model = load_checkpoint(checkpoint).model
     stock = artifact.folder / "model.onnx"
-    graph = read_form(model) if has_openvino_form(model) else openvino.Core().read_model(stock)
+    graph = read_form(model) if has_openvino_form(model) else CORE.read_model(stock)
     quantized = quantize(graph, calibration_feeds(calibration, artifact, CALIBRATION_CLIPS), bits)
     for node in quantized.get_ops():
         if node.get_friendly_name().startswith(NORM) or has_narrow_groups(node):
@@ -97,7 +98,7 @@ def read_form(model: PreTrainedModel) -> openvino.Model:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "form.onnx"
         save(trace_with_lengths(form), path)
-        return openvino.Core().read_model(path)
+        return CORE.read_model(path)
 
 
 def kept_in_float(graph: openvino.Model) -> list[str]:

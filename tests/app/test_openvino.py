@@ -84,6 +84,23 @@ def test_a_file_that_is_no_model_is_said(tmp_path: Path) -> None:
         OpenVinoRuntime(tmp_path / "model.onnx", FRAMING, threads=1)
 
 
+def test_a_signal_is_handled_after_a_model_is_dropped_in_another_thread(model: Path) -> None:
+    """OpenVINO's CPU plugin unmaps the alternate signal stack of the thread that loaded it when it is destroyed."""
+    code = f"""
+import os, pathlib, signal, threading
+from app.engines.openvino import OpenVinoRuntime
+from app.windows import Framing
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+models = [OpenVinoRuntime(pathlib.Path({str(model)!r}), Framing(320, 400), threads=1)]
+thread = threading.Thread(target=models.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "handled\n"), run.stderr
+
+
 def test_nothing_is_reported_to_its_makers() -> None:
     """Importing OpenVINO sends a message to a statistics service, as NNCF does when it is used."""
     code = (
