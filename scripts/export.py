@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
 
 import argparse
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -55,8 +56,8 @@ from scripts.exporting.proofs import (
     LIMITS,
     MAX_REFERENCE_WER,
     ROUNDED,
-    Evidence,
     Limit,
+    Measurements,
     prove,
 )
 from scripts.exporting.quantization import WeightBits
@@ -76,6 +77,8 @@ CALIBRATION_CLIPS = 64
 THREADS = 1
 """Threads of one engine, as in the service; the cores are filled by clips side by side."""
 LATENCY_CLIP_S = 10.0
+MOST_WER = 1.0
+"""As a limit of the reference; insertions can bring a word error rate above it, but not one that proves anything."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Options:
     openvino: bool = False
 
 
-def export(checkpoint: str, folder: Path, options: Options = Options()) -> Evidence:
+def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measurements:
     """Make and prove the artifact in `folder`; the manifest is written last.
 
     Raises ArtifactError when weights of the checkpoint are missing, the artifact cannot be made, or a proof fails;
@@ -142,17 +145,17 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Evide
     engines = load_engines(source, artifact)
     limits = LIMITS | ({FP32_BACKEND: ROUNDED} if options.fp16 else {})
     limits |= {REFERENCE_BACKEND: (Limit("wer", "at most", options.max_reference_wer),)}
-    evidence = prove(artifact, engines, sets, limits, options.language, workers=len(os.sched_getaffinity(0)))
-    print_evidence(evidence)
-    if evidence.failed and not options.allow_unproven:
-        raise ArtifactError("; ".join([*map(str, evidence.failed), *hints(evidence)]))
+    measured = prove(artifact, engines, sets, limits, options.language, workers=len(os.sched_getaffinity(0)))
+    print_proofs(measured)
+    if measured.failed and not options.allow_unproven:
+        raise ArtifactError("; ".join([*map(str, measured.failed), *hints(measured)]))
 
     rate_hz = artifact.features.sample_rate_hz
     latency = measure_latency(engines, clip_of(sets, LATENCY_CLIP_S, rate_hz), rate_hz, THREADS)
     name = options.name or (options.adopt and before.get("name")) or folder.resolve().name
     clips = collect_evidence(artifact, engines)
-    print(write_manifest(folder, describe(folder, str(name), origin, quantization, evidence, clips, latency)))
-    return evidence
+    print(write_manifest(folder, describe(folder, str(name), origin, quantization, measured, clips, latency)))
+    return measured
 
 
 def load_sets(options: Options) -> dict[str, SpeechRows]:
@@ -257,7 +260,7 @@ def describe(
     name: str,
     origin: dict[str, Any],
     quantization: dict[str, Any],
-    evidence: Evidence,
+    measured: Measurements,
     clips: dict[str, Any],
     latency: Latency,
 ) -> dict[str, Any]:
@@ -275,33 +278,44 @@ def describe(
         "files": {path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in files},
         "tools": {tool: version(tool) for tool in TOOLS},
         "quantization": quantization,
-        "proofs": evidence.to_json(),
+        "proofs": measured.to_json(),
         "evidence": clips,
         "latency": asdict(latency),
     }
 
 
-def print_evidence(evidence: Evidence) -> None:
+def print_proofs(measured: Measurements) -> None:
     """Print the error rates of every backend on every set, and every proof."""
     print("\n| set | clips | backend | WER | CER |\n|---|---|---|---|---|")
-    for name, backends in evidence.accuracy.items():
+    for name, backends in measured.accuracy.items():
         for backend, figures in backends.items():
             print(f"| {name} | {figures.clips} | {backend} | {figures.wer} | {figures.cer} |")
     print()
-    for proof in evidence.proofs:
+    for proof in measured.proofs:
         print(f"{'proven' if proof.passed else 'FAILED'}: {proof}")
-    if (clips := evidence.parity[FP32_BACKEND].clips) < DECIDING_CLIPS:
+    if (clips := measured.parity[FP32_BACKEND].clips) < DECIDING_CLIPS:
         print(f"(Error rates of {clips} clips are rough; {DECIDING_CLIPS} or more settle them: --eval_manifest.)")
 
 
-def hints(evidence: Evidence) -> list[str]:
+def hints(measured: Measurements) -> list[str]:
     """What to do about proofs that failed for a known reason."""
-    if any(proof.backend == REFERENCE_BACKEND for proof in evidence.failed):
+    if any(proof.backend == REFERENCE_BACKEND for proof in measured.failed):
         return [
             "the checkpoint itself does not understand this speech: prove it on speech of its own language with the "
             "right texts (--eval_manifest, --text_column), or raise --max_reference_wer"
         ]
     return []
+
+
+def word_error_rate(text: str) -> float:
+    """A command-line argument. Raises ArgumentTypeError for what is no rate, such as a percentage."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate <= MOST_WER:
+        raise argparse.ArgumentTypeError(f"{text} is no word error rate: 0.5 is 50 %")
+    return rate
 
 
 def main() -> None:
@@ -347,9 +361,10 @@ def main() -> None:
     parser.add_argument("--with_checkpoint", action="store_true", help="put the checkpoint in too, in half precision")
     parser.add_argument(
         "--max_reference_wer",
-        type=float,
+        type=word_error_rate,
         default=MAX_REFERENCE_WER,
-        help="largest word error rate of the checkpoint itself, above which nothing is proven (default: %(default)s)",
+        help="largest word error rate of the checkpoint itself, above which nothing is proven: 0.5 is 50 %% "
+        "(default: %(default)s)",
     )
     parser.add_argument("--allow_unproven", action="store_true", help="write the manifest even if a proof fails")
     arguments = parser.parse_args()
@@ -370,11 +385,11 @@ def main() -> None:
         openvino=arguments.openvino,
     )
     try:
-        evidence = export(arguments.checkpoint_dir, arguments.onnx_dir, options)
+        measured = export(arguments.checkpoint_dir, arguments.onnx_dir, options)
     except (ArtifactError, DataError) as error:
         sys.exit(f"export failed: {error}")
     override = ""
-    if evidence.failed:
+    if measured.failed:
         print("\nUNPROVEN: the service refuses this artifact unless ASR_ALLOW_UNPROVEN=true.", file=sys.stderr)
         override = "ASR_ALLOW_UNPROVEN=true "
     print(f"Serve it: {override}ASR_MODEL_DIR={arguments.onnx_dir} make serve")

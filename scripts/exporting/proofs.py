@@ -88,7 +88,7 @@ class Parity:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Measurements:
     """All that was measured, and what it proves.
 
     parity: by backend. wer_increase: by backend, over the one it is held against. accuracy: set -> backend -> figures.
@@ -125,7 +125,7 @@ def prove(
     limits: Mapping[str, Sequence[Limit]],
     language: str,
     workers: int,
-) -> Evidence:
+) -> Measurements:
     """Measure engines on sets of speech, and hold them against their limits.
 
     engines: by backend, the reference and FP32 among them. limits: by backend; those not named are `QUANTIZED`.
@@ -168,7 +168,7 @@ def prove(
         for backend in backends
         for proof in judge(backend, parity[backend], increase[backend], limits.get(backend, QUANTIZED))
     ]
-    return Evidence(tuple(proofs), parity, increase, accuracy)
+    return Measurements(tuple(proofs), parity, increase, accuracy)
 
 
 def judge_reference(errors: Sequence[ClipErrors], limit: Limit) -> Proof:

@@ -45,7 +45,7 @@ from tests.reference import AGREEMENT, SAME, integer_products
 
 def run(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, out: Path, sounds: Path, *options: str) -> None:
     arguments = ["--checkpoint_dir", str(checkpoint), "--onnx_dir", str(out)]
-    arguments += ["--eval_manifest", str(sounds / "manifest.jsonl"), "--max_reference_wer", str(RANDOM_WER)]
+    arguments += ["--eval_manifest", str(sounds / "manifest.jsonl")]
     monkeypatch.setattr(sys, "argv", ["export.py", *arguments, *options])
     with exporting():
         main()
@@ -69,6 +69,7 @@ def sounds(tmp_path: Path, checkpoints: Path) -> Path:
 @pytest.fixture(autouse=True)
 def words_are_no_measure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights say random words, and INT8 others: for these tiny models only frames are judged, and mildly."""
+    monkeypatch.setattr("scripts.export.MAX_REFERENCE_WER", RANDOM_WER)
     monkeypatch.setattr("scripts.exporting.proofs.QUANTIZED", (QUANTIZED[0]._replace(value=AGREEMENT["onnx_int8"]),))
 
 
@@ -370,6 +371,16 @@ def test_a_reference_that_understands_nothing_proves_nothing(
     with pytest.raises(SystemExit, match=message):
         run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", sounds, "--max_reference_wer", "0.5")
     assert not (tmp_path / "out" / MANIFEST_NAME).exists()
+
+
+@pytest.mark.parametrize("rate", ["50", "0", "-1", "nan", "half"])
+def test_what_is_no_word_error_rate_is_refused(
+    rate: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A percentage would let everything pass."""
+    with pytest.raises(SystemExit):
+        run(monkeypatch, Path("checkpoint"), Path("out"), Path("sounds"), f"--max_reference_wer={rate}")
+    assert f"{rate} is no word error rate: 0.5 is 50 %" in capsys.readouterr().err
 
 
 def test_a_checkpoint_without_its_head_is_refused_before_anything_is_changed(

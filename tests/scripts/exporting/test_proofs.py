@@ -13,8 +13,8 @@ from scripts.exporting.proofs import (
     EXACT,
     LIMITS,
     QUANTIZED,
-    Evidence,
     Limit,
+    Measurements,
     Parity,
     held_against,
     judge,
@@ -49,43 +49,43 @@ class Spelling:
         return emissions + np.float32(self.shift)
 
 
-def proven(onnx: Spelling, int8: Spelling, limits: Mapping[str, Sequence[Limit]] = LIMITS) -> Evidence:
+def proven(onnx: Spelling, int8: Spelling, limits: Mapping[str, Sequence[Limit]] = LIMITS) -> Measurements:
     engines = {"pytorch": Spelling("ab ab ab ab"), "onnx": onnx, "onnx_int8": int8}
     rows = speech_rows(["ab ab ab ab"] * 4, [1.0] * 4)
     return prove(ARTIFACT, engines, {"a set": rows}, limits, language="tr", workers=2)
 
 
 def test_engines_that_say_the_same_prove_everything() -> None:
-    evidence = proven(Spelling("ab ab ab ab"), Spelling("ab ab ab ab"))
-    assert evidence.failed == []
-    assert {(proof.backend, proof.name) for proof in evidence.proofs} == {
+    measured = proven(Spelling("ab ab ab ab"), Spelling("ab ab ab ab"))
+    assert measured.failed == []
+    assert {(proof.backend, proof.name) for proof in measured.proofs} == {
         ("pytorch", "wer"),
         ("onnx", "max_difference"),
         ("onnx", "text_equality"),
         ("onnx_int8", "argmax_agreement"),
         ("onnx_int8", "wer_increase_lower_bound"),
     }
-    figures = evidence.accuracy["a set"]
+    figures = measured.accuracy["a set"]
     assert set(figures) == {"pytorch", "onnx", "onnx_int8"}
     assert figures["onnx_int8"].wer == ErrorRate(0.0, 0.0, 0.0)
     assert (figures["onnx"].clips, figures["onnx"].hours) == (4, round(4 / 3600, 3))
-    assert evidence.parity["onnx_int8"].frames == 4 * FRAMING.frames(16_000)
+    assert measured.parity["onnx_int8"].frames == 4 * FRAMING.frames(16_000)
 
 
 def test_fp32_is_held_against_pytorch_and_int8_against_fp32() -> None:
-    evidence = proven(Spelling("ab ab ab ab", shift=0.5), Spelling("ab ab ab ab", shift=0.75))
-    assert evidence.parity["onnx"].max_difference == pytest.approx(0.5)
-    assert evidence.parity["onnx_int8"].max_difference == pytest.approx(0.25)
-    assert [(proof.backend, proof.name) for proof in evidence.failed] == [("onnx", "max_difference")]
+    measured = proven(Spelling("ab ab ab ab", shift=0.5), Spelling("ab ab ab ab", shift=0.75))
+    assert measured.parity["onnx"].max_difference == pytest.approx(0.5)
+    assert measured.parity["onnx_int8"].max_difference == pytest.approx(0.25)
+    assert [(proof.backend, proof.name) for proof in measured.failed] == [("onnx", "max_difference")]
     assert (held_against("onnx"), held_against("onnx_int8"), held_against("another")) == ("pytorch", "onnx", "onnx")
 
 
 def test_another_text_fails_even_if_the_numbers_are_near() -> None:
-    evidence = proven(Spelling("ab ab ab aa"), Spelling("ab ab ab aa"))
-    assert [proof.name for proof in evidence.failed] == ["max_difference", "text_equality"]
-    assert evidence.parity["onnx"].text_equality == 0.0
-    assert evidence.accuracy["a set"]["onnx"].wer.rate == 0.25
-    assert evidence.wer_increase["onnx"].rate == 0.25
+    measured = proven(Spelling("ab ab ab aa"), Spelling("ab ab ab aa"))
+    assert [proof.name for proof in measured.failed] == ["max_difference", "text_equality"]
+    assert measured.parity["onnx"].text_equality == 0.0
+    assert measured.accuracy["a set"]["onnx"].wer.rate == 0.25
+    assert measured.wer_increase["onnx"].rate == 0.25
 
 
 @pytest.mark.parametrize(
@@ -95,34 +95,34 @@ def test_another_text_fails_even_if_the_numbers_are_near() -> None:
 def test_a_reference_that_understands_nothing_proves_nothing(said: str, wer: float, passed: bool) -> None:
     engines = {backend: Spelling(said) for backend in ("pytorch", "onnx")}
     rows = speech_rows(["ab ab ab ab"] * 2, [1.0] * 2)
-    evidence = prove(ARTIFACT, engines, {"a set": rows}, LIMITS, language="tr", workers=1)
-    (proof,) = [proof for proof in evidence.proofs if proof.backend == "pytorch"]
+    measured = prove(ARTIFACT, engines, {"a set": rows}, LIMITS, language="tr", workers=1)
+    (proof,) = [proof for proof in measured.proofs if proof.backend == "pytorch"]
     assert (proof.name, proof.measured, proof.passed) == ("wer", wer, passed)
-    assert evidence.to_json()["proven"] == passed
+    assert measured.to_json()["proven"] == passed
 
 
 def test_clips_in_which_nothing_is_said_prove_no_reference() -> None:
     engines = {backend: Spelling("") for backend in ("pytorch", "onnx")}
-    evidence = prove(ARTIFACT, engines, {"a set": speech_rows([""], [1.0])}, LIMITS, language="tr", workers=1)
-    assert [str(proof) for proof in evidence.failed] == ["wer of pytorch is no number, must be at most 0.5"]
+    measured = prove(ARTIFACT, engines, {"a set": speech_rows([""], [1.0])}, LIMITS, language="tr", workers=1)
+    assert [str(proof) for proof in measured.failed] == ["wer of pytorch is no number, must be at most 0.5"]
 
 
 def test_int8_that_understands_less_fails_by_frames_and_words() -> None:
-    evidence = proven(Spelling("ab ab ab ab"), Spelling("bb bb bb bb"))
-    assert [proof.name for proof in evidence.failed] == ["argmax_agreement", "wer_increase_lower_bound"]
-    assert evidence.wer_increase["onnx_int8"] == ErrorRate(1.0, 1.0, 1.0)
+    measured = proven(Spelling("ab ab ab ab"), Spelling("bb bb bb bb"))
+    assert [proof.name for proof in measured.failed] == ["argmax_agreement", "wer_increase_lower_bound"]
+    assert measured.wer_increase["onnx_int8"] == ErrorRate(1.0, 1.0, 1.0)
 
 
 def test_int8_that_understands_more_passes() -> None:
-    evidence = proven(Spelling("ab ab ab aa"), Spelling("ab ab ab ab"))
-    assert not [proof for proof in evidence.failed if proof.backend == "onnx_int8"]
-    assert evidence.wer_increase["onnx_int8"].rate == -0.25
+    measured = proven(Spelling("ab ab ab aa"), Spelling("ab ab ab ab"))
+    assert not [proof for proof in measured.failed if proof.backend == "onnx_int8"]
+    assert measured.wer_increase["onnx_int8"].rate == -0.25
 
 
 def test_a_number_that_is_none_proves_nothing_and_is_null_in_the_manifest() -> None:
-    evidence = proven(Spelling("ab ab ab ab", shift=float("nan")), Spelling("ab ab ab ab"))
-    assert "max_difference of onnx is no number, must be at most 0.001" in [str(proof) for proof in evidence.failed]
-    record = evidence.to_json()
+    measured = proven(Spelling("ab ab ab ab", shift=float("nan")), Spelling("ab ab ab ab"))
+    assert "max_difference of onnx is no number, must be at most 0.001" in [str(proof) for proof in measured.failed]
+    record = measured.to_json()
     assert record["proven"] is False
     assert record["parity"]["onnx"]["max_difference"] is None
 
