@@ -28,14 +28,16 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from tqdm import tqdm
 
-from app.artifacts import REFERENCE_BACKEND, Artifact, ArtifactError, open_artifact
-from app.asr import find_model_folder
+from app.artifacts import ArtifactError
 from app.audio import AudioLimits, decode
 from app.cores import available_cores
-from app.decoding import Emissions
-from app.engines.ctc import SILENCE_STD
 from app.errors import AsrError
-from app.windows import Samples
+from app.families import Family
+from app.families.ctc.decoding import Emissions
+from app.families.ctc.recognizer import SILENCE_STD
+from app.models import find_model_folder, open_model
+from app.recognizer import Samples
+from app.runtimes.registry import REFERENCE
 from scripts.baselines import BASELINES, REPORT_NAME, Source, source_of
 from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, available, own_spec, pytorch_spec
 from scripts.benchmarking.figures import EngineFigures, Latency, reference_length_s
@@ -186,18 +188,18 @@ def load_rows(arguments: argparse.Namespace, rate_hz: int) -> "SpeechRows":
 
 
 def measure_errors(
-    engines: Engines, figures: dict[str, EngineFigures], artifact: Artifact, rows: "SpeechRows", language: str
+    engines: Engines, figures: dict[str, EngineFigures], family: Family, rows: "SpeechRows", language: str
 ) -> None:
     """Put the word and character error rates on these rows into the figures."""
     from scripts.speech.eval_sets import normalizer_for
     from scripts.speech.scoring import ClipErrors, character_error_rate, count_errors, word_error_rate
 
-    normalizer = normalizer_for(artifact, language)
+    normalizer = normalizer_for(family, language)
     errors: dict[str, list[ClipErrors]] = {key: [] for key in engines.alive}
     with tqdm(total=len(rows) * len(errors), unit="clip", disable=None) as progress:
         for start in range(0, len(rows), CLIPS_AT_ONCE):
             chunk = range(start, min(start + CLIPS_AT_ONCE, len(rows)))
-            clips = [rows.samples(index, artifact.features.sample_rate_hz) for index in chunk]
+            clips = [rows.samples(index, family.rate_hz) for index in chunk]
             references = [normalizer(rows.text(index)) for index in chunk]
             for key in engines.alive:
                 with engines.turn_of(key) as engine:
@@ -289,8 +291,8 @@ def plan_baselines(source: Source, keys: list[str]) -> Plan:
 
 def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Results:
     """Measure all engines of a plan: first with the threads of `--threads` in one call, then single-thread calls."""
-    artifact = open_artifact(checkpoint)
-    rate_hz = artifact.features.sample_rate_hz
+    family = open_model(checkpoint).family
+    rate_hz = family.rate_hz
     clips = read_clips(arguments.audio_path, sorted(set(arguments.lengths_s)), rate_hz)
     rows = load_rows(arguments, rate_hz) if arguments.evaluate else None
     sounds = list(clips.values())
@@ -300,8 +302,8 @@ def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Resu
         print("Loading each engine in a process of its own", flush=True)
         for spec in tqdm(plan.specs, unit="engine", disable=None):
             engines.load(spec)
-        if REFERENCE_BACKEND in figures and REFERENCE_BACKEND not in engines.alive:  # nothing else to compare with
-            raise BenchmarkError("; ".join(figures[REFERENCE_BACKEND].errors))
+        if REFERENCE in figures and REFERENCE not in engines.alive:  # nothing else to compare with
+            raise BenchmarkError("; ".join(figures[REFERENCE].errors))
         agreements = measure_agreement(engines, sounds)
         print(f"Latency: {arguments.runs} rounds, after {arguments.warm_up} to warm up", flush=True)
         latencies = measure_latencies(engines, clips, arguments.runs, arguments.warm_up, Random(arguments.seed))
@@ -318,7 +320,7 @@ def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Resu
         narrow = measure_throughput(engines, sounds, arguments.throughput_s, rate_hz)
         if rows is not None:
             print(f"Word error rate on {len(rows)} clips", flush=True)
-            measure_errors(engines, figures, artifact, rows, arguments.language)
+            measure_errors(engines, figures, family, rows, arguments.language)
     for key, found in figures.items():
         found.latencies, found.agreement = latencies.get(key, []), agreements.get(key)
         found.wide, found.narrow = wide.get(key), narrow.get(key)
@@ -347,7 +349,7 @@ def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Resu
 
 def run(arguments: argparse.Namespace) -> Path:
     """Plan, measure and write. Returns the path of the report. Raises BenchmarkError or ArtifactError."""
-    checkpoint = find_model_folder(arguments.checkpoint_dir, "pytorch")
+    checkpoint = find_model_folder(arguments.checkpoint_dir, REFERENCE)
     plan = plan_own_engines(arguments, checkpoint)
     keys = [baseline.key for baseline in BASELINES if arguments.baselines and baseline.key in arguments.only]
     if keys:
@@ -373,7 +375,7 @@ def run(arguments: argparse.Namespace) -> Path:
 
 
 def main() -> None:
-    keys = ["pytorch", *(engine.backend for engine in OWN_ENGINES), *(baseline.key for baseline in BASELINES)]
+    keys = [REFERENCE, *(engine.backend for engine in OWN_ENGINES), *(baseline.key for baseline in BASELINES)]
     cores = available_cores()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_dir", required=True, help="checkpoint folder or hub id")

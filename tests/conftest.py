@@ -17,9 +17,10 @@ from fastapi import FastAPI
 from app.cores import available_cores
 from app.errors import AsrError
 from app.main import create_app
+from app.runtimes.registry import ONNX_INT8
 from app.service import LoadedModel
 from app.settings import Settings
-from tests.fakes import PATIENCE_S, FakeEngine, all_lanes, fake_artifact
+from tests.fakes import PATIENCE_S, FakeRecognizer, all_lanes, fake_artifact
 from tests.once import shared_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,8 +149,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def engine() -> Iterator[FakeEngine]:
-    engine = FakeEngine()
+def engine() -> Iterator[FakeRecognizer]:
+    engine = FakeRecognizer()
     yield engine
     engine.gate.set()  # whatever happened, no worker may wait for ever
 
@@ -166,7 +167,7 @@ def temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 
 @pytest.fixture
-def serve(engine: FakeEngine, tmp_path: Path, temp_folder: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceFactory:
+def serve(engine: FakeRecognizer, tmp_path: Path, temp_folder: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceFactory:
     """`with serve(max_queue_s=10) as client`: the whole service, with settings of the test's own, on the fake engine.
 
     `load`: what loads the model, instead of the fake. `ready=False`: do not wait until it has.
@@ -176,7 +177,7 @@ def serve(engine: FakeEngine, tmp_path: Path, temp_folder: Path, monkeypatch: py
 
     @contextmanager
     def serving(load: Callable[[Settings], Any] | None = None, ready: bool = True, **settings: Any) -> Iterator[Client]:
-        fake = LoadedModel(fake_artifact(tmp_path), "onnx_int8", all_lanes(engine))
+        fake = LoadedModel(fake_artifact(tmp_path), ONNX_INT8, all_lanes(engine))
         monkeypatch.setattr("app.service.load_model", load or (lambda _: fake))
         app = create_app(Settings(**({"model_dir": str(tmp_path)} | settings)))
         with ExitStack() as stack:

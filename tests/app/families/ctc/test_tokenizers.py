@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, Wav2Vec2CTCTokenizer
 
-from app.artifacts import ArtifactError, read_vocabulary
-from app.decoding import decode_ctc
+from app.artifacts import Artifact, ArtifactError
+from app.families.ctc.decoding import decode_ctc
+from app.families.ctc.settings import read_vocabulary
 
 FRAMES = 60
 LETTERS = "abcçdefgğhıijklmnoöprsştuüvyz"
@@ -122,7 +123,9 @@ def test_the_text_is_what_transformers_prints(name: str, tmp_path: Path) -> None
     logits = TOKENIZERS[name](tmp_path)
     auto = Wav2Vec2CTCTokenizer if (tmp_path / "vocab.json").exists() else AutoTokenizer
     tokenizer = auto.from_pretrained(tmp_path)
-    vocabulary = read_vocabulary(tmp_path, {"vocab_size": logits, "pad_token_id": tokenizer.pad_token_id})
+    vocabulary = read_vocabulary(
+        Artifact(tmp_path, "", {}), {"vocab_size": logits, "pad_token_id": tokenizer.pad_token_id}
+    )
     assert vocabulary.blank == tokenizer.pad_token_id
     assert len(vocabulary.tokens) == logits
     random = np.random.default_rng(1)
@@ -142,13 +145,13 @@ def test_one_of_several_languages_must_be_named(language: str | None, tmp_path: 
     logits = nested(tmp_path)
     write(tmp_path / "tokenizer_config.json", {"target_lang": language})
     with pytest.raises(ArtifactError, match=r"several languages \(2\): name one of them as target_lang"):
-        read_vocabulary(tmp_path, {"vocab_size": logits, "pad_token_id": 0})
+        read_vocabulary(Artifact(tmp_path, "", {}), {"vocab_size": logits, "pad_token_id": 0})
 
 
 def test_the_model_must_be_of_the_language_of_the_tokenizer(tmp_path: Path) -> None:
     nested(tmp_path)
     with pytest.raises(ArtifactError, match=r"of tur has 34 tokens, the model 8 logits: .*load_adapter\('tur'\)"):
-        read_vocabulary(tmp_path, {"vocab_size": 8, "pad_token_id": 0})
+        read_vocabulary(Artifact(tmp_path, "", {}), {"vocab_size": 8, "pad_token_id": 0})
 
 
 def test_tokens_that_are_no_letters_are_refused(tmp_path: Path) -> None:
@@ -156,11 +159,11 @@ def test_tokens_that_are_no_letters_are_refused(tmp_path: Path) -> None:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(ArtifactError, match=r"tokenizer\.json does not decode CTC, but ByteLevel"):
-        read_vocabulary(tmp_path, {"vocab_size": 2, "pad_token_id": 1})
+        read_vocabulary(Artifact(tmp_path, "", {}), {"vocab_size": 2, "pad_token_id": 1})
 
 
 def test_phonemes_are_refused(tmp_path: Path) -> None:
     logits = of([*SPECIAL.values(), "|", *LETTERS])(tmp_path)
     write(tmp_path / "tokenizer_config.json", {"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer"})
     with pytest.raises(ArtifactError, match="writes phonemes, not words"):
-        read_vocabulary(tmp_path, {"vocab_size": logits, "pad_token_id": 0})
+        read_vocabulary(Artifact(tmp_path, "", {}), {"vocab_size": logits, "pad_token_id": 0})

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.decoding import Vocabulary, confidence_of, decode_ctc
+from app.families.ctc.decoding import Vocabulary, WordDecoder, decode_ctc
+from app.transcript import mean_confidence
 
 TOKENS = ("[PAD]", "[UNK]", "|", "a", "b", "i", "\u0307", "c", "\u0327")
 VOCABULARY = Vocabulary(TOKENS, blank=0, word_delimiter="|", special=frozenset({"[PAD]", "[UNK]", ""}))
@@ -60,8 +61,8 @@ def test_confidence_is_the_geometric_mean_of_the_letters_best_frames() -> None:
 def test_confidence_of_a_transcript_weighs_words_by_letters() -> None:
     frames = np.concatenate([emissions("ab", 0.9), emissions("|"), emissions("a", 0.5)])
     words = decode_ctc(frames, VOCABULARY, FRAME_S)
-    assert confidence_of(words) == pytest.approx((0.9 * 0.9 * 0.5) ** (1 / 3), rel=1e-5)
-    assert confidence_of(()) is None
+    assert mean_confidence(words) == pytest.approx((0.9 * 0.9 * 0.5) ** (1 / 3), rel=1e-5)
+    assert mean_confidence(()) is None
 
 
 def test_the_blank_need_not_be_the_first_token() -> None:
@@ -92,3 +93,20 @@ def test_certain_emissions_of_silence_have_no_words() -> None:
     frames = np.full((5, len(TOKENS)), -np.inf, dtype=np.float32)
     frames[:, 0] = 0.0
     assert decode_ctc(frames, VOCABULARY, FRAME_S) == ()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_does_not_matter_how_frames_come(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    path = "".join(random.choice(list("__aab|?ci")) for _ in range(200))
+    frames = emissions(path) + random.normal(0, 0.3, (200, len(TOKENS))).astype(np.float32)
+    decoder = WordDecoder(VOCABULARY, FRAME_S)
+    words = [word for part in np.split(frames, np.sort(random.integers(0, 200, 30))) for word in decoder.add(part)]
+    assert (*words, *decoder.finish()) == decode_ctc(frames, VOCABULARY, FRAME_S)
+
+
+def test_a_word_is_given_when_it_has_ended() -> None:
+    decoder = WordDecoder(VOCABULARY, FRAME_S)
+    assert decoder.add(emissions("_ab_|")) == [], "the delimiter may go on"
+    assert [word.text for word in decoder.add(emissions("|_"))] == ["ab"]
+    assert decoder.finish() == []

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCTC
 
-from app.artifacts import ArtifactError, open_artifact
-from app.asr import load_engine
-from app.engines.checkpoint import load_checkpoint
+from app.artifacts import ArtifactError
+from app.families.ctc.checkpoint import load_checkpoint
 from app.files import LFS_POINTER
+from app.models import load_recognizer, open_model
 from tests.checkpoints import ARCHITECTURES, SHAPES, built
 
 Weights = dict[str, torch.Tensor]
@@ -116,10 +116,10 @@ class TestMissingWeights:
         index.write_text(json.dumps(content), encoding="utf-8")
         assert "needs lm_head.weight, which" in refused(small)
 
-    def test_no_engine_is_made_of_it(self, cahya: Path) -> None:
+    def test_it_is_not_loaded_to_serve(self, cahya: Path) -> None:
         change(cahya, without("lm_head"))
         with pytest.raises(ArtifactError, match=r"needs lm_head\.bias"):
-            load_engine(open_artifact(cahya), "pytorch", threads=1)
+            load_recognizer(open_model(cahya), "pytorch", threads=1)
 
 
 class TestWeightsOfAnotherModel:
