@@ -1,6 +1,7 @@
 """Shared fixtures: the service on a fake engine, and a client to it; and what every answer is held to."""
 
 import asyncio
+import gc
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, MutableMapping
@@ -33,6 +34,19 @@ THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def pytest_xdist_auto_num_workers() -> int:
     """A process for each core, of a container its share."""
     return min(available_cores(), MOST_PROCESSES)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The garbage collector does not look through PyTorch's million objects: not while they are being made, when
+    nothing is garbage yet, and not again in every test that collects.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
