@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.artifacts import MANIFEST_NAME, Artifact, sha256_of
+from app.artifacts import MANIFEST_NAME, sha256_of
 from app.audio import AudioLimits, decode
 from app.families.ctc.recognizer import CtcRecognizer
 from app.models import Lanes, Model, check_proofs, load_for_lanes, load_recognizer, open_model
@@ -38,19 +38,12 @@ SAME_SAMPLES = {
     *("aiff", "au", "caf", "caf alac", "flac 16", "flac 24", "ogg flac", "mp4 alac", "mov pcm", "mka flac"),
 }
 NARROW = {name for name in ENCODINGS if "8 kHz" in name or "gsm" in name}
-
-
 WINDOWING = Windowing(window_s=10.0, overlap_s=3.0)
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     return open_model(BUNDLED_MODEL)
-
-
-@pytest.fixture(scope="module")
-def artifact(model: Model) -> Artifact:
-    return model.artifact
 
 
 @pytest.fixture(scope="module", params=sorted(BACKENDS))
@@ -93,8 +86,8 @@ def test_the_recognizers_of_all_lanes_say_the_same(model: Model, backend: str, b
     assert texts == {"merhaba bugün hava çok güzel öğleden sonra parkta yürüyüş yapacağız"}
 
 
-def test_the_folder_is_what_its_manifest_says(artifact: Artifact) -> None:
-    files = artifact.manifest["files"]
+def test_the_folder_is_what_its_manifest_says(model: Model) -> None:
+    files = model.artifact.manifest["files"]
     assert set(files) == {path.name for path in BUNDLED_MODEL.iterdir()} - {MANIFEST_NAME, "README.md", BESIDE_MODEL}
     for name, described in files.items():
         assert sha256_of(BUNDLED_MODEL / name) == described["sha256"]
