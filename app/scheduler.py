@@ -110,7 +110,7 @@ class Scheduler:
                 ahead_s += sum(min(later_s, own_s) for later_s in self._later_s())
         return ahead_s + own_s
 
-    def room_s(self) -> float:
+    def bulk_wait_s(self) -> float:
         """Seconds after which the first of the long clips, which take turns, can be expected to be done; 0 without."""
         with self._lock:
             remaining_s = self._later_s()

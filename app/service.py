@@ -58,7 +58,7 @@ class Service:
             settings.max_uploads,
             speed=self.speed,
             wait_s=self._wait_s,
-            room_s=self._room_s,
+            bulk_wait_s=self._bulk_wait_s,
             refused=metrics.refused,
         )
         self._metrics = metrics
@@ -110,8 +110,8 @@ class Service:
         transcriber = self._transcriber
         return 0.0 if transcriber is None else transcriber.scheduler.wait_s(transcriber.lanes, duration_s)
 
-    def _room_s(self) -> float:
-        return 0.0 if self._transcriber is None else self._transcriber.scheduler.room_s()
+    def _bulk_wait_s(self) -> float:
+        return 0.0 if self._transcriber is None else self._transcriber.scheduler.bulk_wait_s()
 
     def start(self) -> None:
         """Begin to load the model, and then to look after it."""

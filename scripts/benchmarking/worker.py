@@ -21,7 +21,7 @@ from typing import Any
 from app.families.ctc.decoding import Emissions
 from app.recognizer import Samples
 from scripts.benchmarking.engines import EngineSpec, load
-from scripts.speech.hearing import text_of
+from scripts.speech.recognition import text_of
 
 
 class Worker:

@@ -142,7 +142,7 @@ def prove(
         return (
             {backend: count_errors(said, normalizer(text)) for backend, text in texts.items()},
             {
-                backend: reference.likeness(windows, heard[held_against(backend)], heard[backend])
+                backend: reference.likeness(windows, heard[compared_with(backend)], heard[backend])
                 for backend in backends
             },
         )
@@ -159,8 +159,8 @@ def prove(
             for backend in backends:
                 likenesses[backend] += [alike[backend] for _, alike in clips]
 
-    parity = {backend: _parity(held_against(backend), likenesses[backend]) for backend in backends}
-    increase = {backend: word_error_increase(errors[held_against(backend)], errors[backend]) for backend in backends}
+    parity = {backend: _parity(compared_with(backend), likenesses[backend]) for backend in backends}
+    increase = {backend: word_error_increase(errors[compared_with(backend)], errors[backend]) for backend in backends}
     proofs = [judge_reference(errors[REFERENCE], limit) for limit in limits.get(REFERENCE, UNDERSTANDING)]
     proofs += [
         proof
@@ -177,7 +177,7 @@ def judge_reference(errors: Sequence[ClipErrors], limit: Limit) -> Proof:
     return Proof.judge(REFERENCE, limit.figure, wer, limit.bound, limit.value)
 
 
-def held_against(backend: str) -> str:
+def compared_with(backend: str) -> str:
     """The backend that another is compared with."""
     return REFERENCE if backend == FP32_BACKEND else FP32_BACKEND
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from app.families import Family
 from app.recognizer import AnyRecognizer
 from scripts.speech.data import DataError, SpeechRows, load_speech
-from scripts.speech.hearing import text_of
+from scripts.speech.recognition import text_of
 from scripts.speech.scoring import ClipErrors, ErrorRate, character_error_rate, count_errors, word_error_rate
 from scripts.speech.text import TextNormalizer
 

@@ -438,10 +438,10 @@ def test_the_wait_grows_with_what_is_ahead(gate: threading.Event) -> None:
 def test_there_is_room_when_the_first_of_the_long_clips_is_done(gate: threading.Event) -> None:
     async def main() -> None:
         with scheduling(Recording(lambda level: gate.wait(PATIENCE_S) and None)) as scheduler:
-            assert scheduler.scheduler.room_s() == 0
+            assert scheduler.scheduler.bulk_wait_s() == 0
             clips = [asyncio.create_task(scheduler.run(windows(*range(length)))) for length in (1, 4, 6)]
             await until(lambda: len(scheduler.scheduler._express) == 2)
-            assert scheduler.scheduler.room_s() == pytest.approx(2 * 3)
+            assert scheduler.scheduler.bulk_wait_s() == pytest.approx(2 * 3)
             gate.set()
             await asyncio.gather(*clips)
 

@@ -19,7 +19,7 @@ from scripts.exporting.proofs import (
     Limit,
     Measurements,
     Parity,
-    held_against,
+    compared_with,
     judge,
     prove,
 )
@@ -93,7 +93,7 @@ def test_fp32_is_held_against_pytorch_and_int8_against_fp32() -> None:
     assert measured.parity["onnx"].max_difference == pytest.approx(0.5)
     assert measured.parity["onnx_int8"].max_difference == pytest.approx(0.25)
     assert [(proof.backend, proof.name) for proof in measured.failed] == [("onnx", "max_difference")]
-    assert (held_against("onnx"), held_against("onnx_int8"), held_against("another")) == ("pytorch", "onnx", "onnx")
+    assert (compared_with("onnx"), compared_with("onnx_int8"), compared_with("another")) == ("pytorch", "onnx", "onnx")
 
 
 def test_another_text_fails_even_if_the_numbers_are_near() -> None:

@@ -8,7 +8,7 @@ from app.recognizer import Options, Window, Windowing
 from app.settings import BUNDLED_MODEL
 from scripts.common import SAMPLES
 from scripts.speech.data import load_speech
-from scripts.speech.hearing import text_of
+from scripts.speech.recognition import text_of
 from tests.recognizers import ctc_graph, ctc_recognizer, ctc_settings
 
 
