@@ -55,7 +55,7 @@ class Proof:
     def judge(
         cls, backend: str, name: str, measured: float, bound: Literal["at most", "at least"], limit: float
     ) -> Self:
-        """Hold a figure against its limit."""
+        """Compare a figure with its limit."""
         kept = measured <= limit if bound == "at most" else measured >= limit
         finite = math.isfinite(measured)
         return cls(backend, name, measured if finite else None, bound, limit, passed=finite and kept)

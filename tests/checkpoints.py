@@ -312,7 +312,9 @@ def _traced_once(trace: Callable[[PreTrainedModel], ModelProto], model: PreTrain
     key = trace.__name__, fingerprint.hexdigest()
     if key not in _traced:
         _traced[key] = trace(model).SerializeToString()
-    return ModelProto.FromString(_traced[key])
+    graph = ModelProto()
+    graph.ParseFromString(_traced[key])
+    return graph
 
 
 def served(shape: str, folder: Path) -> Path:

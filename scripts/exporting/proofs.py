@@ -1,6 +1,6 @@
 """What is proven of an artifact: that every backend says what the checkpoint says, measured on sets of speech.
 
-Each clip goes through all backends. FP32 is held against PyTorch, and what is quantized against FP32:
+Each clip goes through all backends. FP32 is compared with PyTorch, and what is quantized with FP32:
 
 - the largest difference of log-probabilities, the share of frames with the same most likely token (argmax), and the
   share of clips with the same text;
@@ -9,9 +9,9 @@ Each clip goes through all backends. FP32 is held against PyTorch, and what is q
 That they are alike proves nothing if the checkpoint itself understands nothing: random weights are alike too. So the
 word error rate of PyTorch has a limit of its own.
 
-`LIMITS` says what each must keep. The rise of the WER is held against its limit as it is if there are at least
+`LIMITS` says what each must keep. The rise of the WER is compared with its limit as it is if there are at least
 `DECIDING_CLIPS` clips. Fewer cannot decide it: in the four samples one word is 3 points. There the lower bound of its
-95 % interval (paired bootstrap over clips) is held against the limit, so that the proof fails when the clips show a
+95 % interval (paired bootstrap over clips) is compared with the limit, so that the proof fails when the clips show a
 rise, and not by one unlucky word; the share of equal frames, of which there are thousands, then guards the quality.
 """
 
@@ -82,7 +82,7 @@ class Parity:
 class Measurements:
     """All that was measured, and what it proves.
 
-    parity: by backend. wer_increase: by backend, over the one it is held against. accuracy: set -> backend -> figures.
+    parity: by backend. wer_increase: by backend, over the one it is compared with. accuracy: set -> backend -> figures.
     """
 
     proofs: tuple[Proof, ...]
@@ -117,7 +117,7 @@ def prove(
     language: str,
     workers: int,
 ) -> Measurements:
-    """Measure backends on sets of speech, and hold them against their limits.
+    """Measure backends on sets of speech, and compare them with their limits.
 
     recognizers: by backend, the reference and FP32 among them. limits: by backend; those not named are `QUANTIZED`.
     workers: clips at a time. Raises DataError for a clip that cannot be read, ArtifactError for models that cannot be
@@ -171,7 +171,7 @@ def prove(
 
 
 def judge_reference(errors: Sequence[ClipErrors], limit: Limit) -> Proof:
-    """Hold the word error rate of the checkpoint against its limit. Clips in which nothing is said prove nothing."""
+    """Compare the word error rate of the checkpoint with its limit. Clips in which nothing is said prove nothing."""
     said = any(clip.words for clip in errors)
     wer = word_error_rate(list(errors)).rate if said else math.nan
     return Proof.judge(REFERENCE, limit.figure, wer, limit.bound, limit.value)
@@ -183,7 +183,7 @@ def compared_with(backend: str) -> str:
 
 
 def judge(backend: str, parity: Parity, wer_increase: ErrorRate, limits: Sequence[Limit]) -> list[Proof]:
-    """Hold the figures of one backend against its limits."""
+    """Compare the figures of one backend with its limits."""
     names = {} if parity.clips >= DECIDING_CLIPS else {"wer_increase": "wer_increase_lower_bound"}
     figures = asdict(parity) | {"wer_increase": wer_increase.low if names else wer_increase.rate}
     return [
