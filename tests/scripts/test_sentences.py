@@ -1,3 +1,4 @@
+import hashlib
 import re
 import subprocess
 import sys
@@ -11,6 +12,13 @@ from scripts.speech.words_tr import attach, conjugate, nominal, parse_verb, pars
 
 ROOT = Path(__file__).resolve().parents[2]
 LETTERS = set("abcçdefgğhıijklmnoöprsştuüvyz ")
+GOLDEN = Path(__file__).with_name("sentences_seed_1.txt")
+"""The first sentences of seed 1, which change with every word and template. To renew the file after such a change:
+
+python scripts/sentences.py --count 60 --seed 1 --out tests/scripts/sentences_seed_1.txt
+"""
+GOLDEN_SHA256 = "1d12f306c2870a9c3bf0f7c19cc9ace87cf4d5c64a4d863c2049d1fd5aa1f0b4"
+"""Of the first 20,000 sentences of seed 1, joined by line ends, in UTF-8."""
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +38,12 @@ def test_sentences_are_distinct_and_as_many_as_asked(sentences: list[str]) -> No
 def test_the_seed_decides_the_sentences() -> None:
     assert generate(300, 5) == generate(300, 5)
     assert generate(300, 5) != generate(300, 6)
+
+
+def test_the_output_of_a_seed_stays_the_same(sentences: list[str]) -> None:
+    golden = GOLDEN.read_text(encoding="utf-8").splitlines()
+    assert sentences[: len(golden)] == golden
+    assert hashlib.sha256("\n".join(sentences).encode()).hexdigest() == GOLDEN_SHA256
 
 
 def test_only_turkish_letters_are_left_to_learn(sentences: list[str]) -> None:
