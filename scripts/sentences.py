@@ -16,7 +16,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.speech import words_tr as words
 from scripts.speech.numbers_tr import join_suffix, spell_numbers, turkish_number, turkish_ordinal
-from scripts.speech.words_tr import Word, attach, conjugate, nominal, parse_verb, parse_word, question
+from scripts.text_generation.inflection_tr import (
+    PERSONS,
+    Word,
+    attach,
+    conjugate,
+    endings,
+    nominal,
+    parse_verb,
+    parse_word,
+    question,
+)
 
 MAX_WORDS = 14
 _CHOICE = re.compile(r"\{([^{}]*)\}")
@@ -40,13 +50,6 @@ _VERBS = {
 }  # fmt: skip
 _PLAIN = {"adv": words.MANNERS, "letter": words.LETTERS}
 _ADJECTIVAL = {"adj": words.ADJECTIVES, "pred": words.PREDICATES, "trait": words.HUMAN_TRAITS}
-
-_NONFINITE = {
-    "inf": "mAk", "ip": "(y)Ip", "arak": "(y)ArAk", "inca": "(y)IncA", "madan": "mAdAn", "an": "(y)An",
-    "imp": "", "imp2": "(y)In", "impneg": "mA", "imp2neg": "mAyIn", "ayım": "(y)AyIm", "alım": "(y)AlIm",
-    "alım_mı": "(y)AlIm mI",
-    "sın": "sIn", "dıktan": "DIktAn", "meye": "mAyA", "meyi": "mAyI", "mekten": "mAktAn",
-}  # fmt: skip
 
 _TENSE_WEIGHTS = {
     "past": 28, "present": 22, "future": 15, "aorist": 10, "reported": 8, "must": 5, "can": 6, "was": 5, "would": 3,
@@ -442,7 +445,7 @@ class _Maker:
 
     def sentence(self) -> str:
         """Make one sentence, with a capital and a closing mark."""
-        self._person = self._random.choice(words.PERSONS)
+        self._person = self._random.choice(PERSONS)
         self._tense = self._random.choices(list(_TENSE_WEIGHTS), list(_TENSE_WEIGHTS.values()))[0]
         domain = self._random.choices(list(self._templates), self._weights)[0]
         text = self._random.choice(self._templates[domain])
@@ -476,53 +479,53 @@ class _Maker:
         if self._person == "3s":
             return self._slot(self._random.choice(["name", "name", "person", "person.1s", "person.1p"]))
         if self._person == "3p":
-            return self._slot("person.pl") if self._random.random() < 0.6 else "onlar"
-        return words.PRONOUNS[self._person] if self._random.random() < 0.35 else ""
+            return self._slot("person.pl") if self._random.random() < 0.6 else endings().pronoun["3p"]
+        return endings().pronoun[self._person] if self._random.random() < 0.35 else ""
 
     def _inflect(self, word: Word, steps: list[str], proper: bool = False) -> str:
         form: Word | str = word
         plural = third = False
         for step in steps:
             if step == "R":
-                step = self._random.choice(["", "", "", "", *words.PERSONS])
+                step = self._random.choice(["", "", "", "", *PERSONS])
             elif step == "P":
                 step = self._person
             elif step == "C":
-                step = self._random.choice(list(words.CASES))
+                step = self._random.choice(list(endings().case))
             if not step:
                 continue
             if step == "pl":
                 suffix, plural = "lAr", True
-            elif step in words.POSSESSIVE:
-                suffix = "I" if plural and step == "3p" else words.POSSESSIVE[step]
+            elif step in endings().possessive:
+                suffix = "I" if plural and step == "3p" else endings().possessive[step]
                 third = step[0] == "3"
-            elif step in words.CASES:
-                suffix = (words.CASES_AFTER_THIRD if third else words.CASES)[step]
+            elif step in endings().case:
+                suffix = (endings().case_after_third if third else endings().case)[step]
             elif step == "cop":
-                suffix = words.COPULA[self._person]
+                suffix = endings().copula[self._person]
             else:
                 suffix = step
             previous = form
             form = attach(form, suffix)
-            if proper and suffix and step not in words.CASELESS and isinstance(previous, Word):
+            if proper and suffix and endings().apostrophe.get(step, True) and isinstance(previous, Word):
                 form = f"{previous.base}'{form[len(previous.base) :]}"
         return form if isinstance(form, str) else form.base
 
     def _adjective(self, word: Word, steps: list[str]) -> str:
         if steps == ["cop"]:
-            return attach(word, words.COPULA[self._person])
+            return attach(word, endings().copula[self._person])
         if steps == ["past"]:
-            return attach(word, words.COPULA_PAST[self._person])
+            return attach(word, endings().copula_past[self._person])
         if steps == ["past3"]:
-            return attach(word, words.COPULA_PAST["3s"])
+            return attach(word, endings().copula_past["3s"])
         return word.base
 
     def _verb(self, verb: Word, steps: list[str]) -> str:
         negative = steps[0] == "neg"
         kind, *rest = steps[1:] if negative else steps
         person = self._person if rest[:1] == ["P"] else rest[0] if rest else self._person
-        if kind in _NONFINITE:
-            return nominal(verb, _NONFINITE[kind])
+        if kind in endings().verb_form:
+            return nominal(verb, endings().verb_form[kind])
         if kind == "iken":
             return attach(conjugate(verb, "aorist", "3s"), "ken")
         if kind == "q":
@@ -530,8 +533,8 @@ class _Maker:
             return question(verb, tense, person, self._random.random() < 0.15)
         if kind in ("dik", "acak", "ma"):
             form = nominal(verb, kind, person)
-            case = self._random.choice(list(words.CASES)) if rest[1:] == ["C"] else "".join(rest[1:])
-            table = words.CASES_AFTER_THIRD if person[0] == "3" else words.CASES
+            case = self._random.choice(list(endings().case)) if rest[1:] == ["C"] else "".join(rest[1:])
+            table = endings().case_after_third if person[0] == "3" else endings().case
             return attach(form, table[case]) if case else form
         tense = self._tense if kind == "T" else kind
         return conjugate(verb, tense, person, negative or (kind == "T" and self._random.random() < 0.12))

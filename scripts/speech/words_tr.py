@@ -1,40 +1,16 @@
-"""Turkish words and their endings: the word lists of the sentence maker, and the rules that inflect them.
+"""Turkish words: the word lists of the sentence maker.
 
-In the lists `_` stands for a space. After a noun or verb, `/` gives the stem before a vowel (`şehir/şehr`; a bare
+In the lists, `_` stands for a space. After a noun or verb, `/` gives the stem before a vowel (`şehir/şehr`; a bare
 `/` softens the final t), `*` asks for front-vowel endings (`saat*`), `!` keeps a final k, ç or p hard (`hukuk!`).
 """
-
-from dataclasses import dataclass
 
 
 def _listed(text: str, separator: str | None = None) -> list[str]:
     """Cut a word list into its entries: at white space, or at a separator and line ends."""
     if separator is None:
-        return text.split()
+        return [entry.replace("_", " ") for entry in text.split()]
     return [entry for line in text.strip().splitlines() for entry in line.split(separator)]
 
-
-VOWELS = "aeıioöuü"
-_HARD = "fstkçşhp"
-_FRONTED = str.maketrans("aıou", "eiöü")
-_HIGH = {"a": "ı", "ı": "ı", "e": "i", "i": "i", "o": "u", "u": "u", "ö": "ü", "ü": "ü"}
-_SOFTENED = {"k": "ğ", "ç": "c", "p": "b"}
-
-PERSONS = ("1s", "2s", "3s", "1p", "2p", "3p")
-PRONOUNS = {"1s": "ben", "2s": "sen", "3s": "o", "1p": "biz", "2p": "siz", "3p": "onlar"}
-POSSESSIVE = {"1s": "(I)m", "2s": "(I)n", "3s": "(s)I", "1p": "(I)mIz", "2p": "(I)nIz", "3p": "lArI"}
-CASES = {"acc": "(y)I", "dat": "(y)A", "loc": "DA", "abl": "DAn", "gen": "(n)In", "ins": "(y)lA"}
-CASES_AFTER_THIRD = {"acc": "nI", "dat": "nA", "loc": "nDA", "abl": "nDAn", "gen": "nIn", "ins": "(y)lA"}
-COPULA = {"1s": "(y)Im", "2s": "sIn", "3s": "", "1p": "(y)Iz", "2p": "sInIz", "3p": "lAr"}
-COPULA_PAST = {
-    "1s": "(y)DIm", "2s": "(y)DIn", "3s": "(y)DI", "1p": "(y)DIk", "2p": "(y)DInIz", "3p": "(y)DI",
-}  # fmt: skip
-_PAST = {"1s": "m", "2s": "n", "3s": "", "1p": "k", "2p": "nIz", "3p": "lAr"}
-_NEGATIVE_AORIST = {"1s": "mAm", "2s": "mAzsIn", "3s": "mAz", "1p": "mAyIz", "2p": "mAzsInIz", "3p": "mAzlAr"}
-_AORIST_HIGH = set(_listed("al bil bul dur gel gör kal ol öl var ver vur san"))
-_AORIST_WIDE = set(_listed("affet reddet kaydet kaybet hisset bahset seyret keşfet fethet hallet hapset"))
-TENSES = ("present", "past", "future", "aorist", "reported", "must", "can", "conditional", "was", "would")
-CASELESS = _listed("lI sIz lIk CI CA ki")
 
 PEOPLE = _listed("""
 öğretmen öğrenci doktor hemşire mühendis avukat hakim savcı polis jandarma asker subay general* komutan işçi memur
@@ -64,7 +40,7 @@ kartpostal kağıt/kağıd dosya klasör takvim ajanda harita küre pusula dürb
 albüm çerçeve tablo heykel vazo çiçek saksı oyuncak top! bebek balon uçurtma bisiklet motosiklet araba otomobil otobüs
 minibüs kamyon kamyonet traktör tren tramvay metro vapur gemi kayık yat uçak helikopter roket füze tekerlek lastik
 direksiyon fren debriyaj motor bagaj jant jeton bilet pasaport kimlik ehliyet kart para çek bono altın gümüş yüzük
-kolye küpe bilezik broş hediye ödül kupa madalya bayrak davul zurna gitar keman piyano flüt saz bağlama ud/ kanun
+kolye küpe bilezik broş hediye ödül kupa madalya bayrak davul zurna gitar keman piyano flüt saz bağlama ud kanun
 çekiç tornavida pense çivi vida matkap testere balta kürek kazma tırmık hortum musluk boru vana lavabo küvet duş
 fayans parke boya tuğla çimento kum çakıl demir çelik bakır cam plastik kumaş deri yün ipek jelatin pil batarya robot
 sensör lazer jeneratör trafo kondansatör transistör devre yazılım program uygulama şifre mesaj fatura sözleşme makbuz
@@ -329,146 +305,3 @@ listeden çıkar|onayla|iptal|iptal et|vazgeç|gönder|ara|bul|göster|oku|yaz|s
 """,
     "|",
 )
-
-
-@dataclass(frozen=True)
-class Word:
-    """A noun or verb stem: its plain form, its form before a vowel, and whether it asks for front-vowel endings."""
-
-    base: str
-    soft: str
-    front: bool = False
-
-
-def parse_word(entry: str) -> Word:
-    """Read one entry of a word list, with its marks."""
-    plain, slash, given = entry.replace("_", " ").partition("/")
-    base = plain.rstrip("*!")
-    soft = given
-    if slash and not given:
-        soft = base[:-1] + "d"
-    elif not slash:
-        soft = base if "!" in plain else _softened(base)
-    return Word(base, soft, "*" in plain)
-
-
-def parse_verb(entry: str) -> Word:
-    """Read a verb stem: unlike nouns, verbs soften only where the list says so."""
-    return parse_word(entry if "/" in entry else entry + "!")
-
-
-def attach(word: Word | str, suffix: str) -> str:
-    """Write a suffix onto a word: A and I follow vowel harmony, D and C the last sound, `(y)` is a buffer."""
-    stem = Word(word, word) if isinstance(word, str) else word
-    if not suffix:
-        return stem.base
-    ends_in_vowel = stem.base[-1] in VOWELS and stem.soft[-1] in VOWELS
-    if suffix[0] == "(":
-        buffer, suffix = suffix[1], suffix[3:]
-        if suffix[0] not in "AI":
-            ends_in_vowel = stem.base[-1] in VOWELS
-        if (buffer == "I") != ends_in_vowel:
-            suffix = buffer + suffix
-    result = stem.soft if suffix[0] in "AI" + VOWELS else stem.base
-    vowel = next(letter for letter in reversed(result.lower()) if letter in VOWELS)
-    if stem.front:
-        vowel = vowel.translate(_FRONTED)
-    for letter in suffix:
-        if letter == "A":
-            letter = "a" if vowel in "aıou" else "e"
-        elif letter == "I":
-            letter = _HIGH[vowel]
-        elif letter in "DC":
-            hard = result[-1] in _HARD
-            letter = {"D": "dt", "C": "cç"}[letter][hard]
-        if letter in VOWELS:
-            vowel = letter
-        result += letter
-    return result
-
-
-def conjugate(verb: Word, tense: str, person: str, negative: bool = False) -> str:
-    """Give the finite form of a verb in one of TENSES and PERSONS."""
-    if tense == "aorist":
-        if negative:
-            return attach(verb.base, _NEGATIVE_AORIST[person])
-        return _with_copula(_aorist(verb), person)
-    if tense == "can":
-        if negative:
-            return attach(attach(_raised(verb), "(y)A"), _NEGATIVE_AORIST[person])
-        return _with_copula(attach(_raised(verb), "(y)Abilir"), person)
-    if tense == "conditional":
-        aorist = attach(verb.base, "mAz") if negative else _aorist(verb)
-        return attach(aorist, "lArsA" if person == "3p" else "sA" + _PAST[person])
-    stem = Word(*(attach(verb.base, "mA"),) * 2) if negative else verb
-    if tense == "past":
-        return attach(stem, "DI" + _PAST[person])
-    if tense == "future":
-        future = attach(_raised(stem), "(y)AcAk")
-        return _with_copula(Word(future, future[:-1] + "ğ"), person)
-    if tense == "reported":
-        return _with_copula(attach(stem, "mIş"), person)
-    if tense == "must":
-        return _with_copula(attach(stem, "mAlI"), person)
-    present = _present(stem)
-    if tense == "present":
-        return _with_copula(present, person)
-    base = present if tense == "was" else attach(_raised(stem), "(y)AcAk")
-    return attach(base, "lArDI" if person == "3p" else "DI" + _PAST[person])
-
-
-def question(verb: Word, tense: str, person: str, negative: bool = False) -> str:
-    """Give the yes-or-no question form of a tense other than was, would and conditional."""
-    if tense == "past" or person == "3p":
-        form = conjugate(verb, tense, person, negative)
-        return f"{form} {attach(form, 'mI')[len(form) :]}"
-    form = conjugate(verb, tense, "3s", negative)
-    return f"{form} {attach(attach(form, 'mI'), COPULA[person])[len(form) :]}"
-
-
-def nominal(verb: Word, kind: str, person: str = "3s") -> str:
-    """Give a form that is not finite: an infinitive, a participle or a converb."""
-    if kind == "dik":
-        past = attach(verb, "DIk")
-        return attach(Word(past, past[:-1] + "ğ"), POSSESSIVE[person])
-    if kind == "acak":
-        future = attach(_raised(verb), "(y)AcAk")
-        return attach(Word(future, future[:-1] + "ğ"), POSSESSIVE[person])
-    if kind == "ma":
-        return attach(attach(verb, "mA"), POSSESSIVE[person])
-    return attach(_raised(verb) if kind.startswith("(y)") else verb, kind)
-
-
-def _softened(base: str) -> str:
-    """Soften the last letter of a word of more than one syllable."""
-    if sum(letter in VOWELS for letter in base) < 2 or base[-1] not in _SOFTENED:
-        return base
-    if base[-1] == "k" and base[-2] not in VOWELS:
-        return base[:-1] + "g" if base[-2] == "n" else base
-    return base[:-1] + _SOFTENED[base[-1]]
-
-
-def _with_copula(form: Word | str, person: str) -> str:
-    return attach(form, COPULA[person])
-
-
-def _raised(verb: Word) -> Word:
-    """Narrow "ye" to "yi" before a y."""
-    return Word("yi", "yi") if verb.base == "ye" else verb
-
-
-def _present(verb: Word) -> str:
-    if verb.base == "ye":
-        return "yiyor"
-    if verb.base[-1] in VOWELS:
-        return attach(verb.base[:-1], "Iyor")
-    return attach(verb, "Iyor")
-
-
-def _aorist(verb: Word) -> str:
-    root = verb.base.rsplit(" ", 1)[-1]
-    if root[-1] in VOWELS:
-        return verb.base + "r"
-    single = sum(letter in VOWELS for letter in root) == 1
-    wide = root in _AORIST_WIDE or (single and root not in _AORIST_HIGH)
-    return attach(verb, "Ar" if wide else "Ir")

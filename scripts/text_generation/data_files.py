@@ -39,6 +39,19 @@ class Row:
     values: dict[str, str]
     entry: Entry
 
+    def flag(self, column: str) -> bool:
+        """Read a column that holds yes or no."""
+        if self.values[column] not in ("yes", "no"):
+            raise self.entry.error(f"{column} must be yes or no, not {self.values[column]!r}")
+        return self.values[column] == "yes"
+
+    def weight(self, column: str) -> int:
+        """Read a column that holds a whole number above zero."""
+        value = self.values[column]
+        if not (value.isascii() and value.isdigit() and int(value)):
+            raise self.entry.error(f"{column} must be a whole number above zero, not {value!r}")
+        return int(value)
+
 
 def read_list(path: Path) -> list[Entry]:
     """Read the entries of a list, in their order.

@@ -8,7 +8,6 @@ import pytest
 
 from scripts.sentences import MAX_WORDS, generate
 from scripts.speech import words_tr
-from scripts.speech.words_tr import attach, conjugate, nominal, parse_verb, parse_word, question
 
 ROOT = Path(__file__).resolve().parents[2]
 LETTERS = set("abcçdefgğhıijklmnoöprsştuüvyz ")
@@ -72,61 +71,6 @@ def test_too_many_sentences_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("scripts.sentences._Maker.sentence", lambda _: "Evet.")
     with pytest.raises(ValueError, match="do not give 2 distinct"):
         generate(2, 1)
-
-
-@pytest.mark.parametrize(
-    ("entry", "forms"),
-    [
-        ("kitap", "kitabı kitaba kitapta kitaptan kitabın kitapla"),
-        ("saat*", "saati saate saatte saatten saatin saatle"),
-        ("şehir/şehr", "şehri şehre şehirde şehirden şehrin şehirle"),
-        ("su/suy", "suyu suya suda sudan suyun suyla"),
-        ("renk/reng", "rengi renge renkte renkten rengin renkle"),
-        ("ışık", "ışığı ışığa ışıkta ışıktan ışığın ışıkla"),
-        ("araba", "arabayı arabaya arabada arabadan arabanın arabayla"),
-        ("hukuk!", "hukuku hukuka hukukta hukuktan hukukun hukukla"),
-    ],
-)
-def test_cases(entry: str, forms: str) -> None:
-    assert [attach(parse_word(entry), suffix) for suffix in words_tr.CASES.values()] == forms.split()
-
-
-def test_possessives() -> None:
-    forms = [attach(parse_word("ağız/ağz"), suffix) for suffix in words_tr.POSSESSIVE.values()]
-    assert forms == ["ağzım", "ağzın", "ağzı", "ağzımız", "ağzınız", "ağızları"]
-
-
-@pytest.mark.parametrize(
-    ("entry", "tense", "person", "negative", "form"),
-    [
-        ("git/gid", "present", "1s", False, "gidiyorum"),
-        ("git/gid", "past", "3p", False, "gittiler"),
-        ("ye", "future", "1p", False, "yiyeceğiz"),
-        ("ye", "present", "2s", True, "yemiyorsun"),
-        ("söyle", "present", "2p", False, "söylüyorsunuz"),
-        ("oku", "can", "1s", True, "okuyamam"),
-        ("gel", "aorist", "3s", False, "gelir"),
-        ("yaz", "aorist", "1p", True, "yazmayız"),
-        ("kaydet/", "aorist", "1s", False, "kaydederim"),
-        ("çalış", "must", "1s", False, "çalışmalıyım"),
-        ("gör", "reported", "2s", False, "görmüşsün"),
-        ("gel", "conditional", "3p", False, "gelirlerse"),
-        ("gel", "was", "3p", False, "geliyorlardı"),
-        ("al", "would", "1s", True, "almayacaktım"),
-    ],
-)
-def test_conjugation(entry: str, tense: str, person: str, negative: bool, form: str) -> None:
-    assert conjugate(parse_verb(entry), tense, person, negative) == form
-
-
-def test_questions_and_forms_that_are_not_finite() -> None:
-    verb = parse_verb("git/gid")
-    assert question(verb, "present", "2s") == "gidiyor musun"
-    assert question(verb, "past", "2p") == "gittiniz mi"
-    assert question(verb, "future", "1p") == "gidecek miyiz"
-    assert question(verb, "present", "3p") == "gidiyorlar mı"
-    assert [nominal(verb, kind, "1s") for kind in ("dik", "acak", "ma")] == ["gittiğim", "gideceğim", "gitmem"]
-    assert nominal(verb, "(y)ArAk") == "giderek"
 
 
 def test_command_line_writes_the_file(tmp_path: Path) -> None:

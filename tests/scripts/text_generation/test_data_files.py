@@ -65,3 +65,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path.write_bytes("elma\nağaç\n".encode("iso8859-9"))
     with pytest.raises(DataFileError, match=r"latin5\.txt:2: this is not UTF-8$"):
         read_list(path)
+
+
+def test_fields_hold_flags_and_weights(tmp_path: Path) -> None:
+    path = write(tmp_path, "tense,weight,question\npast,28,yes\nwas,0,no\nwould,2.5,maybe\n")
+    past, was, would = read_table(path, ("tense", "weight", "question"))
+    assert (past.weight("weight"), past.flag("question"), was.flag("question")) == (28, True, False)
+    for row, value in ((was, "0"), (would, "2.5")):
+        with pytest.raises(DataFileError, match=rf":{row.entry.line}: weight must be .* not '{value}'$"):
+            row.weight("weight")
+    with pytest.raises(DataFileError, match=r":4: question must be yes or no, not 'maybe'$"):
+        would.flag("question")
