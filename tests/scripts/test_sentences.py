@@ -1,13 +1,15 @@
 import hashlib
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from scripts.sentences import MAX_WORDS, generate
-from scripts.speech import words_tr
+from scripts.sentences import MAX_WORDS, generate, main
+from scripts.text_generation.data_files import DATA
+from scripts.text_generation.templates import read_text_data, text_data
 
 ROOT = Path(__file__).resolve().parents[2]
 LETTERS = set("abcçdefgğhıijklmnoöprsştuüvyz ")
@@ -62,9 +64,9 @@ def test_sentences_are_short_and_closed(sentences: list[str]) -> None:
 
 def test_vocabulary_is_wide(sentences: list[str]) -> None:
     assert len({form for sentence in sentences for form in _plain(sentence).split()}) > 15_000
-    lists = (getattr(words_tr, name) for name in dir(words_tr) if name.isupper())
-    lemmas = {entry for entries in lists if isinstance(entries, list) for entry in entries}
-    assert len(lemmas) > 1_500
+    lexicon = text_data().lexicon
+    pools = [*lexicon.nouns.values(), *lexicon.names.values(), *lexicon.verbs.values(), *lexicon.adjectives.values()]
+    assert len({word.base for pool in pools for word in pool}) > 1_500
 
 
 def test_too_many_sentences_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,3 +81,14 @@ def test_command_line_writes_the_file(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert out.read_text(encoding="utf-8").splitlines() == generate(50, 3)
     assert str(out) in result.stdout
+
+
+def test_a_malformed_data_file_ends_the_command_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(DATA, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "nouns" / "day.txt"
+    path.write_text(path.read_text(encoding="utf-8").replace("cuma\n", "cuma?\n"), encoding="utf-8")
+    monkeypatch.setattr("scripts.sentences.text_data", lambda: read_text_data(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["sentences.py", "--out", str(tmp_path / "text.txt")])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == f"{path}:6: 'cuma?' has '?', which is no small letter of the Turkish alphabet"
