@@ -117,6 +117,7 @@ SCRIPTS = [path for path in sorted((ROOT / "scripts").rglob("*.py")) if path.nam
 PACKAGES = {
     "common": set[str](),
     "speech": {"common"},
+    "text_generation": {"common", "speech"},
     "training": {"common", "speech"},
     "exporting": {"common", "speech"},
     "benchmarking": {"common", "speech"},
