@@ -8,11 +8,7 @@ verbs take a tense (T for the sentence's tense) and a person, or the name of a f
 import argparse
 import random
 import re
-import sys
 from pathlib import Path
-
-# Lets `python scripts/sentences.py` find the package the way `python -m scripts.sentences` does.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.speech import words_tr as words
 from scripts.speech.numbers_tr import join_suffix, spell_numbers, turkish_number, turkish_ordinal
