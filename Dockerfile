@@ -28,9 +28,10 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends espeak-ng \
     && rm -rf /var/lib/apt/lists/*
-COPY requirements.txt requirements-train.txt ./
+# The project itself is installed too, by its path alone: its code is copied below.
+COPY pyproject.toml constraints.txt requirements-train.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --index-url ${TORCH_INDEX} "$(grep ^torch== requirements-train.txt)"
+    pip install --index-url ${TORCH_INDEX} "$(grep ^torch== constraints.txt)"
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install -r requirements-train.txt
 # TensorBoard's logs are written to `runs` by whoever the container runs as.
@@ -45,7 +46,7 @@ USER 10001:10001
 CMD ["python", "scripts/export.py", "--help"]
 
 FROM base AS load
-COPY requirements.txt requirements-load.txt ./
+COPY pyproject.toml constraints.txt requirements-load.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install -r requirements-load.txt
 RUN useradd --uid 10001 --user-group --no-create-home dikte

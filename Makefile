@@ -7,6 +7,7 @@
 #              samples; NAME=folder below models/; OPTIONS=more of scripts/export.py
 # make load    install what the load test needs, start the service, let 10 users upload clips for a minute, and write
 #              artifacts/load_report.md. OPTIONS=more of scripts/load.py, such as --capacity
+# make lock    after a change of the dependencies in pyproject.toml: write constraints.txt and requirements.lock anew
 #
 # PyTorch (tests, training, export) comes from the usual index. On Linux that build brings CUDA along; for the small
 # CPU build: make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -17,6 +18,11 @@ HOST := $(or $(ASR_HOST),0.0.0.0)
 # Kubernetes sets ASR_PORT to tcp://... where there is a Service called `asr`.
 PORT := $(or $(if $(findstring ://,$(ASR_PORT)),,$(ASR_PORT)),8000)
 TORCH_INDEX :=
+
+# Python compiles a module when it is first imported. pip would compile three times as many as are ever used.
+unexport PYTHONDONTWRITEBYTECODE
+PIP := -m pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install --no-compile
 
 SERVE := .venv
 DEV := .venv-dev
@@ -45,7 +51,7 @@ ifeq ($(MAKECMDGOALS)$(FROM),model)
 $(error Which model? For example: make model CHECKPOINT=cahya/wav2vec2-base-turkish)
 endif
 
-.PHONY: serve test lint fuzz model load clean
+.PHONY: serve test lint fuzz model load lock clean
 
 serve: $(SERVE)/installed
 	@echo
@@ -73,27 +79,42 @@ model: $(TRAIN)/installed
 load: $(LOAD)/installed
 	$(LOAD)/bin/python scripts/load.py $(OPTIONS)
 
-$(SERVE)/installed: requirements.txt
+# Every environment has the project itself in it (`-e .`), so that commands find it from any folder.
+LOCKED := pyproject.toml constraints.txt
+
+$(SERVE)/installed: requirements.txt $(LOCKED)
 	$(PYTHON) -m venv $(SERVE)
-	$(SERVE)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(SERVE)/bin/python $(INSTALL) -r requirements.txt
 	@touch $@
 
-$(DEV)/installed: requirements.txt requirements-load.txt requirements-train.txt requirements-test.txt
+$(DEV)/installed: requirements-test.txt $(LOCKED)
 	$(PYTHON) -m venv $(DEV)
-	$(if $(TORCH_INDEX),$(DEV)/bin/python -m pip install --quiet --index-url $(TORCH_INDEX) torch==2.13.0)
-	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	$(if $(TORCH_INDEX),$(DEV)/bin/python $(INSTALL) --index-url $(TORCH_INDEX) "$$(grep ^torch== constraints.txt)")
+	$(DEV)/bin/python $(INSTALL) -r requirements-test.txt
 	@touch $@
 
-.venv-train/installed: requirements.txt requirements-train.txt
+.venv-train/installed: requirements-train.txt $(LOCKED)
 	$(PYTHON) -m venv .venv-train
-	$(if $(TORCH_INDEX),.venv-train/bin/python -m pip install --quiet --index-url $(TORCH_INDEX) torch==2.13.0)
-	.venv-train/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-train.txt
+	$(if $(TORCH_INDEX),.venv-train/bin/python $(INSTALL) --index-url $(TORCH_INDEX) "$$(grep ^torch== constraints.txt)")
+	.venv-train/bin/python $(INSTALL) -r requirements-train.txt
 	@touch $@
 
-.venv-load/installed: requirements.txt requirements-load.txt
+.venv-load/installed: requirements-load.txt $(LOCKED)
 	$(PYTHON) -m venv .venv-load
-	.venv-load/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-load.txt
+	.venv-load/bin/python $(INSTALL) -r requirements-load.txt
 	@touch $@
+
+# constraints.txt has every version of all extras, for whoever installs; requirements.lock those of the serving image, by
+# hash. Versions stay as they are where pyproject.toml allows it; delete the files first to have the newest. PyTorch's
+# build for CPUs counts as its release.
+LOCK := --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python $(INSTALL) pip-tools==7.6.2
+	CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/pip-compile $(LOCK) --all-extras --output-file=constraints.txt pyproject.toml
+	sed -i -e 's/^\(torch==[^+]*\)+cpu$$/\1/' -e '/^dikte @/,/^ /d' -e '/^ *# *dikte$$/d' constraints.txt
+	CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/pip-compile $(LOCK) --generate-hashes --no-annotate \
+	  --constraint=constraints.txt --output-file=requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(SERVE) $(DEV) .venv-load .venv-train .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(SERVE) $(DEV) .venv-load .venv-lock .venv-train dikte.egg-info .mypy_cache .pytest_cache .ruff_cache

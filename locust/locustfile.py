@@ -10,11 +10,6 @@ text. A refusal (429) is no failure: it stands in a row of its own, and the user
 Works with `--master` and `--worker`. `make load` runs this and writes a report.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # make the packages importable
-
 import argparse
 import logging
 import time
@@ -23,6 +18,7 @@ from contextlib import suppress
 from dataclasses import astuple
 from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from locust import FastHttpUser, events, task

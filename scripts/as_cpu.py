@@ -8,16 +8,13 @@ shows the real one. Needs a C compiler and, as most Intel CPUs and newer AMD one
 (the flag `cpuid_fault`).
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent / "common" / "cpuid_mask.c"
 EAX, EBX, ECX, EDX = range(4)

@@ -7,19 +7,16 @@ a graph with it, so everybody has to). They are kept under `--out`, in a folder 
 the versions of the tools, and made only once. `scripts/benchmark.py` runs this by itself.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 

@@ -6,14 +6,11 @@ Only engines whose clips do not depend on each other can be asked (FP32 and stat
 time of a batch as a share of the time of the same clips alone, on one thread, as the service computes under load.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 
 import numpy as np

@@ -9,19 +9,16 @@ round, so that the noise of the machine hits all alike. What others make of the 
 report, JSON and pictures into `artifacts/`; `docs/performance.md` explains them.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import json
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Self
 

@@ -1,7 +1,7 @@
 """Follow the Dockerfile in a bare Debian folder, without Docker, and see whether what comes out serves a file.
 
-    sudo python3 scripts/check_image.py --mirror http://deb.debian.org/debian
-    sudo python3 scripts/check_image.py --base /var/tmp/bookworm     # a folder that debootstrap filled, left as it is
+    sudo .venv/bin/python scripts/check_image.py --mirror http://deb.debian.org/debian
+    sudo .venv/bin/python scripts/check_image.py --base /var/tmp/bookworm  # filled by debootstrap, left as it is
 
 Needs root, Linux and debootstrap; what it mounts is seen by its own processes alone. Every stage of the target starts
 from a copy of the bare folder and goes through its own RUN, COPY, ENV and the rest. Then the CMD is started as the
@@ -11,21 +11,18 @@ to be transcribed, and SIGTERM has to end it with 0. Prints sizes too. pip gets 
 Not the same as in Docker: Debian's own Python stands in for the base image's, and the network is the host's.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # make the packages importable
-
 import argparse
 import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from scripts.common import ROOT
 from scripts.common.dockerfile import Context, Stage, Step, expand, pairs, parse

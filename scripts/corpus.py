@@ -7,12 +7,9 @@ lessons, call-centre talk, see `sentences.py`) and lines of several sentences jo
 a model also meets clips longer than one sentence.
 """
 
+import argparse
 import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
-import argparse
 from random import Random
 
 from scripts.sentences import generate

@@ -9,20 +9,17 @@ by turns. `--against` measures the code in another checkout of this repository a
 processor worked, so what else the machine does matters little. Writes `decoding_report.md` into `--out`.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import os
 import resource
 import shlex
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -66,19 +63,18 @@ FORMATS = {
 
 WORKER = """
 import io, sys, time
-sys.path.insert(0, sys.argv[1])
 import soundfile
 from app.audio import AudioLimits, decode
 limits = AudioLimits(86400.0, 1 << 36, 8)
 tone = io.BytesIO()
 soundfile.write(tone, [0.0] * 44100, 44100, format="WAV")
 decode(tone, 16000, limits)  # all is imported
-with open(sys.argv[2], "rb") as file:
+with open(sys.argv[1], "rb") as file:
     begin_s = time.process_time()
     decode(file, 16000, limits)
     print(time.process_time() - begin_s)
 """
-"""Decodes a file with the code of a checkout, and prints the seconds that the processor worked."""
+"""Decodes a file with the code of the current folder, and prints the seconds that the processor worked."""
 
 
 class BenchmarkError(Exception):
@@ -130,7 +126,7 @@ def cpu_s_of_ffmpeg(path: Path) -> float:
 def cpu_s_of_checkout(root: Path, path: Path) -> float:
     """The same for `app.audio` of a checkout, in a fresh interpreter, once all is imported. Raises BenchmarkError."""
     done = subprocess.run(
-        [sys.executable, "-c", WORKER, str(root), str(path)], cwd=root, capture_output=True, text=True, check=False
+        [sys.executable, "-c", WORKER, str(path)], cwd=root, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise BenchmarkError(f"{root}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")

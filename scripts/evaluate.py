@@ -8,15 +8,12 @@ vocabulary.
 Prints a table of the sets and the worst clips; `--out` writes the figures as JSON.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import json
 import os
+import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from app.artifacts import ArtifactError
 from app.models import find_model_folder, load_recognizer, open_model

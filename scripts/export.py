@@ -9,20 +9,17 @@ manifest; the service serves nothing that is unproven. `--adopt` does not export
 as an export of `optimum-cli`, and adds what is missing.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import math
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np

@@ -6,16 +6,13 @@ Runs with the Python that it is started with; the settings of the service (`ASR_
 first start may measure backends, which the medians leave out. Linux only (/proc).
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import os
 import platform
 import subprocess
+import sys
 import time
+from pathlib import Path
 from statistics import median
 from typing import Any
 

@@ -6,14 +6,10 @@ Reads the packages of requirements.lock as they are installed beside the Python 
 that the packages state of themselves; what a wheel carries besides is listed by file.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # make the packages importable
-
 import ctypes
 import re
 from importlib.metadata import Distribution, distribution
+from pathlib import Path
 
 from scripts.common import ROOT
 

@@ -11,17 +11,14 @@ backend. `--capacity` writes load_capacity.md. `--against_plain` measures in tur
 plain INT8 of the same checkpoint (requirements-train.txt), and writes load_against_plain.md. Linux only (/proc).
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from statistics import median
 
 from app.artifacts import ArtifactError

@@ -7,15 +7,11 @@ Each writes `load_SCENARIO.md` and `.json` into `artifacts/` and prints what had
 tells what they do. Against the plain service: `scripts/load.py --against_plain`. Linux only (/proc).
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from app.runtimes.registry import ONNX_INT8
 from app.settings import BUNDLED_MODEL

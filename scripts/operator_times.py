@@ -6,17 +6,13 @@ Files of ONNX Runtime and of OpenVINO, on noise of that length. Watching costs t
 clip takes otherwise; the files take turns, so that what else the machine does falls on all.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import json
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 

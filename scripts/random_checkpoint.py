@@ -6,13 +6,9 @@ Speed does not depend on what the weights are. What such a model says means noth
 made decisive, so that transcripts are not empty and engines can be compared frame by frame.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 import torch

@@ -12,9 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# Lets `python scripts/sentences.py` find the package the way `python -m scripts.sentences` does.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from scripts.speech.numbers_tr import join_suffix, spell_numbers, turkish_number, turkish_ordinal
 from scripts.text_generation.data_files import DataFileError
 from scripts.text_generation.inflection_tr import (

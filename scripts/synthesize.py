@@ -9,11 +9,6 @@ them: a run that was broken off, or is given more sentences, speaks only what is
 Needs espeak-ng (`apt-get install espeak-ng`).
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import io
 import json
@@ -24,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from pathlib import Path
 from random import Random
 
 import numpy as np

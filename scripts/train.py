@@ -11,15 +11,12 @@ broken off goes on from its last checkpoint when the same command is given again
 `export.py`, `evaluate.py` and `ASR_BACKEND=pytorch`.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import json
 import os
 import shutil
+import sys
+from pathlib import Path
 from random import Random
 from typing import Any
 

@@ -8,20 +8,17 @@ Takes files and folders of any sound that the service takes, pipes, and `-` for 
 reported, the others are transcribed, and the exit status is 1. Settings are those of the service (`ASR_*`).
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file: make the packages importable
-
 import argparse
 import asyncio
 import io
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from hashlib import sha256
+from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 

@@ -57,6 +57,9 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+# Commands that tests start import this checkout, also where another one is installed in the environment.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
 if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     # Read when NumPy and PyTorch are loaded, so set before tests import those: processes share the cores, and a pool of
     # threads for all cores in each would only take turns.

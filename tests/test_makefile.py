@@ -1,6 +1,7 @@
 """What make would do, and what it does in a folder with a space in its name."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -70,9 +71,9 @@ def test_paths_may_have_spaces(arguments: list[str], options: list[str]) -> None
 def checkout(tmp_path: Path) -> Path:
     """A checkout in a folder with a space, whose programs print what they are called with."""
     folder = tmp_path / "my checkout"
-    for requirements in ROOT.glob("requirements*.txt"):
-        folder.mkdir(exist_ok=True)
-        (folder / requirements.name).touch()
+    folder.mkdir()
+    for file in [*ROOT.glob("requirements*.txt"), ROOT / "pyproject.toml", ROOT / "constraints.txt"]:
+        (folder / file.name).touch()
     (folder / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
     for environment in (".venv", ".venv-dev"):
         programs = folder / environment / "bin"
@@ -118,6 +119,44 @@ def test_variables_of_others_change_nothing(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, "foreign")
     assert [make(*command).stdout for command in commands] == alone
     assert make("model").returncode != 0, "the checkpoint too comes from the command line alone"
+
+
+@pytest.mark.parametrize(
+    ("goal", "environment", "requirements"),
+    [
+        ("serve", ".venv", "requirements.txt"),
+        ("lint", ".venv-dev", "requirements-test.txt"),
+        ("load", ".venv-load", "requirements-load.txt"),
+        ("model", ".venv-train", "requirements-train.txt"),
+    ],
+)
+def test_each_goal_installs_its_own_requirements(
+    checkout: Path, goal: str, environment: str, requirements: str
+) -> None:
+    for installed in checkout.glob(".venv*/installed"):
+        installed.unlink()
+    command = ["make", "--dry-run", "--no-print-directory", goal, "CHECKPOINT=x", "TORCH_INDEX=https://example.org"]
+    lines = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True).stdout.splitlines()
+    installs = [line for line in lines if "pip" in line and "install" in line]
+    assert installs[-1].startswith(f"{environment}/bin/python -m pip")
+    assert installs[-1].endswith(f"-r {requirements}")
+    (torch,) = installs[:-1] or [""]
+    assert ("--index-url https://example.org" in torch) == (goal in {"lint", "model"})
+
+
+def test_modules_are_compiled_when_they_are_imported(checkout: Path) -> None:
+    """pip leaves it to Python, so nobody may tell Python not to."""
+    with (checkout / "Makefile").open("a") as makefile:
+        makefile.write("show:\n\t@echo set to [$$PYTHONDONTWRITEBYTECODE]\n")
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "show"],
+        cwd=checkout,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout == "set to []\n"
 
 
 def test_without_a_checkpoint_it_says_what_is_missing() -> None:

@@ -5,12 +5,8 @@
 A fresh interpreter that imports no more than its engine needs. It ends when the parent's end of the pipe closes.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file: make the packages importable
-
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -17,7 +17,7 @@ from scripts.common.dockerfile import Context, Stage, parse
 from tests.deploy.files import ROOT
 
 _, STAGES = parse((ROOT / "Dockerfile").read_text(encoding="utf-8"))
-SERVE = next(stage for stage in STAGES if stage.name == "serve")
+SERVE, TRAIN = (next(stage for stage in STAGES if stage.name == name) for name in ("serve", "train"))
 
 
 def rest_of(stage: Stage, name: str) -> list[str]:
@@ -94,10 +94,19 @@ def test_its_label_is_the_version_of_the_service() -> None:
     assert f"VERSION={__version__}" in rest_of(SERVE, "ARG")
 
 
-def test_torch_is_that_of_the_requirements() -> None:
-    requirements = (ROOT / "requirements-train.txt").read_text(encoding="utf-8")
-    (pin,) = re.findall(r"^torch==.*$", requirements, re.MULTILINE)
-    assert pin in (ROOT / "Makefile").read_text(encoding="utf-8")
+def test_torch_is_taken_from_its_index_in_the_locked_version() -> None:
+    pin = '"$(grep ^torch== constraints.txt)"'
+    assert pin in " ".join(rest_of(TRAIN, "RUN"))
+    assert (ROOT / "Makefile").read_text(encoding="utf-8").count(pin.replace("$", "$$")) == 2
+    assert len(re.findall(r"^torch==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage.name in {"train", "load"}], ids=["train", "load"])
+def test_the_project_is_installed_where_its_code_is_copied(stage: Stage) -> None:
+    install = f"pip install -r requirements-{stage.name}.txt"
+    assert any(install in rest for rest in rest_of(stage, "RUN"))
+    assert f"pyproject.toml constraints.txt requirements-{stage.name}.txt ./" in rest_of(stage, "COPY")
+    assert "app app" in rest_of(stage, "COPY")
 
 
 class Answering(BaseHTTPRequestHandler):

@@ -1,25 +1,51 @@
-"""What the image installs is exactly what the requirements say, by hash, and what docs/licences.md lists."""
+"""What is installed is what pyproject.toml says: in the image by hash, and as docs/licences.md lists it."""
 
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from tests.deploy.files import ROOT
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+PIN = re.compile(r"([\w.-]+)==([\w.]+)")
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 LOCKED = dict(re.findall(r"^([\w.-]+)==(\S+) \\$", LOCK, re.MULTILINE))
-PIN = re.compile(r"^([\w.-]+)==([\w.]+)$")
+CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+CONSTRAINED = dict(re.findall(r"^([\w.-]+)==(\S+)$", CONSTRAINTS, re.MULTILINE))
 LEAST = {"python-multipart": (0, 0, 31), "starlette": (1, 3, 1)}
 """Below these, uploads can keep the service busy for long (advisories of both projects)."""
 
 
-def pins(name: str) -> dict[str, str]:
-    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    return {match[1]: match[2] for line in lines if (match := PIN.match(line))}
+def pins(requirements: list[str]) -> dict[str, str]:
+    """Package -> version; extras of the project itself are left out."""
+    own = [line for line in requirements if not line.startswith("dikte[")]
+    found = {line: PIN.fullmatch(line) for line in own}
+    return {match[1]: match[2] for match in found.values() if match}
 
 
-def test_every_requirement_is_locked_in_its_version() -> None:
-    assert pins("requirements.txt").items() <= LOCKED.items()
+@pytest.mark.parametrize("requirements", [PROJECT["dependencies"], *EXTRAS.values()], ids=["dikte", *EXTRAS])
+def test_every_dependency_has_a_version_and_is_locked_in_it(requirements: list[str]) -> None:
+    assert len(pins(requirements)) == sum(not line.startswith("dikte[") for line in requirements)
+    assert pins(requirements).items() <= CONSTRAINED.items(), "make lock"
+
+
+def test_the_image_installs_what_everybody_installs() -> None:
+    assert pins(PROJECT["dependencies"]).items() <= LOCKED.items() <= CONSTRAINED.items(), "make lock"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.txt")), ids=lambda path: str(path.name))
+def test_requirements_are_the_project_with_an_extra(path: Path) -> None:
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    constraints, project = lines
+    assert constraints == "-c constraints.txt"
+    extras = re.fullmatch(r"-e \.(?:\[([\w,]+)\])?", project)
+    assert extras
+    assert set((extras[1] or "").split(",")) <= {"", *EXTRAS}
+    name = path.stem.removeprefix("requirements").removeprefix("-")
+    assert name == "peers" or name == (extras[1] or "")
 
 
 def test_everything_locked_has_hashes() -> None:
@@ -28,19 +54,13 @@ def test_everything_locked_has_hashes() -> None:
     assert all("--hash=sha256:" in entry for entry in entries)
 
 
-def test_nothing_in_it_belongs_to_one_machine() -> None:
-    assert not re.search(r"^-|file:|://", LOCK, re.MULTILINE)
+@pytest.mark.parametrize("text", [LOCK, CONSTRAINTS], ids=["requirements.lock", "constraints.txt"])
+def test_nothing_in_it_belongs_to_one_machine(text: str) -> None:
+    assert not re.search(r"^-|://|==[^ ]*\+| @ ", text, re.MULTILINE)
 
 
 def test_serving_has_no_pytorch() -> None:
     assert not {"torch", "transformers", "openvino", "locust"} & LOCKED.keys()
-
-
-@pytest.mark.parametrize("name", sorted(ROOT.glob("requirements*.txt")), ids=lambda path: str(path.name))
-def test_every_requirement_has_a_version(name: str) -> None:
-    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    for line in lines:
-        assert not line or line.startswith(("#", "-r ")) or PIN.match(line), line
 
 
 @pytest.mark.parametrize("name", LEAST)
