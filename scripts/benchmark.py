@@ -41,6 +41,7 @@ from scripts.benchmarking.figures import EngineFigures, Latency, reference_lengt
 from scripts.benchmarking.process import EngineFailed, EngineProcess
 from scripts.benchmarking.report import Results, Setup, goals_table, write_report
 from scripts.benchmarking.service import service_peak_bytes
+from scripts.common.arguments import count, positive
 from scripts.common.command import ending_cleanly
 from scripts.common.machine import describe_machine
 
@@ -380,18 +381,16 @@ def main() -> None:
         beside = f" (default: {engine.file_name} beside the others, if it is there)" if engine.beside else ""
         parser.add_argument(f"--{engine.backend}_path", type=Path, help=f"file of {engine.title}{beside}")
     parser.add_argument("--audio_path", type=Path, default=Path("samples/sample.wav"), help="sound to make clips of")
-    parser.add_argument("--lengths_s", type=_positive, nargs="+", default=[2.0, 5.0, 10.0, 20.0], help="clip lengths")
-    parser.add_argument("--runs", type=_count, default=20, help="measured calls of each engine and length")
-    parser.add_argument("--warm_up", type=_count, default=3, help="calls before them that do not count")
-    parser.add_argument("--threads", type=_count, default=cores, help="threads of one call (default: the cores)")
-    parser.add_argument(
-        "--callers", type=_count, default=cores, help="single-thread calls at once (default: the cores)"
-    )
-    parser.add_argument("--throughput_s", type=_positive, default=5.0, help="least time to measure throughput for")
+    parser.add_argument("--lengths_s", type=positive, nargs="+", default=[2.0, 5.0, 10.0, 20.0], help="clip lengths")
+    parser.add_argument("--runs", type=count, default=20, help="measured calls of each engine and length")
+    parser.add_argument("--warm_up", type=count, default=3, help="calls before them that do not count")
+    parser.add_argument("--threads", type=count, default=cores, help="threads of one call (default: the cores)")
+    parser.add_argument("--callers", type=count, default=cores, help="single-thread calls at once (default: the cores)")
+    parser.add_argument("--throughput_s", type=positive, default=5.0, help="least time to measure throughput for")
     parser.add_argument("--evaluate", metavar="DATA", help="manifest, folder or hub id to count word errors on")
     parser.add_argument("--audio_column", help="column of its sound (default: found by itself)")
     parser.add_argument("--text_column", help="column of its text (default: found by itself)")
-    parser.add_argument("--limit", type=_count, help="count errors on the first LIMIT clips only")
+    parser.add_argument("--limit", type=count, help="count errors on the first LIMIT clips only")
     parser.add_argument("--language", default="tr", help="ISO 639-1 code, for lower-casing and numbers")
     parser.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True, help="compare with others")
     parser.add_argument("--calibration", type=Path, default=Path("samples"), help="clips for baselines that need some")
@@ -402,20 +401,6 @@ def main() -> None:
     arguments = parser.parse_args()
     with ending_cleanly("benchmark", ArtifactError, BenchmarkError):
         print(f"Report: {run(arguments)}")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
 
 
 if __name__ == "__main__":

@@ -248,6 +248,13 @@ def built(shape: str, folder: Path) -> Path:
     return made_once(folder / "checkpoints" / shape, build)
 
 
+def rewrite(path: Path, **changes: Any) -> None:
+    """Change keys of a JSON file; None takes a key out."""
+    value = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    value = {key: content for key, content in (value | changes).items() if content is not None}
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
 def exported(shape: str, folder: Path) -> Path:
     """The artifact made by `export.py` of a shape under `folder`, exported once for all tests. Not to be changed."""
 

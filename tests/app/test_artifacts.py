@@ -20,20 +20,13 @@ from app.artifacts import (
 )
 from app.files import LFS_POINTER
 from app.models import check_proofs, open_model
-from tests.checkpoints import built
+from tests.checkpoints import built, rewrite
 
 
 @pytest.fixture
 def cahya(checkpoints: Path, tmp_path: Path) -> Path:
     """A copy of the published shape, to be changed."""
     return shutil.copytree(built("cahya_like", checkpoints), tmp_path / "cahya")
-
-
-def rewrite(path: Path, **changes: Any) -> None:
-    """Change keys of a JSON file; None takes a key out."""
-    value = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    value = {key: content for key, content in (value | changes).items() if content is not None}
-    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from app.families.ctc.windows import Framing
 from app.files import LFS_POINTER
 from scripts.random_checkpoint import COMBINING_DOT
 from scripts.speech.text import TURKISH_ALPHABET
-from tests.checkpoints import CAHYA_TOKENS, SHAPES, built
+from tests.checkpoints import CAHYA_TOKENS, SHAPES, built, rewrite
 
 CONV = {"conv_kernel": [10, 3, 3, 3, 3, 2, 2], "conv_stride": [5, 2, 2, 2, 2, 2, 2]}
 
@@ -28,13 +28,6 @@ CONV = {"conv_kernel": [10, 3, 3, 3, 3, 2, 2], "conv_stride": [5, 2, 2, 2, 2, 2,
 def cahya(checkpoints: Path, tmp_path: Path) -> Path:
     """A copy of the published shape, to be changed."""
     return shutil.copytree(built("cahya_like", checkpoints), tmp_path / "cahya")
-
-
-def rewrite(path: Path, **changes: Any) -> None:
-    """Change keys of a JSON file; None takes a key out."""
-    value = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    value = {key: content for key, content in (value | changes).items() if content is not None}
-    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 def settings_in(folder: Path) -> CtcSettings:
