@@ -587,7 +587,8 @@ def test_a_trained_model_proves_itself_on_the_samples(tmp_path: Path, monkeypatc
     before = manifest_of(folder)
     command = ["export.py", "--adopt", "--checkpoint_dir", str(folder), "--onnx_dir", str(folder)]
     monkeypatch.setattr(sys, "argv", command)
-    main()
+    with exporting():
+        main()
     manifest = manifest_of(folder)
     for key in ("name", "source", "revision", "format"):
         assert manifest[key] == before[key]
