@@ -25,10 +25,11 @@ RETRY_AFTER_MIN_S, RETRY_AFTER_MAX_S = 1, 120
 class Admission:
     """Counts what was let in and is not answered. May be used from several threads.
 
-    max_queue_s: seconds of sound at most; a clip that is longer is let in when nothing else is. window_s: what the
-    first window of a clip holds. max_uploads: bodies that are read at a time. speed: seconds of sound computed per
-    second. wait_s: seconds until a clip of so many seconds, let in now, would be answered. room_s: seconds until a long
-    clip has been computed. refused: told of the seconds of sound that were decoded and not let in.
+    max_queue_s: seconds of audio at most; a clip that is longer is let in when nothing else is. window_s: what the
+    first window of a clip holds. max_uploads: bodies that are read at a time. speed: seconds of audio computed per
+    second. wait_s: seconds until a clip of so many seconds, let in now, would be answered. bulk_wait_s: seconds until
+    the first of the long clips has been computed. refused: called with the seconds of audio that were decoded and not
+    let in.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Admission:
         max_uploads: int,
         speed: Callable[[], float],
         wait_s: Callable[[float], float],
-        room_s: Callable[[], float] = lambda: 0.0,
+        bulk_wait_s: Callable[[], float] = lambda: 0.0,
         refused: Callable[[float], object] = lambda seconds: None,
     ) -> None:
         self.max_queue_s = max_queue_s
@@ -46,7 +47,7 @@ class Admission:
         self._max_uploads = max_uploads
         self._speed = speed
         self._wait_s = wait_s
-        self._room_s = room_s
+        self._bulk_wait_s = bulk_wait_s
         self.refused = refused
         self._lock = threading.Lock()
         self._charged: set[Place] = set()
@@ -74,8 +75,8 @@ class Admission:
         """
         if self._closed:
             raise NotReady(STOPPING)
-        if self._crowd_s >= self.max_queue_s:
-            raise self._overloaded("too much sound is waiting already", self._crowd_s)
+        if self._backlog_s >= self.max_queue_s:
+            raise self._overloaded("too much sound is waiting already", self._backlog_s)
         place = Place(self, deadline)
         place.check_wait(0.0)
         self.requests += 1
@@ -105,7 +106,7 @@ class Admission:
         """Count `seconds` more of sound to a place. Raises Overloaded if that is more than the queue takes."""
         with self._lock:
             later_s = self._later_of(place.charged_s + seconds)
-            queued_s = (self._queued_s if later_s else self._crowd_s) + seconds
+            queued_s = (self._queued_s if later_s else self._backlog_s) + seconds
             if queued_s > self.max_queue_s and not self._alone(place):
                 self.refused(place.charged_s + seconds)
                 raise self._overloaded("there is no room for so much sound now", queued_s, long=later_s > 0)
@@ -127,7 +128,7 @@ class Admission:
         return max(0.0, charged_s - self._window_s)
 
     @property
-    def _crowd_s(self) -> float:
+    def _backlog_s(self) -> float:
         """Seconds of sound in the queue as a short clip meets them."""
         return self._queued_s - max(0.0, self._later_s - LATER_SHARE * self.max_queue_s)
 
@@ -140,7 +141,7 @@ class Admission:
         excess_s = queued_s - self.max_queue_s
         return Overloaded(
             f"{message}; try again later",
-            retry_after_s=retry_after(max(excess_s / self._speed(), self._room_s() if long else 0.0)),
+            retry_after_s=retry_after(max(excess_s / self._speed(), self._bulk_wait_s() if long else 0.0)),
             queued_s=round(self._queued_s, 1),
         )
 

@@ -1,8 +1,8 @@
-"""What a model folder holds: the settings that serving needs, and `manifest.json` with what is proven of its files.
+"""A model folder and its `manifest.json`, which says what is proven of its files.
 
-An artifact is a folder with ONNX files, the tokenizer and feature extractor files in their Hugging Face names, and a
-manifest. A checkpoint folder has the same settings files and PyTorch weights, so both are read by the same code, and
-nothing of transformers is needed to serve.
+An artifact is a folder with model files, the settings files in their Hugging Face names, and a manifest. A checkpoint
+folder has the same settings files and PyTorch weights, so both are opened by the same code. What the settings say is
+read by the model's family.
 
 The manifest has the hash of every file and the proofs, each with what was measured and the limit that it kept. Whatever
 speaks against using a folder is a doubt: it is an error, or noted down where the one who opens it takes the risk.
@@ -14,43 +14,19 @@ import logging
 import math
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from app.decoding import Vocabulary
 from app.files import describe_broken_file
-from app.windows import Framing
 
 logger = logging.getLogger("dikte")
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_FORMAT = 3
 """Format 1 had no proofs, format 2 no evidence of them."""
+CONFIG_NAME = "config.json"
 NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")
 """A JSON array of nothing but numbers. Hundreds of them are written on one line, not each on its own."""
-SETTINGS_FILES = (
-    "config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "vocab.json",
-    "tokenizer.json",
-    "added_tokens.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
-"""What `open_artifact` reads, where it is there."""
-REFERENCE_BACKEND = "pytorch"
-"""The checkpoint itself: others are proven against it, it needs no proof."""
-
-WAVEFORM_FEATURES = "Wav2Vec2FeatureExtractor"
-SPECTRAL_FAMILIES = frozenset({"mctct", "parakeet_ctc", "wav2vec2-bert"})
-"""The CTC families of transformers whose models take `input_features` (log-mel) instead of samples."""
-ADAPTER_PADDING = 1
-"""Padding of the convolutions after the encoder, in transformers' Wav2Vec2AdapterLayer."""
-SPECIAL_TOKENS = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
-"""What transformers' Wav2Vec2CTCTokenizer takes where the files do not say."""
-OTHER_SPECIAL_TOKENS = ("sep_token", "cls_token", "mask_token")
 
 
 class ArtifactError(Exception):
@@ -79,7 +55,7 @@ class Proof:
     def judge(
         cls, backend: str, name: str, measured: float, bound: Literal["at most", "at least"], limit: float
     ) -> Self:
-        """Hold a figure against its limit."""
+        """Compare a figure with its limit."""
         kept = measured <= limit if bound == "at most" else measured >= limit
         finite = math.isfinite(measured)
         return cls(backend, name, measured if finite else None, bound, limit, passed=finite and kept)
@@ -87,14 +63,6 @@ class Proof:
     def __str__(self) -> str:
         measured = "no number" if self.measured is None else f"{self.measured:.4g}"
         return f"{self.name} of {self.backend} is {measured}, must be {self.bound} {self.limit:g}"
-
-
-@dataclass(frozen=True)
-class FeatureSettings:
-    """What is done to sound before the model: sample rate in Hz, and scaling to zero mean and unit variance or not."""
-
-    sample_rate_hz: int
-    normalize: bool
 
 
 @dataclass(frozen=True)
@@ -107,17 +75,9 @@ class Artifact:
 
     folder: Path
     name: str
-    features: FeatureSettings
-    framing: Framing
-    vocabulary: Vocabulary
     manifest: dict[str, Any]
     allow_unproven: bool = False
     doubts: list[str] = field(default_factory=list, compare=False)
-
-    @cached_property
-    def frame_s(self) -> float:
-        """Seconds from one frame of emissions to the next."""
-        return self.framing.hop / self.features.sample_rate_hz
 
     @property
     def proving_command(self) -> str:
@@ -165,12 +125,19 @@ class Artifact:
         elif not (self.folder / name).is_file() or sha256_of(self.folder / name) != described.get("sha256"):
             self.doubt(f"{name} is not the file that {MANIFEST_NAME} describes (sha256)")
 
+    def read_json(self, name: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The object in a JSON file; `default`, if there is one, where the file is missing.
+
+        Raises ArtifactError if it is missing or broken.
+        """
+        return _read_json(self.folder / name, default)
+
     def check_proofs(self, backend: str) -> None:
         """Look whether everything that was to be proven is, for this backend too.
 
-        Raises UnprovenError if not, unless that is allowed. The reference is the checkpoint itself and needs no proof.
+        Raises UnprovenError if not, unless that is allowed.
         """
-        if backend != REFERENCE_BACKEND and (reason := why_unproven(self.manifest, backend)):
+        if reason := why_unproven(self.manifest, backend):
             self.doubt(f"{reason}; prove it anew with `{self.proving_command}`")
 
     def doubt(self, reason: str) -> None:
@@ -184,31 +151,11 @@ class Artifact:
 
 
 def open_artifact(folder: Path, allow_unproven: bool = False) -> Artifact:
-    """Read the settings of an artifact or checkpoint folder.
-
-    Raises ArtifactError if they are missing or broken; UnprovenError if there is a manifest and they are not those that
-    it describes (other settings are other words), unless that is allowed.
-    """
+    """Open a model folder. Raises ArtifactError if there is none, or its manifest is broken."""
     if not folder.is_dir():
         raise ArtifactError(f"there is no model folder {folder}")
-    config = _read_json(folder / "config.json")
     manifest = read_manifest(folder)
-    try:
-        artifact = Artifact(
-            folder=folder,
-            name=str(manifest.get("name") or folder.resolve().name),
-            features=read_features(folder, config),
-            framing=read_framing(config),
-            vocabulary=read_vocabulary(folder, config),
-            manifest=manifest,
-            allow_unproven=allow_unproven,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"the settings in {folder} cannot be used: {error!r}") from error
-    for name in SETTINGS_FILES:
-        if name in artifact.files or (folder / name).exists():
-            artifact.verify(name)
-    return artifact
+    return Artifact(folder, str(manifest.get("name") or folder.resolve().name), manifest, allow_unproven)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -256,138 +203,10 @@ def why_unproven(manifest: dict[str, Any], backend: str) -> str | None:
     return None if said else f"{MANIFEST_NAME} keeps no evidence of {backend}"
 
 
-def read_features(folder: Path, config: dict[str, Any]) -> FeatureSettings:
-    """The feature extractor's settings; where the files do not say, those of transformers hold.
-
-    They are in `preprocessor_config.json` or, as transformers 5 writes them, inside `processor_config.json`. Raises
-    ArtifactError if the model does not take samples.
-    """
-    processor = _read_json(folder / "processor_config.json", default={})
-    settings = _read_json(folder / "preprocessor_config.json", default=processor)
-    settings = settings.get("feature_extractor", settings)
-    wanted = settings.get("feature_extractor_type", WAVEFORM_FEATURES)
-    family = config.get("model_type")
-    if wanted != WAVEFORM_FEATURES or settings.get("feature_size", 1) != 1 or family in SPECTRAL_FAMILIES:
-        raise ArtifactError(
-            f"the checkpoint in {folder} ({family}, {wanted}) wants spectral features; "
-            "Dikte serves models on raw waveform so far"
-        )
-    return FeatureSettings(
-        sample_rate_hz=int(settings.get("sampling_rate", 16_000)),
-        normalize=bool(settings.get("do_normalize", True)),
-    )
-
-
-def read_framing(config: dict[str, Any]) -> Framing:
-    """Hop and receptive field, in samples, of the convolutions in a wav2vec2-like `config.json`.
-
-    A convolution of kernel k, stride s and padding p over frames `hop` samples apart makes one frame of k of them, less
-    the 2 p that its padding stands in for: the receptive field grows by (k - 1 - 2 p) hop, and the hop s times. SEW's
-    squeezed encoder gives as many frames as it was given, but needs `squeeze_factor` of them to run.
-    """
-    convolutions = [
-        (kernel, stride, 0) for kernel, stride in zip(config["conv_kernel"], config["conv_stride"], strict=True)
-    ]
-    if config.get("add_adapter"):
-        adapter = (int(config.get("adapter_kernel_size", 3)), int(config.get("adapter_stride", 2)), ADAPTER_PADDING)
-        convolutions += [adapter] * int(config.get("num_adapter_layers", 3))
-    receptive_field, hop = 1, 1
-    for kernel, stride, padding in convolutions:
-        if kernel <= 2 * padding:
-            raise ArtifactError(f"an adapter of kernel {kernel} makes frames of nothing but padding")
-        receptive_field += (kernel - 1 - 2 * padding) * hop
-        hop *= stride
-    return Framing(hop, receptive_field, least_frames=int(config.get("squeeze_factor", 1)))
-
-
-def read_vocabulary(folder: Path, config: dict[str, Any]) -> Vocabulary:
-    """The tokens that have a logit, from the tokenizer's files.
-
-    Published checkpoints may name more tokens than there are logits (`added_tokens.json`); those are left out. The
-    blank is the tokenizer's padding token or, where that has no logit, the model's `pad_token_id`.
-    """
-    size = int(config["vocab_size"])
-    options = _tokenizer_options(folder)
-    if str(options.get("tokenizer_class")).endswith("PhonemeCTCTokenizer"):
-        raise ArtifactError(f"the checkpoint in {folder} writes phonemes, not words")
-    tokens = [""] * size
-    for token, index in _token_ids(folder, options, size):
-        if 0 <= index < size:
-            tokens[index] = token
-    pad = options["pad_token"]
-    blank = tokens.index(_content(pad)) if pad is not None and _content(pad) in tokens else int(config["pad_token_id"])
-    if not 0 <= blank < size:
-        raise ArtifactError(f"{folder} names no padding token that has a logit, so there is no blank")
-    special = [options.get(name) for name in (*SPECIAL_TOKENS, *OTHER_SPECIAL_TOKENS)]
-    special += options.get("additional_special_tokens") or []
-    delimiter = options["word_delimiter_token"]
-    return Vocabulary(
-        tokens=tuple(tokens),
-        blank=blank,
-        word_delimiter=" " if delimiter is None else _content(delimiter),
-        special=frozenset({*(_content(token) for token in special if token is not None), ""}),
-        lower_case=bool(options.get("do_lower_case", False)),
-    )
-
-
-def _tokenizer_options(folder: Path) -> dict[str, Any]:
-    """The tokenizer's settings as transformers reads them: `special_tokens_map.json` counts only for files of old."""
-    options = SPECIAL_TOKENS | {"word_delimiter_token": "|"} | _read_json(folder / "tokenizer_config.json", default={})
-    if "added_tokens_decoder" not in options:
-        options |= _read_json(folder / "special_tokens_map.json", default={})
-    if _is_fast(folder):
-        decoder = _read_json(folder / "tokenizer.json").get("decoder") or {}
-        if decoder.get("type") != "CTC":
-            raise ArtifactError(f"{folder}/tokenizer.json does not decode CTC, but {decoder.get('type')}")
-        options |= {name: decoder[name] for name in ("pad_token", "word_delimiter_token")} | {"do_lower_case": False}
-    return options
-
-
-def _token_ids(folder: Path, options: dict[str, Any], size: int) -> list[tuple[str, int]]:
-    """Tokens with their ids; what the files say of added tokens comes last, for it holds where an id is named twice."""
-    added = [(_content(token), int(index)) for index, token in options.get("added_tokens_decoder", {}).items()]
-    if _is_fast(folder):
-        tokenizer = _read_json(folder / "tokenizer.json")
-        known = tokenizer["model"]["vocab"]  # {token: id} or, of a unigram model, [[token, score], ...]
-        if isinstance(known, list):
-            known = {token: index for index, (token, _) in enumerate(known)}
-        return [*known.items(), *((token["content"], token["id"]) for token in tokenizer["added_tokens"]), *added]
-    ids = _read_json(folder / "vocab.json")
-    if any(isinstance(value, dict) for value in ids.values()):
-        ids = _of_one_language(ids, options.get("target_lang"), size)
-    return [*ids.items(), *_read_json(folder / "added_tokens.json", default={}).items(), *added]
-
-
-def _of_one_language(languages: dict[str, Any], wanted: str | None, size: int) -> dict[str, int]:
-    """The vocabulary of the language that the tokenizer was set to, of a multilingual `vocab.json`."""
-    if wanted not in languages:
-        raise ArtifactError(
-            f"vocab.json holds several languages ({len(languages)}): name one of them as target_lang in "
-            "tokenizer_config.json"
-        )
-    ids: dict[str, int] = languages[wanted]
-    if len(ids) != size:
-        raise ArtifactError(
-            f"the vocabulary of {wanted} has {len(ids)} tokens, the model {size} logits: load the language's adapter "
-            f"into the model (load_adapter({wanted!r})) and save both"
-        )
-    return ids
-
-
-def _is_fast(folder: Path) -> bool:
-    """Whether the tokenizer was saved as `tokenizer.json` alone."""
-    return not (folder / "vocab.json").is_file() and (folder / "tokenizer.json").is_file()
-
-
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _content(token: Any) -> str:
-    """A special token stands in the files as text, or as {"content": text, ...}."""
-    return str(token["content"] if isinstance(token, dict) else token)
 
 
 def _read_json(path: Path, default: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
 
+SURFACES = (transcribe.router,)
+"""The APIs that clients speak, each a router that `app.api.intake.surface` made."""
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. Settings are read from the environment if none are given."""
@@ -47,11 +50,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = counters
     install_error_handlers(app)
     install_middleware(app, counters, settings.origins)
-    app.include_router(
-        transcribe.router,
-        dependencies=[Security(ApiKeys(settings.keys))] if settings.keys else [],
-        responses=error_responses(Unauthorized),
-    )
+    for surface in SURFACES:
+        app.include_router(
+            surface,
+            dependencies=[Security(ApiKeys(settings.keys))] if settings.keys else [],
+            responses=error_responses(Unauthorized),
+        )
     app.include_router(health.router)
     app.include_router(metrics.router)
     describe_what_all_routes_share(app)

@@ -6,26 +6,22 @@ import importlib.util
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from app import __version__
-from app.artifacts import REFERENCE_BACKEND, Artifact, ArtifactError, UnprovenError, why_unproven
-from app.asr import BACKENDS, ONNX_FP32, ONNX_INT8, OPENVINO_INT8, Engine, load_express, warm_up
+from app.artifacts import Artifact, ArtifactError, UnprovenError, why_unproven
 from app.cores import available_cores
 from app.cpu import this_cpu
+from app.models import Model, load_express, warm_up
+from app.recognizer import AnyRecognizer
+from app.runtimes.registry import BACKENDS, EXPORTED, REFERENCE, is_int8
 from app.speed import measure_speeds
 from app.speed_record import keep, recall, record_files
 
 logger = logging.getLogger("dikte")
 
-AUTO = "auto"
-EXPORTED = ("onnx_int8", "openvino", "onnx")
-"""The backends of exported files, those first that take less memory and start sooner. The reference serves only what
-was not exported."""
 CLEARLY_FASTER = 1.1
-"""Backends whose speeds differ by less take the order above: it is within what other work on the machine disturbs."""
-INT8_FILES = {ONNX_INT8, OPENVINO_INT8}
+"""Backends whose speeds differ by less take the order of `EXPORTED`: other work on the machine disturbs as much."""
 FAST_INT8 = {"AVX2", "dotprod"}
 """Instructions that multiply several bytes at once. With one of them a runtime computes INT8 faster than FP32 (measured
 on x86, from AVX2 on), so these two need no comparison."""
@@ -35,7 +31,7 @@ MOST_TOGETHER_BYTES = 1 << 30
 """Backends whose files are larger together are not loaded side by side."""
 
 
-def rank_backends(artifact: Artifact, workers: int, threads: int) -> list[str]:
+def rank_backends(model: Model, workers: int, threads: int) -> list[str]:
     """The backends that can serve the artifact here, the fastest first; the others are for the case that it fails.
 
     Their speeds are measured (`app.speed`), unless that was done before on the same CPU with the same versions,
@@ -44,13 +40,13 @@ def rank_backends(artifact: Artifact, workers: int, threads: int) -> list[str]:
 
     Raises ArtifactError, with the reason for each backend, if none can.
     """
-    candidates = find_candidates(artifact)
-    compared = find_rivals(artifact, candidates)
+    candidates = find_candidates(model)
+    compared = find_rivals(model, candidates)
     slower = [backend for backend in candidates if backend not in compared]
     if len(compared) == 1:
         logger.info("ASR_BACKEND=auto: %s has no rival here, so nothing is measured", compared[0])
         return [*compared, *slower]
-    speeds = recall_or_measure(artifact, compared, workers, threads)
+    speeds = recall_or_measure(model, compared, workers, threads)
     if not speeds:
         return candidates  # loading them says what is wrong with each
     first = next(backend for backend in EXPORTED if speeds.get(backend, 0.0) * CLEARLY_FASTER >= max(speeds.values()))
@@ -60,22 +56,22 @@ def rank_backends(artifact: Artifact, workers: int, threads: int) -> list[str]:
     return [*ranking, *slower]
 
 
-def recall_or_measure(artifact: Artifact, backends: list[str], workers: int, threads: int) -> dict[str, float]:
+def recall_or_measure(model: Model, backends: list[str], workers: int, threads: int) -> dict[str, float]:
     """Backend -> seconds of sound per second, of those that do not fail; kept for the next start if none does."""
-    key = describe_conditions(artifact, backends, workers, threads)
-    files = record_files(artifact.folder)
+    key = describe_conditions(model, backends, workers, threads)
+    files = record_files(model.artifact.folder)
     kept = recall(files, key)
     if kept is not None and kept.keys() == set(backends):
         logger.info("ASR_BACKEND=auto: measured before")
         return kept
-    speeds = _measure(artifact, backends, workers, threads)
+    speeds = _measure(model, backends, workers, threads)
     if speeds.keys() == set(backends) and keep(files, key, speeds) is None:
         folders = ", ".join(str(path.parent) for path in files)
         logger.warning("ASR_BACKEND=auto: measured at every start, for nothing can be written to %s", folders)
     return speeds
 
 
-def find_candidates(artifact: Artifact) -> list[str]:
+def find_candidates(model: Model) -> list[str]:
     """The backends that are proven, whose files are there and whose packages are installed.
 
     Of a checkpoint that was not exported, that is the reference alone. With `allow_unproven` the unproven ones count if
@@ -84,34 +80,34 @@ def find_candidates(artifact: Artifact) -> list[str]:
     Raises ArtifactError, with the reason for each backend, if there are none.
     """
     reasons: dict[str, Exception] = {}
-    for backend in (*EXPORTED, REFERENCE_BACKEND):
-        if (reason := _why_not(artifact, backend)) is not None:
+    for backend in (*EXPORTED, REFERENCE):
+        if (reason := _why_not(model, backend)) is not None:
             reasons[backend] = reason
     candidates = [backend for backend in EXPORTED if backend not in reasons]
-    if not candidates and artifact.allow_unproven:
+    if not candidates and model.artifact.allow_unproven:
         candidates = [backend for backend in EXPORTED if isinstance(reasons[backend], UnprovenError)]
-    if not candidates and REFERENCE_BACKEND not in reasons:
-        candidates = [REFERENCE_BACKEND]
+    if not candidates and REFERENCE not in reasons:
+        candidates = [REFERENCE]
     if not candidates:
-        raise no_backend(artifact, reasons)
+        raise no_backend(model.artifact, reasons)
     return candidates
 
 
-def find_rivals(artifact: Artifact, candidates: Sequence[str]) -> list[str]:
+def find_rivals(model: Model, candidates: Sequence[str]) -> list[str]:
     """Those of which any may be the fastest, so that they have to be measured.
 
     On a CPU with instructions for INT8 that is INT8, and the FP32 of another runtime if the model is small.
     """
-    int8 = [backend for backend in candidates if INT8_FILES & set(BACKENDS[backend].files(artifact.folder))]
+    int8 = [backend for backend in candidates if any(map(is_int8, model.files_of(backend)))]
     if not int8 or not FAST_INT8 & set(this_cpu().features):
         return list(candidates)
     runtimes = {BACKENDS[backend].packages for backend in int8}
-    small = [backend for backend in candidates if _size_bytes(artifact, backend) <= SMALL_BYTES]
+    small = [backend for backend in candidates if _size_bytes(model, backend) <= SMALL_BYTES]
     others = [backend for backend in small if BACKENDS[backend].packages not in runtimes]
     return [backend for backend in candidates if backend in (*int8, *others)]
 
 
-def describe_conditions(artifact: Artifact, candidates: Sequence[str], workers: int, threads: int) -> dict[str, Any]:
+def describe_conditions(model: Model, candidates: Sequence[str], workers: int, threads: int) -> dict[str, Any]:
     """All that the speeds of the candidates depend on, as JSON has it."""
     cpu = this_cpu()
     packages = sorted({package for backend in candidates for package in BACKENDS[backend].packages})
@@ -120,46 +116,46 @@ def describe_conditions(artifact: Artifact, candidates: Sequence[str], workers: 
         "workers": workers,
         "threads": threads,
         "versions": {"dikte": __version__} | {package: _version(package) for package in packages},
-        "manifest": hashlib.sha256(json.dumps(artifact.manifest, sort_keys=True).encode()).hexdigest(),
-        "bytes": {backend: _size_bytes(artifact, backend) for backend in candidates},
+        "manifest": hashlib.sha256(json.dumps(model.artifact.manifest, sort_keys=True).encode()).hexdigest(),
+        "bytes": {backend: _size_bytes(model, backend) for backend in candidates},
     }
 
 
-def _why_not(artifact: Artifact, backend: str) -> ArtifactError | None:
+def _why_not(model: Model, backend: str) -> ArtifactError | None:
     """Why a backend is no candidate, as far as can be told without loading it."""
-    needed = BACKENDS[backend]
-    for name in needed.files(artifact.folder):
+    needed, artifact = BACKENDS[backend], model.artifact
+    for name in model.files_of(backend):
         if not (artifact.folder / name).is_file():
             return ArtifactError(f"{name} is missing")
     for package in needed.packages:
         if importlib.util.find_spec(package) is None:
             return ArtifactError(f"needs {package}: pip install -r {needed.requirements}")
-    if backend == REFERENCE_BACKEND:
-        exported = any((artifact.folder / name).is_file() for name in (ONNX_FP32, ONNX_INT8, OPENVINO_INT8))
+    if needed.is_reference:
+        exported = any((artifact.folder / name).is_file() for other in EXPORTED for name in model.files_of(other))
         return ArtifactError("serves what was exported only if it is named") if exported else None
     reason = why_unproven(artifact.manifest, backend)
     return UnprovenError(f"not proven: {reason}") if reason else None
 
 
-def _size_bytes(artifact: Artifact, backend: str) -> int:
+def _size_bytes(model: Model, backend: str) -> int:
     """The size of a backend's files, with that of weights beside them."""
-    paths = {path for name in BACKENDS[backend].files(artifact.folder) for path in artifact.folder.glob(f"{name}*")}
+    paths = {path for name in model.files_of(backend) for path in model.artifact.folder.glob(f"{name}*")}
     return sum(path.stat().st_size for path in paths)
 
 
-def _measure(artifact: Artifact, candidates: list[str], workers: int, threads: int) -> dict[str, float]:
+def _measure(model: Model, candidates: list[str], workers: int, threads: int) -> dict[str, float]:
     """The speeds of the candidates; what fails is logged and left out."""
-    together = sum(_size_bytes(artifact, backend) for backend in candidates) <= MOST_TOGETHER_BYTES
+    together = sum(_size_bytes(model, backend) for backend in candidates) <= MOST_TOGETHER_BYTES
     groups = [candidates] if together else [[backend] for backend in candidates]
-    artifact = replace(artifact, doubts=[])  # those of the one that is chosen are noted when it is loaded
+    tried = model.to_try()  # the doubts of the one that is chosen are noted when it is loaded
 
-    def load(backend: str) -> Engine:
-        engine = load_express(artifact, backend, threads)
-        warm_up(engine, artifact)
-        return engine
+    def load(backend: str) -> AnyRecognizer:
+        recognizer = load_express(tried, backend, threads)
+        warm_up(recognizer, tried.artifact)
+        return recognizer
 
     logger.info("ASR_BACKEND=auto: measuring %s for a few seconds", ", ".join(candidates))
-    measured = measure_speeds(load, groups, workers, artifact.features.sample_rate_hz)
+    measured = measure_speeds(load, groups, workers)
     for backend, reason in measured.failures.items():
         logger.warning("ASR_BACKEND=auto: %s is left out: %s", backend, reason)
     return measured.speeds

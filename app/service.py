@@ -5,20 +5,30 @@ import contextlib
 import logging
 import re
 import tempfile
-from dataclasses import replace
+from contextlib import aclosing
 from typing import NamedTuple
 
 from app.admission import Admission
-from app.artifacts import Artifact, ArtifactError, UnprovenError, open_artifact
-from app.asr import Engines, check_evidence, check_sane, find_model_folder, load_for_lanes, warm_up, warm_up_samples
+from app.artifacts import Artifact, ArtifactError, UnprovenError
 from app.cpu import this_cpu
 from app.errors import LOADING, STOPPING, AsrError, NotReady
 from app.memory import return_freed_memory
 from app.metrics import Metrics
-from app.selection import AUTO, no_backend, rank_backends
+from app.models import (
+    Lanes,
+    Model,
+    check_evidence,
+    check_proofs,
+    find_model_folder,
+    load_for_lanes,
+    open_model,
+    warm_up,
+    warm_up_window,
+)
+from app.runtimes.registry import AUTO
+from app.selection import no_backend, rank_backends
 from app.settings import Settings
 from app.transcriber import Transcriber
-from app.windows import Window
 
 logger = logging.getLogger("dikte")
 
@@ -27,11 +37,11 @@ STUCK_CANARIES = 4
 
 
 class LoadedModel(NamedTuple):
-    """A model whose engines are warm. backend: a key of `app.asr.BACKENDS`."""
+    """A model whose recognizers are warm. backend: a key of `app.runtimes.registry.BACKENDS`."""
 
     artifact: Artifact
     backend: str
-    engines: Engines
+    lanes: Lanes
 
 
 class Service:
@@ -48,7 +58,7 @@ class Service:
             settings.max_uploads,
             speed=self.speed,
             wait_s=self._wait_s,
-            room_s=self._room_s,
+            bulk_wait_s=self._bulk_wait_s,
             refused=metrics.refused,
         )
         self._metrics = metrics
@@ -93,13 +103,15 @@ class Service:
 
     def speed(self) -> float:
         """Seconds of sound computed per second when all workers are busy, as measured; 1 before that."""
-        return self._transcriber.scheduler.speed if self._transcriber is not None else 1.0
+        transcriber = self._transcriber
+        return 1.0 if transcriber is None else transcriber.scheduler.speed(transcriber.lanes)
 
     def _wait_s(self, duration_s: float) -> float:
-        return self._transcriber.scheduler.wait_s(duration_s) if self._transcriber is not None else 0.0
+        transcriber = self._transcriber
+        return 0.0 if transcriber is None else transcriber.scheduler.wait_s(transcriber.lanes, duration_s)
 
-    def _room_s(self) -> float:
-        return self._transcriber.scheduler.room_s() if self._transcriber is not None else 0.0
+    def _bulk_wait_s(self) -> float:
+        return 0.0 if self._transcriber is None else self._transcriber.scheduler.bulk_wait_s()
 
     def start(self) -> None:
         """Begin to load the model, and then to look after it."""
@@ -110,7 +122,7 @@ class Service:
         try:
             logger.info("this CPU: %s", this_cpu())
             check_temporary_files()
-            artifact, self.backend, engines = await asyncio.to_thread(load_model, settings)
+            artifact, self.backend, lanes = await asyncio.to_thread(load_model, settings)
         except ArtifactError as error:
             # A model that cannot be served leaves the service alive and not ready.
             self._reason = without_folders(str(error))
@@ -121,10 +133,10 @@ class Service:
             logger.exception("not ready: the model could not be loaded")
             return
         self.artifact = artifact
-        self._transcriber = Transcriber.from_settings(artifact, engines, settings, self._metrics.computed)
+        self._transcriber = Transcriber.from_settings(lanes, settings, self._metrics.computed)
         self._metrics.loaded(artifact.name, self.backend)
         while True:
-            self._judge(await self._failure(artifact, self._transcriber))
+            self._judge(await self._failure(self._transcriber))
             if self.idle:
                 await asyncio.to_thread(return_freed_memory)
             await asyncio.sleep(settings.canary_s)
@@ -139,16 +151,20 @@ class Service:
         else:
             logger.error("not ready: %s", failure)
 
-    async def _failure(self, artifact: Artifact, transcriber: Transcriber) -> str | None:
+    async def _failure(self, transcriber: Transcriber) -> str | None:
         """What is wrong with the engine: a window that takes too long, or a second of noise that is not computed."""
         limit_s = self.settings.canary_s
         if transcriber.scheduler.longest_run_s > limit_s * STUCK_CANARIES:
             return f"the engine has been computing one window for more than {limit_s * STUCK_CANARIES:g} s"
-        noise = warm_up_samples(artifact)
+        lanes = transcriber.lanes
+        noise = warm_up_window(lanes.express)
         try:
-            async with asyncio.timeout(limit_s):
-                computed = await transcriber.scheduler.run([Window(noise, 0)], first=True)
-            check_sane(computed.emissions[0], len(noise), artifact)
+            async with (
+                asyncio.timeout(limit_s),
+                aclosing(transcriber.scheduler.hear(lanes, [noise], first=True)) as parts,
+            ):
+                async for heard in parts:
+                    lanes.express.check(noise, heard)
         except TimeoutError:
             return f"the engine did not answer within {limit_s:g} s"
         except (AsrError, ArtifactError) as error:
@@ -196,42 +212,42 @@ def check_temporary_files() -> None:
 
 
 def load_model(settings: Settings) -> LoadedModel:
-    """Open the artifact, and load the backend that is set or, if that is `auto`, the fastest here.
+    """Open the model, and load the backend that is set or, if that is `auto`, the fastest here.
 
     Raises ArtifactError with what to do. With `allow_unproven` what is unproven is only logged.
     """
     try:
-        artifact = open_artifact(find_model_folder(settings.model_dir, settings.backend), settings.allow_unproven)
+        model = open_model(find_model_folder(settings.model_dir, settings.backend), settings.allow_unproven)
         if settings.backend == AUTO:
-            return load_fastest(artifact, settings)
-        return load_backend(artifact, settings.backend, settings.threads)
+            return load_fastest(model, settings)
+        return load_backend(model, settings.backend, settings)
     except UnprovenError as error:
         raise ArtifactError(f"{error} (ASR_ALLOW_UNPROVEN=true uses it all the same)") from error
 
 
-def load_fastest(artifact: Artifact, settings: Settings) -> LoadedModel:
+def load_fastest(model: Model, settings: Settings) -> LoadedModel:
     """The fastest backend here that can be loaded. Raises ArtifactError, with the reason for each, if none can."""
     errors: dict[str, ArtifactError] = {}
-    for backend in rank_backends(artifact, settings.workers, settings.threads):
+    for backend in rank_backends(model, settings.workers, settings.threads):
         try:
-            return load_backend(replace(artifact, doubts=[*artifact.doubts]), backend, settings.threads)
+            return load_backend(model.to_try(), backend, settings)
         except ArtifactError as error:
             logger.error("ASR_BACKEND=auto: %s is left out: %s", backend, error)
             errors[backend] = error
-    raise no_backend(artifact, errors)
+    raise no_backend(model.artifact, errors)
 
 
-def load_backend(artifact: Artifact, backend: str, threads: int) -> LoadedModel:
-    """Check what is proven of a backend, load its engines, warm them up, and check that they say what was proven.
+def load_backend(model: Model, backend: str, settings: Settings) -> LoadedModel:
+    """Check what is proven of a backend, load its recognizers, warm them up, and check that they say what was proven.
 
     Raises ArtifactError.
     """
-    artifact.check_proofs(backend)
-    engines = load_for_lanes(artifact, backend, threads)
-    for engine in engines.distinct:
-        warm_up(engine, artifact)
-        check_evidence(engine, artifact, backend)
-    return LoadedModel(artifact, backend, engines)
+    check_proofs(model, backend)
+    lanes = load_for_lanes(model, backend, settings.threads, settings.windowing)
+    for recognizer in lanes.distinct:
+        warm_up(recognizer, model.artifact)
+        check_evidence(recognizer, model.artifact, backend)
+    return LoadedModel(model.artifact, backend, lanes)
 
 
 def without_folders(text: str) -> str:

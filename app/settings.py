@@ -9,7 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.audio import AudioLimits
 from app.cores import available_cores
-from app.windows import OVERLAP_S, WINDOW_S
+from app.recognizer import Windowing
+from app.runtimes.registry import AUTO, BACKENDS, REFERENCE
 
 MIB = 1 << 20
 BUNDLED_MODEL = Path(__file__).resolve().parents[1] / "models" / "tr-small"
@@ -30,14 +31,15 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    backend: Literal["auto", "pytorch", "onnx", "onnx_int8", "openvino"] = Field(
-        "auto",
-        description="Engine: `auto` (the fastest here of those that are proven and installed), `onnx_int8`, `onnx` "
-        "(FP32), `openvino` (needs requirements-openvino.txt), or `pytorch` (needs requirements-train.txt).",
+    backend: str = Field(
+        AUTO,
+        description=f"Backend: `{AUTO}` (the fastest here of those that are proven and installed), or one of "
+        + ", ".join(f"`{name}` ({backend.title}; {backend.requirements})" for name, backend in BACKENDS.items())
+        + ".",
     )
     model_dir: str = Field(
         str(BUNDLED_MODEL),
-        description="Artifact folder; for `pytorch` a checkpoint folder or hub id. Default: the bundled model.",
+        description=f"Artifact folder; for `{REFERENCE}` a checkpoint folder or hub id. Default: the bundled model.",
     )
     allow_unproven: bool = Field(
         False,
@@ -57,9 +59,11 @@ class Settings(BaseSettings):
         "copy of the model. Default: the cores, at most 8.",
     )
     window_s: float = Field(
-        WINDOW_S, ge=2.0, le=60.0, description="Longest piece of sound the engine sees at once, seconds."
+        Windowing.window_s, ge=2.0, le=60.0, description="Longest piece of sound the engine sees at once, seconds."
     )
-    overlap_s: float = Field(OVERLAP_S, ge=0.5, le=20.0, description="Seconds that neighbouring windows share.")
+    overlap_s: float = Field(
+        Windowing.overlap_s, ge=0.5, le=20.0, description="Seconds that neighbouring windows share."
+    )
     max_upload_bytes: int = Field(256 * MIB, ge=1, description="Largest request body, bytes.")
     max_duration_s: float = Field(2 * 3600.0, gt=0, description="Longest clip, seconds.")
     max_decoded_bytes: int = Field(
@@ -124,6 +128,13 @@ class Settings(BaseSettings):
     def _names_in_any_case(cls, name: object) -> object:
         return name.strip().lower() if isinstance(name, str) else name
 
+    @field_validator("backend")
+    @classmethod
+    def _backend_is_known(cls, name: str) -> str:
+        if name not in (AUTO, *BACKENDS):
+            raise ValueError(f"must be one of {', '.join((AUTO, *BACKENDS))}")
+        return name
+
     @field_validator("port", mode="before")
     @classmethod
     def _port_is_ours(cls, port: object) -> object:
@@ -161,6 +172,11 @@ class Settings(BaseSettings):
     def origins(self) -> tuple[str, ...]:
         """The origins of web pages that may call the service."""
         return entries(self.cors_origins)
+
+    @property
+    def windowing(self) -> Windowing:
+        """How long clips are cut."""
+        return Windowing(self.window_s, self.overlap_s)
 
     @property
     def audio_limits(self) -> AudioLimits:

@@ -21,11 +21,13 @@ from pathlib import Path
 import numpy as np
 
 from app.artifacts import ArtifactError, open_artifact, sha256_of
-from app.asr import find_model_folder
 from app.audio import AudioLimits, decode
-from app.engines.ctc import input_values
 from app.errors import AsrError
-from app.windows import Samples
+from app.families.ctc.recognizer import input_values
+from app.families.ctc.settings import read_settings
+from app.models import find_model_folder
+from app.recognizer import Samples
+from app.runtimes.registry import REFERENCE
 from scripts.benchmarking.engines import EngineSpec, installed, model_files, weights_of
 from scripts.common.files import find_files
 from scripts.common.machine import versions
@@ -57,7 +59,7 @@ class Source:
 
         Raises ValueError for one that cannot be read.
         """
-        features = open_artifact(self.checkpoint).features
+        features = read_settings(open_artifact(self.checkpoint)).features
         clips = []
         for path in find_files([self.calibration]):
             try:
@@ -77,7 +79,7 @@ class Source:
 
 def export_stock(source: Source, target: Path) -> None:
     """The graph that `optimum-cli export onnx` makes, in float32."""
-    from app.engines.checkpoint import load_checkpoint
+    from app.families.ctc.checkpoint import load_checkpoint
     from scripts.exporting.onnx_files import remove_weight_norm, save, stock_export
 
     model = load_checkpoint(source.checkpoint).model
@@ -102,7 +104,7 @@ def quantize_with_nncf(source: Source, target: Path) -> None:
     import nncf
     import openvino
 
-    from app.engines.openvino import CORE
+    from app.runtimes.openvino import CORE
 
     clips = [clip[np.newaxis] for clip in source.calibration_clips()]
     quantized = nncf.quantize(
@@ -236,7 +238,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=keys, default=keys, help="make only these")
     arguments = parser.parse_args()
     try:
-        source = source_of(find_model_folder(arguments.checkpoint_dir, "pytorch"), arguments.out, arguments.calibration)
+        source = source_of(find_model_folder(arguments.checkpoint_dir, REFERENCE), arguments.out, arguments.calibration)
         failed = make_baselines(source, arguments.only)
     except (ArtifactError, FileNotFoundError) as error:
         sys.exit(str(error))

@@ -15,50 +15,50 @@ from statistics import median
 
 import numpy as np
 
-from app.artifacts import ArtifactError, open_artifact
-from app.asr import BACKENDS, Engine, load_engine
-from app.engines.ctc import CtcEngine
-from app.windows import Samples
+from app.artifacts import ArtifactError
+from app.models import load_recognizer, open_model
+from app.recognizer import AnyRecognizer, Options, Samples, Window
+from app.runtimes.registry import BACKENDS, ONNX
 from scripts.common.machine import processor
 
 
-def seconds_of(engine: Engine, batches: Sequence[Sequence[Samples]]) -> float:
+def seconds_of(recognizer: AnyRecognizer, batches: Sequence[Sequence[Samples]]) -> float:
     """Time to compute all batches, one after the other."""
     begin = time.perf_counter()
     for batch in batches:
-        engine.emissions(batch)
+        recognizer.hear([Window(samples) for samples in batch], Options())
     return time.perf_counter() - begin
 
 
-def gain(engine: Engine, clips: Sequence[Samples], rounds: int) -> float:
+def gain(recognizer: AnyRecognizer, clips: Sequence[Samples], rounds: int) -> float:
     """Time of `clips` computed at once over that of each alone: the median of the ratios of `rounds` rounds."""
     alone = [[clip] for clip in clips]
-    seconds_of(engine, [clips, *alone])
-    return median(seconds_of(engine, [clips]) / seconds_of(engine, alone) for _ in range(rounds))
+    seconds_of(recognizer, [clips, *alone])
+    return median(seconds_of(recognizer, [clips]) / seconds_of(recognizer, alone) for _ in range(rounds))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_dir", type=Path, required=True)
-    parser.add_argument("--backend", choices=tuple(BACKENDS), default="onnx")
+    parser.add_argument("--backend", choices=tuple(BACKENDS), default=ONNX)
     parser.add_argument("--batch", type=int, default=8, help="clips at once")
     parser.add_argument("--lengths_s", type=float, nargs="+", default=[0.5, 1.0, 2.0, 4.0])
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     try:
-        artifact = open_artifact(arguments.model_dir)
-        engine = load_engine(artifact, arguments.backend, threads=1)
+        model = open_model(arguments.model_dir)
+        recognizer = load_recognizer(model, arguments.backend, threads=1)
     except ArtifactError as error:
         sys.exit(str(error))
-    if not (isinstance(engine, CtcEngine) and engine.batches):
-        sys.exit(f"{arguments.backend} of {artifact.name} computes one clip at a time")
-    print(f"{artifact.name} on {arguments.backend}, {arguments.batch} clips at once, one thread, {processor()}\n")
+    if not recognizer.batches:
+        sys.exit(f"{arguments.backend} of {model.artifact.name} computes one clip at a time")
+    print(f"{model.artifact.name} on {arguments.backend}, {arguments.batch} clips at once, one thread, {processor()}\n")
     print("| clips of | time together / alone |\n|---|---|")
     random = np.random.default_rng(0)
     for length_s in arguments.lengths_s:
-        samples = int(length_s * artifact.features.sample_rate_hz)
+        samples = int(length_s * recognizer.rate_hz)
         clips = [random.normal(0, 0.1, samples).astype(np.float32) for _ in range(arguments.batch)]
-        print(f"| {length_s:g} s | {gain(engine, clips, arguments.rounds):.2f} |", flush=True)
+        print(f"| {length_s:g} s | {gain(recognizer, clips, arguments.rounds):.2f} |", flush=True)
 
 
 if __name__ == "__main__":

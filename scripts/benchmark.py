@@ -25,20 +25,23 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from tqdm import tqdm
 
-from app.artifacts import REFERENCE_BACKEND, Artifact, ArtifactError, open_artifact
-from app.asr import find_model_folder
+from app.artifacts import ArtifactError
 from app.audio import AudioLimits, decode
 from app.cores import available_cores
-from app.decoding import Emissions
-from app.engines.ctc import SILENCE_STD
 from app.errors import AsrError
-from app.windows import Samples
+from app.families import Family
+from app.families.ctc.decoding import Emissions
+from app.families.ctc.recognizer import SILENCE_STD
+from app.models import find_model_folder, open_model
+from app.recognizer import Samples
+from app.runtimes.registry import REFERENCE
 from scripts.baselines import BASELINES, REPORT_NAME, Source, source_of
 from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, available, own_spec, pytorch_spec
 from scripts.benchmarking.figures import EngineFigures, Latency, reference_length_s
 from scripts.benchmarking.process import EngineFailed, EngineProcess
 from scripts.benchmarking.report import Results, Setup, goals_table, write_report
 from scripts.benchmarking.service import service_peak_bytes
+from scripts.common.arguments import count, positive
 from scripts.common.command import ending_cleanly
 from scripts.common.machine import describe_machine
 
@@ -183,18 +186,18 @@ def load_rows(arguments: argparse.Namespace, rate_hz: int) -> "SpeechRows":
 
 
 def measure_errors(
-    engines: Engines, figures: dict[str, EngineFigures], artifact: Artifact, rows: "SpeechRows", language: str
+    engines: Engines, figures: dict[str, EngineFigures], family: Family, rows: "SpeechRows", language: str
 ) -> None:
     """Put the word and character error rates on these rows into the figures."""
     from scripts.speech.eval_sets import normalizer_for
     from scripts.speech.scoring import ClipErrors, character_error_rate, count_errors, word_error_rate
 
-    normalizer = normalizer_for(artifact, language)
+    normalizer = normalizer_for(family, language)
     errors: dict[str, list[ClipErrors]] = {key: [] for key in engines.alive}
     with tqdm(total=len(rows) * len(errors), unit="clip", disable=None) as progress:
         for start in range(0, len(rows), CLIPS_AT_ONCE):
             chunk = range(start, min(start + CLIPS_AT_ONCE, len(rows)))
-            clips = [rows.samples(index, artifact.features.sample_rate_hz) for index in chunk]
+            clips = [rows.samples(index, family.rate_hz) for index in chunk]
             references = [normalizer(rows.text(index)) for index in chunk]
             for key in engines.alive:
                 with engines.turn_of(key) as engine:
@@ -286,8 +289,8 @@ def plan_baselines(source: Source, keys: list[str]) -> Plan:
 
 def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Results:
     """Measure all engines of a plan: first with the threads of `--threads` in one call, then single-thread calls."""
-    artifact = open_artifact(checkpoint)
-    rate_hz = artifact.features.sample_rate_hz
+    family = open_model(checkpoint).family
+    rate_hz = family.rate_hz
     clips = read_clips(arguments.audio_path, sorted(set(arguments.lengths_s)), rate_hz)
     rows = load_rows(arguments, rate_hz) if arguments.evaluate else None
     sounds = list(clips.values())
@@ -297,8 +300,8 @@ def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Resu
         print("Loading each engine in a process of its own", flush=True)
         for spec in tqdm(plan.specs, unit="engine", disable=None):
             engines.load(spec)
-        if REFERENCE_BACKEND in figures and REFERENCE_BACKEND not in engines.alive:  # nothing else to compare with
-            raise BenchmarkError("; ".join(figures[REFERENCE_BACKEND].errors))
+        if REFERENCE in figures and REFERENCE not in engines.alive:  # nothing else to compare with
+            raise BenchmarkError("; ".join(figures[REFERENCE].errors))
         agreements = measure_agreement(engines, sounds)
         print(f"Latency: {arguments.runs} rounds, after {arguments.warm_up} to warm up", flush=True)
         latencies = measure_latencies(engines, clips, arguments.runs, arguments.warm_up, Random(arguments.seed))
@@ -315,7 +318,7 @@ def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Resu
         narrow = measure_throughput(engines, sounds, arguments.throughput_s, rate_hz)
         if rows is not None:
             print(f"Word error rate on {len(rows)} clips", flush=True)
-            measure_errors(engines, figures, artifact, rows, arguments.language)
+            measure_errors(engines, figures, family, rows, arguments.language)
     for key, found in figures.items():
         found.latencies, found.agreement = latencies.get(key, []), agreements.get(key)
         found.wide, found.narrow = wide.get(key), narrow.get(key)
@@ -344,7 +347,7 @@ def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Resu
 
 def run(arguments: argparse.Namespace) -> Path:
     """Plan, measure and write. Returns the path of the report. Raises BenchmarkError or ArtifactError."""
-    checkpoint = find_model_folder(arguments.checkpoint_dir, "pytorch")
+    checkpoint = find_model_folder(arguments.checkpoint_dir, REFERENCE)
     plan = plan_own_engines(arguments, checkpoint)
     keys = [baseline.key for baseline in BASELINES if arguments.baselines and baseline.key in arguments.only]
     if keys:
@@ -370,7 +373,7 @@ def run(arguments: argparse.Namespace) -> Path:
 
 
 def main() -> None:
-    keys = ["pytorch", *(engine.backend for engine in OWN_ENGINES), *(baseline.key for baseline in BASELINES)]
+    keys = [REFERENCE, *(engine.backend for engine in OWN_ENGINES), *(baseline.key for baseline in BASELINES)]
     cores = available_cores()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_dir", required=True, help="checkpoint folder or hub id")
@@ -378,18 +381,16 @@ def main() -> None:
         beside = f" (default: {engine.file_name} beside the others, if it is there)" if engine.beside else ""
         parser.add_argument(f"--{engine.backend}_path", type=Path, help=f"file of {engine.title}{beside}")
     parser.add_argument("--audio_path", type=Path, default=Path("samples/sample.wav"), help="sound to make clips of")
-    parser.add_argument("--lengths_s", type=_positive, nargs="+", default=[2.0, 5.0, 10.0, 20.0], help="clip lengths")
-    parser.add_argument("--runs", type=_count, default=20, help="measured calls of each engine and length")
-    parser.add_argument("--warm_up", type=_count, default=3, help="calls before them that do not count")
-    parser.add_argument("--threads", type=_count, default=cores, help="threads of one call (default: the cores)")
-    parser.add_argument(
-        "--callers", type=_count, default=cores, help="single-thread calls at once (default: the cores)"
-    )
-    parser.add_argument("--throughput_s", type=_positive, default=5.0, help="least time to measure throughput for")
+    parser.add_argument("--lengths_s", type=positive, nargs="+", default=[2.0, 5.0, 10.0, 20.0], help="clip lengths")
+    parser.add_argument("--runs", type=count, default=20, help="measured calls of each engine and length")
+    parser.add_argument("--warm_up", type=count, default=3, help="calls before them that do not count")
+    parser.add_argument("--threads", type=count, default=cores, help="threads of one call (default: the cores)")
+    parser.add_argument("--callers", type=count, default=cores, help="single-thread calls at once (default: the cores)")
+    parser.add_argument("--throughput_s", type=positive, default=5.0, help="least time to measure throughput for")
     parser.add_argument("--evaluate", metavar="DATA", help="manifest, folder or hub id to count word errors on")
     parser.add_argument("--audio_column", help="column of its sound (default: found by itself)")
     parser.add_argument("--text_column", help="column of its text (default: found by itself)")
-    parser.add_argument("--limit", type=_count, help="count errors on the first LIMIT clips only")
+    parser.add_argument("--limit", type=count, help="count errors on the first LIMIT clips only")
     parser.add_argument("--language", default="tr", help="ISO 639-1 code, for lower-casing and numbers")
     parser.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True, help="compare with others")
     parser.add_argument("--calibration", type=Path, default=Path("samples"), help="clips for baselines that need some")
@@ -400,20 +401,6 @@ def main() -> None:
     arguments = parser.parse_args()
     with ending_cleanly("benchmark", ArtifactError, BenchmarkError):
         print(f"Report: {run(arguments)}")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ a model also meets clips longer than one sentence.
 """
 
 import argparse
+import sys
 from pathlib import Path
 from random import Random
 
 from scripts.sentences import generate
 from scripts.speech.text import TURKISH_ALPHABET, TextNormalizer
+from scripts.text_generation.data_files import DataFileError
 
 MAX_JOINED_CHARACTERS = 180
 """About 13 s of speech."""
@@ -50,7 +52,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     sentences = [line.strip() for line in arguments.text.read_text(encoding="utf-8").splitlines() if line.strip()]
-    generated = generate(arguments.generated, arguments.seed)
+    try:
+        generated = generate(arguments.generated, arguments.seed)
+    except DataFileError as error:
+        sys.exit(str(error))
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, lines in zip(
         ("train", "held_out"), split(sentences, generated, arguments.held_out, arguments.seed), strict=True

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from app.audio import AudioLimits, Samples, decode
 from app.errors import AsrError
 from scripts.common import ROOT, SAMPLES
+from scripts.common.arguments import count, positive
 from scripts.common.command import ending_cleanly
 from scripts.common.files import find_files
 from scripts.common.machine import processor, versions
@@ -196,29 +197,15 @@ def run(arguments: argparse.Namespace) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--audio", type=Path, nargs="+", default=[SAMPLES], help="speech, or folders of it")
-    parser.add_argument("--seconds", type=_positive, default=600.0, help="length of the files")
+    parser.add_argument("--seconds", type=positive, default=600.0, help="length of the files")
     parser.add_argument("--formats", nargs="+", choices=tuple(FORMATS), default=list(FORMATS))
-    parser.add_argument("--runs", type=_count, default=5, help="how often each file is decoded")
+    parser.add_argument("--runs", type=count, default=5, help="how often each file is decoded")
     parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, to be measured along")
     parser.add_argument("--core", type=int, help="which core (default: the last that may be used)")
     parser.add_argument("--out", type=Path, default=Path("artifacts"), help="folder for the report")
     arguments = parser.parse_args()
     with ending_cleanly("decoding benchmark", BenchmarkError, OSError):
         print(f"Report: {run(arguments)}")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from app.artifacts import ArtifactError, open_artifact
-from app.asr import BACKENDS, find_model_folder, load_engine
+from app.artifacts import ArtifactError
+from app.models import find_model_folder, load_recognizer, open_model
+from app.runtimes.registry import BACKENDS, ONNX_INT8
 from scripts.speech.data import DataError
 from scripts.speech.eval_sets import Figures, figures_of, load_eval_set, normalizer_for, score
 
@@ -25,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", help="manifests, local folders in the hub's formats, or hub ids")
     parser.add_argument("--model_dir", required=True, help="artifact folder; for pytorch a checkpoint folder or hub id")
-    parser.add_argument("--backend", choices=tuple(BACKENDS), default="onnx_int8")
+    parser.add_argument("--backend", choices=tuple(BACKENDS), default=ONNX_INT8)
     parser.add_argument("--split", help="split of the data (default: the only one, else test)")
     parser.add_argument("--audio_column")
     parser.add_argument("--text_column")
@@ -36,26 +37,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     try:
-        artifact = open_artifact(find_model_folder(arguments.model_dir, arguments.backend))
-        engine = load_engine(artifact, arguments.backend, threads=1)
-        normalizer = normalizer_for(artifact, arguments.language)
+        model = open_model(find_model_folder(arguments.model_dir, arguments.backend))
+        recognizer = load_recognizer(model, arguments.backend, threads=1)
+        normalizer = normalizer_for(model.family, arguments.language)
         results: dict[str, Figures] = {}
         for name in arguments.data:
             rows = load_eval_set(name, arguments.limit, arguments.split, arguments.audio_column, arguments.text_column)
-            scored = score(engine, artifact, rows, normalizer, arguments.workers)
+            scored = score(recognizer, rows, normalizer, arguments.workers)
             results[name] = figures_of([clip.errors for clip in scored], rows)
             scored.sort(key=lambda clip: clip.errors.character_errors / max(clip.errors.characters, 1), reverse=True)
             for clip in scored[: arguments.worst]:
                 print(f"{clip.name}\n  said:  {clip.reference}\n  heard: {clip.hypothesis}")
     except (ArtifactError, DataError) as error:
         sys.exit(str(error))
-    print(f"\n{artifact.name} on {arguments.backend}, 95 % bootstrap intervals\n")
+    print(f"\n{model.artifact.name} on {arguments.backend}, 95 % bootstrap intervals\n")
     print("| set | clips | hours | WER | CER |\n|---|---|---|---|---|")
     for name, figures in results.items():
         print(f"| {name} | {figures.clips} | {figures.hours:.2f} | {figures.wer} | {figures.cer} |")
     if arguments.out is not None:
         sets = {name: asdict(figures) for name, figures in results.items()}
-        record = {"model": artifact.name, "backend": arguments.backend, "sets": sets}
+        record = {"model": model.artifact.name, "backend": arguments.backend, "sets": sets}
         arguments.out.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"\nFigures: {arguments.out}")
 

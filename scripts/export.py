@@ -28,18 +28,28 @@ from transformers import PreTrainedModel
 from app.artifacts import (
     MANIFEST_FORMAT,
     MANIFEST_NAME,
-    REFERENCE_BACKEND,
-    SETTINGS_FILES,
-    Artifact,
     ArtifactError,
     open_artifact,
     read_manifest,
     sha256_of,
     write_manifest,
 )
-from app.asr import OPENVINO_INT8, OPENVINO_INT8_WEIGHTS, Engine, find_model_folder, load_engine, warm_up
-from app.engines.checkpoint import load_checkpoint
-from app.windows import Samples
+from app.families.ctc import GRAPH
+from app.families.ctc.checkpoint import load_checkpoint
+from app.families.ctc.recognizer import CtcRecognizer
+from app.families.ctc.settings import SETTINGS_FILES, CtcSettings, read_settings
+from app.models import Model, find_model_folder, load_recognizer, open_model, warm_up
+from app.recognizer import Samples
+from app.runtimes.registry import (
+    BACKENDS,
+    ONNX,
+    ONNX_INT8,
+    OPENVINO,
+    REFERENCE,
+    onnx_fp32_file,
+    onnx_int8_file,
+    openvino_int8_file,
+)
 from scripts.benchmarking.engines import model_files
 from scripts.common import SAMPLES
 from scripts.exporting.calibration import calibration_feeds
@@ -66,8 +76,9 @@ COPIED_FILES = (*SETTINGS_FILES, "training.json")
 """What an artifact takes over from its checkpoint, where it is there: settings, and how `train.py` made it."""
 DESCRIBED_SUFFIXES = frozenset({".onnx", ".onnx_data", ".data", ".json", ".safetensors", ".bin", ".xml", ".flac"})
 """Files of models and their settings, as the backends name them, and the clips of the evidence."""
-PROVEN_BACKENDS = ("onnx", "onnx_int8")
-"""What is proven besides the reference, and with it `openvino` where that is installed."""
+PROVEN_BACKENDS = (ONNX, ONNX_INT8)
+"""What is proven besides the reference, and with it OpenVINO where that is installed."""
+FP32_FILE, INT8_FILE, OPENVINO_FILE = onnx_fp32_file(GRAPH), onnx_int8_file(GRAPH), openvino_int8_file(GRAPH)
 TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
 CALIBRATION_CLIPS = 64
 """For static INT8: enough that further clips hardly widen a range."""
@@ -114,11 +125,11 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measu
     Raises ArtifactError when weights of the checkpoint are missing, the artifact cannot be made, or a proof fails;
     DataError when there is nothing to prove on.
     """
-    source = find_model_folder(checkpoint, REFERENCE_BACKEND)
-    open_artifact(source)  # what could not be served is refused before anything is changed
+    source = find_model_folder(checkpoint, REFERENCE)
+    open_model(source)  # what could not be served is refused before anything is changed
     sets = load_sets(options)
-    if options.adopt and not (folder / "model.onnx").is_file():
-        raise ArtifactError(f"there is no model.onnx in {folder} to adopt")
+    if options.adopt and not (folder / FP32_FILE).is_file():
+        raise ArtifactError(f"there is no {FP32_FILE} in {folder} to adopt")
     model = load_checkpoint(source).model
     folder.mkdir(parents=True, exist_ok=True)
     before = take_manifest(folder)
@@ -133,24 +144,24 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measu
     quantization = make_models(model, folder, options, before)
     del model  # the engines load their own
 
-    artifact = open_artifact(folder)
+    opened = open_model(folder)
     if not options.adopt:
-        for file in (OPENVINO_INT8, OPENVINO_INT8_WEIGHTS):
-            (folder / file).unlink(missing_ok=True)  # of what was exported before
+        for path in (folder / OPENVINO_FILE, (folder / OPENVINO_FILE).with_suffix(".bin")):
+            path.unlink(missing_ok=True)  # of what was exported before
     if options.openvino:
-        make_openvino(source, artifact, options.calibration, options.quantization.bits)
-    engines = load_engines(source, artifact)
+        make_openvino(source, folder, options.calibration, options.quantization.bits)
+    recognizers = load_all(open_model(source), opened)
     limits = LIMITS | ({FP32_BACKEND: ROUNDED} if options.fp16 else {})
-    limits |= {REFERENCE_BACKEND: (Limit("wer", "at most", options.max_reference_wer),)}
-    measured = prove(artifact, engines, sets, limits, options.language, workers=len(os.sched_getaffinity(0)))
+    limits |= {REFERENCE: (Limit("wer", "at most", options.max_reference_wer),)}
+    workers = len(os.sched_getaffinity(0))
+    measured = prove(opened.family, recognizers, sets, limits, options.language, workers)
     print_proofs(measured)
     if measured.failed and not options.allow_unproven:
         raise ArtifactError("; ".join([*map(str, measured.failed), *hints(measured)]))
 
-    rate_hz = artifact.features.sample_rate_hz
-    latency = measure_latency(engines, clip_of(sets, LATENCY_CLIP_S, rate_hz), rate_hz, THREADS)
+    latency = measure_latency(recognizers, clip_of(sets, LATENCY_CLIP_S, opened.family.rate_hz), THREADS)
     name = options.name or (options.adopt and before.get("name")) or folder.resolve().name
-    clips = collect_evidence(artifact, engines)
+    clips = collect_evidence(opened.artifact, recognizers)
     print(write_manifest(folder, describe(folder, str(name), origin, quantization, measured, clips, latency)))
     return measured
 
@@ -183,14 +194,14 @@ def copy_settings(source: Path, target: Path, keep: bool) -> None:
 
 def make_models(model: PreTrainedModel, folder: Path, options: Options, before: dict[str, Any]) -> dict[str, Any]:
     """Make the ONNX files, when adopting only those that are missing. Gives what was quantized, and how."""
-    fp32, int8 = folder / "model.onnx", folder / "model_int8.onnx"
+    fp32, int8 = folder / FP32_FILE, folder / INT8_FILE
     adopted = {path for path in (fp32, int8) if options.adopt and path.is_file()}
     method = before.get("quantization", {}).get("method", "unknown: adopted as it was")
     if fp32 not in adopted:
         export_fp32(model, fp32)
     if int8 not in adopted:
         static = options.quantization.is_static
-        feeds = calibration_feeds(options.calibration, open_artifact(folder), CALIBRATION_CLIPS) if static else ()
+        feeds = calibration_feeds(options.calibration, settings_in(folder), CALIBRATION_CLIPS) if static else ()
         try:
             count = export_int8(model, fp32, int8, options.quantization, feeds)
         except ValueError as error:
@@ -209,30 +220,38 @@ def make_models(model: PreTrainedModel, folder: Path, options: Options, before: 
     return {"method": method, "operators": operators}
 
 
-def make_openvino(source: Path, artifact: Artifact, calibration: str, bits: WeightBits) -> None:
+def make_openvino(source: Path, folder: Path, calibration: str, bits: WeightBits) -> None:
     """Make the INT8 file of OpenVINO. Raises ArtifactError if what it needs is not installed."""
     try:
         from scripts.exporting.openvino_files import make_openvino_int8
     except ImportError as error:
-        raise ArtifactError(f"--openvino needs {error.name}: pip install -r requirements-openvino.txt") from error
-    counts = make_openvino_int8(source, artifact, calibration, bits)
-    size = (artifact.folder / OPENVINO_INT8_WEIGHTS).stat().st_size
-    print(f"{OPENVINO_INT8}: {size / 1e6:.1f} MB, in INT8: {counts}")
+        needed = BACKENDS[OPENVINO].requirements
+        raise ArtifactError(f"--openvino needs {error.name}: pip install -r {needed}") from error
+    counts = make_openvino_int8(source, folder, settings_in(folder), calibration, bits)
+    size = (folder / OPENVINO_FILE).with_suffix(".bin").stat().st_size
+    print(f"{OPENVINO_FILE}: {size / 1e6:.1f} MB, in INT8: {counts}")
 
 
-def load_engines(source: Path, artifact: Artifact) -> dict[str, Engine]:
-    """The reference, and the artifact's backends. Raises ArtifactError if one does not run."""
-    engines = {}
-    also = ("openvino",) if find_spec("openvino") else ()
-    for backend in (REFERENCE_BACKEND, *PROVEN_BACKENDS, *also):
-        opened = open_artifact(source) if backend == REFERENCE_BACKEND else artifact
-        engines[backend] = load_engine(opened, backend, THREADS)
+def settings_in(folder: Path) -> CtcSettings:
+    """The settings of the model in a folder."""
+    return read_settings(open_artifact(folder))
+
+
+def load_all(checkpoint: Model, exported: Model) -> dict[str, CtcRecognizer]:
+    """The reference, and the backends of what was exported. Raises ArtifactError if one does not run."""
+    recognizers = {}
+    also = (OPENVINO,) if all(map(find_spec, BACKENDS[OPENVINO].packages)) else ()
+    for backend in (REFERENCE, *PROVEN_BACKENDS, *also):
+        model = checkpoint if backend == REFERENCE else exported
+        recognizer = load_recognizer(model, backend, THREADS)
+        assert isinstance(recognizer, CtcRecognizer)
         try:
-            warm_up(engines[backend], opened)
-            check_lengths(engines[backend], opened)
+            warm_up(recognizer, model.artifact)
+            check_lengths(recognizer)
         except ArtifactError as error:
             raise ArtifactError(f"{backend}: {error}") from error
-    return engines
+        recognizers[backend] = recognizer
+    return recognizers
 
 
 def clip_of(sets: Mapping[str, SpeechRows], duration_s: float, rate_hz: int) -> Samples:
@@ -296,7 +315,7 @@ def print_proofs(measured: Measurements) -> None:
 
 def hints(measured: Measurements) -> list[str]:
     """What to do about proofs that failed for a known reason."""
-    if any(proof.backend == REFERENCE_BACKEND for proof in measured.failed):
+    if any(proof.backend == REFERENCE for proof in measured.failed):
         return [
             "the checkpoint itself does not understand this speech: prove it on speech of its own language with the "
             "right texts (--eval_manifest, --text_column), or raise --max_reference_wer"

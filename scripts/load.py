@@ -22,7 +22,8 @@ from pathlib import Path
 from statistics import median
 
 from app.artifacts import ArtifactError
-from app.asr import find_model_folder
+from app.models import find_model_folder
+from app.runtimes.registry import ONNX_INT8, OPENVINO, REFERENCE
 from app.settings import BUNDLED_MODEL
 from scripts.common import ROOT
 from scripts.common.command import ending_cleanly
@@ -48,8 +49,8 @@ BASELINES_FOLDER = "baselines"
 PLAIN = "plain"
 PLAIN_FORMATS = "wav"
 PLAIN_BASELINE = "matmul_qint8"
-RPS_GOALS = {"onnx_int8": 2.3, "openvino": 4.0}
-P95_GOALS = {"onnx_int8": 0.5}
+RPS_GOALS = {ONNX_INT8: 2.3, OPENVINO: 4.0}
+P95_GOALS = {ONNX_INT8: 0.5}
 
 
 @contextmanager
@@ -160,7 +161,7 @@ def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
     """Our backends and the plain service in turn, each freshly started in each round; the report."""
     if not arguments.checkpoint_dir:
         raise LoadError("--against_plain needs --checkpoint_dir")
-    checkpoint = find_model_folder(arguments.checkpoint_dir, "pytorch").resolve()  # services run in another folder
+    checkpoint = find_model_folder(arguments.checkpoint_dir, REFERENCE).resolve()  # services run in another folder
     # A long file would take the plain service down, and librosa reads no M4A without the ffmpeg program.
     load = replace(load, long_users=0, formats=arguments.formats or PLAIN_FORMATS)
     rounds: dict[str, list[LoadFigures]] = {key: [] for key in [*arguments.backends, PLAIN]}
@@ -218,7 +219,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--model_dir", default=os.environ.get("ASR_MODEL_DIR", str(BUNDLED_MODEL)), help="artifact folder"
     )
     parser.add_argument(
-        "--backends", nargs="+", default=[os.environ.get("ASR_BACKEND", "onnx_int8")],
+        "--backends", nargs="+", default=[os.environ.get("ASR_BACKEND", ONNX_INT8)],
         help="engine of the service; with --against_plain it may be several",
     )  # fmt: skip
     parser.add_argument("--users", type=int, default=Load.users)

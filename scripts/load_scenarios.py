@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from app.runtimes.registry import ONNX_INT8
 from app.settings import BUNDLED_MODEL
 from scripts.common.command import ending_cleanly
 from scripts.common.machine import describe_machine
@@ -38,7 +39,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--model_dir", default=os.environ.get("ASR_MODEL_DIR", str(BUNDLED_MODEL)), help="artifact folder"
     )
-    parser.add_argument("--backend", default=os.environ.get("ASR_BACKEND", "onnx_int8"), help="engine of the service")
+    parser.add_argument("--backend", default=os.environ.get("ASR_BACKEND", ONNX_INT8), help="engine of the service")
     parser.add_argument("--clips_s", default=DEFAULT_MIX, help="lengths of short clips: 2-12 or 2,5,10")
     parser.add_argument("--duration_s", type=float, default=60.0, help="of a load")
     parser.add_argument("--rounds", type=int, default=3, help="of engine and sigterm")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.cores import available_cores
-from app.engines.ctc import LENGTHS_INPUT
+from app.families.ctc.graph import LENGTHS_INPUT
 from scripts.common.machine import processor
 from scripts.common.markdown import table
 
@@ -84,7 +84,7 @@ def last_run(events: Iterable[Mapping[str, Any]]) -> Run:
 
 def open_openvino(path: Path, threads: int) -> Runner:
     """In bfloat16 where the CPU can, as the service computes."""
-    from app.engines.openvino import CORE, computes_in_bfloat16
+    from app.runtimes.openvino import CORE, computes_in_bfloat16
 
     options = {
         "NUM_STREAMS": 1,

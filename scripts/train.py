@@ -41,7 +41,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
 from app.artifacts import ArtifactError
-from app.engines.checkpoint import check_weights_files
+from app.families.ctc.checkpoint import check_weights_files
 from scripts.speech.data import DataError, SpeechRows, load_speech
 from scripts.speech.text import TextNormalizer
 from scripts.training.augment import AugmentationPolicy

@@ -193,12 +193,12 @@ def run() -> int:
         return 1
     try:
         settings = Settings()
-        artifact, backend, engines = load_model(settings)
+        artifact, backend, lanes = load_model(settings)
     except ArtifactError as error:
         sys.exit(str(error))
     except ValidationError as error:
         sys.exit("\n".join(problems(error)))
-    transcriber = Transcriber.from_settings(artifact, engines, settings)
+    transcriber = Transcriber.from_settings(lanes, settings)
     names = name_transcripts(files, SUFFIXES[arguments.format])
     write = formatter(arguments.format, artifact.name, backend)
     writer = Writer(write, names, arguments.out, labelled=arguments.format == "text" and len(files) > 1)

@@ -5,18 +5,22 @@ Every builder fills a folder and gives it back. The weights are random but alway
 so that transcripts are not empty and INT8 has something to agree with.
 """
 
+import hashlib
 import json
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import soundfile
 import torch
 from numpy.typing import NDArray
+from onnx import ModelProto
 from optimum.exporters.onnx import main_export
 from torch.jit._trace import TracerWarning
 from transformers import (
@@ -38,6 +42,8 @@ from transformers import (
 
 from scripts.baselines import Source, make_baselines, source_of
 from scripts.export import Options, export
+from scripts.exporting.onnx_files import stock_export
+from scripts.exporting.onnx_runtime_form import export_for_batches, export_for_onnx_runtime
 from scripts.random_checkpoint import BASE_TOKENS, HEAD_GAIN
 from scripts.speech.text import TURKISH_ALPHABET
 from scripts.training.checkpoints import SMALL_CONFIGS, new_tokenizer
@@ -242,6 +248,13 @@ def built(shape: str, folder: Path) -> Path:
     return made_once(folder / "checkpoints" / shape, build)
 
 
+def rewrite(path: Path, **changes: Any) -> None:
+    """Change keys of a JSON file; None takes a key out."""
+    value = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    value = {key: content for key, content in (value | changes).items() if content is not None}
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
 def exported(shape: str, folder: Path) -> Path:
     """The artifact made by `export.py` of a shape under `folder`, exported once for all tests. Not to be changed."""
 
@@ -276,13 +289,39 @@ def by_optimum(shape: str, folder: Path) -> Path:
 
 @contextmanager
 def exporting() -> Iterator[None]:
-    """What PyTorch warns of when optimum exports with its tracer is no concern of the tests."""
-    with warnings.catch_warnings():
+    """Exports here do once what would come out the same: the graphs of a model are traced once, and its latencies, of
+    which no test says how low they are, are measured once. What PyTorch warns of when optimum exports with its tracer
+    is no concern of the tests.
+    """
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        for name, trace in TRACES.items():
+            patch.setattr(f"scripts.exporting.forms.{name}", partial(_traced_once, trace))
+        patch.setattr("scripts.exporting.timing.RUNS", 1)
         warnings.filterwarnings("ignore", category=TracerWarning)
         warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
         warnings.filterwarnings("ignore", "(The shape inference of com.microsoft|Constant folding)", UserWarning)
         warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning, r"torch\.onnx")
         yield
+
+
+TRACES: dict[str, Callable[[PreTrainedModel], ModelProto]] = {
+    trace.__name__: trace for trace in (export_for_batches, export_for_onnx_runtime, stock_export)
+}
+_traced: dict[tuple[str, str], bytes] = {}
+
+
+def _traced_once(trace: Callable[[PreTrainedModel], ModelProto], model: PreTrainedModel) -> ModelProto:
+    """The graph that `trace` makes of a model; of one with the same configuration and weights, that of before."""
+    fingerprint = hashlib.sha256(model.config.to_json_string().encode())
+    for name, values in model.state_dict().items():
+        fingerprint.update(f"{name} {values.dtype} {tuple(values.shape)} ".encode())
+        fingerprint.update(values.numpy().tobytes())
+    key = trace.__name__, fingerprint.hexdigest()
+    if key not in _traced:
+        _traced[key] = trace(model).SerializeToString()
+    graph = ModelProto()
+    graph.ParseFromString(_traced[key])
+    return graph
 
 
 def served(shape: str, folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Shared fixtures: the service on a fake engine, and a client to it; and what every answer is held to."""
 
 import asyncio
+import gc
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, MutableMapping
@@ -17,9 +18,10 @@ from fastapi import FastAPI
 from app.cores import available_cores
 from app.errors import AsrError
 from app.main import create_app
+from app.runtimes.registry import ONNX_INT8
 from app.service import LoadedModel
 from app.settings import Settings
-from tests.fakes import PATIENCE_S, FakeEngine, all_lanes, fake_artifact
+from tests.fakes import PATIENCE_S, FakeRecognizer, all_lanes, fake_artifact
 from tests.once import shared_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +34,19 @@ THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def pytest_xdist_auto_num_workers() -> int:
     """A process for each core, of a container its share."""
     return min(available_cores(), MOST_PROCESSES)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The garbage collector does not look through PyTorch's million objects: not while they are being made, when
+    nothing is garbage yet, and not again in every test that collects.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -151,8 +166,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def engine() -> Iterator[FakeEngine]:
-    engine = FakeEngine()
+def engine() -> Iterator[FakeRecognizer]:
+    engine = FakeRecognizer()
     yield engine
     engine.gate.set()  # whatever happened, no worker may wait for ever
 
@@ -169,7 +184,7 @@ def temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 
 @pytest.fixture
-def serve(engine: FakeEngine, tmp_path: Path, temp_folder: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceFactory:
+def serve(engine: FakeRecognizer, tmp_path: Path, temp_folder: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceFactory:
     """`with serve(max_queue_s=10) as client`: the whole service, with settings of the test's own, on the fake engine.
 
     `load`: what loads the model, instead of the fake. `ready=False`: do not wait until it has.
@@ -179,7 +194,7 @@ def serve(engine: FakeEngine, tmp_path: Path, temp_folder: Path, monkeypatch: py
 
     @contextmanager
     def serving(load: Callable[[Settings], Any] | None = None, ready: bool = True, **settings: Any) -> Iterator[Client]:
-        fake = LoadedModel(fake_artifact(tmp_path), "onnx_int8", all_lanes(engine))
+        fake = LoadedModel(fake_artifact(tmp_path), ONNX_INT8, all_lanes(engine))
         monkeypatch.setattr("app.service.load_model", load or (lambda _: fake))
         app = create_app(Settings(**({"model_dir": str(tmp_path)} | settings)))
         with ExitStack() as stack:

@@ -1,21 +1,28 @@
-"""A service without a model: an engine that says one word per second of sound, and the artifact it belongs to."""
+"""A service without a model: a recognizer that hears one word per second of sound, and what it belongs to."""
 
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 
-from app.artifacts import Artifact, FeatureSettings
-from app.asr import Engine, Engines
-from app.decoding import Emissions, Vocabulary
-from app.windows import Framing, Samples
+from app.artifacts import Artifact
+from app.families.ctc.decoding import Emissions, Vocabulary
+from app.families.ctc.graph import CtcGraph
+from app.families.ctc.recognizer import CtcRecognizer
+from app.families.ctc.settings import CtcSettings, FeatureSettings
+from app.families.ctc.windows import Framing
+from app.models import Lanes
+from app.recognizer import AnyRecognizer, Options, Samples, Window, Windowing
 from tests.sounds import MODEL_HZ
 
 FRAMING = Framing(hop=320, receptive_field=400)
 FRAMES_PER_S = MODEL_HZ // FRAMING.hop
 VOCABULARY = Vocabulary(("<pad>", "|", "d", "i", "k", "t", "e"), 0, "|", frozenset({"<pad>"}))
+SETTINGS = CtcSettings(FeatureSettings(MODEL_HZ, normalize=False), FRAMING, VOCABULARY)
 WORD = "dikte"
 WORD_START_S, WORD_END_S = 0.3, 0.48
 """Where in a second the word is: one letter in every second frame, from frame 15 on."""
@@ -25,13 +32,37 @@ PATIENCE_S = 30.0
 
 
 def fake_artifact(folder: Path) -> Artifact:
-    """The artifact of `FakeEngine`; there is nothing in `folder`."""
-    return Artifact(folder, "fake", FeatureSettings(MODEL_HZ, normalize=False), FRAMING, VOCABULARY, manifest={})
+    """The artifact of `FakeRecognizer`; there is nothing in `folder`."""
+    return Artifact(folder, "fake", manifest={})
 
 
-def all_lanes(engine: Engine) -> Engines:
-    """One engine for everything."""
-    return Engines(engine, engine, engine)
+def all_lanes(recognizer: AnyRecognizer, *, spreads: bool = True) -> Lanes:
+    """One recognizer for everything."""
+    return Lanes(recognizer, recognizer, recognizer, spreads)
+
+
+class BareRecognizer:
+    """What the scheduler asks of a recognizer; what is heard is left to those that inherit from it."""
+
+    rate_hz = 10
+    window_s = 1.0
+    batches = False
+
+    def hear(self, windows: Sequence[Window], options: Options) -> list[Any]:
+        raise NotImplementedError
+
+    def is_audible(self, samples: Samples) -> bool:
+        return bool(samples.any())
+
+    def cost_s(self, duration_s: float) -> float:
+        return duration_s
+
+
+class FakeCtc(CtcRecognizer):
+    """A CTC recognizer without a graph, for those that override `emissions`."""
+
+    def __init__(self, settings: CtcSettings = SETTINGS, windowing: Windowing = Windowing()) -> None:
+        super().__init__(settings, cast(CtcGraph, SimpleNamespace(ragged=False)), windowing)
 
 
 def _open_gate() -> threading.Event:
@@ -40,9 +71,9 @@ def _open_gate() -> threading.Event:
     return gate
 
 
-@dataclass
-class FakeEngine:
-    """Says `WORD` in every whole second that is not silent; raises `failure` if there is one; waits at `gate`.
+@dataclass(eq=False)
+class FakeRecognizer(FakeCtc):
+    """Hears `WORD` in every whole second that is not silent; raises `failure` if there is one; waits at `gate`.
 
     `at_work` is set when a call has begun.
     """
@@ -51,14 +82,17 @@ class FakeEngine:
     gate: threading.Event = field(default_factory=_open_gate)
     at_work: threading.Event = field(default_factory=threading.Event)
 
-    def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def emissions(self, clips: Sequence[Samples]) -> list[Emissions]:
         self.at_work.set()
         assert self.gate.wait(PATIENCE_S), "nobody opened the gate"
         if self.failure is not None:
             raise self.failure
-        return [self._say(samples) for samples in windows]
+        return [self._hear_word(samples) for samples in clips]
 
-    def _say(self, samples: Samples) -> Emissions:
+    def _hear_word(self, samples: Samples) -> Emissions:
         said = np.zeros(FRAMING.frames(len(samples)), dtype=np.intp)
         for second, heard in enumerate(np.split(samples, range(MODEL_HZ, len(samples), MODEL_HZ))):
             if len(heard) > MODEL_HZ // 2 and np.abs(heard).max() > 0.01:

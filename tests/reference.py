@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCTC, Wav2Vec2FeatureExtractor
 
-from app.decoding import Emissions
-from app.windows import Samples
+from app.families.ctc.decoding import Emissions
+from app.recognizer import Samples
 from tests.checkpoints import RATE_HZ
 
 SAME = {"pytorch": 1e-5, "onnx": 1e-4, "onnx_int8": 5.0, "openvino": 3.0}

@@ -1,4 +1,4 @@
-"""Imports go one way: types <- audio, windows, decoding, artifacts <- engines <- scheduler <- transcriber <- api."""
+"""Imports go one way: types <- audio, artifacts <- runtimes <- families <- models <- scheduler <- transcriber, api."""
 
 import ast
 import subprocess
@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from app.runtimes.registry import BACKENDS
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
@@ -20,7 +22,7 @@ LAYERS = [
         "app.speed_record",
         "app.transcript",
     },
-    {"app.decoding", "app.logs", "app.metrics"},
+    {"app.logs", "app.metrics", "app.segmenting", "app.recognizer", "app.formats"},
     {"app.audio.blocks", "app.audio.views"},
     {
         "app.audio.limits",
@@ -32,19 +34,20 @@ LAYERS = [
     },
     {"app.audio.channels", "app.audio.formats", "app.audio.lengths", "app.audio.unfinished"},
     {"app.audio.decoder"},
-    {"app.audio", "app.windows", "app.formats"},
-    {"app.artifacts", "app.settings"},
-    {"app.evidence"},
-    {
-        "app.engines",
-        "app.engines.checkpoint",
-        "app.engines.ctc",
-        "app.engines.onnx",
-        "app.engines.openvino",
-        "app.engines.pytorch",
-    },
-    {"app.asr"},
-    {"app.admission", "app.scheduler", "app.speed"},
+    {"app.audio", "app.artifacts"},
+    {"app.evidence", "app.runtimes.graph"},
+    {"app.runtimes", "app.runtimes.onnx", "app.runtimes.openvino", "app.runtimes.pytorch"},
+    {"app.runtimes.registry"},
+    {"app.families.family", "app.settings"},
+    {"app.families.ctc.decoding"},
+    {"app.families.ctc.windows"},
+    {"app.families.ctc.settings", "app.families.ctc.graph", "app.families.ctc.checkpoint"},
+    {"app.families.ctc.recognizer"},
+    {"app.families.ctc"},
+    {"app.families"},
+    {"app.models"},
+    {"app.turns", "app.admission", "app.speed"},
+    {"app.scheduler"},
     {"app.selection"},
     {"app.transcriber"},
     {"app.service"},
@@ -53,11 +56,14 @@ LAYERS = [
         "app.api.auth",
         "app.api.errors",
         "app.api.headers",
+        "app.api.messages",
         "app.api.metrics",
-        "app.api.outcomes",
         "app.api.paths",
     },
-    {"app.api.request_log", "app.api.targets", "app.api.upload", "app.api.transcribe", "app.api.health"},
+    {"app.api.request_log", "app.api.targets", "app.api.upload", "app.api.health"},
+    {"app.api.forms"},
+    {"app.api.intake"},
+    {"app.api.transcribe", "app.api.outcomes"},
     {"app.api.description", "app.api.middleware"},
     {"app.main", "app.connections"},
     {"app.server"},
@@ -88,10 +94,30 @@ def test_app_imports_only_what_lies_below(path: Path) -> None:
         assert level.get(name, 0) <= level[module_name(path)], f"{name} lies above"
 
 
+BACKEND_NAMES = frozenset(BACKENDS)
+MAX_LINES = 350
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "app").rglob("*.py")), ids=module_name)
+def test_a_backend_is_named_in_the_registry_and_nowhere_else(path: Path) -> None:
+    named = {
+        node.value
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in BACKEND_NAMES
+    }
+    assert not named or module_name(path) == "app.runtimes.registry"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "app").rglob("*.py")), ids=module_name)
+def test_no_file_is_too_long_to_read(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
 SCRIPTS = [path for path in sorted((ROOT / "scripts").rglob("*.py")) if path.name != "plain_service.py"]  # is a service
 PACKAGES = {
     "common": set[str](),
     "speech": {"common"},
+    "text_generation": {"common", "speech"},
     "training": {"common", "speech"},
     "exporting": {"common", "speech"},
     "benchmarking": {"common", "speech"},
@@ -115,7 +141,7 @@ def test_folders_of_scripts_import_one_way_and_no_command(path: Path) -> None:
 
 
 def test_serving_imports_neither_torch_nor_transformers() -> None:
-    code = "import sys, app.main, app.engines.onnx, scripts.transcribe; print(*sys.modules)"
+    code = "import sys, app.main, app.runtimes.onnx, scripts.transcribe; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     heavy = {"torch", "transformers", "datasets", "librosa", "scipy", "optimum", "jiwer", "openvino"}
     assert not heavy & set(loaded.split())

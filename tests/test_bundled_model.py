@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.artifacts import MANIFEST_NAME, REFERENCE_BACKEND, Artifact, open_artifact, sha256_of
-from app.asr import BACKENDS, Engine, load_engine, load_for_lanes
+from app.artifacts import MANIFEST_NAME, sha256_of
 from app.audio import AudioLimits, decode
-from app.decoding import decode_ctc
+from app.families.ctc.recognizer import CtcRecognizer
+from app.models import Lanes, Model, check_proofs, load_for_lanes, load_recognizer, open_model
+from app.recognizer import AnyRecognizer, Windowing
+from app.runtimes.registry import BACKENDS, REFERENCE
 from app.scheduler import Scheduler
 from app.settings import BUNDLED_MODEL
 from app.speed_record import BESIDE_MODEL
@@ -21,7 +23,6 @@ from app.transcriber import Transcriber
 from app.transcript import Transcript
 from scripts.speech.eval_sets import normalizer_for
 from scripts.speech.scoring import character_error_rate, count_errors
-from tests.fakes import all_lanes
 from tests.sounds import ENCODINGS, wav
 
 SAMPLES_FOLDER = Path(__file__).resolve().parents[1] / "samples"
@@ -37,21 +38,22 @@ SAME_SAMPLES = {
     *("aiff", "au", "caf", "caf alac", "flac 16", "flac 24", "ogg flac", "mp4 alac", "mov pcm", "mka flac"),
 }
 NARROW = {name for name in ENCODINGS if "8 kHz" in name or "gsm" in name}
+WINDOWING = Windowing(window_s=10.0, overlap_s=3.0)
 
 
 @pytest.fixture(scope="module")
-def artifact() -> Artifact:
-    return open_artifact(BUNDLED_MODEL)
+def model() -> Model:
+    return open_model(BUNDLED_MODEL)
 
 
 @pytest.fixture(scope="module", params=sorted(BACKENDS))
-def engine(request: pytest.FixtureRequest, artifact: Artifact) -> Engine:
-    return load_engine(artifact, request.param, threads=1)
+def recognizer(request: pytest.FixtureRequest, model: Model) -> AnyRecognizer:
+    return load_recognizer(model, request.param, threads=1)
 
 
 @pytest.fixture(scope="module")
-def int8(artifact: Artifact) -> Engine:
-    return load_engine(artifact, "onnx_int8", threads=1)
+def int8(model: Model) -> AnyRecognizer:
+    return load_recognizer(model, "onnx_int8", threads=1, windowing=WINDOWING)
 
 
 def samples_of(name: str) -> NDArray[np.float32]:
@@ -59,14 +61,15 @@ def samples_of(name: str) -> NDArray[np.float32]:
         return decode(file, 16_000, LIMITS).samples
 
 
-def say(artifact: Artifact, engine: Engine, samples: NDArray[np.float32]) -> str:
-    (emissions,) = engine.emissions([samples])
-    return " ".join(word.text for word in decode_ctc(emissions, artifact.vocabulary, artifact.frame_s))
+def say(recognizer: AnyRecognizer, samples: NDArray[np.float32]) -> str:
+    """The text of a clip that is computed at once, however long it is."""
+    assert isinstance(recognizer, CtcRecognizer)
+    (emissions,) = recognizer.emissions([samples])
+    return recognizer.text(emissions)
 
 
-def transcribe(artifact: Artifact, engine: Engine, sound: bytes) -> Transcript:
-    scheduler = Scheduler(all_lanes(engine), workers=2, rate_hz=16_000, window_s=10.0)
-    transcriber = Transcriber(artifact, scheduler, LIMITS, window_s=10.0, overlap_s=3.0)
+def transcribe(recognizer: AnyRecognizer, sound: bytes) -> Transcript:
+    transcriber = Transcriber(Lanes(recognizer, recognizer, recognizer), Scheduler(workers=2), LIMITS)
     try:
         return asyncio.run(transcriber.transcribe(io.BytesIO(sound)))
     finally:
@@ -76,15 +79,15 @@ def transcribe(artifact: Artifact, engine: Engine, sound: bytes) -> Transcript:
 @pytest.mark.parametrize(
     ("backend", "batches"), [("onnx", True), ("onnx_int8", False), ("pytorch", False), ("openvino", False)]
 )
-def test_the_engines_of_all_lanes_say_the_same(artifact: Artifact, backend: str, batches: bool) -> None:
-    engines = load_for_lanes(artifact, backend, threads=2)
-    assert engines.batches is batches
-    texts = {say(artifact, engine, samples_of("sample.wav")) for engine in engines.distinct}
+def test_the_recognizers_of_all_lanes_say_the_same(model: Model, backend: str, batches: bool) -> None:
+    lanes = load_for_lanes(model, backend, threads=2)
+    assert {recognizer.batches for recognizer in lanes.distinct} == {batches}
+    texts = {say(recognizer, samples_of("sample.wav")) for recognizer in lanes.distinct}
     assert texts == {"merhaba bugün hava çok güzel öğleden sonra parkta yürüyüş yapacağız"}
 
 
-def test_the_folder_is_what_its_manifest_says(artifact: Artifact) -> None:
-    files = artifact.manifest["files"]
+def test_the_folder_is_what_its_manifest_says(model: Model) -> None:
+    files = model.artifact.manifest["files"]
     assert set(files) == {path.name for path in BUNDLED_MODEL.iterdir()} - {MANIFEST_NAME, "README.md", BESIDE_MODEL}
     for name, described in files.items():
         assert sha256_of(BUNDLED_MODEL / name) == described["sha256"]
@@ -94,11 +97,11 @@ def test_the_folder_is_what_its_manifest_says(artifact: Artifact) -> None:
 
 
 @pytest.mark.parametrize("backend", sorted(BACKENDS))
-def test_every_backend_is_proven(artifact: Artifact, backend: str) -> None:
-    artifact.check_proofs(backend)
-    for engines in artifact.manifest["proofs"]["accuracy"].values():
+def test_every_backend_is_proven(model: Model, backend: str) -> None:
+    check_proofs(model, backend)
+    for engines in model.artifact.manifest["proofs"]["accuracy"].values():
         assert backend in engines
-        assert engines[backend]["wer"]["rate"] <= engines[REFERENCE_BACKEND]["wer"]["rate"] + 0.005
+        assert engines[backend]["wer"]["rate"] <= engines[REFERENCE]["wer"]["rate"] + 0.005
 
 
 def letters_wrong(expected: str, text: str) -> float:
@@ -106,44 +109,45 @@ def letters_wrong(expected: str, text: str) -> float:
 
 
 @pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip["audio"])
-def test_every_engine_says_what_was_said(artifact: Artifact, engine: Engine, clip: dict[str, Any]) -> None:
+def test_every_backend_says_what_was_said(model: Model, recognizer: AnyRecognizer, clip: dict[str, Any]) -> None:
     """To the letter, or of a hundred letters, spaces included, at most five wrong."""
-    expected, text = normalizer_for(artifact, "tr")(clip["text"]), say(artifact, engine, samples_of(clip["audio"]))
+    expected = normalizer_for(model.family, "tr")(clip["text"])
+    text = say(recognizer, samples_of(clip["audio"]))
     if clip["audio"] in TO_THE_LETTER:
         assert text == expected
     assert letters_wrong(expected, text) <= 0.05
 
 
 @pytest.mark.parametrize("encoding", sorted(set(ENCODINGS) - NOT_OUR_SPEECH))
-def test_every_format_gives_the_same_text(artifact: Artifact, int8: Engine, encoding: str) -> None:
+def test_every_format_gives_the_same_text(int8: AnyRecognizer, encoding: str) -> None:
     """The text of the WAV. Lossy formats may cost two letters of a hundred; half the band (8 kHz, GSM) ten."""
     samples = samples_of("sample.wav")
-    expected = transcribe(artifact, int8, wav(samples)).text
-    text = transcribe(artifact, int8, ENCODINGS[encoding](samples, 16_000)).text
+    expected = transcribe(int8, wav(samples)).text
+    text = transcribe(int8, ENCODINGS[encoding](samples, 16_000)).text
     if encoding in SAME_SAMPLES:
         assert text == expected
     else:
         assert letters_wrong(expected, text) <= (0.1 if encoding in NARROW else 0.02)
 
 
-def test_a_long_file_gives_the_words_that_its_parts_give(artifact: Artifact, int8: Engine) -> None:
+def test_a_long_file_gives_the_words_that_its_parts_give(int8: AnyRecognizer) -> None:
     pause = np.zeros(8_000, dtype=np.float32)
     parts = [samples_of(clip["audio"]) for clip in CLIPS] * 6
     long = np.concatenate([sound for part in parts for sound in (part, pause)])
-    expected = " ".join(say(artifact, int8, part) for part in parts)
-    transcript = transcribe(artifact, int8, wav(long))
+    expected = " ".join(say(int8, part) for part in parts)
+    transcript = transcribe(int8, wav(long))
     assert transcript.duration_s > 140
     assert letters_wrong(expected, transcript.text) <= 0.02  # a window also hears what is beside a part
     starts = [word.start_s for word in transcript.words]
     assert starts == sorted(starts)
 
 
-def test_words_lie_where_they_are_said(artifact: Artifact, int8: Engine) -> None:
+def test_words_lie_where_they_are_said(int8: AnyRecognizer) -> None:
     pause_s = 2.0
     clip = samples_of("short.wav")
     sound = np.concatenate([np.zeros(int(pause_s * 16_000), dtype=np.float32), clip])
-    moved = transcribe(artifact, int8, wav(sound)).words
-    still = transcribe(artifact, int8, wav(clip)).words
+    moved = transcribe(int8, wav(sound)).words
+    still = transcribe(int8, wav(clip)).words
     assert len(moved) == len(still) == 2
     for before, after in zip(still, moved, strict=True):
         assert after.start_s - before.start_s == pytest.approx(pause_s, abs=0.1)
@@ -161,8 +165,6 @@ def test_words_lie_where_they_are_said(artifact: Artifact, int8: Engine) -> None
     ],
     ids=["silence", "constant", "noise", "one sample"],
 )
-def test_where_nothing_is_said_the_text_is_empty(
-    artifact: Artifact, int8: Engine, samples: NDArray[np.float32]
-) -> None:
-    transcript = transcribe(artifact, int8, wav(samples))
+def test_where_nothing_is_said_the_text_is_empty(int8: AnyRecognizer, samples: NDArray[np.float32]) -> None:
+    transcript = transcribe(int8, wav(samples))
     assert (transcript.text, transcript.words, transcript.confidence) == ("", (), None)

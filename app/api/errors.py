@@ -9,7 +9,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketState
 
+from app.api.messages import CONNECTIONS
 from app.api.paths import DOCS, TRANSCRIBE
 from app.errors import AsrError
 from app.metrics import CLIENT_GONE
@@ -19,6 +21,10 @@ logger = logging.getLogger("dikte")
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; nobody receives it, but logs show it."""
 
+INTERNAL_ERROR = 1011
+"""Code with which a WebSocket is closed that cannot go on (RFC 6455, 7.4.1)."""
+DENIAL_EXTENSION = "websocket.http.response"
+"""The ASGI extension by which a WebSocket is refused with a whole answer."""
 MAX_PATH, MAX_METHOD = 200, 40
 """Of what the client sent, so much is said back to it."""
 
@@ -73,11 +79,15 @@ def install_error_handlers(app: FastAPI) -> None:
     """Answer every error in the one shape, and leave its code in `request.state.outcome`."""
 
     @app.exception_handler(AsrError)
-    async def asr_error(request: Request, error: AsrError) -> Response:
+    async def asr_error(connection: Request | WebSocket, error: AsrError) -> Response | None:
         if error.status == AsrError.status:  # not ready and overloaded are answers, not faults
             logger.error("%s: %s", error.code, error.message, exc_info=error.__cause__)
-        request.state.outcome = error.code
-        return error_answer(error)
+        connection.state.outcome = error.code
+        answer = error_answer(error)
+        if isinstance(connection, WebSocket):
+            await refuse(connection, answer, error.code)
+            return None  # starlette would send it, to a server that cannot
+        return answer
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -110,6 +120,15 @@ def request_methods(allow: str) -> set[str]:
     return methods | {"HEAD"} if "GET" in methods else methods
 
 
+async def refuse(websocket: WebSocket, answer: Response, reason: str) -> None:
+    """End a WebSocket with an error: as an HTTP answer before it is accepted, if the server can; else by closing it."""
+    before = websocket.client_state == websocket.application_state == WebSocketState.CONNECTING
+    if before and DENIAL_EXTENSION in websocket.scope.get("extensions", {}):
+        await websocket.send_denial_response(answer)
+    else:
+        await websocket.close(INTERNAL_ERROR, reason)
+
+
 class AnswerBugs:
     """Logs any other exception and answers it in the one shape, without a word of what it says.
 
@@ -121,7 +140,7 @@ class AnswerBugs:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, unless it is too late."""
-        if scope["type"] != "http":
+        if scope["type"] not in CONNECTIONS:
             await self._app(scope, receive, send)
             return
         started = False
@@ -138,4 +157,7 @@ class AnswerBugs:
             scope["state"]["outcome"] = AsrError.code
             if started:
                 raise  # the server breaks the connection off, so that half an answer is not taken for a whole one
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": INTERNAL_ERROR, "reason": AsrError.code})
+                return
             await error_answer(AsrError("an error inside the service; its log says more"))(scope, receive, send)

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import CLIENT_CLOSED_REQUEST, MAX_METHOD, MAX_PATH
+from app.api.messages import CONNECTIONS, status_of
 from app.api.paths import PROBES, path_of
 from app.logs import request_id
 from app.transcript import Timings
@@ -17,6 +18,8 @@ from app.transcript import Timings
 logger = logging.getLogger("dikte.access")
 
 HEADER = "X-Request-ID"
+WEBSOCKET = "WEBSOCKET"
+"""Stands for the method of a WebSocket in the log."""
 ID_PATTERN = "[A-Za-z0-9._-]{1,128}"
 
 
@@ -31,18 +34,19 @@ class RequestLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass everything on, under its id."""
-        if scope["type"] != "http":
+        if scope["type"] not in CONNECTIONS:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
         current = id_of(Headers(scope=scope).get(HEADER))
-        status = CLIENT_CLOSED_REQUEST
+        status: int = CLIENT_CLOSED_REQUEST
         started = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if (answered := status_of(message)) is not None:
+                status = answered
+                message.setdefault("headers", [])
                 MutableHeaders(scope=message)[HEADER] = current
             await send(message)
 
@@ -50,7 +54,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_with_id)
         finally:
-            log(scope["method"], path_of(scope), status, (time.perf_counter() - started) * 1000, state)
+            log(scope.get("method", WEBSOCKET), path_of(scope), status, (time.perf_counter() - started) * 1000, state)
             request_id.reset(token)
 
 

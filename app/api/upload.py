@@ -41,10 +41,10 @@ HOW_TO_SEND = f"send the file as a multipart form: curl -F {FILE_FIELD}=@sound.w
 
 @dataclass
 class Form:
-    """A parsed form: the uploaded file, at its start, and the other fields by name."""
+    """A parsed form: the uploaded file, at its start, and the values of the other fields by name."""
 
     file: BinaryIO
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ async def read_form(request: Request, limits: UploadLimits) -> AsyncIterator[For
     """Read a multipart body with one file in the field `file`; the file is closed at the end.
 
     Raises UploadTimeout if the body stops coming or comes too slowly, UploadTooLarge, UnsupportedEncoding if it is
-    compressed, InvalidRequest if it is no such form or a field is too long, InvalidParameter if a field (the file
-    included) is missing or doubled, Overloaded if there is no room to store it, and starlette's ClientDisconnect when
+    compressed, InvalidRequest if it is no such form or a field is too long, InvalidParameter if the file is
+    missing or doubled, Overloaded if there is no room to store it, and starlette's ClientDisconnect when
     the client leaves.
     """
     _check_encoding(request)
@@ -211,8 +211,8 @@ class _FormReader:
         if b"name" not in options:
             raise InvalidRequest("a part of the form has no name")
         name = options[b"name"].decode("utf-8", "replace")
-        if name in self._names:
-            raise InvalidParameter(f"the field {name[:100]!r} is there twice", field=name[:100])
+        if name == FILE_FIELD and self._has_file:
+            raise InvalidParameter(f"the field {FILE_FIELD!r} is there twice", field=FILE_FIELD)
         self._names.append(name)
         if len(self._names) > MAX_FIELDS:
             raise InvalidRequest(f"the form has more than {MAX_FIELDS} fields")
@@ -231,7 +231,8 @@ class _FormReader:
 
     def _on_part_end(self) -> None:
         if self._value is not None:
-            self._form.fields[self._names[-1]] = self._value.decode("utf-8", "replace")
+            values = self._form.fields.setdefault(self._names[-1], [])
+            values.append(self._value.decode("utf-8", "replace"))
 
     def _on_end(self) -> None:
         self._ended = True

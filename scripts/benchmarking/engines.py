@@ -1,23 +1,37 @@
 """The engines that a benchmark compares: each described as data, and loaded by name in a process of its own.
 
-What is measured is what the service does: Dikte's own engines come from `app.asr.load_engine`, and every other runtime
-is put into the same `CtcEngine`, so that scaling, silence and log-probabilities are in the time of all. Runtimes are
+What is measured is what the service does: Dikte's own engines come from `app.models`, and every other runtime is put
+under the same `CtcRecognizer`, so that scaling, silence and log-probabilities are in the time of all. Runtimes are
 imported by the loaders only: a process holds the one that it measures and no other.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.artifacts import open_artifact
-from app.asr import BACKENDS, PYTORCH_WEIGHTS, Engine, load_engine
-from app.engines.ctc import CtcEngine
+from app.families.ctc import GRAPH, CtcFamily
+from app.families.ctc.recognizer import CtcRecognizer
+from app.models import load_recognizer, open_model
+from app.runtimes.graph import Graph, Tensors, TorchModule
+from app.runtimes.registry import (
+    BACKENDS,
+    ONNX,
+    ONNX_INT8,
+    ONNXRUNTIME_PACKAGE,
+    OPENVINO,
+    PYTORCH,
+    PYTORCH_WEIGHTS,
+    onnx_fp32_file,
+    onnx_int8_file,
+    openvino_int8_file,
+)
 
 
 @dataclass(frozen=True)
@@ -45,30 +59,39 @@ class EngineSpec:
 
 @dataclass(frozen=True)
 class OwnEngine:
-    """An engine of the service as the benchmark meets it: its title, and the file that it reads of an artifact.
+    """An engine of the service as the benchmark meets it, and the file that it reads of an artifact.
 
-    needs: the package without which it cannot run. beside: it is also measured when its file lies beside another's that
-    was named.
+    beside: it is also measured when its file lies beside another's that was named.
     """
 
     backend: str
-    title: str
     file_name: str
-    needs: str
     beside: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its name in the report."""
+        return f"Dikte {BACKENDS[self.backend].title}"
+
+    @property
+    def needs(self) -> str:
+        """The package without which it cannot run."""
+        return BACKENDS[self.backend].packages[0]
 
 
 OWN_ENGINES = (
-    OwnEngine("onnx", "Dikte ONNX FP32", "model.onnx", "onnxruntime"),
-    OwnEngine("onnx_int8", "Dikte ONNX INT8", "model_int8.onnx", "onnxruntime"),
-    OwnEngine("openvino", "Dikte OpenVINO INT8", "model_openvino_int8.xml", "openvino", beside=True),
+    OwnEngine(ONNX, onnx_fp32_file(GRAPH)),
+    OwnEngine(ONNX_INT8, onnx_int8_file(GRAPH)),
+    OwnEngine(OPENVINO, openvino_int8_file(GRAPH), beside=True),
 )
 """Besides PyTorch, which reads the checkpoint. Each is measured when its file is there and its package installed."""
 
 
 def pytorch_spec(checkpoint: Path) -> EngineSpec:
     """The checkpoint as it is, in float32."""
-    return EngineSpec("pytorch", "PyTorch FP32", "backend", checkpoint, weights_of(checkpoint), "pytorch", own=True)
+    return EngineSpec(
+        PYTORCH, BACKENDS[PYTORCH].title, "backend", checkpoint, weights_of(checkpoint), PYTORCH, own=True
+    )
 
 
 def own_spec(engine: OwnEngine, path: Path, checkpoint: Path) -> EngineSpec:
@@ -82,7 +105,7 @@ def own_spec(engine: OwnEngine, path: Path, checkpoint: Path) -> EngineSpec:
     has_settings = (path.parent / "config.json").is_file()
     if has_settings and path.name == engine.file_name:
         return EngineSpec(engine.backend, engine.title, "backend", path.parent, files, engine.backend, own=True)
-    if engine.needs != "onnxruntime":
+    if engine.needs != ONNXRUNTIME_PACKAGE:
         raise ValueError(f"{path}: {engine.title} reads {engine.file_name} in an artifact folder")
     return EngineSpec(
         engine.backend, engine.title, "onnx_file", path.parent if has_settings else checkpoint, files, own=True
@@ -120,63 +143,62 @@ def weights_of(checkpoint: Path) -> tuple[Path, ...]:
     raise FileNotFoundError(f"there are no PyTorch weights in {checkpoint}")
 
 
-def _backend(spec: EngineSpec, threads: int, callers: int) -> Engine:
-    return load_engine(open_artifact(spec.settings), spec.backend, threads)
+def _on_graph(spec: EngineSpec, graph: Graph) -> CtcRecognizer:
+    """A recognizer with the settings of a spec that computes on any graph."""
+    return CtcFamily(open_artifact(spec.settings)).recognizer({GRAPH: graph})
 
 
-def _onnx_file(spec: EngineSpec, threads: int, callers: int) -> Engine:
-    from app.engines.onnx import OnnxRuntime
+def _backend(spec: EngineSpec, threads: int, callers: int) -> CtcRecognizer:
+    recognizer = load_recognizer(open_model(spec.settings), spec.backend, threads)
+    assert isinstance(recognizer, CtcRecognizer)
+    return recognizer
 
-    return CtcEngine(open_artifact(spec.settings), OnnxRuntime(spec.files[0], threads))
+
+def _onnx_file(spec: EngineSpec, threads: int, callers: int) -> CtcRecognizer:
+    from app.runtimes.onnx import OnnxGraph
+
+    return _on_graph(spec, OnnxGraph(spec.files[0], threads))
 
 
-class _PlainOnnxFile:
+def _plain_onnx_file(spec: EngineSpec, threads: int, callers: int) -> CtcRecognizer:
     """A session as most services make it: ONNX Runtime's own settings, but for the number of threads."""
+    import onnxruntime
 
-    ragged = False
+    from app.runtimes.onnx import OnnxGraph
 
-    def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-    def __call__(self, input_values: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(1, samples) float32 -> logits (1, frames, vocabulary) float32."""
-        (logits,) = self._session.run(None, {self._session.get_inputs()[0].name: input_values})
-        return np.asarray(logits, dtype=np.float32)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return _on_graph(spec, OnnxGraph(spec.files[0], threads, options))
 
 
-def _plain_onnx_file(spec: EngineSpec, threads: int, callers: int) -> Engine:
-    return CtcEngine(open_artifact(spec.settings), _PlainOnnxFile(spec.files[0], threads))
-
-
-def _pytorch_bf16(spec: EngineSpec, threads: int, callers: int) -> Engine:
+def _pytorch_bf16(spec: EngineSpec, threads: int, callers: int) -> CtcRecognizer:
+    """The checkpoint with its matrix products and convolutions in bfloat16."""
     import torch
 
-    from app.engines.pytorch import PyTorchRuntime, load_model
+    from app.runtimes.pytorch import TorchGraph
 
-    class Autocast(PyTorchRuntime):
-        """The checkpoint with its matrix products and convolutions in bfloat16."""
+    class Autocast(torch.nn.Module):
+        def __init__(self, model: torch.nn.Module) -> None:
+            super().__init__()
+            self.model = model
 
-        @torch.inference_mode()
-        def __call__(self, input_values: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-            torch.set_num_threads(self._threads)
+        def forward(self, **feeds: torch.Tensor) -> dict[str, torch.Tensor]:
             with torch.autocast("cpu", torch.bfloat16):
-                logits = self._model(torch.from_numpy(input_values)).logits
-            return np.asarray(logits.float().numpy(), dtype=np.float32)
+                return {name: values.float() for name, values in self.model(**feeds).items()}
 
-    return CtcEngine(open_artifact(spec.settings), Autocast(load_model(spec.settings), threads))
+    family = CtcFamily(open_artifact(spec.settings))
+    (source,) = family.torch_modules(spec.settings).values()
+    return _on_graph(spec, TorchGraph(TorchModule(Autocast(source.module), *source[1:]), threads))
 
 
 class _OpenVinoFile:
     """A file that OpenVINO reads (.xml or .onnx) with one input and one output, with nothing of Dikte's done to it."""
 
-    ragged = False
+    compiles_shapes = True
+    metadata: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, path: Path, precision: str, threads: int, callers: int) -> None:
-        from app.engines.openvino import CORE
+        from app.runtimes.openvino import CORE, tensor_of
 
         self._compiled = CORE.compile_model(
             path,
@@ -188,25 +210,27 @@ class _OpenVinoFile:
                 "ENABLE_CPU_PINNING": False,  # pinned threads could not leave a core that another process keeps busy
             },
         )
+        self.inputs = {value.get_any_name(): tensor_of(value) for value in self._compiled.inputs}
+        self.outputs = tuple(value.get_any_name() for value in self._compiled.outputs)
         self._requests = threading.local()
 
-    def __call__(self, input_values: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(1, samples) float32 -> logits (1, frames, vocabulary) float32."""
+    def __call__(self, feeds: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Compute the outputs of these names."""
         if not hasattr(self._requests, "own"):
             self._requests.own = self._compiled.create_infer_request()
         request: Any = self._requests.own
-        request.infer([input_values])
-        return np.array(request.get_output_tensor().data, dtype=np.float32)
+        request.infer(dict(feeds))
+        return {name: np.array(request.get_tensor(name).data) for name in outputs}
 
 
-def _openvino_file(precision: str) -> Callable[[EngineSpec, int, int], Engine]:
-    def load(spec: EngineSpec, threads: int, callers: int) -> Engine:
-        return CtcEngine(open_artifact(spec.settings), _OpenVinoFile(spec.files[0], precision, threads, callers))
+def _openvino_file(precision: str) -> Callable[[EngineSpec, int, int], CtcRecognizer]:
+    def load(spec: EngineSpec, threads: int, callers: int) -> CtcRecognizer:
+        return _on_graph(spec, _OpenVinoFile(spec.files[0], precision, threads, callers))
 
     return load
 
 
-LOADERS: dict[str, Callable[[EngineSpec, int, int], Engine]] = {
+LOADERS: dict[str, Callable[[EngineSpec, int, int], CtcRecognizer]] = {
     "backend": _backend,
     "onnx_file": _onnx_file,
     "plain_onnx_file": _plain_onnx_file,
@@ -218,6 +242,6 @@ LOADERS: dict[str, Callable[[EngineSpec, int, int], Engine]] = {
 """Name -> what loads an engine, given its spec, the threads of one call, and how many calls there will be at once."""
 
 
-def load(spec: EngineSpec, threads: int, callers: int) -> Engine:
+def load(spec: EngineSpec, threads: int, callers: int) -> CtcRecognizer:
     """The engine that a spec describes. Raises whatever its runtime raises."""
     return LOADERS[spec.loader](spec, threads, callers)

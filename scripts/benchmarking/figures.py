@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from app.runtimes.registry import ONNX, ONNX_INT8, OPENVINO, PYTORCH
 from scripts.common.goals import Goal
 from scripts.speech.scoring import ErrorRate
 
@@ -97,7 +98,7 @@ def find_goals(engines: dict[str, EngineFigures], length_s: float) -> list[Goal]
 
     engines: key -> figures. length_s: clip length that latencies are compared at.
     """
-    pytorch, fp32, int8, openvino = (engines.get(key) for key in ("pytorch", "onnx", "onnx_int8", "openvino"))
+    pytorch, fp32, int8, openvino = (engines.get(key) for key in (PYTORCH, ONNX, ONNX_INT8, OPENVINO))
     plain = plain_int8(engines, length_s)
     stock = engines.get("openvino_nncf")
     clip = f"{length_s:g} s clip"

@@ -9,8 +9,8 @@ from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any, Self, cast
 
-from app.decoding import Emissions
-from app.windows import Samples
+from app.families.ctc.decoding import Emissions
+from app.recognizer import Samples
 from scripts.benchmarking.engines import EngineSpec
 from scripts.common.service import ChildProcess
 

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, ScalarFormatter
 
+from app.runtimes.registry import REFERENCE
 from scripts.benchmarking.figures import EngineFigures, find_aims, find_goals, plain_int8, ratio, reference_length_s
 from scripts.common import MIB
 from scripts.common.goals import GOALS_HEAD
@@ -61,7 +62,7 @@ class Results:
 
     def ratios(self) -> dict[str, dict[str, float | None]]:
         """Engine -> median latency in units of PyTorch's, and of plain MatMul-only INT8's."""
-        bases = {"pytorch": self.engines.get("pytorch"), "plain_int8": plain_int8(self.engines, self.length_s)}
+        bases = {REFERENCE: self.engines.get(REFERENCE), "plain_int8": plain_int8(self.engines, self.length_s)}
         return {
             key: {name: ratio(figures, base, self.length_s) for name, base in bases.items()}
             for key, figures in self.engines.items()
@@ -166,7 +167,7 @@ def _latency_table(engines: list[EngineFigures], length_s: float) -> str:
 def _ratios_table(results: Results) -> str:
     plain = plain_int8(results.engines, results.length_s)
     rows = [
-        [results.engines[key].title, _number(ratios["pytorch"], ".3f"), _number(ratios["plain_int8"], ".3f")]
+        [results.engines[key].title, _number(ratios[REFERENCE], ".3f"), _number(ratios["plain_int8"], ".3f")]
         for key, ratios in results.ratios().items()
     ]
     return table(["engine", "/ PyTorch FP32", f"/ {plain.title if plain else 'plain MatMul-only INT8'}"], rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import soundfile
 
-from app.windows import Samples
+from app.recognizer import Samples
 from scripts.common import ROOT
 from scripts.common.service import free_port, resident_bytes, transcribe, wait_until_ready
 

@@ -14,11 +14,10 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from app.artifacts import open_artifact
-from app.decoding import Emissions
-from app.windows import Samples
+from app.families.ctc.decoding import Emissions
+from app.recognizer import Samples
 from scripts.benchmarking.engines import EngineSpec, load
-from scripts.speech.hearing import emissions_of, text_of
+from scripts.speech.recognition import text_of
 
 
 class Worker:
@@ -28,9 +27,7 @@ class Worker:
         """Load the engine; seconds it took, with its imports."""
         begin = time.perf_counter()
         self._engine = load(spec, threads, callers)
-        taken_s = time.perf_counter() - begin
-        self._artifact = open_artifact(spec.settings)
-        return taken_s
+        return time.perf_counter() - begin
 
     def emissions(self, samples: Samples) -> Emissions:
         """Shape (samples,) -> (frames, vocabulary), float32."""
@@ -64,12 +61,8 @@ class Worker:
 
     def texts(self, clips: Sequence[Samples], callers: int) -> list[str]:
         """What the engine hears in each clip."""
-
-        def text(samples: Samples) -> str:
-            return text_of(emissions_of(self._engine, self._artifact, samples), self._artifact)
-
         with ThreadPoolExecutor(callers) as pool:
-            return list(pool.map(text, clips))
+            return list(pool.map(lambda samples: text_of(self._engine, samples), clips))
 
     def modules(self) -> set[str]:
         """Names of the modules imported so far."""

@@ -3,15 +3,17 @@
 import numpy as np
 from tqdm import tqdm
 
-from app.artifacts import Artifact, ArtifactError
-from app.engines.ctc import LENGTHS_INPUT, input_values, is_audible
-from app.windows import WINDOW_S
+from app.artifacts import ArtifactError
+from app.families.ctc.graph import LENGTHS_INPUT, WAVEFORM_INPUT
+from app.families.ctc.recognizer import input_values, is_audible
+from app.families.ctc.settings import CtcSettings
+from app.recognizer import Windowing
 from scripts.common import SAMPLES
 from scripts.exporting.quantization import Feed
 from scripts.speech.data import load_speech
 
 
-def calibration_feeds(calibration: str, artifact: Artifact, most: int) -> list[Feed]:
+def calibration_feeds(calibration: str, settings: CtcSettings, most: int) -> list[Feed]:
     """`input_values` (1, samples) float32 and `lengths` (1,) int64 of some clips, spread evenly over the data.
 
     calibration: speech data as `load_speech` takes it, or a folder of sound files; of splits "train" is taken if there
@@ -23,14 +25,14 @@ def calibration_feeds(calibration: str, artifact: Artifact, most: int) -> list[F
     name = calibration or str(SAMPLES / "manifest.jsonl")
     splits = load_speech(name, with_text=False)
     rows = splits.get("train") or next(iter(splits.values()))
-    rate_hz = artifact.features.sample_rate_hz
+    rate_hz = settings.features.sample_rate_hz
     feeds: list[Feed] = []
     spread = range(0, len(rows), -(-len(rows) // most) or 1)
     for index in tqdm(spread, desc="calibrating", unit="clip", disable=None):
-        samples = rows.samples(index, rate_hz)[: int(WINDOW_S * rate_hz)]
-        if is_audible(samples, artifact.framing):
-            values = input_values(samples, artifact.features)
-            feeds.append({"input_values": values[np.newaxis], LENGTHS_INPUT: np.array([len(samples)])})
+        samples = rows.samples(index, rate_hz)[: int(Windowing.window_s * rate_hz)]
+        if is_audible(samples, settings.framing):
+            values = input_values(samples, settings.features)
+            feeds.append({WAVEFORM_INPUT: values[np.newaxis], LENGTHS_INPUT: np.array([len(samples)])})
     if not feeds:
         raise ArtifactError(f"there is nothing to calibrate on in {name}")
     return feeds

@@ -18,7 +18,7 @@ import onnx
 from onnx import ModelProto, helper
 from transformers import PreTrainedModel
 
-from app.engines.onnx import BATCHES_KEY, INDEPENDENT
+from app.families.ctc.graph import BATCHES_KEY, INDEPENDENT
 from scripts.exporting.matrix_form import MatrixForm, has_matrix_form
 from scripts.exporting.onnx_files import remove_weight_norm, restore_halves, save, stock_export, trace_with_lengths
 from scripts.exporting.onnx_runtime_form import export_for_batches, export_for_onnx_runtime

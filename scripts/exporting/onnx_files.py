@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
-from app.engines.ctc import LENGTHS_INPUT
+from app.families.ctc.graph import LENGTHS_INPUT
 
 OPSET = 17
 """The first with LayerNormalization. GELU, which it spells out, is put together again by every runtime."""

@@ -16,7 +16,7 @@ from onnx import ModelProto, compose, helper, parser
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from app.engines.ctc import LENGTHS_INPUT
+from app.families.ctc.graph import LENGTHS_INPUT
 from scripts.exporting.matrix_form import Encoder, FirstProduct, FrontEnd, MatrixForm, attend
 from scripts.exporting.onnx_files import EXAMPLE_LENGTHS, trace
 

@@ -9,10 +9,11 @@ import nncf
 import openvino
 from transformers import PreTrainedModel
 
-from app.artifacts import Artifact
-from app.asr import OPENVINO_INT8
-from app.engines.checkpoint import load_checkpoint
-from app.engines.openvino import CORE
+from app.families.ctc import GRAPH
+from app.families.ctc.checkpoint import load_checkpoint
+from app.families.ctc.settings import CtcSettings
+from app.runtimes.openvino import CORE
+from app.runtimes.registry import onnx_fp32_file, openvino_int8_file
 from scripts.exporting.calibration import calibration_feeds
 from scripts.exporting.onnx_files import remove_weight_norm, save, trace_with_lengths
 from scripts.exporting.openvino_form import OpenVinoForm, has_openvino_form
@@ -38,20 +39,23 @@ LEAST_GROUP_CHANNELS = 16
 3.12, whose result has nothing to do with the input for every such shape tried. Published models have 16 and more."""
 
 
-def make_openvino_int8(checkpoint: Path, artifact: Artifact, calibration: str, bits: WeightBits = 7) -> dict[str, int]:
-    """Write `model_openvino_int8.xml` and `.bin` into an artifact that has its `model.onnx`.
+def make_openvino_int8(
+    checkpoint: Path, folder: Path, settings: CtcSettings, calibration: str, bits: WeightBits = 7
+) -> dict[str, int]:
+    """Write `model_openvino_int8.xml` and `.bin` into the folder of an artifact that has its `model.onnx`.
 
-    calibration: what `calibration_feeds` takes; speech like that to be served. bits: as in `quantize`. Returns how many
-    operators of each type compute in INT8. Raises DataError or ArtifactError if there is nothing to calibrate on.
+    settings: of the model. calibration: what `calibration_feeds` takes; speech like that to be served. bits: as in
+    `quantize`. Returns how many operators of each type compute in INT8. Raises DataError or ArtifactError if there is
+    nothing to calibrate on.
     """
     model = load_checkpoint(checkpoint).model
-    stock = artifact.folder / "model.onnx"
+    stock = folder / onnx_fp32_file(GRAPH)
     graph = read_form(model) if has_openvino_form(model) else CORE.read_model(stock)
-    quantized = quantize(graph, calibration_feeds(calibration, artifact, CALIBRATION_CLIPS), bits)
+    quantized = quantize(graph, calibration_feeds(calibration, settings, CALIBRATION_CLIPS), bits)
     for node in quantized.get_ops():
         if node.get_friendly_name().startswith(NORM) or has_narrow_groups(node):
             node.get_rt_info()[KEEP_FLOAT32] = ""
-    openvino.save_model(quantized, artifact.folder / OPENVINO_INT8, compress_to_fp16=False)
+    openvino.save_model(quantized, folder / openvino_int8_file(GRAPH), compress_to_fp16=False)
     return count_quantized(quantized)
 
 

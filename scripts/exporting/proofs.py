@@ -1,6 +1,6 @@
 """What is proven of an artifact: that every backend says what the checkpoint says, measured on sets of speech.
 
-Each clip goes through all backends. FP32 is held against PyTorch, and what is quantized against FP32:
+Each clip goes through all backends. FP32 is compared with PyTorch, and what is quantized with FP32:
 
 - the largest difference of log-probabilities, the share of frames with the same most likely token (argmax), and the
   share of clips with the same text;
@@ -9,9 +9,9 @@ Each clip goes through all backends. FP32 is held against PyTorch, and what is q
 That they are alike proves nothing if the checkpoint itself understands nothing: random weights are alike too. So the
 word error rate of PyTorch has a limit of its own.
 
-`LIMITS` says what each must keep. The rise of the WER is held against its limit as it is if there are at least
+`LIMITS` says what each must keep. The rise of the WER is compared with its limit as it is if there are at least
 `DECIDING_CLIPS` clips. Fewer cannot decide it: in the four samples one word is 3 points. There the lower bound of its
-95 % interval (paired bootstrap over clips) is held against the limit, so that the proof fails when the clips show a
+95 % interval (paired bootstrap over clips) is compared with the limit, so that the proof fails when the clips show a
 rise, and not by one unlucky word; the share of equal frames, of which there are thousands, then guards the quality.
 """
 
@@ -24,15 +24,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from app.artifacts import REFERENCE_BACKEND, Artifact, ArtifactError, Proof
-from app.asr import Engine
-from app.decoding import Emissions
+from app.artifacts import Proof
+from app.families import Family
+from app.recognizer import AnyRecognizer, Likeness, Options, decode_clip, hear_clip
+from app.runtimes.registry import ONNX, REFERENCE
 from scripts.speech.data import SpeechRows
 from scripts.speech.eval_sets import Figures, figures_of, normalizer_for
-from scripts.speech.hearing import emissions_of, text_of
 from scripts.speech.scoring import ClipErrors, ErrorRate, count_errors, word_error_increase, word_error_rate
 
-FP32_BACKEND = "onnx"
+FP32_BACKEND = ONNX
 DECIDING_CLIPS = 500
 """From so many clips on the WER itself decides: with 8 words a clip, half a point is 20 words."""
 
@@ -60,24 +60,15 @@ QUANTIZED = (Limit("argmax_agreement", "at least", 0.95), Limit("wer_increase", 
 MAX_REFERENCE_WER = 0.5
 """Checkpoints in use have a WER of 5 to 30 %, on hard recordings 40 %; random weights, or texts of other clips, of
 100 % and more."""
-REFERENCE = (Limit("wer", "at most", MAX_REFERENCE_WER),)
+UNDERSTANDING = (Limit("wer", "at most", MAX_REFERENCE_WER),)
 """The checkpoint itself, over the clips of all sets."""
-LIMITS = {REFERENCE_BACKEND: REFERENCE, FP32_BACKEND: EXACT}
+LIMITS = {REFERENCE: UNDERSTANDING, FP32_BACKEND: EXACT}
 """Backend -> its limits; all others are `QUANTIZED`."""
-
-
-class Likeness(NamedTuple):
-    """How alike two engines' emissions of one clip are."""
-
-    max_difference: float
-    frames: int
-    same_frames: int
-    same_text: bool
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How alike two engines are over all clips. max_difference: of log-probabilities, NaN if there is one."""
+    """How alike two backends are over all clips. max_difference: of log-probabilities, NaN if there is one."""
 
     against: str
     clips: int
@@ -91,7 +82,7 @@ class Parity:
 class Measurements:
     """All that was measured, and what it proves.
 
-    parity: by backend. wer_increase: by backend, over the one it is held against. accuracy: set -> backend -> figures.
+    parity: by backend. wer_increase: by backend, over the one it is compared with. accuracy: set -> backend -> figures.
     """
 
     proofs: tuple[Proof, ...]
@@ -119,50 +110,58 @@ class Measurements:
 
 
 def prove(
-    artifact: Artifact,
-    engines: Mapping[str, Engine],
+    family: Family,
+    recognizers: Mapping[str, AnyRecognizer],
     sets: Mapping[str, SpeechRows],
     limits: Mapping[str, Sequence[Limit]],
     language: str,
     workers: int,
 ) -> Measurements:
-    """Measure engines on sets of speech, and hold them against their limits.
+    """Measure backends on sets of speech, and compare them with their limits.
 
-    engines: by backend, the reference and FP32 among them. limits: by backend; those not named are `QUANTIZED`.
-    workers: clips at a time. Raises DataError for a clip that cannot be read, ArtifactError for engines of different
-    vocabularies.
+    recognizers: by backend, the reference and FP32 among them. limits: by backend; those not named are `QUANTIZED`.
+    workers: clips at a time. Raises DataError for a clip that cannot be read, ArtifactError for models that cannot be
+    compared.
     """
-    normalizer = normalizer_for(artifact, language)
-    backends = [backend for backend in engines if backend != REFERENCE_BACKEND]
+    normalizer = normalizer_for(family, language)
+    reference = recognizers[REFERENCE]
+    backends = [backend for backend in recognizers if backend != REFERENCE]
     likenesses: dict[str, list[Likeness]] = {backend: [] for backend in backends}
-    errors: dict[str, list[ClipErrors]] = {backend: [] for backend in engines}
+    errors: dict[str, list[ClipErrors]] = {backend: [] for backend in recognizers}
     accuracy: dict[str, dict[str, Figures]] = {}
 
     def measure(rows: SpeechRows, index: int) -> tuple[dict[str, ClipErrors], dict[str, Likeness]]:
-        samples = rows.samples(index, artifact.features.sample_rate_hz)
-        emissions = {backend: emissions_of(engine, artifact, samples) for backend, engine in engines.items()}
-        reference = normalizer(rows.text(index))
+        samples = rows.samples(index, reference.rate_hz)
+        heard = {backend: hear_clip(recognizer, samples) for backend, recognizer in recognizers.items()}
+        said = normalizer(rows.text(index))
+        texts = {
+            backend: " ".join(segment.text for segment in decode_clip(recognizers[backend], samples, parts))
+            for backend, parts in heard.items()
+        }
+        windows = reference.windows(samples, Options())
         return (
+            {backend: count_errors(said, normalizer(text)) for backend, text in texts.items()},
             {
-                backend: count_errors(reference, normalizer(text_of(heard, artifact)))
-                for backend, heard in emissions.items()
+                backend: reference.likeness(windows, heard[compared_with(backend)], heard[backend])
+                for backend in backends
             },
-            {backend: likeness(artifact, emissions[held_against(backend)], emissions[backend]) for backend in backends},
         )
 
     with ThreadPoolExecutor(workers) as pool:
         for name, rows in sets.items():
             measured = pool.map(lambda index, rows=rows: measure(rows, index), range(len(rows)))
             clips = list(tqdm(measured, total=len(rows), unit="clip", desc=name, disable=None))
-            accuracy[name] = {backend: figures_of([clip[backend] for clip, _ in clips], rows) for backend in engines}
-            for backend in engines:
+            accuracy[name] = {
+                backend: figures_of([clip[backend] for clip, _ in clips], rows) for backend in recognizers
+            }
+            for backend in recognizers:
                 errors[backend] += [clip[backend] for clip, _ in clips]
             for backend in backends:
                 likenesses[backend] += [alike[backend] for _, alike in clips]
 
-    parity = {backend: _parity(held_against(backend), likenesses[backend]) for backend in backends}
-    increase = {backend: word_error_increase(errors[held_against(backend)], errors[backend]) for backend in backends}
-    proofs = [judge_reference(errors[REFERENCE_BACKEND], limit) for limit in limits.get(REFERENCE_BACKEND, REFERENCE)]
+    parity = {backend: _parity(compared_with(backend), likenesses[backend]) for backend in backends}
+    increase = {backend: word_error_increase(errors[compared_with(backend)], errors[backend]) for backend in backends}
+    proofs = [judge_reference(errors[REFERENCE], limit) for limit in limits.get(REFERENCE, UNDERSTANDING)]
     proofs += [
         proof
         for backend in backends
@@ -172,33 +171,19 @@ def prove(
 
 
 def judge_reference(errors: Sequence[ClipErrors], limit: Limit) -> Proof:
-    """Hold the word error rate of the checkpoint against its limit. Clips in which nothing is said prove nothing."""
+    """Compare the word error rate of the checkpoint with its limit. Clips in which nothing is said prove nothing."""
     said = any(clip.words for clip in errors)
     wer = word_error_rate(list(errors)).rate if said else math.nan
-    return Proof.judge(REFERENCE_BACKEND, limit.figure, wer, limit.bound, limit.value)
+    return Proof.judge(REFERENCE, limit.figure, wer, limit.bound, limit.value)
 
 
-def held_against(backend: str) -> str:
+def compared_with(backend: str) -> str:
     """The backend that another is compared with."""
-    return REFERENCE_BACKEND if backend == FP32_BACKEND else FP32_BACKEND
-
-
-def likeness(artifact: Artifact, expected: Emissions, other: Emissions) -> Likeness:
-    """Compare the emissions of one clip, each of shape (frames, vocabulary). Raises ArtifactError if shapes differ."""
-    if expected.shape != other.shape:
-        raise ArtifactError(f"the model gives emissions of shape {other.shape}, its checkpoint of {expected.shape}")
-    with np.errstate(invalid="ignore"):  # digital silence: both are minus infinity
-        difference = np.where(expected == other, 0.0, np.abs(expected - other))
-    return Likeness(
-        max_difference=float(difference.max(initial=0.0)),
-        frames=len(expected),
-        same_frames=int((expected.argmax(axis=1) == other.argmax(axis=1)).sum()),
-        same_text=text_of(expected, artifact) == text_of(other, artifact),
-    )
+    return REFERENCE if backend == FP32_BACKEND else FP32_BACKEND
 
 
 def judge(backend: str, parity: Parity, wer_increase: ErrorRate, limits: Sequence[Limit]) -> list[Proof]:
-    """Hold the figures of one backend against its limits."""
+    """Compare the figures of one backend with its limits."""
     names = {} if parity.clips >= DECIDING_CLIPS else {"wer_increase": "wer_increase_lower_bound"}
     figures = asdict(parity) | {"wer_increase": wer_increase.low if names else wer_increase.rate}
     return [
@@ -208,13 +193,13 @@ def judge(backend: str, parity: Parity, wer_increase: ErrorRate, limits: Sequenc
 
 
 def _parity(against: str, clips: list[Likeness]) -> Parity:
-    frames = sum(clip.frames for clip in clips)
+    frames = sum(clip.steps for clip in clips)
     return Parity(
         against=against,
         clips=len(clips),
         frames=frames,
         max_difference=float(np.max([clip.max_difference for clip in clips])),  # NaN if any is
-        argmax_agreement=sum(clip.same_frames for clip in clips) / frames if frames else math.nan,
+        argmax_agreement=sum(clip.same_steps for clip in clips) / frames if frames else math.nan,
         text_equality=sum(clip.same_text for clip in clips) / len(clips),
     )
 

@@ -1,16 +1,15 @@
-"""How long engines take for a clip, side by side: a figure for the manifest (`benchmark.py` measures thoroughly)."""
+"""How long backends take for a clip, side by side: a figure for the manifest (`benchmark.py` measures thoroughly)."""
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from app.asr import Engine
-from app.windows import Samples
+from app.recognizer import AnyRecognizer, Samples, hear_clip
 from scripts.common.machine import processor
 
 RUNS = 3
-"""After one to warm up; engines take turns, so that what else the machine does falls on all."""
+"""After one to warm up; backends take turns, so that what else the machine does falls on all."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +22,14 @@ class Latency:
     median_s: dict[str, float]
 
 
-def measure_latency(engines: Mapping[str, Engine], samples: Samples, rate_hz: int, threads: int) -> Latency:
-    """Run every engine on one clip, shape (samples,). threads: what the engines were loaded with."""
-    taken_s: dict[str, list[float]] = {backend: [] for backend in engines}
+def measure_latency(recognizers: Mapping[str, AnyRecognizer], samples: Samples, threads: int) -> Latency:
+    """Run every backend on one clip, shape (samples,). threads: what the recognizers were loaded with."""
+    taken_s: dict[str, list[float]] = {backend: [] for backend in recognizers}
     for _ in range(1 + RUNS):
-        for backend, engine in engines.items():
+        for backend, recognizer in recognizers.items():
             begin = time.perf_counter()
-            engine.emissions([samples])
+            hear_clip(recognizer, samples)
             taken_s[backend].append(time.perf_counter() - begin)
     medians_s = {backend: round(median(times_s[1:]), 5) for backend, times_s in taken_s.items()}
+    rate_hz = next(iter(recognizers.values())).rate_hz
     return Latency(processor(), threads, len(samples) / rate_hz, medians_s)

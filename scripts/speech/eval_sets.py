@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from app.artifacts import Artifact
-from app.asr import Engine
+from app.families import Family
+from app.recognizer import AnyRecognizer
 from scripts.speech.data import DataError, SpeechRows, load_speech
-from scripts.speech.hearing import emissions_of, text_of
+from scripts.speech.recognition import text_of
 from scripts.speech.scoring import ClipErrors, ErrorRate, character_error_rate, count_errors, word_error_rate
 from scripts.speech.text import TextNormalizer
 
@@ -56,19 +56,17 @@ def load_eval_set(
     return rows
 
 
-def normalizer_for(artifact: Artifact, language: str) -> TextNormalizer:
+def normalizer_for(family: Family, language: str) -> TextNormalizer:
     """Brings texts to the letters that the model can say. language: ISO 639-1 code."""
-    return TextNormalizer.for_tokens(artifact.vocabulary.tokens, language)
+    return TextNormalizer.for_tokens(tuple(family.tokens), language)
 
 
-def score(
-    engine: Engine, artifact: Artifact, rows: SpeechRows, normalizer: TextNormalizer, workers: int
-) -> list[Scored]:
+def score(recognizer: AnyRecognizer, rows: SpeechRows, normalizer: TextNormalizer, workers: int) -> list[Scored]:
     """Transcribe and score every row, several at a time. Raises DataError for a clip that cannot be read."""
 
     def one(index: int) -> Scored:
-        emissions = emissions_of(engine, artifact, rows.samples(index, artifact.features.sample_rate_hz))
-        reference, hypothesis = normalizer(rows.text(index)), normalizer(text_of(emissions, artifact))
+        heard = text_of(recognizer, rows.samples(index, recognizer.rate_hz))
+        reference, hypothesis = normalizer(rows.text(index)), normalizer(heard)
         return Scored(rows.name(index), reference, hypothesis, count_errors(reference, hypothesis))
 
     with ThreadPoolExecutor(workers) as pool:

@@ -18,9 +18,9 @@ from transformers import (
     Wav2Vec2ForCTC,
 )
 
-from app.artifacts import REFERENCE_BACKEND
-from app.asr import find_model_folder
-from app.engines.checkpoint import load_checkpoint
+from app.families.ctc.checkpoint import load_checkpoint
+from app.models import find_model_folder
+from app.runtimes.registry import REFERENCE
 from scripts.speech.text import PAD_TOKEN, UNK_TOKEN, WORD_DELIMITER, TextNormalizer, ctc_vocabulary, find_alphabet
 
 SMALL_CONFIGS: dict[str, dict[str, Any]] = {
@@ -69,7 +69,7 @@ def load_for_training(
     if dropout is not None:
         ctc |= {"hidden_dropout": dropout, "attention_dropout": dropout, "final_dropout": dropout}
     if name not in SMALL_CONFIGS:
-        folder = find_model_folder(name, REFERENCE_BACKEND)
+        folder = find_model_folder(name, REFERENCE)
         config = AutoConfig.from_pretrained(folder)
         if any(architecture.endswith("ForCTC") for architecture in config.architectures or []):
             model = _load(folder, **ctc)

@@ -13,7 +13,11 @@ SPEED = 10.0
 
 
 def admission(
-    max_queue_s: float = 100.0, max_uploads: int = 2, wait_s: float = 0.0, window_s: float = 200.0, room_s: float = 0.0
+    max_queue_s: float = 100.0,
+    max_uploads: int = 2,
+    wait_s: float = 0.0,
+    window_s: float = 200.0,
+    bulk_wait_s: float = 0.0,
 ) -> Admission:
     return Admission(
         max_queue_s,
@@ -21,7 +25,7 @@ def admission(
         max_uploads,
         speed=lambda: SPEED,
         wait_s=lambda duration_s: wait_s + duration_s / SPEED,
-        room_s=lambda: room_s,
+        bulk_wait_s=lambda: bulk_wait_s,
     )
 
 
@@ -103,7 +107,7 @@ def test_short_clips_fill_the_queue_to_the_limit_and_no_further() -> None:
 
 
 def test_for_long_clips_there_is_room_when_one_of_them_is_done() -> None:
-    door = admission(window_s=5, room_s=40)
+    door = admission(window_s=5, bulk_wait_s=40)
     with door.place() as first, door.place() as second:
         first.charge(90)
         with pytest.raises(Overloaded) as refusal:

@@ -21,7 +21,7 @@ from app.connections import FIRST_PROBE_S, ConnectionConfig, Connections
 from app.main import create_app
 from app.service import LoadedModel
 from app.settings import Settings
-from tests.fakes import PATIENCE_S, FakeEngine, all_lanes, fake_artifact
+from tests.fakes import PATIENCE_S, FakeRecognizer, all_lanes, fake_artifact
 from tests.sounds import speechlike, wav
 
 SOON_S = 0.3
@@ -74,7 +74,7 @@ both_loops = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 
 
 @pytest.fixture
-def listen(loop: Any, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Listen:
+def listen(loop: Any, engine: FakeRecognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Listen:
     model = LoadedModel(fake_artifact(tmp_path), "onnx_int8", all_lanes(engine))
     monkeypatch.setattr("app.service.load_model", lambda _: model)
 
@@ -203,7 +203,7 @@ def test_a_header_in_pieces_and_a_body_after_its_time_are_answered(listen: Liste
         assert read_answer(client)[0] == 200
 
 
-def test_an_answer_may_take_longer_than_a_header(listen: Listen, engine: FakeEngine) -> None:
+def test_an_answer_may_take_longer_than_a_header(listen: Listen, engine: FakeRecognizer) -> None:
     with listen(Connections(header_s=SOON_S)) as here, here.connect() as client:
         engine.gate.clear()
         client.sendall(upload())
@@ -281,7 +281,7 @@ def test_a_client_that_sends_no_more_is_answered(listen: Listen) -> None:
 
 
 @both_loops
-def test_a_client_that_sends_no_more_may_wait_for_its_answer(listen: Listen, engine: FakeEngine) -> None:
+def test_a_client_that_sends_no_more_may_wait_for_its_answer(listen: Listen, engine: FakeRecognizer) -> None:
     with listen() as here, here.connect() as client:
         engine.gate.clear()
         client.sendall(upload())
@@ -295,7 +295,7 @@ def test_a_client_that_sends_no_more_may_wait_for_its_answer(listen: Listen, eng
 
 @both_loops
 @pytest.mark.parametrize("abruptly", [True, False])
-def test_work_of_a_client_that_is_gone_is_dropped(listen: Listen, engine: FakeEngine, abruptly: bool) -> None:
+def test_work_of_a_client_that_is_gone_is_dropped(listen: Listen, engine: FakeRecognizer, abruptly: bool) -> None:
     with listen() as here:
         engine.gate.clear()
         client = here.connect()
@@ -320,7 +320,7 @@ def test_requests_that_came_together_are_all_answered(listen: Listen) -> None:
 
 
 @both_loops
-def test_a_body_that_breaks_off_is_told_so(listen: Listen, engine: FakeEngine) -> None:
+def test_a_body_that_breaks_off_is_told_so(listen: Listen, engine: FakeRecognizer) -> None:
     with listen() as here, here.connect() as client:
         client.sendall(upload()[:-10])
         client.shutdown(socket.SHUT_WR)
@@ -397,7 +397,7 @@ def readable(client: socket.socket) -> bool:
 
 
 def test_nonsense_in_mid_answer_ends_the_connection(
-    listen: Listen, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+    listen: Listen, engine: FakeRecognizer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with listen() as here, here.connect() as client:
         engine.gate.clear()
@@ -449,7 +449,7 @@ def test_an_upgrade_is_passed_over(listen: Listen, upgrade: bytes, caplog: pytes
 # Who takes a descriptor
 
 
-def test_newcomers_take_the_place_of_who_has_been_idle_longest(listen: Listen, engine: FakeEngine) -> None:
+def test_newcomers_take_the_place_of_who_has_been_idle_longest(listen: Listen, engine: FakeRecognizer) -> None:
     connections = Connections(descriptor_limit=0, reserved=0)
     shortages: list[int] = []
     connections.shortage = lambda: shortages.append(1)

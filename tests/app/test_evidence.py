@@ -9,17 +9,18 @@ import pytest
 import soundfile
 
 from app.artifacts import Artifact, ArtifactError, UnprovenError
-from app.asr import check_evidence
 from app.cpu import this_cpu
-from app.decoding import Emissions
-from app.engines.ctc import log_softmax
-from app.evidence import LARGEST_DIFFERENCE, Hypothesis, read_evidence
-from app.windows import Samples
-from tests.fakes import fake_artifact
+from app.evidence import LARGEST_DIFFERENCE, entry_of, hypothesis_of, read_evidence
+from app.families.ctc.decoding import Emissions
+from app.families.ctc.recognizer import log_softmax
+from app.models import check_evidence
+from app.recognizer import Samples
+from tests.fakes import FakeCtc, fake_artifact
 from tests.sounds import MODEL_HZ
 
 BACKEND = "onnx_int8"
 FRAMES, VOCABULARY = 40, 5
+CTC = FakeCtc()
 
 
 def emissions(seed: int = 0, sharpness: float = 4.0) -> Emissions:
@@ -28,18 +29,19 @@ def emissions(seed: int = 0, sharpness: float = 4.0) -> Emissions:
     return log_softmax(logits.astype(np.float32))
 
 
-class Says:
-    """An engine that says the same of everything, or fails."""
+class Says(FakeCtc):
+    """Hears the same in everything, or fails."""
 
     def __init__(self, said: Emissions | Exception) -> None:
+        super().__init__()
         self.said = said
         self.heard: list[Samples] = []
 
-    def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
+    def emissions(self, clips: Sequence[Samples]) -> list[Emissions]:
         if isinstance(self.said, Exception):
             raise self.said
-        self.heard += windows
-        return [self.said for _ in windows]
+        self.heard += clips
+        return [self.said for _ in clips]
 
 
 def evidence(**said_by: Any) -> dict[str, Any]:
@@ -51,31 +53,14 @@ def artifact(tmp_path: Path) -> Artifact:
     """An artifact with evidence of one clip."""
     clip = np.random.default_rng(1).normal(0, 0.1, MODEL_HZ)
     soundfile.write(tmp_path / "evidence_0.flac", clip, MODEL_HZ, subtype="PCM_16")
-    manifest = evidence(**{BACKEND: Hypothesis.of(emissions()).to_json()})
+    manifest = evidence(**{BACKEND: entry_of(CTC.hypothesis(emissions()))})
     return replace(fake_artifact(tmp_path), manifest=json.loads(json.dumps(manifest)))
 
 
-class TestHypothesis:
-    def test_the_best_token_of_each_frame_and_its_log_probability(self) -> None:
-        probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]], np.float32)
-        hypothesis = Hypothesis.of(np.log(probabilities))
-        assert hypothesis.tokens == (0, 2)
-        np.testing.assert_allclose(hypothesis.log_probabilities, np.log([0.7, 0.6]), atol=1e-4)
-
-    def test_it_differs_from_itself_by_rounding_only(self) -> None:
-        hypothesis = Hypothesis.from_json(json.loads(json.dumps(Hypothesis.of(emissions()).to_json())))
-        assert hypothesis.difference(emissions()) < 1e-4
-
-    def test_the_difference_is_the_mean_change_of_probabilities(self) -> None:
-        hypothesis = Hypothesis.of(np.log(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)))
-        other = np.log(np.array([[0.5, 0.5], [0.3, 0.7]], np.float32))
-        assert hypothesis.difference(other) == pytest.approx((0.4 + 0.1) / 2, abs=1e-4)
-
-    def test_what_cannot_be_compared_is_as_different_as_can_be(self) -> None:
-        hypothesis = Hypothesis.of(emissions())
-        assert hypothesis.difference(emissions()[:-1]) == 1
-        assert hypothesis.difference(emissions()[:, :2]) == 1
-        assert hypothesis.difference(np.full_like(emissions(), np.nan)) == 1
+class TestEntry:
+    def test_it_differs_from_what_it_was_made_of_by_rounding_only(self) -> None:
+        expected = hypothesis_of(json.loads(json.dumps(entry_of(CTC.hypothesis(emissions())))))
+        assert CTC.difference(expected, emissions()) < 1e-4
 
     @pytest.mark.parametrize(
         "entry",
@@ -91,7 +76,7 @@ class TestHypothesis:
     )
     def test_what_is_no_entry_is_an_error(self, entry: Any) -> None:
         with pytest.raises((KeyError, TypeError, ValueError)):
-            Hypothesis.from_json(entry)
+            hypothesis_of(entry)
 
 
 class TestCheck:
@@ -131,18 +116,18 @@ class TestRead:
     def test_a_missing_or_broken_clip_is_unproven(self, artifact: Artifact) -> None:
         (artifact.folder / "evidence_0.flac").write_bytes(b"fLaC")
         with pytest.raises(UnprovenError, match="cannot be read"):
-            read_evidence(artifact, BACKEND)
+            read_evidence(artifact, BACKEND, MODEL_HZ)
         (artifact.folder / "evidence_0.flac").unlink()
         with pytest.raises(UnprovenError, match="cannot be read"):
-            read_evidence(artifact, BACKEND)
+            read_evidence(artifact, BACKEND, MODEL_HZ)
 
     def test_another_clip_than_the_one_described_is_unproven(self, artifact: Artifact) -> None:
         manifest = artifact.manifest | {"files": {"evidence_0.flac": {"sha256": "0" * 64}}}
         with pytest.raises(UnprovenError, match=r"evidence_0\.flac is not the file"):
-            read_evidence(replace(artifact, manifest=manifest), BACKEND)
+            read_evidence(replace(artifact, manifest=manifest), BACKEND, MODEL_HZ)
 
     @pytest.mark.parametrize("clips", [None, [], {"evidence_0.flac": {BACKEND: {"tokens": []}}}])
     def test_a_broken_entry_is_unproven(self, artifact: Artifact, clips: Any) -> None:
         manifest = {"evidence": {"limit": 0.05, "clips": clips}}
         with pytest.raises(UnprovenError, match="cannot be read"):
-            read_evidence(replace(artifact, manifest=manifest), BACKEND)
+            read_evidence(replace(artifact, manifest=manifest), BACKEND, MODEL_HZ)

@@ -5,39 +5,16 @@ import pytest
 import srt
 import webvtt
 
-from app.formats import segments_of, to_json, to_srt, to_text, to_vtt
-from app.transcript import Timings, Transcript, Word
-
-
-def words(*spans: tuple[str, float, float]) -> tuple[Word, ...]:
-    return tuple(Word(text, start_s, end_s, 0.9) for text, start_s, end_s in spans)
+from app.formats import to_json, to_srt, to_text, to_vtt
+from app.transcript import Timings, Transcript
+from tests.app.test_segmenting import segments_of, words
 
 
 def transcript(*spans: tuple[str, float, float]) -> Transcript:
-    return Transcript(words(*spans), 4000.0, 0.9 if spans else None, Timings(0.01, 0.02, 0.12345, 0.16))
+    return Transcript(tuple(segments_of(words(*spans))), 4000.0, Timings(0.01, 0.02, 0.12345, 0.16))
 
 
 SPOKEN = transcript(("bir", 0.5, 0.9), ("iki", 1.0, 1.3), ("üç", 3.0, 3.25), ("dört", 3725.0, 3725.5))
-
-
-def test_segments_begin_at_pauses() -> None:
-    assert [segment.text for segment in segments_of(SPOKEN.words)] == ["bir iki", "üç", "dört"]
-
-
-def test_segments_stay_short_enough_to_read() -> None:
-    spoken = words(*((f"kelime{i:02d}", i * 0.5, i * 0.5 + 0.4) for i in range(100)))
-    segments = segments_of(spoken)
-    assert all(segment.end_s - segment.start_s <= 7.0 and len(segment.text) <= 84 for segment in segments)
-    assert tuple(word for segment in segments for word in segment.words) == spoken
-
-
-@pytest.mark.parametrize(("length", "segments"), [(41, 1), (42, 2)])
-def test_a_segment_has_at_most_84_characters(length: int, segments: int) -> None:
-    assert len(segments_of(words(("a" * 42, 0.0, 1.0), ("b" * length, 1.0, 2.0)))) == segments
-
-
-def test_a_word_longer_than_a_segment_stands_alone() -> None:
-    assert [s.text for s in segments_of(words(("a" * 200, 0.0, 1.0), ("b", 1.0, 1.2)))] == ["a" * 200, "b"]
 
 
 def test_json_body() -> None:

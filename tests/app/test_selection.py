@@ -7,14 +7,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from app import selection
-from app.artifacts import MANIFEST_FORMAT, Artifact, ArtifactError, UnprovenError, open_artifact
-from app.asr import Engine
+from app.artifacts import MANIFEST_FORMAT, ArtifactError, UnprovenError
 from app.cpu import Cpu
+from app.families import Family
+from app.families.ctc import CtcFamily
+from app.models import Model, open_model
+from app.recognizer import AnyRecognizer
 from app.selection import find_candidates, rank_backends
 from app.settings import BUNDLED_MODEL
 from app.speed import Measured
@@ -37,9 +41,7 @@ class Speeds:
     asked: list[list[list[str]]] = field(default_factory=list)
     failures: dict[str, Exception] = field(default_factory=dict)
 
-    def measure(
-        self, load: Callable[[str], Engine], groups: Sequence[Sequence[str]], workers: int, rate_hz: int
-    ) -> Measured:
+    def measure(self, load: Callable[[str], AnyRecognizer], groups: Sequence[Sequence[str]], workers: int) -> Measured:
         self.asked.append([list(group) for group in groups])
         backends = [backend for group in groups for backend in group]
         failures = {backend: error for backend, error in self.failures.items() if backend in backends}
@@ -72,13 +74,19 @@ def proven(*backends: str) -> dict[str, Any]:
     }
 
 
-def model(tmp_path: Path, *files: str, proofs: Sequence[str] = ("onnx", "onnx_int8", "openvino")) -> Artifact:
+def model(tmp_path: Path, *files: str, proofs: Sequence[str] = ("onnx", "onnx_int8", "openvino")) -> Model:
     """A model folder with such files, which nobody can load, and a manifest with such proofs."""
     folder = tmp_path / "model"
     folder.mkdir()
     for name in files:
         (folder / name).write_bytes(b"weights")
-    return replace(fake_artifact(folder), manifest=proven(*proofs) if proofs else {})
+    artifact = replace(fake_artifact(folder), manifest=proven(*proofs) if proofs else {})
+    return Model(artifact, cast(Family, SimpleNamespace(graphs=CtcFamily.graphs)))
+
+
+def with_manifest(opened: Model, **changes: Any) -> Model:
+    """The same model with other things in its manifest."""
+    return replace(opened, artifact=replace(opened.artifact, manifest=opened.artifact.manifest | changes))
 
 
 def bundled_model(tmp_path: Path) -> Path:
@@ -86,8 +94,8 @@ def bundled_model(tmp_path: Path) -> Path:
     return shutil.copytree(BUNDLED_MODEL, tmp_path / "model", ignore=shutil.ignore_patterns(BESIDE_MODEL))
 
 
-def rank(artifact: Artifact, workers: int = 2, threads: int = 2) -> list[str]:
-    return rank_backends(artifact, workers, threads)
+def rank(opened: Model, workers: int = 2, threads: int = 2) -> list[str]:
+    return rank_backends(opened, workers, threads)
 
 
 def uninstall(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
@@ -129,10 +137,10 @@ class TestTheFastest:
     def test_but_the_fp32_of_another_runtime_is_if_the_model_is_small(
         self, tmp_path: Path, speeds: Speeds, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        artifact = model(tmp_path, "model_int8.onnx", "model.onnx", "model.onnx_data")
-        assert rank(artifact) == ["openvino", "onnx_int8", "onnx"]
+        opened = model(tmp_path, "model_int8.onnx", "model.onnx", "model.onnx_data")
+        assert rank(opened) == ["openvino", "onnx_int8", "onnx"]
         monkeypatch.setattr(selection, "SMALL_BYTES", 2 * len(b"weights") - 1)
-        assert rank(artifact) == ["onnx_int8", "openvino", "onnx"]
+        assert rank(opened) == ["onnx_int8", "openvino", "onnx"]
         assert speeds.asked == [[["onnx_int8", "openvino"]]], "and not again"
 
     @pytest.mark.parametrize("files", [("model_int8.onnx", "model.onnx"), ("model_int8.onnx",)])
@@ -140,33 +148,33 @@ class TestTheFastest:
         self, tmp_path: Path, speeds: Speeds, files: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         uninstall(monkeypatch, "openvino")
-        artifact = model(tmp_path, *files)
-        assert rank(artifact)[0] == "onnx_int8"
+        opened = model(tmp_path, *files)
+        assert rank(opened)[0] == "onnx_int8"
         assert speeds.asked == []
-        assert not (artifact.folder / BESIDE_MODEL).exists()
+        assert not (opened.artifact.folder / BESIDE_MODEL).exists()
 
     def test_large_ones_are_loaded_one_after_the_other(
         self, tmp_path: Path, speeds: Speeds, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        artifact = model(tmp_path, *EVERYTHING)
-        assert selection._size_bytes(artifact, "openvino") == 2 * len(b"weights")
+        opened = model(tmp_path, *EVERYTHING)
+        assert selection._size_bytes(opened, "openvino") == 2 * len(b"weights")
         monkeypatch.setattr(selection, "MOST_TOGETHER_BYTES", 3 * len(b"weights") - 1)
-        rank(artifact)
+        rank(opened)
         assert speeds.asked == [[["onnx_int8"], ["openvino"]]]
 
     def test_weights_outside_of_the_file_count(self, tmp_path: Path) -> None:
-        artifact = model(tmp_path, "model.onnx", "model.onnx_data")
-        assert selection._size_bytes(artifact, "onnx") == 2 * len(b"weights")
+        opened = model(tmp_path, "model.onnx", "model.onnx_data")
+        assert selection._size_bytes(opened, "onnx") == 2 * len(b"weights")
 
     def test_one_that_fails_is_left_out_and_tried_again_at_the_next_start(
         self, tmp_path: Path, speeds: Speeds, caplog: pytest.LogCaptureFixture
     ) -> None:
-        artifact = model(tmp_path, *EVERYTHING)
+        opened = model(tmp_path, *EVERYTHING)
         speeds.failures["openvino"] = RuntimeError("illegal instruction")
-        assert rank(artifact) == ["onnx_int8", "onnx"]
+        assert rank(opened) == ["onnx_int8", "onnx"]
         assert "openvino is left out: illegal instruction" in caplog.text
         speeds.failures.clear()
-        assert rank(artifact)[0] == "openvino"
+        assert rank(opened)[0] == "openvino"
 
     def test_if_all_fail_each_is_loaded_for_its_reason(self, tmp_path: Path, speeds: Speeds) -> None:
         speeds.failures = {backend: RuntimeError("no") for backend in speeds.of}
@@ -176,10 +184,10 @@ class TestTheFastest:
         self, tmp_path: Path, speeds: Speeds, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO, "dikte")
-        artifact = model(tmp_path, *EVERYTHING)
+        opened = model(tmp_path, *EVERYTHING)
         for how in ("measuring onnx_int8, openvino for a few seconds", "measured before"):
             caplog.clear()
-            rank(artifact)
+            rank(opened)
             assert caplog.messages == [
                 f"ASR_BACKEND=auto: {how}",
                 "ASR_BACKEND=auto: seconds of sound per second: openvino 83, onnx_int8 66",
@@ -188,28 +196,28 @@ class TestTheFastest:
 
 class TestTheRecord:
     def test_the_second_start_measures_nothing(self, tmp_path: Path, speeds: Speeds) -> None:
-        artifact = model(tmp_path, *EVERYTHING)
-        first = rank(artifact)
+        opened = model(tmp_path, *EVERYTHING)
+        first = rank(opened)
         speeds.of = {}
-        assert rank(artifact) == first
+        assert rank(opened) == first
         assert len(speeds.asked) == 1
-        assert (artifact.folder / BESIDE_MODEL).is_file()
+        assert (opened.artifact.folder / BESIDE_MODEL).is_file()
 
     def test_what_can_change_the_speed_measures_anew(
         self, tmp_path: Path, speeds: Speeds, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        artifact = model(tmp_path, *EVERYTHING)
-        rank(artifact)
+        opened = model(tmp_path, *EVERYTHING)
+        rank(opened)
         version = importlib.metadata.version
         changes: dict[str, Callable[[], object]] = {
-            "workers": lambda: rank(artifact, workers=3),
-            "threads": lambda: rank(artifact, threads=1),
-            "manifest": lambda: rank(replace(artifact, manifest=artifact.manifest | {"created": "2026-01-02"})),
-            "cpu": lambda: rank(artifact),
-            "version": lambda: rank(artifact),
-            "cores": lambda: rank(artifact),
-            "files": lambda: rank(artifact),
-            "candidates": lambda: rank(artifact),
+            "workers": lambda: rank(opened, workers=3),
+            "threads": lambda: rank(opened, threads=1),
+            "manifest": lambda: rank(with_manifest(opened, created="2026-01-02")),
+            "cpu": lambda: rank(opened),
+            "version": lambda: rank(opened),
+            "cores": lambda: rank(opened),
+            "files": lambda: rank(opened),
+            "candidates": lambda: rank(opened),
         }
         for number, (change, run) in enumerate(changes.items(), start=2):
             if change == "cpu":
@@ -221,9 +229,9 @@ class TestTheRecord:
             elif change == "cores":
                 monkeypatch.setattr(selection, "available_cores", lambda: 1000)
             elif change == "files":
-                (artifact.folder / "model_int8.onnx").write_bytes(b"other weights")
+                (opened.artifact.folder / "model_int8.onnx").write_bytes(b"other weights")
             elif change == "candidates":
-                (artifact.folder / "model_openvino_int8.xml").unlink()
+                (opened.artifact.folder / "model_openvino_int8.xml").unlink()
                 monkeypatch.setattr(selection, "FAST_INT8", set[str]())  # so that FP32 is compared
             run()
             assert len(speeds.asked) == number, change
@@ -232,28 +240,28 @@ class TestTheRecord:
 
     @pytest.mark.parametrize("kept", ["", "{", '{"records": [{"key": {}, "speeds": {"pytorch": 1e9}}]}'])
     def test_a_broken_record_measures_anew(self, tmp_path: Path, speeds: Speeds, kept: str) -> None:
-        artifact = model(tmp_path, *EVERYTHING)
-        (artifact.folder / BESIDE_MODEL).write_text(kept, encoding="utf-8")
-        assert rank(artifact)[0] == "openvino"
+        opened = model(tmp_path, *EVERYTHING)
+        (opened.artifact.folder / BESIDE_MODEL).write_text(kept, encoding="utf-8")
+        assert rank(opened)[0] == "openvino"
         assert len(speeds.asked) == 1
 
     def test_a_record_of_other_backends_counts_for_nothing(self, tmp_path: Path, speeds: Speeds) -> None:
-        artifact = model(tmp_path, *EVERYTHING)
-        rank(artifact)
-        path = artifact.folder / BESIDE_MODEL
+        opened = model(tmp_path, *EVERYTHING)
+        rank(opened)
+        path = opened.artifact.folder / BESIDE_MODEL
         path.write_text(
             path.read_text(encoding="utf-8").replace('"openvino": 83.0', '"pytorch": 1e9'), encoding="utf-8"
         )
-        assert rank(artifact)[0] == "openvino"
+        assert rank(opened)[0] == "openvino"
         assert len(speeds.asked) == 2
 
     def test_where_it_cannot_be_kept_the_log_says_so(
         self, tmp_path: Path, speeds: Speeds, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        artifact = model(tmp_path, *EVERYTHING)
+        opened = model(tmp_path, *EVERYTHING)
         monkeypatch.setattr(selection, "record_files", lambda folder: [folder / "model.onnx" / "record"])
         for number in (1, 2):
-            assert rank(artifact)[0] == "openvino"
+            assert rank(opened)[0] == "openvino"
             assert len(speeds.asked) == number
         assert "measured at every start" in caplog.text
 
@@ -273,8 +281,8 @@ class TestCandidates:
         assert find_candidates(model(tmp_path, *EVERYTHING)) == ["onnx_int8", "onnx"]
 
     def test_half_of_openvinos_files_are_not_enough(self, tmp_path: Path) -> None:
-        artifact = model(tmp_path, "model_openvino_int8.xml", "model_int8.onnx")
-        assert find_candidates(artifact) == ["onnx_int8"]
+        opened = model(tmp_path, "model_openvino_int8.xml", "model_int8.onnx")
+        assert find_candidates(opened) == ["onnx_int8"]
 
     def test_the_reference_serves_a_checkpoint_that_was_not_exported(self, tmp_path: Path) -> None:
         assert find_candidates(model(tmp_path, "model.safetensors", proofs=[])) == ["pytorch"]
@@ -284,9 +292,11 @@ class TestCandidates:
             find_candidates(model(tmp_path, *EVERYTHING, proofs=[]))
 
     def test_unproven_ones_count_where_that_is_allowed_and_nothing_is_proven(self, tmp_path: Path) -> None:
-        artifact = replace(model(tmp_path, *EVERYTHING, proofs=["onnx"]), allow_unproven=True)
-        assert find_candidates(artifact) == ["onnx"]
-        assert find_candidates(replace(artifact, manifest={})) == ["onnx_int8", "openvino", "onnx"]
+        proven_one = model(tmp_path, *EVERYTHING, proofs=["onnx"])
+        opened = replace(proven_one, artifact=replace(proven_one.artifact, allow_unproven=True))
+        assert find_candidates(opened) == ["onnx"]
+        unproven = replace(opened, artifact=replace(opened.artifact, manifest={}))
+        assert find_candidates(unproven) == ["onnx_int8", "openvino", "onnx"]
 
     def test_if_there_are_none_each_says_why(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         uninstall(monkeypatch, "openvino", "torch")
@@ -316,14 +326,14 @@ class TestCandidates:
 def test_the_bundled_model_is_measured_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All its backends that are installed, as on a CPU of which nothing is known."""
     monkeypatch.setattr(selection, "this_cpu", lambda: WITHOUT_INT8)
-    artifact = open_artifact(bundled_model(tmp_path))
-    ranking = rank(artifact)
-    assert sorted(ranking) == sorted(find_candidates(artifact))
-    (record,) = json.loads((artifact.folder / BESIDE_MODEL).read_text(encoding="utf-8"))["records"]
+    opened = open_model(bundled_model(tmp_path))
+    ranking = rank(opened)
+    assert sorted(ranking) == sorted(find_candidates(opened))
+    (record,) = json.loads((opened.artifact.folder / BESIDE_MODEL).read_text(encoding="utf-8"))["records"]
     assert record["speeds"].keys() == set(ranking)
     assert all(speed > 1 for speed in record["speeds"].values())
     monkeypatch.setattr(selection, "measure_speeds", lambda *arguments: pytest.fail("measured again"))
-    assert rank(artifact) == ranking
+    assert rank(opened) == ranking
 
 
 def test_a_file_that_is_not_the_proven_one_is_left_out(
@@ -332,6 +342,6 @@ def test_a_file_that_is_not_the_proven_one_is_left_out(
     monkeypatch.setattr(selection, "this_cpu", lambda: WITHOUT_INT8)
     folder = bundled_model(tmp_path)
     (folder / "model_int8.onnx").write_bytes(b"something else")
-    ranking = rank(open_artifact(folder))
+    ranking = rank(open_model(folder))
     assert "onnx_int8" not in ranking
     assert "onnx_int8 is left out: tr-small is not proven: model_int8.onnx is not the file" in caplog.text

@@ -21,7 +21,8 @@ from scripts.common.service import free_port, wait_until_ready
 from tests.fakes import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
-LONG_S = 300
+LONG_S = 100
+"""Of sound that one worker computes for longer than a test takes to look."""
 
 
 @contextmanager
@@ -79,7 +80,7 @@ def test_it_ends_at_once_when_there_is_nothing_to_do(tmp_path: Path, sent: signa
 
 
 def test_what_was_let_in_is_answered_and_nobody_else_is_let_in(tmp_path: Path) -> None:
-    with serving(tmp_path) as (url, process), ThreadPoolExecutor() as pool:
+    with serving(tmp_path, ASR_WORKERS="1") as (url, process), ThreadPoolExecutor() as pool:
         wait_until_ready(url)
         accepted = [pool.submit(post, url, noise(LONG_S)) for _ in range(2)]
         until_queued(url, 2 * LONG_S)

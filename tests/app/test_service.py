@@ -17,13 +17,13 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from app.cpu import this_cpu
-from app.decoding import Emissions
+from app.families.ctc.decoding import Emissions
 from app.files import LFS_POINTER
+from app.recognizer import Samples
 from app.service import load_model, without_folders
 from app.settings import BUNDLED_MODEL, Settings
-from app.windows import Samples
 from tests.conftest import Client, ServiceFactory, assert_error
-from tests.fakes import PATIENCE_S, FakeEngine
+from tests.fakes import PATIENCE_S, FakeRecognizer
 from tests.sounds import speechlike, wav
 
 
@@ -141,7 +141,7 @@ def until_ready(client: Client, ready: bool) -> str:
 
 
 def test_an_engine_that_is_stuck_turns_readiness_off_until_it_goes_on(
-    serve: ServiceFactory, engine: FakeEngine
+    serve: ServiceFactory, engine: FakeRecognizer
 ) -> None:
     with serve(canary_s=0.1) as client:
         engine.gate.clear()
@@ -155,14 +155,14 @@ def test_an_engine_that_is_stuck_turns_readiness_off_until_it_goes_on(
 
 
 @pytest.mark.parametrize("before_s", [0, 60], ids=["in the first window", "later in a long clip"])
-def test_one_stuck_worker_turns_readiness_off_too(serve: ServiceFactory, engine: FakeEngine, before_s: int) -> None:
+def test_one_stuck_worker_turns_readiness_off_too(serve: ServiceFactory, engine: FakeRecognizer, before_s: int) -> None:
     gate = threading.Event()
     usual = engine.emissions
 
-    def stuck_on_silence(windows: Sequence[Samples]) -> list[Emissions]:
-        if not windows[0].any():
+    def stuck_on_silence(clips: Sequence[Samples]) -> list[Emissions]:
+        if not clips[0].any():
             gate.wait(PATIENCE_S)
-        return usual(windows)
+        return usual(clips)
 
     engine.emissions = stuck_on_silence  # type: ignore[method-assign]
     with serve(canary_s=0.05, workers=2) as client, ThreadPoolExecutor() as pool:
@@ -178,11 +178,11 @@ def test_one_stuck_worker_turns_readiness_off_too(serve: ServiceFactory, engine:
 
 @pytest.mark.parametrize("failure", [RuntimeError("out of memory in /srv/x"), None], ids=["raises", "nonsense"])
 def test_an_engine_that_fails_turns_readiness_off(
-    serve: ServiceFactory, engine: FakeEngine, failure: Exception | None, monkeypatch: pytest.MonkeyPatch
+    serve: ServiceFactory, engine: FakeRecognizer, failure: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve(canary_s=0.05) as client:
         if failure is None:
-            monkeypatch.setattr(engine, "_say", lambda samples: np.zeros((3, 3), dtype=np.float32))
+            monkeypatch.setattr(engine, "_hear_word", lambda samples: np.zeros((3, 3), dtype=np.float32))
         engine.failure = failure
         text = until_ready(client, ready=False)
         assert "the engine fails" in text
@@ -225,7 +225,7 @@ def test_a_check_that_fails_in_another_way_turns_readiness_off(
 ) -> None:
     with serve(canary_s=0.05) as client:
         with monkeypatch.context() as broken:
-            broken.setattr("app.service.check_sane", lambda *arguments: 1 / 0)
+            broken.setattr(FakeRecognizer, "check", lambda *arguments: 1 / 0)
             assert "the check of the engine failed" in until_ready(client, ready=False)
         until_ready(client, ready=True)
 

@@ -2,12 +2,13 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
-from app.decoding import Emissions
+from app.recognizer import AnyRecognizer, Options, Samples, Window
 from app.speed import BUDGET_S, FAIR_ROUNDS, LONG_S, ROUNDS, SHORT_S, Measured, measure_speeds
-from app.windows import Samples
+from tests.fakes import BareRecognizer
 
 RATE_HZ = 16_000
 WORKERS = 3
@@ -22,8 +23,8 @@ class Clock(threading.local):
         return self.now_s
 
 
-@dataclass
-class Timed:
+@dataclass(eq=False)
+class Timed(BareRecognizer):
     """Computes `speed` seconds of sound per second of its caller's clock; `first_s` more for a thread's first call."""
 
     clock: Clock
@@ -33,19 +34,24 @@ class Timed:
     calls: list[tuple[int, float]] = field(default_factory=list)
     """Thread and seconds of sound."""
 
-    def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
-        (samples,) = windows
+    rate_hz = RATE_HZ
+
+    def windows(self, samples: Samples, options: Options) -> list[Window]:
+        return [Window(samples)]
+
+    def hear(self, windows: Sequence[Window], options: Options) -> list[None]:
+        (window,) = windows
         if self.failure is not None and len(self.calls) >= 2 * WORKERS:
             raise self.failure
-        sound_s = len(samples) / RATE_HZ
+        sound_s = len(window.samples) / RATE_HZ
         thread = threading.get_ident()
         self.clock.now_s += sound_s / self.speed + (self.first_s if thread not in dict(self.calls) else 0.0)
         self.calls.append((thread, sound_s))
-        return []
+        return [None]
 
 
 def measure(groups: Sequence[Sequence[str]], clock: Clock, **engines: Timed) -> Measured:
-    return measure_speeds(lambda backend: engines[backend], groups, WORKERS, RATE_HZ, clock)
+    return measure_speeds(lambda backend: cast(AnyRecognizer, engines[backend]), groups, WORKERS, clock)
 
 
 def test_all_workers_count_together() -> None:
@@ -103,10 +109,10 @@ def test_the_median_counts() -> None:
     clock = Clock()
 
     class Disturbed(Timed):
-        def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
+        def hear(self, windows: Sequence[Window], options: Options) -> list[None]:
             before = [thread for thread, _ in self.calls].count(threading.get_ident())
             self.speed = 1.0 if before == 2 else 90.0  # both clips were computed to warm up
-            return super().emissions(windows)
+            return super().hear(windows, options)
 
     assert ROUNDS >= 3
     measured = measure([["a"]], clock, a=Disturbed(clock, 90.0))
@@ -140,14 +146,14 @@ def test_a_group_is_freed_before_the_next_is_loaded() -> None:
             with suppress(KeyError):
                 alive.remove(self.name)
 
-    def load(backend: str) -> Timed:
+    def load(backend: str) -> AnyRecognizer:
         engine = Counted(clock, 100.0)
         engine.name = backend
         alive.add(backend)
         seen.append(set(alive))
-        return engine
+        return cast(AnyRecognizer, engine)
 
-    measured = measure_speeds(load, [["a", "b"], ["c"], ["d"]], WORKERS, RATE_HZ, clock)
+    measured = measure_speeds(load, [["a", "b"], ["c"], ["d"]], WORKERS, clock)
     assert measured.speeds.keys() == {"a", "b", "c", "d"}
     assert seen == [{"a"}, {"a", "b"}, {"c"}, {"d"}]
     assert alive == set()

@@ -5,37 +5,40 @@ import io
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from app.artifacts import Artifact, FeatureSettings
 from app.audio import AudioLimits
-from app.decoding import Emissions, Vocabulary
 from app.errors import AudioTooLong, NotReady
+from app.families.ctc.decoding import Emissions, Vocabulary
+from app.families.ctc.settings import CtcSettings, FeatureSettings
+from app.families.ctc.windows import Framing
+from app.recognizer import Samples, Windowing
 from app.scheduler import Scheduler
 from app.transcriber import Transcriber
 from app.transcript import Transcript
-from app.windows import Framing, Samples
-from tests.fakes import PATIENCE_S, all_lanes
+from tests.fakes import PATIENCE_S, FakeCtc, all_lanes
 
 RATE_HZ = 16_000
 FRAMING = Framing(hop=320, receptive_field=400)
 VOCABULARY = Vocabulary(("<pad>", "|", "a"), blank=0, word_delimiter="|", special=frozenset({"<pad>"}))
-ARTIFACT = Artifact(Path(), "loudness", FeatureSettings(RATE_HZ, normalize=False), FRAMING, VOCABULARY, {})
+SETTINGS = CtcSettings(FeatureSettings(RATE_HZ, normalize=False), FRAMING, VOCABULARY)
 LIMITS = AudioLimits(max_duration_s=4000.0, max_decoded_bytes=1 << 30, max_channels=8)
 
 
-class LoudnessEngine:
+class LoudnessEngine(FakeCtc):
     """ "a" in loud frames, "|" in the second silent frame after one, else the blank."""
 
     longest = 0
 
-    def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
-        return [self._one(samples) for samples in windows]
+    def __init__(self) -> None:
+        super().__init__(SETTINGS, Windowing(window_s=10.0, overlap_s=2.0))
+
+    def emissions(self, clips: Sequence[Samples]) -> list[Emissions]:
+        return [self._one(samples) for samples in clips]
 
     def _one(self, samples: Samples) -> Emissions:
         self.longest = max(self.longest, len(samples))
@@ -65,8 +68,7 @@ def wav(samples: NDArray[np.float32]) -> io.BytesIO:
 
 @contextmanager
 def transcribing(engine: LoudnessEngine, limits: AudioLimits = LIMITS) -> Iterator[Transcriber]:
-    scheduler = Scheduler(all_lanes(engine), workers=2, rate_hz=RATE_HZ, window_s=10.0)
-    transcriber = Transcriber(ARTIFACT, scheduler, limits, window_s=10.0, overlap_s=2.0)
+    transcriber = Transcriber(all_lanes(engine), Scheduler(workers=2), limits)
     try:
         yield transcriber
     finally:
@@ -102,6 +104,34 @@ def test_a_long_file_gives_every_word_once_and_in_its_place() -> None:
     assert engine.longest <= 10.0 * RATE_HZ
 
 
+def test_segments_come_as_soon_as_they_are_final() -> None:
+    """Before the windows after them are computed."""
+    gate = threading.Event()
+
+    class Gated(LoudnessEngine):
+        def emissions(self, clips: Sequence[Samples]) -> list[Emissions]:
+            if self.longest:
+                assert gate.wait(PATIENCE_S)
+            return super().emissions(clips)
+
+    async def main(transcriber: Transcriber) -> Transcript:
+        stream = transcriber.stream(wav(bursts(starts_s, 40.0)))
+        segments = stream.segments()
+        first = await anext(segments)
+        assert first.words[0].start_s == pytest.approx(starts_s[0], abs=0.021)
+        gate.set()
+        rest = [segment async for segment in segments]
+        return Transcript((first, *rest), stream.duration_s, stream.timings)
+
+    starts_s = [0.5 + index for index in range(39)]
+    with transcribing(Gated()) as transcriber:
+        streamed = asyncio.run(main(transcriber))
+    whole = transcribe(bursts(starts_s, 40.0), LoudnessEngine())
+    assert (streamed.segments, streamed.duration_s) == (whole.segments, 40.0)
+    assert len(streamed.words) == 39
+    assert streamed.timings.total_s > 0
+
+
 @pytest.mark.parametrize("samples", [1, 100, 399, 400])
 def test_clips_too_short_to_say_anything(samples: int) -> None:
     transcript = transcribe(np.zeros(samples, dtype=np.float32), LoudnessEngine())
@@ -119,9 +149,9 @@ def test_the_file_is_closed_as_soon_as_it_is_read() -> None:
     closed: list[bool] = []
 
     class Watching(LoudnessEngine):
-        def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
+        def emissions(self, clips: Sequence[Samples]) -> list[Emissions]:
             closed.append(file.closed)
-            return super().emissions(windows)
+            return super().emissions(clips)
 
     with transcribing(Watching()) as transcriber:
         assert asyncio.run(transcriber.transcribe(file)).text == "a"

@@ -24,10 +24,13 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING
 
-from app.artifacts import SPECTRAL_FAMILIES, Artifact, ArtifactError, open_artifact, read_framing
-from app.asr import BACKENDS, load_engine, warm_up
-from app.decoding import Emissions, decode_ctc
-from app.windows import Framing
+from app.artifacts import Artifact, ArtifactError, open_artifact
+from app.families.ctc import MODEL_TYPES
+from app.families.ctc.decoding import Emissions, decode_ctc
+from app.families.ctc.settings import SPECTRAL_TYPES, CtcSettings, read_framing
+from app.families.ctc.windows import Framing
+from app.models import open_model, warm_up
+from app.runtimes.registry import BACKENDS
 from scripts.export import export
 from scripts.exporting.forms import DYNAMIC, quantize_to
 from scripts.exporting.matrix_form import has_matrix_form
@@ -44,6 +47,7 @@ from tests.checkpoints import (
     products_in_matrix_form,
     served,
 )
+from tests.recognizers import ctc_recognizer, ctc_settings
 from tests.reference import AGREEMENT, SAME, integer_products, reference
 
 # What PyTorch warns of when transformers' SEW-D is imported and run.
@@ -62,9 +66,14 @@ def artifact(request: pytest.FixtureRequest, checkpoints: Path) -> Artifact:
     return open_artifact(served(request.param, checkpoints))
 
 
-def test_the_settings_give_the_frames_that_the_model_gives(artifact: Artifact) -> None:
+@pytest.fixture(scope="module")
+def settings(artifact: Artifact) -> CtcSettings:
+    return ctc_settings(artifact.folder)
+
+
+def test_the_settings_give_the_frames_that_the_model_gives(artifact: Artifact, settings: CtcSettings) -> None:
     model = AutoModelForCTC.from_pretrained(artifact.folder, dtype=torch.float32)
-    check_frames(model, artifact.framing)
+    check_frames(model, settings.framing)
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
@@ -106,31 +115,32 @@ def expected(artifact: Artifact) -> list[Emissions]:
 
 @pytest.mark.parametrize("backend", sorted(BACKENDS))
 def test_every_engine_computes_what_transformers_computes(
-    artifact: Artifact, expected: list[Emissions], backend: str
+    artifact: Artifact, settings: CtcSettings, expected: list[Emissions], backend: str
 ) -> None:
-    engine = load_engine(artifact, backend, threads=1)
-    warm_up(engine, artifact)
-    actual = engine.emissions(SOUNDS)
+    recognizer = ctc_recognizer(artifact.folder, backend)
+    warm_up(recognizer, artifact)
+    actual = recognizer.emissions(SOUNDS)
     same, agreement = SAME[backend], AGREEMENT[backend]
     for samples, emissions, by_transformers in zip(SOUNDS, actual, expected, strict=True):
         assert emissions.dtype == np.float32
         assert emissions.shape == by_transformers.shape
-        assert len(emissions) == artifact.framing.frames(len(samples)) > 0
+        assert len(emissions) == settings.framing.frames(len(samples)) > 0
         np.testing.assert_allclose(emissions, by_transformers, atol=same, rtol=0)
     said, expected_to_say = (np.concatenate(emissions).argmax(axis=1) for emissions in (actual, expected))
     assert (said == expected_to_say).mean() >= agreement
     assert len(set(said)) > 5, "the model says different things"
-    assert decode_ctc(actual[-1], artifact.vocabulary, artifact.frame_s)
+    assert decode_ctc(actual[-1], settings.vocabulary, settings.frame_s)
 
 
 def test_every_architecture_on_samples_is_tried() -> None:
     """Of all the CTC models that transformers has, each is tried here, or refused for the features it wants."""
     mapping: dict[Any, Any] = dict(MODEL_FOR_CTC_MAPPING.items())
-    families = {config.model_type: model.main_input_name for config, model in mapping.items()}
-    spectral = {family for family, wanted in families.items() if wanted == "input_features"}
-    assert spectral == SPECTRAL_FAMILIES
+    types = {config.model_type: model.main_input_name for config, model in mapping.items()}
+    assert types.keys() == set(MODEL_TYPES), "the family knows all of them by name"
+    spectral = {model_type for model_type, wanted in types.items() if wanted == "input_features"}
+    assert spectral == SPECTRAL_TYPES
     tried = {architecture.config.model_type for architecture in ARCHITECTURES.values()}
-    assert families.keys() - spectral == tried
+    assert types.keys() - spectral == tried
 
 
 def test_settings_that_do_not_describe_the_model_are_found(checkpoints: Path, tmp_path: Path) -> None:
@@ -164,7 +174,7 @@ def test_models_on_spectral_features_are_refused(
             part.save_pretrained(tmp_path / "checkpoint")
     message = f"{config.model_type}, .*wants spectral features; Dikte serves models on raw waveform so far"
     with pytest.raises(ArtifactError, match=message):
-        open_artifact(tmp_path / "checkpoint")
+        open_model(tmp_path / "checkpoint")
     with pytest.raises(ArtifactError, match=message):
         export(str(tmp_path / "checkpoint"), tmp_path / "out", options(checkpoints))
 
@@ -174,13 +184,14 @@ class TestByOptimum:
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_it_is_served_as_it_is(self, shape: str, checkpoints: Path) -> None:
-        artifact = open_artifact(by_optimum(shape, checkpoints))
-        assert artifact.vocabulary == open_artifact(built(shape, checkpoints)).vocabulary
-        assert artifact.features == open_artifact(built(shape, checkpoints)).features
-        engine = load_engine(artifact, "onnx", threads=1)
-        warm_up(engine, artifact)
+        folder = by_optimum(shape, checkpoints)
+        settings, of_checkpoint = ctc_settings(folder), ctc_settings(built(shape, checkpoints))
+        assert settings.vocabulary == of_checkpoint.vocabulary
+        assert settings.features == of_checkpoint.features
+        recognizer = ctc_recognizer(folder, "onnx")
+        warm_up(recognizer, open_artifact(folder))
         by_transformers = reference(built(shape, checkpoints), SOUNDS)
-        for emissions, expected in zip(engine.emissions(SOUNDS), by_transformers, strict=True):
+        for emissions, expected in zip(recognizer.emissions(SOUNDS), by_transformers, strict=True):
             np.testing.assert_allclose(emissions, expected, atol=SAME["onnx"], rtol=0)
 
     @pytest.mark.parametrize("shape", SHAPES)
@@ -189,10 +200,9 @@ class TestByOptimum:
         model = AutoModelForCTC.from_pretrained(built(shape, checkpoints))
         linear = sum(isinstance(module, torch.nn.Linear) for module in model.modules())
         assert quantize_to(onnx.load(folder / "model.onnx"), folder / "model_int8.onnx", DYNAMIC) == linear
-        artifact = open_artifact(folder)
-        int8, fp32 = (load_engine(artifact, backend, threads=1) for backend in ("onnx_int8", "onnx"))
-        warm_up(int8, artifact)
-        said, expected = (np.concatenate(engine.emissions(SOUNDS)).argmax(axis=1) for engine in (int8, fp32))
+        int8, fp32 = (ctc_recognizer(folder, backend) for backend in ("onnx_int8", "onnx"))
+        warm_up(int8, open_artifact(folder))
+        said, expected = (np.concatenate(loaded.emissions(SOUNDS)).argmax(axis=1) for loaded in (int8, fp32))
         assert (said == expected).mean() >= AGREEMENT["onnx_int8"]
 
     def test_weights_may_lie_beside_the_model(self, checkpoints: Path, tmp_path: Path) -> None:
@@ -203,9 +213,7 @@ class TestByOptimum:
             model, folder / "model.onnx", save_as_external_data=True, location="model.onnx_data", size_threshold=0
         )
         assert (folder / "model.onnx_data").stat().st_size > 100_000
-        whole, apart = (
-            load_engine(open_artifact(path), "onnx", threads=1) for path in (by_optimum("small", checkpoints), folder)
-        )
+        whole, apart = (ctc_recognizer(path, "onnx") for path in (by_optimum("small", checkpoints), folder))
         for expected, emissions in zip(whole.emissions(SOUNDS), apart.emissions(SOUNDS), strict=True):
             np.testing.assert_array_equal(emissions, expected)
 
@@ -214,4 +222,4 @@ class TestByOptimum:
         with exporting():
             main_export(str(built("small", checkpoints)), tmp_path / "fixed", task=task, no_dynamic_axes=True)
         with pytest.raises(ArtifactError, match="was exported for clips of exactly 16000 samples"):
-            load_engine(open_artifact(tmp_path / "fixed"), "onnx", threads=1)
+            ctc_recognizer(tmp_path / "fixed", "onnx")

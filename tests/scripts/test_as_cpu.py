@@ -43,7 +43,7 @@ def test_every_kind_hides_something() -> None:
 
 @pytest.mark.parametrize("weight", [64, 127])
 def test_products_without_vnni_are_what_the_tests_emulate(weight: int) -> None:
-    """So that the emulation itself is held against a real kernel."""
+    """So that the emulation itself is compared with a real kernel."""
     left, right = np.full((16, 64), 255, np.uint8), np.full((64, 32), weight, np.int8)
     said = int(run_as("avx2", sys.executable, "-c", PRODUCT.replace("WEIGHT", str(weight))))
     assert said == saturating_product(left, right)[3, 5]

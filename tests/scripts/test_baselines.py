@@ -6,12 +6,11 @@ import numpy as np
 import onnx
 import pytest
 
-from app.artifacts import open_artifact
-from app.asr import load_engine
 from scripts.baselines import BASELINES, Baseline, Source, make_baselines, source_of
 from scripts.benchmarking.engines import load
 from scripts.exporting.onnx_files import count_operators
 from tests.checkpoints import RATE_HZ, babbling, baselines, built, clips
+from tests.recognizers import ctc_recognizer
 
 BY_KEY = {baseline.key: baseline for baseline in BASELINES}
 CLIP = babbling(1.0, seed=5)
@@ -28,7 +27,7 @@ def test_every_baseline_is_named_once() -> None:
 
 @pytest.mark.parametrize(("key", "difference"), [("stock_fp32", 1e-4), ("pytorch_bf16", 1.0), ("matmul_qint8", 2.0)])
 def test_it_says_about_what_the_checkpoint_says(key: str, difference: float, source: Source) -> None:
-    expected = load_engine(open_artifact(source.checkpoint), "pytorch", threads=1).emissions([CLIP])[0]
+    expected = ctc_recognizer(source.checkpoint, "pytorch").emissions([CLIP])[0]
     emissions = load(BY_KEY[key].spec(source), threads=1, callers=1).emissions([CLIP])[0]
     assert emissions.dtype == np.float32
     np.testing.assert_allclose(emissions, expected, atol=difference)

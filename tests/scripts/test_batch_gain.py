@@ -7,29 +7,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.decoding import Emissions
+from app.families.ctc.decoding import Emissions
+from app.recognizer import Samples
 from app.settings import BUNDLED_MODEL
-from app.windows import Samples
 from scripts.batch_gain import gain
+from tests.fakes import FakeCtc
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = [np.zeros(10, dtype=np.float32)] * 5
 
 
-class ByTheCall:
+class ByTheCall(FakeCtc):
     """By its own clock, takes a second for every call, however much is in it."""
 
     now_s = 0.0
 
-    def emissions(self, windows: Sequence[Samples]) -> list[Emissions]:
+    def emissions(self, clips: Sequence[Samples]) -> list[Emissions]:
         self.now_s += 1
         return []
 
 
 def test_it_is_the_time_together_over_the_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = ByTheCall()
-    monkeypatch.setattr(time, "perf_counter", lambda: engine.now_s)
-    assert gain(engine, CLIPS, rounds=3) == 1 / 5
+    recognizer = ByTheCall()
+    monkeypatch.setattr(time, "perf_counter", lambda: recognizer.now_s)
+    assert gain(recognizer, CLIPS, rounds=3) == 1 / 5
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:

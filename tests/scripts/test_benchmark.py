@@ -16,8 +16,8 @@ import soundfile
 import torch
 from matplotlib.image import imread
 
+from app.recognizer import Samples
 from app.settings import BUNDLED_MODEL
-from app.windows import Samples
 from scripts.benchmark import Engines, agreement, main, measure_agreement, measure_latencies, measure_throughput
 from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, own_spec, weights_of
 from scripts.benchmarking.figures import EngineFigures

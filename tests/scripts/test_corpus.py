@@ -7,6 +7,7 @@ import pytest
 from scripts.corpus import MAX_JOINED_CHARACTERS, join_some, main, split
 from scripts.sentences import generate
 from scripts.speech.text import TURKISH_ALPHABET, TextNormalizer
+from scripts.text_generation.data_files import DataFileError
 
 SENTENCES = [f"{sentence[:-1]} {noun}." for sentence in generate(60, 7) for noun in ("kitap", "deniz", "masa")]
 HELD_OUT = 40
@@ -59,3 +60,16 @@ def test_command_line_writes_both_files(tmp_path: Path, monkeypatch: pytest.Monk
     train, test = split(SENTENCES, generate(30, 0), 10, 0)
     assert (out / "train.txt").read_text(encoding="utf-8").splitlines() == train
     assert (out / "held_out.txt").read_text(encoding="utf-8").splitlines() == test
+
+
+def test_a_malformed_data_file_ends_the_command_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(count: int, seed: int) -> list[str]:
+        raise DataFileError("food.txt:12: 'elma?' is malformed")
+
+    source = tmp_path / "sentences.txt"
+    source.write_text("Evet.\n", encoding="utf-8")
+    monkeypatch.setattr("scripts.corpus.generate", broken)
+    monkeypatch.setattr(sys, "argv", ["corpus.py", "--text", str(source), "--out", str(tmp_path / "text")])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == "food.txt:12: 'elma?' is malformed"

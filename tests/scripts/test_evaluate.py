@@ -1,7 +1,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import soundfile
 
 from app.audio import decode
 from app.settings import BUNDLED_MODEL
+from scripts.evaluate import main
 from scripts.speech.clips import NO_LIMITS
 from tests.checkpoints import RATE_HZ
 
@@ -16,17 +19,45 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = "samples/manifest.jsonl"
 
 
-def evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "scripts/evaluate.py", "--model_dir", str(BUNDLED_MODEL), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def command(*arguments: str) -> list[str]:
+    return ["scripts/evaluate.py", "--model_dir", str(BUNDLED_MODEL), *arguments]
+
+
+class Ended(NamedTuple):
+    """As a process ends that runs the command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """The command in this process, which has imported already what takes a new one seconds."""
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", command(*arguments))
+        said, code = "", 0
+        try:
+            main()
+        except SystemExit as exit_:
+            assert isinstance(exit_.code, str)
+            said, code = f"{exit_.code}\n", 1
+        printed = capsys.readouterr()
+        return Ended(code, printed.out, printed.err + said)
+
+    return run
 
 
 def test_the_table_and_the_figures_of_every_set(tmp_path: Path) -> None:
+    """As a process."""
     wrong = tmp_path / "wrong.jsonl"
     clip = {"audio": str(ROOT / "samples" / "short.wav"), "text": "bambaşka bir cümle", "duration": 1.6}
     wrong.write_text(json.dumps(clip) + "\n", encoding="utf-8")
     out = tmp_path / "figures.json"
-    result = evaluate(SAMPLES, str(wrong), "--out", str(out))
+    process = [sys.executable, *command(SAMPLES, str(wrong), "--out", str(out))]
+    result = subprocess.run(process, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     sets = json.loads(out.read_text(encoding="utf-8"))["sets"]
     assert sets[SAMPLES]["clips"] == 4
@@ -36,19 +67,21 @@ def test_the_table_and_the_figures_of_every_set(tmp_path: Path) -> None:
     assert f"| {SAMPLES} | 4 |" in result.stdout
 
 
-def test_limit_takes_the_first_clips() -> None:
+def test_limit_takes_the_first_clips(evaluate: Callable[..., Ended]) -> None:
     assert f"| {SAMPLES} | 2 |" in evaluate(SAMPLES, "--limit", "2").stdout
 
 
 @pytest.mark.parametrize("arguments", [("samples/nothing.jsonl",), (SAMPLES, "--split", "test")])
-def test_data_that_is_not_there_is_said_without_a_traceback(arguments: tuple[str, ...]) -> None:
+def test_data_that_is_not_there_is_said_without_a_traceback(
+    arguments: tuple[str, ...], evaluate: Callable[..., Ended]
+) -> None:
     result = evaluate(*arguments)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert arguments[0] in result.stderr
 
 
-def test_parts_of_a_recording_are_scored_with_their_own_texts(tmp_path: Path) -> None:
+def test_parts_of_a_recording_are_scored_with_their_own_texts(tmp_path: Path, evaluate: Callable[..., Ended]) -> None:
     """A NeMo manifest: without its offsets, the whole recording would be heard for each text."""
     rows, sounds, start_s = [], [], 0.0
     for line in (ROOT / SAMPLES).read_text(encoding="utf-8").splitlines()[:3]:
@@ -68,7 +101,7 @@ def test_parts_of_a_recording_are_scored_with_their_own_texts(tmp_path: Path) ->
     assert figures["cer"]["rate"] <= 0.05
 
 
-def test_a_clip_that_cannot_be_read_ends_it_with_its_row(tmp_path: Path) -> None:
+def test_a_clip_that_cannot_be_read_ends_it_with_its_row(tmp_path: Path, evaluate: Callable[..., Ended]) -> None:
     (tmp_path / "broken.wav").write_bytes(b"broken")
     rows = [
         {"audio": str(ROOT / "samples" / "short.wav"), "text": "evet doğru", "duration": 1.6},

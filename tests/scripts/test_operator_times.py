@@ -7,7 +7,7 @@ import numpy as np
 import openvino
 import pytest
 
-from app.engines.openvino import CORE
+from app.runtimes.openvino import CORE
 from app.settings import BUNDLED_MODEL
 from scripts.common import ROOT
 from scripts.operator_times import Operator, Run, last_run, open_onnx, open_openvino, report

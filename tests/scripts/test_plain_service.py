@@ -9,18 +9,18 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from numpy.typing import NDArray
 
-from app.artifacts import open_artifact
 from app.settings import BUNDLED_MODEL
 from scripts import plain_service
 from scripts.load_testing.clips import CONTENT_TYPE, short_clips
 from tests.conftest import Client
+from tests.recognizers import ctc_settings
 
 
 class Session:
     """Says the letters of `evet`, whatever it hears; takes what wav2vec2 takes."""
 
     def __init__(self, model: Path, providers: list[str]) -> None:
-        tokens = open_artifact(BUNDLED_MODEL).vocabulary.tokens
+        tokens = ctc_settings(BUNDLED_MODEL).vocabulary.tokens
         self._ids = [tokens.index(letter) for letter in "evet"]
         self._logits = np.eye(len(tokens), dtype=np.float32)[self._ids][np.newaxis]
 

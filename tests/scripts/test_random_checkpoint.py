@@ -7,10 +7,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCTC, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
 
 from app.artifacts import open_artifact
-from app.asr import load_engine, warm_up
+from app.models import warm_up
 from scripts import random_checkpoint
 from scripts.random_checkpoint import CONFIGS, write_checkpoint
 from tests.checkpoints import CAHYA_TOKENS, babbling
+from tests.recognizers import ctc_recognizer
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 32}
 NARROW = {"conv_dim": [32] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
@@ -20,13 +21,12 @@ NARROW = {"conv_dim": [32] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_emb
 def test_it_can_be_served_and_says_something(name: str, tmp_path: Path) -> None:
     tokens, options = CONFIGS[name]
     write_checkpoint(tmp_path, tokens, options | TINY | NARROW, seed=0)
-    artifact = open_artifact(tmp_path)
-    engine = load_engine(artifact, "pytorch", threads=1)
-    warm_up(engine, artifact)
-    (emissions,) = engine.emissions([babbling(1.0, seed=1)])
+    recognizer = ctc_recognizer(tmp_path, "pytorch")
+    warm_up(recognizer, open_artifact(tmp_path))
+    (emissions,) = recognizer.emissions([babbling(1.0, seed=1)])
     assert np.exp(emissions).max(axis=1).mean() > 0.2
-    assert artifact.vocabulary.tokens == tokens
-    assert tokens[artifact.vocabulary.blank] == "[PAD]"
+    assert recognizer.settings.vocabulary.tokens == tokens
+    assert tokens[recognizer.settings.vocabulary.blank] == "[PAD]"
     assert len(Wav2Vec2CTCTokenizer.from_pretrained(tmp_path)) == len(tokens)
     assert Wav2Vec2FeatureExtractor.from_pretrained(tmp_path).do_normalize
 

@@ -19,7 +19,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 from transformers.trainer_utils import EvalPrediction
 
 from app.artifacts import open_artifact
-from app.asr import load_engine, warm_up
+from app.models import warm_up
 from scripts import train
 from scripts.speech.data import DataError, SpeechRows
 from scripts.speech.text import TURKISH_ALPHABET
@@ -36,6 +36,7 @@ from scripts.training import checkpoints as configurations
 from scripts.training.batches import IGNORED_LABEL, Collator, LengthBatchSampler
 from scripts.training.checkpoints import new_tokenizer
 from tests.checkpoints import RATE_HZ, babbling, built
+from tests.recognizers import ctc_recognizer, ctc_settings
 from tests.speech import FEATURES, NORMALIZER, speech_rows, wav
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -284,13 +285,15 @@ class TestCommand:
         assert re.search(r"WER [\d.]+%, CER [\d.]+%: models/checkpoint\n", printed)
 
     def test_the_checkpoint_can_be_served(self, printed: str, work: Path) -> None:
-        artifact = open_artifact(work / "models/checkpoint")
-        assert artifact.vocabulary.tokens[artifact.vocabulary.blank] == "[PAD]"
-        assert "|" in artifact.vocabulary.tokens
-        warm_up(load_engine(artifact, "pytorch", threads=1), artifact)
+        folder = work / "models/checkpoint"
+        vocabulary = ctc_settings(folder).vocabulary
+        assert vocabulary.tokens[vocabulary.blank] == "[PAD]"
+        assert "|" in vocabulary.tokens
+        warm_up(ctc_recognizer(folder, "pytorch"), open_artifact(folder))
 
     def test_the_new_alphabet_is_that_of_the_training_text(self, printed: str, work: Path) -> None:
-        letters = {token for token in open_artifact(work / "models/checkpoint").vocabulary.tokens if len(token) == 1}
+        tokens = ctc_settings(work / "models/checkpoint").vocabulary.tokens
+        letters = {token for token in tokens if len(token) == 1}
         assert {"|"} < letters <= {"|", *"".join(WORDS)}
 
     def test_tensorboard_shows_loss_error_rates_learning_rate_and_transcripts(self, printed: str, work: Path) -> None:

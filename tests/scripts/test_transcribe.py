@@ -15,14 +15,12 @@ import pytest
 import soundfile
 
 import app.audio
-from app.artifacts import open_artifact
-from app.asr import load_engine
 from app.audio import Waveform
-from app.decoding import decode_ctc
 from scripts.common.files import SOUND_SUFFIXES, find_files
 from scripts.transcribe import STANDARD_INPUT, main, name_transcripts, parse_path
 from tests.checkpoints import RATE_HZ, babbling, exported
 from tests.fakes import PATIENCE_S
+from tests.recognizers import ctc_recognizer
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "transcribe.py"
 DURATIONS_S = {"a": 0.8, "b": 2.5, "c": 1.2}
@@ -60,10 +58,10 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int | str | None
 
 def said(model: Path, path: Path) -> str:
     """What the engine says of a clip that fits into one window."""
-    artifact = open_artifact(model)
+    recognizer = ctc_recognizer(model, "onnx")
     samples, _ = soundfile.read(path, dtype="float32")
-    (emissions,) = load_engine(artifact, "onnx", threads=1).emissions([samples])
-    text = " ".join(word.text for word in decode_ctc(emissions, artifact.vocabulary, artifact.frame_s))
+    (emissions,) = recognizer.emissions([samples])
+    text = recognizer.text(emissions)
     assert len(text) > 3, "the model says something"
     return text
 

@@ -11,7 +11,7 @@ from app.api.paths import TRANSCRIBE
 from app.errors import AsrError, Overloaded
 from app.service import Service
 from tests.conftest import Client, assert_conforms, assert_error, error_tree
-from tests.fakes import FakeEngine
+from tests.fakes import FakeRecognizer
 from tests.sounds import speechlike, wav
 
 
@@ -66,7 +66,7 @@ def test_a_bug_is_answered_without_a_word_of_the_inside(client: Client, monkeypa
 
 
 def test_an_engine_that_fails_fails_one_request_only(
-    client: Client, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+    client: Client, engine: FakeRecognizer, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine.failure = RuntimeError("secret")
     with caplog.at_level(logging.ERROR, "dikte"):

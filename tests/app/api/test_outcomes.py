@@ -7,7 +7,7 @@ import pytest
 from app.service import Service
 from tests.app.test_metrics import samples
 from tests.conftest import Client, ServiceFactory
-from tests.fakes import FakeEngine
+from tests.fakes import FakeRecognizer
 from tests.sounds import speechlike, wav
 
 SOUND = wav(speechlike(1))
@@ -24,7 +24,7 @@ def post(client: Client, sound: bytes = SOUND, **options: Any) -> httpx.Response
     return client.post("/transcribe", files={"file": sound}, **options)
 
 
-def test_answers_and_errors_are_counted_by_their_code(client: Client, engine: FakeEngine) -> None:
+def test_answers_and_errors_are_counted_by_their_code(client: Client, engine: FakeRecognizer) -> None:
     post(client)
     post(client)
     post(client, b"no sound at all")

@@ -7,7 +7,7 @@ from fastapi import Request
 from app.logs import request_id
 from app.transcript import Timings
 from tests.conftest import Client, ServiceFactory, assert_error
-from tests.fakes import FakeEngine
+from tests.fakes import FakeRecognizer
 from tests.sounds import speechlike, wav
 
 TIMINGS = Timings(decode_s=0.001, queue_s=0.002, inference_s=0.03, total_s=0.04)
@@ -32,7 +32,7 @@ def test_any_other_gets_a_new_one(client: Client, given: str) -> None:
 
 
 def test_every_line_of_a_request_has_its_id(
-    client: Client, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+    client: Client, engine: FakeRecognizer, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[tuple[str, str | None]] = []
 

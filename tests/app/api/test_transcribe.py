@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from app.audio import AudioLimits, Waveform
 from tests.conftest import Client, Connection, ServiceFactory, assert_conforms, assert_error
-from tests.fakes import CERTAINTY, PATIENCE_S, WORD, WORD_END_S, WORD_START_S, FakeEngine
+from tests.fakes import CERTAINTY, PATIENCE_S, WORD, WORD_END_S, WORD_START_S, FakeRecognizer
 from tests.sounds import ENCODINGS, MODEL_HZ, by_sndfile, speechlike, wav
 
 ROUNDING_S = 0.001
@@ -174,7 +174,7 @@ def test_limits_of_sound_come_from_the_settings(serve: ServiceFactory) -> None:
 
 
 def test_more_than_the_queue_takes_is_refused_and_what_was_accepted_is_answered(
-    serve: ServiceFactory, engine: FakeEngine
+    serve: ServiceFactory, engine: FakeRecognizer
 ) -> None:
     with serve(max_queue_s=5) as client, ThreadPoolExecutor() as pool:
         engine.gate.clear()
@@ -191,7 +191,7 @@ def test_more_than_the_queue_takes_is_refused_and_what_was_accepted_is_answered(
         assert post(client, clip(3)).status_code == 200
 
 
-def test_what_is_not_answered_in_time_is_dropped(serve: ServiceFactory, engine: FakeEngine) -> None:
+def test_what_is_not_answered_in_time_is_dropped(serve: ServiceFactory, engine: FakeRecognizer) -> None:
     with serve(deadline_s=0.2) as client:
         engine.gate.clear()
         late = assert_error(post(client, clip(1)), 504, "deadline_exceeded")
@@ -204,7 +204,7 @@ def test_what_is_not_answered_in_time_is_dropped(serve: ServiceFactory, engine: 
 
 @pytest.mark.parametrize(("header", "deadline_s"), [("0.1", 0.1), ("1e9", 0.3), ("inf", 0.3)])
 def test_a_client_may_shorten_its_deadline(
-    serve: ServiceFactory, engine: FakeEngine, header: str, deadline_s: float
+    serve: ServiceFactory, engine: FakeRecognizer, header: str, deadline_s: float
 ) -> None:
     with serve(deadline_s=0.3) as client:
         engine.gate.clear()
@@ -219,7 +219,7 @@ def test_a_deadline_that_is_none(client: Client, header: str) -> None:
     assert assert_error(answer, 422, "invalid_parameter")["field"] == "X-Request-Timeout"
 
 
-def test_what_could_not_be_answered_in_time_is_refused_at_once(serve: ServiceFactory, engine: FakeEngine) -> None:
+def test_what_could_not_be_answered_in_time_is_refused_at_once(serve: ServiceFactory, engine: FakeRecognizer) -> None:
     """The fake computes thousands of seconds in one, so the queue has to be long: an hour that one client waits for."""
     with serve(max_queue_s=1e6) as client, ThreadPoolExecutor() as pool:
         engine.gate.clear()
@@ -236,7 +236,7 @@ def test_what_could_not_be_answered_in_time_is_refused_at_once(serve: ServiceFac
 
 
 @pytest.mark.parametrize("place", ["queue", "engine"])
-def test_a_client_that_leaves_frees_its_place(client: Client, engine: FakeEngine, place: str) -> None:
+def test_a_client_that_leaves_frees_its_place(client: Client, engine: FakeRecognizer, place: str) -> None:
     admission = client.app.state.service.admission
     engine.gate.clear()
     try:
@@ -306,7 +306,7 @@ def test_clips_leave_nothing_in_memory(client: Client) -> None:
     assert after - before < 300_000
 
 
-def test_an_engine_that_fails_fails_that_request_only(client: Client, engine: FakeEngine) -> None:
+def test_an_engine_that_fails_fails_that_request_only(client: Client, engine: FakeRecognizer) -> None:
     engine.failure = RuntimeError("/srv/secret/path is broken")
     assert "secret" not in str(assert_error(post(client, clip(1)), 500, "engine_failure"))
     engine.failure = None

@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.artifacts import open_artifact
-from app.asr import load_engine
-from app.decoding import decode_ctc
 from app.settings import BUNDLED_MODEL
 from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, own_spec
 from scripts.benchmarking.process import EngineFailed, EngineProcess
 from tests.checkpoints import RATE_HZ, babbling
 from tests.conftest import ROOT
+from tests.recognizers import ctc_recognizer
 
 (INT8,) = [engine for engine in OWN_ENGINES if engine.backend == "onnx_int8"]
 FILE = BUNDLED_MODEL / INT8.file_name
@@ -32,14 +30,12 @@ def engine() -> Iterator[EngineProcess]:
 
 
 def test_it_says_what_the_engine_says(engine: EngineProcess) -> None:
-    artifact = open_artifact(BUNDLED_MODEL)
     clips = [babbling(1.0, 1), babbling(1.5, 2), babbling(0.7, 3)]
-    here = load_engine(artifact, "onnx_int8", threads=1)
+    here = ctc_recognizer(BUNDLED_MODEL, "onnx_int8")
     expected = [here.emissions([clip])[0] for clip in clips]
     for clip, emissions in zip(clips, expected, strict=True):
         np.testing.assert_array_equal(engine.emissions(clip), emissions)
-    texts = [" ".join(word.text for word in decode_ctc(e, artifact.vocabulary, artifact.frame_s)) for e in expected]
-    assert engine.texts(clips) == texts
+    assert engine.texts(clips) == [here.text(emissions) for emissions in expected]
 
 
 def test_it_imports_its_own_runtime_only(engine: EngineProcess) -> None:

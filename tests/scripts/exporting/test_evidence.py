@@ -1,16 +1,20 @@
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from app.artifacts import Artifact, open_artifact, read_manifest
-from app.asr import check_evidence, load_engine
 from app.evidence import LARGEST_DIFFERENCE
+from app.families.ctc.decoding import Emissions
+from app.models import check_evidence
+from app.recognizer import Samples
 from scripts.common import SAMPLES
 from scripts.exporting.evidence import CLIP_S, collect_evidence
 from tests.checkpoints import served
+from tests.fakes import FakeCtc
+from tests.recognizers import ctc_recognizer, ctc_settings
 
 
 @pytest.fixture(scope="module")
@@ -29,24 +33,24 @@ def test_every_proven_backend_is_quoted_on_every_clip(artifact: Artifact) -> Non
         info = soundfile.info(artifact.folder / name)
         assert 0 < info.duration <= CLIP_S
         assert info.channels == 1
-        frames = artifact.framing.frames(info.frames)
+        frames = ctc_settings(artifact.folder).framing.frames(info.frames)
         assert all(len(said["tokens"]) == len(said["log_probabilities"]) == frames for said in said_by.values())
 
 
 @pytest.mark.parametrize("backend", ["onnx", "onnx_int8"])
 def test_the_engine_that_was_proven_passes(artifact: Artifact, backend: str) -> None:
-    check_evidence(load_engine(artifact, backend, threads=1), artifact, backend)
+    check_evidence(ctc_recognizer(artifact.folder, backend), artifact, backend)
 
 
 def test_clips_of_an_export_before_are_replaced(artifact: Artifact, tmp_path: Path) -> None:
-    class Unsure:
-        def emissions(self, windows: Any) -> Any:
-            shape = artifact.framing.frames(len(windows[0])), len(artifact.vocabulary.tokens)
+    class Unsure(FakeCtc):
+        def emissions(self, clips: Sequence[Samples]) -> list[Emissions]:
+            shape = self.settings.framing.frames(len(clips[0])), len(self.settings.vocabulary.tokens)
             return [np.full(shape, -np.log(shape[1]), dtype=np.float32)]
 
     (tmp_path / "evidence_99.flac").touch()
-    folder = Artifact(tmp_path, "", artifact.features, artifact.framing, artifact.vocabulary, {})
-    evidence = collect_evidence(folder, {"pytorch": Unsure(), "onnx": Unsure()})
+    unsure = Unsure(ctc_settings(artifact.folder))
+    evidence = collect_evidence(Artifact(tmp_path, "", {}), {"pytorch": unsure, "onnx": unsure})
     assert {path.name for path in tmp_path.iterdir()} == evidence["clips"].keys()
     assert all(said_by.keys() == {"onnx"} for said_by in evidence["clips"].values())
 

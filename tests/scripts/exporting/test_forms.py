@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoModelForCTC
 
-from app.artifacts import Artifact, open_artifact
-from app.asr import warm_up
-from app.engines.ctc import LENGTHS_INPUT, CtcEngine, zero_mean_unit_variance
-from app.engines.onnx import OnnxRuntime
+from app.artifacts import open_artifact
+from app.families.ctc.graph import LENGTHS_INPUT
+from app.families.ctc.recognizer import zero_mean_unit_variance
+from app.models import warm_up
 from scripts.exporting import onnx_files
 from scripts.exporting.forms import Quantization, export_fp32, export_int8
 from scripts.exporting.onnx_files import count_operators, graphs_of, weights_bytes
@@ -25,6 +25,7 @@ from tests.checkpoints import (
     exporting,
     products_in_matrix_form,
 )
+from tests.recognizers import ctc_graph, ctc_recognizer_on, ctc_settings
 from tests.reference import integer_products
 
 STATIC = Quantization("static")
@@ -53,42 +54,38 @@ def static_file(shape: str, checkpoints: Path, folder: Path) -> Path:
     return path
 
 
-def engine_of(artifact: Artifact, path: Path) -> tuple[CtcEngine, bool]:
-    runtime = OnnxRuntime(path, threads=1)
-    return CtcEngine(artifact, runtime), runtime.ragged
-
-
 @pytest.mark.parametrize("shape", MATRIX_SHAPES)
 def test_clips_of_any_lengths_share_a_batch_in_fp32(shape: str, checkpoints: Path) -> None:
-    artifact = open_artifact(exported(shape, checkpoints))
-    graph = onnx.load(artifact.folder / "model.onnx").graph
+    artifact = exported(shape, checkpoints)
+    graph = onnx.load(artifact / "model.onnx").graph
     assert [value.name for value in graph.input] == ["input_values", LENGTHS_INPUT]
-    engine, ragged = engine_of(artifact, artifact.folder / "model.onnx")
-    assert ragged
-    for emissions, samples in zip(engine.emissions(SOUNDS), SOUNDS, strict=True):
-        (alone,) = engine.emissions([samples])
+    recognizer = ctc_recognizer_on(ctc_settings(artifact), artifact / "model.onnx")
+    assert recognizer.batches
+    for emissions, samples in zip(recognizer.emissions(SOUNDS), SOUNDS, strict=True):
+        (alone,) = recognizer.emissions([samples])
         assert emissions.shape == alone.shape
         np.testing.assert_allclose(emissions, alone, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("shape", MATRIX_SHAPES)
 def test_clips_are_computed_one_by_one_in_dynamic_int8(shape: str, checkpoints: Path) -> None:
-    artifact = open_artifact(exported(shape, checkpoints))
-    engine, ragged = engine_of(artifact, artifact.folder / "model_int8.onnx")
-    assert not ragged
-    for emissions, samples in zip(engine.emissions(SOUNDS), SOUNDS, strict=True):
-        np.testing.assert_array_equal(emissions, engine.emissions([samples])[0])
+    artifact = exported(shape, checkpoints)
+    recognizer = ctc_recognizer_on(ctc_settings(artifact), artifact / "model_int8.onnx")
+    assert not recognizer.batches
+    for emissions, samples in zip(recognizer.emissions(SOUNDS), SOUNDS, strict=True):
+        np.testing.assert_array_equal(emissions, recognizer.emissions([samples])[0])
 
 
 @pytest.mark.parametrize("shape", MATRIX_SHAPES)
 def test_clips_of_any_lengths_share_a_batch_in_static_int8(shape: str, checkpoints: Path, folder: Path) -> None:
     """Ranges are fixed and sums of integers exact, so nearly all is equal; seldom a byte is its neighbour."""
-    artifact = open_artifact(exported(shape, checkpoints))
-    engine, ragged = engine_of(artifact, static_file(shape, checkpoints, folder))
-    assert ragged
-    exact, _ = engine_of(artifact, artifact.folder / "model.onnx")
-    for emissions, samples in zip(engine.emissions(SOUNDS), SOUNDS, strict=True):
-        (alone,) = engine.emissions([samples])
+    artifact = exported(shape, checkpoints)
+    settings = ctc_settings(artifact)
+    recognizer = ctc_recognizer_on(settings, static_file(shape, checkpoints, folder))
+    assert recognizer.batches
+    exact = ctc_recognizer_on(settings, artifact / "model.onnx")
+    for emissions, samples in zip(recognizer.emissions(SOUNDS), SOUNDS, strict=True):
+        (alone,) = recognizer.emissions([samples])
         (in_float,) = exact.emissions([samples])
         assert np.abs(emissions - alone).mean() <= 0.05 * np.abs(emissions - in_float).mean()
         assert np.corrcoef(emissions.ravel(), in_float.ravel())[0, 1] >= 0.94
@@ -117,15 +114,16 @@ def test_what_is_kept_stays_in_float(checkpoints: Path, tmp_path: Path) -> None:
 def test_others_are_exported_as_optimum_does_it(shape: str, checkpoints: Path, tmp_path: Path) -> None:
     assert shape in OTHERS
     model = AutoModelForCTC.from_pretrained(built(shape, checkpoints)).eval()
+    settings = ctc_settings(built(shape, checkpoints))
     fp32, int8 = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
     with exporting():
         export_fp32(model, fp32)
     assert [value.name for value in onnx.load(fp32).graph.input] == ["input_values"]
     assert count_operators(fp32)["Conv"] > 0
-    assert not OnnxRuntime(fp32, threads=1).ragged
+    assert not ctc_graph(settings, fp32).ragged
     count = export_int8(model, fp32, int8, Quantization())
     assert count == sum(isinstance(module, torch.nn.Linear) for module in model.modules())
-    assert not OnnxRuntime(int8, threads=1).ragged
+    assert not ctc_graph(settings, int8).ragged
 
 
 @pytest.mark.parametrize("shape", ["small", "wavlm, group norm"])
@@ -140,14 +138,15 @@ def test_weights_of_large_models_lie_beside_them(
         counts = export_int8(model, fp32, dynamic, Quantization()), export_int8(model, fp32, static, STATIC, feeds())
     assert counts[0] == counts[1] > 0
     artifact = open_artifact(exported(shape, checkpoints))
+    settings = ctc_settings(artifact.folder)
     for path, name in ((fp32, "model.onnx"), (dynamic, "model_int8.onnx")):
-        apart, whole = (engine_of(artifact, file)[0].emissions(SOUNDS) for file in (path, artifact.folder / name))
+        apart, whole = (ctc_recognizer_on(settings, file).emissions(SOUNDS) for file in (path, artifact.folder / name))
         for emissions, expected in zip(apart, whole, strict=True):
             np.testing.assert_allclose(emissions, expected, atol=1e-4, rtol=0)
     for path in (fp32, dynamic, static):
         assert weights_bytes(onnx.load(path)) > 10_000
         assert Path(f"{path}_data").stat().st_size > 0.5 * weights_bytes(onnx.load(path))
-        warm_up(engine_of(artifact, path)[0], artifact)
+        warm_up(ctc_recognizer_on(settings, path), artifact)
 
 
 def test_how_int8_is_made_can_be_read() -> None:

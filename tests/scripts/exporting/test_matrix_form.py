@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import HubertConfig, PretrainedConfig, PreTrainedModel, Wav2Vec2Config, WavLMConfig
 
-from app.artifacts import read_framing
+from app.families.ctc.settings import read_framing
 from scripts.exporting.matrix_form import GroupNormProduct, MatrixForm, PositionalProduct, has_matrix_form, patches
 from tests.checkpoints import TINY, babbling, tiny_model
 

@@ -9,7 +9,7 @@ import torch
 from onnx import ModelProto
 from transformers import PreTrainedModel
 
-from app.engines.ctc import LENGTHS_INPUT
+from app.families.ctc.graph import LENGTHS_INPUT
 from scripts.exporting.onnx_files import graphs_of
 from scripts.exporting.onnx_runtime_form import (
     PIECE_FRAMES,

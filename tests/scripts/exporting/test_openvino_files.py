@@ -12,17 +12,23 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from transformers import AutoModelForCTC, Wav2Vec2Config, Wav2Vec2ForCTC
 
-from app.artifacts import MANIFEST_NAME, Artifact, UnprovenError, open_artifact, sha256_of
-from app.asr import OPENVINO_INT8, OPENVINO_INT8_WEIGHTS, load_engine, warm_up
-from app.engines import openvino as engine_module
+from app.artifacts import MANIFEST_NAME, UnprovenError, open_artifact, sha256_of
+from app.families.ctc import GRAPH
+from app.families.ctc import graph as graph_module
+from app.models import warm_up
+from app.runtimes.openvino import CORE
+from app.runtimes.registry import openvino_int8_file
 from scripts.export import main
 from scripts.exporting import onnx_files, openvino_files
 from scripts.exporting.lengths import check_lengths
 from scripts.exporting.onnx_files import MOST_WEIGHTS_BYTES, save
 from scripts.exporting.openvino_files import has_narrow_groups, make_openvino_int8, read_form
 from tests.checkpoints import RATE_HZ, TINY_CONFIG, babbling, built, by_optimum, clips, exporting, served
+from tests.recognizers import ctc_recognizer, ctc_settings
 
 MANIFEST = "manifest.jsonl"
+OPENVINO_INT8 = openvino_int8_file(GRAPH)
+OPENVINO_INT8_WEIGHTS = OPENVINO_INT8.replace(".xml", ".bin")
 QUANTIZED = {"MatMul": 2 * (6 + 1) + 1, "Convolution": 6, "GroupConvolution": 0}
 """In each of two layers six products with weights and the one of queries and keys; the feature projection; all
 convolutions but the first and the positional one. The head stays in float."""
@@ -45,55 +51,55 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module", params=["cahya_like", "layer_norm_like"])
 def made(
     request: pytest.FixtureRequest, checkpoints: Path, calibration: str, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Artifact, dict[str, int]]:
-    """An artifact with the INT8 file, and what was counted in it."""
+) -> tuple[Path, dict[str, int]]:
+    """The folder of an artifact with the INT8 file, and what was counted in it."""
     source = served(request.param, checkpoints)
     folder = shutil.copytree(source, tmp_path_factory.mktemp("openvino") / request.param)
     (folder / MANIFEST_NAME).unlink()
     with exporting():
-        counts = make_openvino_int8(built(request.param, checkpoints), open_artifact(folder), calibration)
-    return open_artifact(folder), counts
+        counts = make_openvino_int8(built(request.param, checkpoints), folder, ctc_settings(folder), calibration)
+    return folder, counts
 
 
-def emissions(artifact: Artifact, backend: str, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    (computed,) = load_engine(artifact, backend, threads=1).emissions([samples])
+def emissions(folder: Path, backend: str, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    (computed,) = ctc_recognizer(folder, backend).emissions([samples])
     return computed
 
 
-def test_every_layer_that_gains_is_quantized(made: tuple[Artifact, dict[str, int]]) -> None:
+def test_every_layer_that_gains_is_quantized(made: tuple[Path, dict[str, int]]) -> None:
     assert made[1] == QUANTIZED
 
 
-def test_it_says_what_the_checkpoint_says(made: tuple[Artifact, dict[str, int]]) -> None:
-    artifact, _ = made
+def test_it_says_what_the_checkpoint_says(made: tuple[Path, dict[str, int]]) -> None:
+    folder, _ = made
     same = []
     for seed, duration_s in enumerate((0.025, 0.3, 1.0, 2.5, 4.0)):
         samples = babbling(duration_s, seed)
-        expected, actual = (emissions(artifact, backend, samples) for backend in ("pytorch", "openvino"))
+        expected, actual = (emissions(folder, backend, samples) for backend in ("pytorch", "openvino"))
         assert actual.shape == expected.shape
         same.append(actual.argmax(axis=1) == expected.argmax(axis=1))
     assert np.concatenate(same).mean() >= AGREEMENT
-    warm_up(load_engine(artifact, "openvino", threads=1), artifact)
+    warm_up(ctc_recognizer(folder, "openvino"), open_artifact(folder))
 
 
-def test_a_tone_is_scaled_right(made: tuple[Artifact, dict[str, int]]) -> None:
+def test_a_tone_is_scaled_right(made: tuple[Path, dict[str, int]]) -> None:
     """Neighbouring samples of a low tone are nearly equal: rounded to bfloat16, a variance could be below zero."""
-    artifact, _ = made
+    folder, _ = made
     tone = np.sin(2 * np.pi * 30 * np.arange(RATE_HZ) / RATE_HZ).astype(np.float32)
-    actual, expected = (emissions(artifact, backend, tone) for backend in ("openvino", "pytorch"))
+    actual, expected = (emissions(folder, backend, tone) for backend in ("openvino", "pytorch"))
     assert np.isfinite(actual).all()
     assert (actual.argmax(axis=1) == expected.argmax(axis=1)).mean() >= AGREEMENT
 
 
-def test_padding_changes_nothing(made: tuple[Artifact, dict[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    artifact, _ = made
+def test_padding_changes_nothing(made: tuple[Path, dict[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = made
     samples = babbling(1.2, 9)
-    padded = emissions(artifact, "openvino", samples)
-    monkeypatch.setattr(engine_module, "LEAST_STEP", 64)
-    monkeypatch.setattr(engine_module, "MOST_STEP", 64)
-    more = emissions(artifact, "openvino", samples)
-    monkeypatch.setattr(engine_module, "padded_length", lambda samples, framing: samples)
-    alone = emissions(artifact, "openvino", samples)
+    padded = emissions(folder, "openvino", samples)
+    monkeypatch.setattr(graph_module, "LEAST_STEP", 64)
+    monkeypatch.setattr(graph_module, "MOST_STEP", 64)
+    more = emissions(folder, "openvino", samples)
+    monkeypatch.setattr(graph_module, "padded_length", lambda samples, framing: samples)
+    alone = emissions(folder, "openvino", samples)
     for other in (more, alone):  # a sum in another order may tip a number over to the next of its 256 steps
         assert np.median(np.abs(other - padded)) < 0.1
         assert (other.argmax(axis=1) == padded.argmax(axis=1)).mean() >= 0.95
@@ -104,9 +110,9 @@ def test_a_model_without_the_form_is_quantized_as_it_is(
 ) -> None:
     monkeypatch.setattr(openvino_files, "has_openvino_form", lambda model: False)
     folder = shutil.copytree(by_optimum("cahya_like", checkpoints), tmp_path / "artifact")
-    counts = make_openvino_int8(built("cahya_like", checkpoints), open_artifact(folder), calibration)
+    counts = make_openvino_int8(built("cahya_like", checkpoints), folder, ctc_settings(folder), calibration)
     assert counts["Convolution"] == 6
-    warm_up(load_engine(open_artifact(folder), "openvino", threads=1), open_artifact(folder))
+    warm_up(ctc_recognizer(folder, "openvino"), open_artifact(folder))
 
 
 def test_a_strided_adapter_stays(checkpoints: Path, calibration: str, tmp_path: Path) -> None:
@@ -114,11 +120,10 @@ def test_a_strided_adapter_stays(checkpoints: Path, calibration: str, tmp_path: 
     shape = "wav2vec2 with strided adapter"
     folder = shutil.copytree(served(shape, checkpoints), tmp_path / "artifact")
     (folder / MANIFEST_NAME).unlink()
-    make_openvino_int8(built(shape, checkpoints), open_artifact(folder), calibration)
-    artifact = open_artifact(folder)
-    check_lengths(load_engine(artifact, "openvino", threads=1), artifact)
+    make_openvino_int8(built(shape, checkpoints), folder, ctc_settings(folder), calibration)
+    check_lengths(ctc_recognizer(folder, "openvino"))
     samples = babbling(2.5, 3)
-    expected, actual = (emissions(artifact, backend, samples) for backend in ("pytorch", "openvino"))
+    expected, actual = (emissions(folder, backend, samples) for backend in ("pytorch", "openvino"))
     assert (actual.argmax(axis=1) == expected.argmax(axis=1)).mean() >= AGREEMENT
 
 
@@ -150,7 +155,7 @@ def test_weights_of_large_models_lie_beside_what_openvino_reads(
         monkeypatch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", most)
         with exporting():
             graph = read_form(AutoModelForCTC.from_pretrained(source, dtype=torch.float32))
-        compiled = engine_module.CORE.compile_model(graph, "CPU")
+        compiled = CORE.compile_model(graph, "CPU")
         results.append(compiled({"input_values": samples, "lengths": np.array([samples.shape[1]])})[0])
     assert sizes[1] < 0.7 * sizes[0]
     np.testing.assert_array_equal(*results)
@@ -180,12 +185,12 @@ def test_export_makes_proves_and_removes_it(
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
     with pytest.raises(UnprovenError, match=r"model_openvino_int8\.bin .*sha256"):
-        load_engine(open_artifact(tmp_path), "openvino", threads=1)
+        ctc_recognizer(tmp_path, "openvino")
 
     manifest = export(monkeypatch, checkpoints, tmp_path)
     assert OPENVINO_INT8 not in manifest["files"]
     assert not weights.exists()
-    warm_up(load_engine(open_artifact(tmp_path), "openvino", threads=1), open_artifact(tmp_path))
+    warm_up(ctc_recognizer(tmp_path, "openvino"), open_artifact(tmp_path))
 
 
 def test_without_calibration_data_the_message_says_so(

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from transformers import AutoModelForCTC
 
-from app.artifacts import open_artifact
 from app.audio import AudioLimits, decode
-from app.engines.ctc import LENGTHS_INPUT, input_values
-from app.engines.onnx import OnnxRuntime
+from app.families.ctc.graph import LENGTHS_INPUT
+from app.families.ctc.recognizer import input_values
 from app.settings import BUNDLED_MODEL
 from scripts.exporting.forms import Quantization, export_fp32, export_int8
 from scripts.exporting.onnx_files import graphs_of
 from scripts.exporting.quantization import EXACT_MAX_INT8, WeightBits
 from tests.checkpoints import RATE_HZ, babbling, built, exporting
+from tests.recognizers import ctc_graph, ctc_settings
 from tests.saturation import exact_product, run_model, saturating_product
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
@@ -36,7 +36,7 @@ def speech() -> NDArray[np.float32]:
     """The start of a sample as the bundled model takes it, shape (1, samples)."""
     with (SAMPLES / "short.wav").open("rb") as file:
         samples = decode(file, RATE_HZ, AudioLimits(60.0, 1 << 30, 8)).samples
-    return input_values(samples[: int(SPEECH_S * RATE_HZ)], open_artifact(BUNDLED_MODEL).features)[np.newaxis]
+    return input_values(samples[: int(SPEECH_S * RATE_HZ)], ctc_settings(BUNDLED_MODEL).features)[np.newaxis]
 
 
 class TestProduct:
@@ -76,7 +76,7 @@ class TestBundledModel:
         model, values = onnx.load(self.PATH), speech()
         exact, saturating = (run_model(model, {"input_values": values}, saturates) for saturates in (False, True))
         np.testing.assert_array_equal(saturating, exact)
-        here = OnnxRuntime(self.PATH, threads=1)(values, np.array([values.shape[1]]))
+        here = ctc_graph(ctc_settings(BUNDLED_MODEL), self.PATH)(values, np.array([values.shape[1]]))
         assert (here.argmax(axis=-1) == exact.argmax(axis=-1)).mean() >= 0.95, (
             "and the same as ONNX Runtime on this CPU"
         )

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.artifacts import open_artifact
-from app.asr import load_engine
+from app.models import load_recognizer, open_model
 from app.settings import BUNDLED_MODEL
 from scripts.speech.data import DataError
 from scripts.speech.eval_sets import figures_of, load_eval_set, normalizer_for, score
@@ -14,14 +13,15 @@ SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 
 
 def test_texts_are_brought_to_the_letters_of_the_model() -> None:
-    normalizer = normalizer_for(open_artifact(BUNDLED_MODEL), "tr")
+    normalizer = normalizer_for(open_model(BUNDLED_MODEL).family, "tr")
     assert normalizer("İstanbul'da 3 kâğıt!") == "istanbulda üç kağıt"
 
 
 def test_every_clip_is_heard_and_scored() -> None:
-    artifact = open_artifact(BUNDLED_MODEL)
+    model = open_model(BUNDLED_MODEL)
     rows = load_eval_set(str(SAMPLES / "manifest.jsonl"))
-    scored = score(load_engine(artifact, "onnx_int8", 1), artifact, rows, normalizer_for(artifact, "tr"), workers=2)
+    recognizer = load_recognizer(model, "onnx_int8", 1)
+    scored = score(recognizer, rows, normalizer_for(model.family, "tr"), workers=2)
     assert [clip.name for clip in scored] == ["sample.wav", "lesson.wav", "call.wav", "short.wav"]
     assert scored[3].reference == scored[3].hypothesis == "evet doğru"
     assert scored[0].reference == "merhaba bugün hava çok güzel öğleden sonra parkta yürüyüş yapacağız"

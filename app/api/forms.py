@@ -1,0 +1,76 @@
+"""The form of a surface: one pydantic model, from which its validation and its OpenAPI description both come."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from app.api.upload import FILE_FIELD
+from app.errors import InvalidParameter
+from app.recognizer import Options
+
+MAX_SAID_BACK = 100
+"""Of a name or value that the client sent, so many characters are said back to it."""
+
+
+class UploadForm(BaseModel):
+    """The fields beside the file. A field whose type is a list may come several times."""
+
+    model_config = ConfigDict(extra="forbid")
+    file_description: ClassVar[str] = (
+        "WAV, FLAC, OGG, Opus, MP3, M4A, WebM, 3GP, AMR, AAC, AIFF, CAF; told from its bytes."
+    )
+
+    def options(self) -> Options:
+        """What is asked of the recognition."""
+        return Options()
+
+
+Form = TypeVar("Form", bound=UploadForm)
+
+
+def parse_form(model: type[Form], fields: Mapping[str, Sequence[str]]) -> Form:
+    """Check the fields of a form: name -> values. Raises InvalidParameter, which says what is allowed."""
+    values: dict[str, Any] = {}
+    for name, given in fields.items():
+        if name not in model.model_fields:
+            allowed = [FILE_FIELD, *model.model_fields]
+            raise InvalidParameter(f"there is no field {said_back(name)!r}", field=said_back(name), allowed=allowed)
+        repeatable = get_origin(model.model_fields[name].annotation) is list
+        if len(given) > 1 and not repeatable:
+            raise InvalidParameter(f"the field {said_back(name)!r} is there twice", field=name)
+        values[name] = list(given) if repeatable else given[0]
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise invalid_parameter(model, error) from None
+
+
+def invalid_parameter(model: type[UploadForm], error: ValidationError) -> InvalidParameter:
+    """The first problem that pydantic found."""
+    problem = error.errors()[0]
+    if not problem["loc"]:
+        return InvalidParameter(str(problem["msg"]))
+    name = str(problem["loc"][0])
+    message = f"{name} cannot be {said_back(str(problem['input']))!r}"
+    if problem["type"] == "literal_error":
+        annotation = model.model_fields[name].annotation
+        choices = get_args(annotation)
+        choices = get_args(choices[0]) if get_origin(annotation) is list else choices
+        return InvalidParameter(message, field=name, allowed=list(choices))
+    return InvalidParameter(f"{message}: {problem['msg']}", field=name)
+
+
+def form_schema(model: type[UploadForm]) -> dict[str, Any]:
+    """The form as OpenAPI describes it, with its file."""
+    properties: dict[str, Any] = {
+        FILE_FIELD: {"type": "string", "format": "binary", "description": model.file_description}
+    }
+    for name, schema in model.model_json_schema()["properties"].items():
+        properties[name] = {key: value for key, value in schema.items() if key != "title"}
+    return {"type": "object", "required": [FILE_FIELD], "additionalProperties": False, "properties": properties}
+
+
+def said_back(text: str) -> str:
+    """What the client sent, cut to what is said back to it."""
+    return text[:MAX_SAID_BACK]

@@ -1,0 +1,153 @@
+"""How every surface takes in what it is sent: once, so that none can forget a part of it.
+
+    key -> model ready -> room in the queue -> upload -> form -> transcription, as long as the client is there
+
+All of it happens before a deadline. A surface is a router of `SurfaceRoute`s; `app.main` has the list of surfaces.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, BinaryIO, Generic
+
+from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+
+from app.admission import Place
+from app.api.forms import Form, UploadForm, form_schema, parse_form
+from app.api.upload import UploadLimits, read_form
+from app.errors import (
+    AsrError,
+    AudioTooLong,
+    DeadlineExceeded,
+    EngineFailure,
+    HeaderTooLarge,
+    InvalidAudio,
+    InvalidParameter,
+    InvalidRequest,
+    NotReady,
+    Overloaded,
+    RequestTimeout,
+    UnsupportedEncoding,
+    UnsupportedMedia,
+    UploadTimeout,
+    UploadTooLarge,
+)
+from app.service import Service
+from app.transcriber import Transcriber
+from app.transcript import Transcript
+
+TIMEOUT_HEADER = "X-Request-Timeout"
+"""Seconds that the client will wait for its answer."""
+NUMBER = r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?|inf"
+"""Python takes more for one, such as `1_0`."""
+ERRORS: tuple[type[AsrError], ...] = (
+    *(InvalidRequest, InvalidParameter, InvalidAudio, UnsupportedMedia, UnsupportedEncoding, UploadTooLarge),
+    *(AudioTooLong, RequestTimeout, UploadTimeout, HeaderTooLarge, Overloaded, NotReady, EngineFailure),
+    DeadlineExceeded,
+)
+"""How a transcription can fail, on any surface."""
+TIMEOUT_PARAMETER: dict[str, Any] = {
+    "name": TIMEOUT_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Seconds that the client waits for its answer; ASR_DEADLINE_S at most.",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+}
+
+
+class SurfaceRoute(APIRoute):
+    """A route on which transcription is served: it asks for a key, and how its requests end is counted."""
+
+
+def surface() -> APIRouter:
+    """A router for one API that clients speak."""
+    return APIRouter(tags=["transcription"], route_class=SurfaceRoute)
+
+
+def describe_form(form: type[UploadForm]) -> dict[str, Any]:
+    """`openapi_extra` of a route that takes this form."""
+    body = {"required": True, "content": {"multipart/form-data": {"schema": form_schema(form)}}}
+    return {"parameters": [TIMEOUT_PARAMETER], "requestBody": body}
+
+
+class Intake(Generic[Form]):
+    """A request that was let in, with its form and its file."""
+
+    def __init__(self, request: Request, transcriber: Transcriber, place: Place, file: BinaryIO, form: Form) -> None:
+        self._request = request
+        self._transcriber = transcriber
+        self._place = place
+        self._file = file
+        self.form = form
+
+    async def transcribe(self) -> Transcript:
+        """The transcript of the file. Raises ClientDisconnect when the client leaves, and what `Transcriber` raises."""
+        work = self._transcriber.transcribe(self._file, self._place, self.form.options())
+        transcript = await while_connected(self._request, work)
+        self._request.state.timings = transcript.timings
+        self._request.state.duration_s = transcript.duration_s
+        return transcript
+
+
+@asynccontextmanager
+async def take_in(request: Request, form: type[Form]) -> AsyncIterator[Intake[Form]]:
+    """Let a request in and read its form; it has its place, and its deadline, until the end of the `with`.
+
+    Raises the errors in `ERRORS`, and starlette's ClientDisconnect when the client leaves.
+    """
+    service: Service = request.app.state.service
+    settings, transcriber, admission = service.settings, service.transcriber, service.admission
+    timeout_s = parse_timeout(request.headers.get(TIMEOUT_HEADER), settings.deadline_s)
+    async with within(timeout_s) as deadline, AsyncExitStack() as stack:
+        place = stack.enter_context(admission.place(deadline))
+        with admission.uploading():
+            limits = UploadLimits(settings.max_upload_bytes, settings.upload_idle_s, settings.upload_min_bytes_per_s)
+            upload = await stack.enter_async_context(read_form(request, limits))
+        yield Intake(request, transcriber, place, upload.file, parse_form(form, upload.fields))
+
+
+def parse_timeout(header: str | None, longest_s: float) -> float:
+    """Seconds that a request has: what its header asks for, and `longest_s` at most. Raises InvalidParameter."""
+    if header is None:
+        return longest_s
+    wanted_s = float(header) if re.fullmatch(NUMBER, header) else 0.0
+    if wanted_s <= 0:
+        raise InvalidParameter(f"{TIMEOUT_HEADER} must be a positive number of seconds", field=TIMEOUT_HEADER)
+    return min(wanted_s, longest_s)
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[float]:
+    """Cancel what is in it after `seconds`. Gives the deadline, on the clock of `time.monotonic`.
+
+    Raises DeadlineExceeded then.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield time.monotonic() + seconds
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"not answered within {seconds:g} s", deadline_s=seconds) from error
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Transcript]) -> Transcript:
+    """The result of `work`. Raises ClientDisconnect when the client leaves before, and cancels the work."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(disconnected(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait((working, leaving))
+
+
+async def disconnected(request: Request) -> None:
+    """Returns when the client has left. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

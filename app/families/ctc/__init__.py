@@ -1,0 +1,45 @@
+"""CTC models on raw waveform: wav2vec 2.0, HuBERT and their kin."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.artifacts import Artifact
+from app.families.ctc.graph import LENGTHS_INPUT, LOGITS_OUTPUT, WAVEFORM_INPUT, CtcGraph
+from app.families.ctc.recognizer import CtcRecognizer
+from app.families.ctc.settings import read_settings
+from app.recognizer import Windowing
+from app.runtimes.graph import Graph, Tensor, TorchModule
+
+MODEL_TYPES = (
+    *("data2vec-audio", "hubert", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-conformer"),
+    *("wavlm", "mctct", "parakeet_ctc", "wav2vec2-bert"),  # the last three are refused by name: they take log-mel
+)
+"""As `config.json` has them; those that transformers' AutoModelForCTC loads."""
+GRAPH = "model"
+"""The name of the only graph, with which the names of its files begin."""
+
+
+class CtcFamily:
+    """A CTC model's settings, and the recognizers that are made of them. Raises the errors of `read_settings`."""
+
+    graphs = (GRAPH,)
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.settings = read_settings(artifact)
+        self.rate_hz = self.settings.features.sample_rate_hz
+        self.tokens = self.settings.vocabulary.tokens
+
+    def torch_modules(self, folder: Path) -> Mapping[str, TorchModule]:
+        """The checkpoint in float32. Raises the errors of `load_checkpoint`."""
+        from app.families.ctc.checkpoint import load_checkpoint
+
+        inputs = {WAVEFORM_INPUT: Tensor("float32", (None, None))}
+        return {GRAPH: TorchModule(load_checkpoint(folder).model, inputs, (LOGITS_OUTPUT,))}
+
+    def uses_few_shapes(self, inputs: Mapping[str, Tensor]) -> bool:
+        """Whether clips are padded to few lengths: only if the model can be told how long they are."""
+        return LENGTHS_INPUT in inputs
+
+    def recognizer(self, graphs: Mapping[str, Graph], windowing: Windowing = Windowing()) -> CtcRecognizer:
+        """A recognizer on the graph. Raises ArtifactError if it takes something else than sound of any length."""
+        return CtcRecognizer(self.settings, CtcGraph(graphs[GRAPH], self.settings.framing), windowing)

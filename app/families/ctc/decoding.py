@@ -1,0 +1,121 @@
+"""CTC emissions -> words with start, end and confidence."""
+
+import math
+import unicodedata
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.transcript import Word
+
+Emissions = NDArray[np.float32]
+"""Log-probabilities, shape (frames, vocabulary), float32, of one clip, cut to its own length."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens of a CTC model: `tokens[i]` is the text of logit i.
+
+    blank: id of the CTC blank. word_delimiter: the token between words. special: tokens that are not said
+    (padding, unknown, start, end). lower_case: the text is to be lower-cased, as the tokenizer was told to.
+    """
+
+    tokens: tuple[str, ...]
+    blank: int
+    word_delimiter: str
+    special: frozenset[str]
+    lower_case: bool = False
+
+
+class _Run(NamedTuple):
+    """Frames in a row with one best token: where they are (end exclusive), and its highest log-probability in them."""
+
+    token: int
+    start: int
+    end: int
+    log_probability: float
+
+
+class WordDecoder:
+    """Words of the best path (greedy): the best token of each frame, repeats merged, blanks removed.
+
+    frame_s: seconds from one frame to the next.
+
+    A word lasts from the first frame of its first letter to the last frame of its last. Its confidence is the
+    geometric mean of its letters' probabilities, each taken at its most certain frame.
+    Source: A. Graves et al., Connectionist Temporal Classification, ICML 2006, section 3.2 (best path decoding).
+    """
+
+    def __init__(self, vocabulary: Vocabulary, frame_s: float) -> None:
+        self._vocabulary = vocabulary
+        self._frame_s = frame_s
+        self._frames = 0
+        self._last: _Run | None = None  # may go on in the next frames
+        self._letters: list[_Run] = []  # of the word that has not ended
+
+    def add(self, emissions: Emissions) -> list[Word]:
+        """Take the next frames, log-probabilities of shape (frames, vocabulary), float32. Returns words that ended."""
+        if not len(emissions):
+            return []
+        runs = _best_path(emissions, self._frames)
+        self._frames += len(emissions)
+        if self._last is not None:
+            if self._last.token == runs[0].token:
+                log_probability = max(self._last.log_probability, runs[0].log_probability)
+                runs[0] = runs[0]._replace(start=self._last.start, log_probability=log_probability)
+            else:
+                runs.insert(0, self._last)
+        self._last = runs.pop()
+        return self._take(runs)
+
+    def finish(self) -> list[Word]:
+        """The words that are left after the last frame."""
+        runs = [] if self._last is None else [self._last]
+        self._last = None
+        return self._take(runs) + self._end_word()
+
+    def _take(self, runs: list[_Run]) -> list[Word]:
+        vocabulary, words = self._vocabulary, []
+        for run in runs:
+            text = vocabulary.tokens[run.token]
+            if run.token == vocabulary.blank:
+                continue
+            if text == vocabulary.word_delimiter or text.isspace():
+                words += self._end_word()
+            elif text not in vocabulary.special:
+                self._letters.append(run)
+        return words
+
+    def _end_word(self) -> list[Word]:
+        letters, self._letters = self._letters, []
+        text = _readable("".join(self._vocabulary.tokens[letter.token] for letter in letters), self._vocabulary)
+        if not text:
+            return []
+        confidence = math.exp(sum(letter.log_probability for letter in letters) / len(letters))
+        start_s, end_s = letters[0].start * self._frame_s, letters[-1].end * self._frame_s
+        return [Word(text, start_s, end_s, min(confidence, 1.0))]
+
+
+def decode_ctc(emissions: Emissions, vocabulary: Vocabulary, frame_s: float) -> tuple[Word, ...]:
+    """The words of a whole clip: log-probabilities, shape (frames, vocabulary), float32. See `WordDecoder`."""
+    decoder = WordDecoder(vocabulary, frame_s)
+    return tuple(decoder.add(emissions) + decoder.finish())
+
+
+def _best_path(emissions: Emissions, first_frame: int) -> list[_Run]:
+    best = emissions.argmax(axis=1)
+    starts = np.flatnonzero(np.diff(best, prepend=-1))
+    highest = np.maximum.reduceat(emissions[np.arange(len(best)), best], starts)
+    ends = np.append(starts[1:], len(best))
+    return [
+        _Run(int(token), first_frame + int(start), first_frame + int(end), float(log_probability))
+        for token, start, end, log_probability in zip(best[starts], starts, ends, highest, strict=True)
+    ]
+
+
+def _readable(text: str, vocabulary: Vocabulary) -> str:
+    """Letters as people write them: accents joined to their letter, and no dot left over from lower-casing an İ."""
+    text = text.lower() if vocabulary.lower_case else text
+    return unicodedata.normalize("NFC", text).replace("i\u0307", "i").strip()

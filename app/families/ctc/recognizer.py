@@ -1,0 +1,190 @@
+"""Recognition with a CTC model: windows of audio -> emissions, on any runtime, -> words and segments."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.artifacts import ArtifactError
+from app.families.ctc.decoding import Emissions, WordDecoder, decode_ctc
+from app.families.ctc.graph import CtcGraph
+from app.families.ctc.settings import CtcSettings, FeatureSettings
+from app.families.ctc.windows import Framing, Stitcher, cut, stitch
+from app.recognizer import Hypothesis, Likeness, Options, Samples, Window, Windowing
+from app.segmenting import Segmenter
+from app.transcript import Segment, Word
+
+SILENCE_STD = 1e-6
+"""Standard deviation under which a window is digital silence (or a constant): half a step of 20-bit PCM. Scaled to
+unit variance it would be rounding noise blown up to full loudness."""
+VARIANCE_FLOOR = 1e-7
+"""As in transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm."""
+BLANK_LOG_PROBABILITY = 0.0
+PROBABILITY_TOLERANCE = 1e-3
+"""By how much the probabilities of a frame may differ from 1 in sum."""
+
+
+class CtcRecognizer:
+    """A `Recognizer` that hears emissions: log-probabilities of each window, shape (frames, vocabulary), float32."""
+
+    def __init__(self, settings: CtcSettings, graph: CtcGraph, windowing: Windowing) -> None:
+        self.settings = settings
+        self._graph = graph
+        self.rate_hz = settings.features.sample_rate_hz
+        self.window_s = windowing.window_s
+        self._window_frames = settings.framing.frames(int(windowing.window_s * self.rate_hz))
+        self._overlap_frames = settings.framing.frames(int(windowing.overlap_s * self.rate_hz))
+
+    @property
+    def batches(self) -> bool:
+        """Whether windows of one call are computed at once."""
+        return self._graph.ragged
+
+    def windows(self, samples: Samples, options: Options = Options()) -> list[Window]:
+        """Windows on the model's frame grid that overlap."""
+        return cut(samples, self.settings.framing, self._window_frames, self._overlap_frames)
+
+    def is_audible(self, samples: Samples) -> bool:
+        """Whether there is at least one frame, and no digital silence."""
+        return is_audible(samples, self.settings.framing)
+
+    def hear(self, windows: Sequence[Window], options: Options = Options()) -> list[Emissions]:
+        """The emissions of each window."""
+        return self.emissions([window.samples for window in windows])
+
+    def emissions(self, clips: Sequence[Samples]) -> list[Emissions]:
+        """Log-probabilities of each clip that is no longer than a window, shape (frames, vocabulary), float32.
+
+        clips: each of shape (samples,), float32, at the model's rate. A ragged graph computes all of them at once. Any
+        other computes each by itself: padding would change the result of a model with group norm, and dynamic INT8
+        would share one scale, so a clip would depend on its neighbours. A clip shorter than one frame has no frames.
+        """
+        emissions = [self._silence(samples) for samples in clips]
+        audible = [index for index, samples in enumerate(clips) if self.is_audible(samples)]
+        batches = [audible] if self._graph.ragged else [[index] for index in audible]
+        for batch in batches:
+            if batch:
+                for index, logits in zip(batch, self._logits([clips[index] for index in batch]), strict=True):
+                    emissions[index] = log_softmax(logits)
+        return emissions
+
+    def decoder(self, options: Options = Options()) -> "CtcDecoder":
+        """A decoder for one clip."""
+        return CtcDecoder(self.settings, self._overlap_frames)
+
+    def cost_s(self, duration_s: float) -> float:
+        """As long as the clip: every second takes the same, but for the small part of attention."""
+        return duration_s
+
+    def check(self, window: Window, heard: Emissions) -> None:
+        """Raises ArtifactError unless the emissions are log-probabilities of the expected shape."""
+        expected = (self.settings.framing.frames(len(window.samples)), len(self.settings.vocabulary.tokens))
+        if heard.shape != expected:
+            raise ArtifactError(f"the model gave emissions of shape {heard.shape}, its settings say {expected}")
+        if not np.allclose(np.exp(heard).sum(axis=1), 1.0, atol=PROBABILITY_TOLERANCE):
+            raise ArtifactError("the model gave emissions that are not probabilities")
+
+    def hypothesis(self, heard: Emissions) -> Hypothesis:
+        """The most likely token of each frame."""
+        best = heard.argmax(axis=1)
+        highest = heard[np.arange(len(best)), best]
+        return Hypothesis(tuple(map(int, best)), tuple(map(float, highest)))
+
+    def difference(self, expected: Hypothesis, heard: Emissions) -> float:
+        """The mean change of the tokens' probabilities, 0 to 1.
+
+        1 if there are more or fewer frames, or tokens that the model has not; a frame without a number counts as 1.
+        """
+        frames, vocabulary = heard.shape
+        if frames != len(expected.tokens) or max(expected.tokens) >= vocabulary:
+            return 1.0
+        before = np.exp(np.array(expected.log_probabilities))
+        now = np.exp(heard[np.arange(frames), expected.tokens].astype(np.float64))
+        return float(np.nan_to_num(np.abs(now - before), nan=1.0, posinf=1.0).clip(max=1.0).mean())
+
+    def likeness(
+        self, windows: Sequence[Window], expected: Sequence[Emissions], other: Sequence[Emissions]
+    ) -> Likeness:
+        """Compare emissions frame by frame. Raises ArtifactError if their shapes differ."""
+        one, two = self.stitch(windows, expected), self.stitch(windows, other)
+        if one.shape != two.shape:
+            raise ArtifactError(f"the model gives emissions of shape {two.shape}, its checkpoint of {one.shape}")
+        with np.errstate(invalid="ignore"):  # digital silence: both are minus infinity
+            difference = np.where(one == two, 0.0, np.abs(one - two))
+        return Likeness(
+            max_difference=float(difference.max(initial=0.0)),
+            steps=len(one),
+            same_steps=int((one.argmax(axis=1) == two.argmax(axis=1)).sum()),
+            same_text=self.text(one) == self.text(two),
+        )
+
+    def stitch(self, windows: Sequence[Window], heard: Sequence[Emissions]) -> Emissions:
+        """The emissions of a clip's windows as those of the clip, shape (frames, vocabulary)."""
+        hop, blank = self.settings.framing.hop, self.settings.vocabulary.blank
+        return stitch(windows, heard, hop, self._overlap_frames, blank)
+
+    def text(self, emissions: Emissions) -> str:
+        """The words in the emissions of a clip, shape (frames, vocabulary)."""
+        words = decode_ctc(emissions, self.settings.vocabulary, self.settings.frame_s)
+        return " ".join(word.text for word in words)
+
+    def _silence(self, samples: Samples) -> Emissions:
+        vocabulary = self.settings.vocabulary
+        shape = self.settings.framing.frames(len(samples)), len(vocabulary.tokens)
+        silence = np.full(shape, -np.inf, dtype=np.float32)
+        silence[:, vocabulary.blank] = BLANK_LOG_PROBABILITY
+        return silence
+
+    def _logits(self, clips: list[Samples]) -> list[NDArray[np.float32]]:
+        """One batch: logits of each clip, cut to its own frames."""
+        lengths = np.array([len(samples) for samples in clips], dtype=np.int64)
+        values = np.zeros((len(clips), int(lengths.max())), dtype=np.float32)
+        for row, samples in zip(values, clips, strict=True):
+            row[: len(samples)] = input_values(samples, self.settings.features)
+        logits = self._graph(values, lengths)
+        framing = self.settings.framing
+        return [row[: framing.frames(len(samples))] for row, samples in zip(logits, clips, strict=True)]
+
+
+class CtcDecoder:
+    """The `Decoder` of one clip: emissions of window after window -> words -> segments."""
+
+    def __init__(self, settings: CtcSettings, overlap_frames: int) -> None:
+        self._hop = settings.framing.hop
+        self._stitcher = Stitcher(overlap_frames, settings.vocabulary.blank)
+        self._words = WordDecoder(settings.vocabulary, settings.frame_s)
+        self._segmenter = Segmenter()
+
+    def add(self, window: Window, heard: Emissions) -> list[Segment]:
+        """Take the next window. Returns the segments that nothing later can change."""
+        return self._segmenter.add(self._decode(self._stitcher.add(window.start // self._hop, heard)))
+
+    def finish(self) -> list[Segment]:
+        """The segments that are left after the last window."""
+        words = self._decode(self._stitcher.finish()) + self._words.finish()
+        return self._segmenter.add(words) + self._segmenter.finish()
+
+    def _decode(self, parts: list[Emissions]) -> list[Word]:
+        return [word for part in parts for word in self._words.add(part)]
+
+
+def is_audible(samples: Samples, framing: Framing) -> bool:
+    """Whether there is anything to compute: at least one frame, and no digital silence. Shape (samples,), float32."""
+    return framing.frames(len(samples)) > 0 and bool(samples.std() >= SILENCE_STD)
+
+
+def input_values(samples: Samples, features: FeatureSettings) -> Samples:
+    """A clip as its model takes it, scaled if the feature extractor scales. Shape (samples,), float32."""
+    return zero_mean_unit_variance(samples) if features.normalize else samples
+
+
+def zero_mean_unit_variance(samples: Samples) -> Samples:
+    """(x - mean) / sqrt(variance + 1e-7), as the models were trained with. Shape (samples,), float32."""
+    scaled = (samples - samples.mean()) / np.sqrt(samples.var() + VARIANCE_FLOOR)
+    return np.asarray(scaled, dtype=np.float32)
+
+
+def log_softmax(logits: NDArray[np.float32]) -> Emissions:
+    """Log of the softmax over the last axis, shifted by the maximum so that nothing overflows."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)), dtype=np.float32)

@@ -1,0 +1,157 @@
+"""Every backend once: what it is called, the files that it reads, what it needs installed, and how it loads a graph.
+
+A backend is a runtime together with the precision of its files. Settings, export, benchmark, load tests and documents
+take the names from here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Protocol
+
+from app.artifacts import Artifact
+from app.memory import keep_freed_memory, return_freed_memory
+from app.runtimes.graph import Graph, Tensor, TorchModule
+
+AUTO = "auto"
+"""In place of a backend: the fastest that is proven and installed."""
+PYTORCH, ONNX, ONNX_INT8, OPENVINO = "pytorch", "onnx", "onnx_int8", "openvino"
+PYTORCH_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+"""The names that transformers gives to weights, whole or in parts."""
+ONNXRUNTIME_PACKAGE, OPENVINO_PACKAGE = "onnxruntime", "openvino"
+
+
+class GraphSource(Protocol):
+    """What a backend asks of a model family, to load its graphs."""
+
+    @property
+    def graphs(self) -> Sequence[str]:
+        """Names of the graphs; they begin the names of their files."""
+        ...
+
+    def torch_modules(self, folder: Path) -> Mapping[str, TorchModule]:
+        """The graphs of a checkpoint folder as PyTorch modules, by name."""
+        ...
+
+    def uses_few_shapes(self, inputs: Mapping[str, Tensor]) -> bool:
+        """Whether a graph with such inputs will be called with few shapes."""
+        ...
+
+
+Graphs = Mapping[str, Graph]
+Load = Callable[[Artifact, GraphSource, Sequence[int]], list[Graphs]]
+"""Loads the graphs of a family, by name, for each number of threads per call. Raises ArtifactError for a file that is
+missing or not the one of the manifest, and errors of the runtime."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A runtime together with the precision of its files.
+
+    title: its name in reports. load: see `Load`. files: given a model folder and the name of a graph, the names of the
+    files that it reads; those of weights beside an ONNX file are left out. packages: what has to be importable.
+    requirements: the file that names them. own_threads: it computes on threads that it starts when it is loaded, not on
+    the caller's. is_reference: it computes the checkpoint itself, and needs no proof.
+    """
+
+    title: str
+    load: Load
+    files: Callable[[Path, str], list[str]]
+    packages: tuple[str, ...] = (ONNXRUNTIME_PACKAGE,)
+    requirements: str = "requirements.txt"
+    own_threads: bool = False
+    is_reference: bool = False
+
+
+def onnx_fp32_file(graph: str) -> str:
+    """Name of the file of a graph in float32."""
+    return f"{graph}.onnx"
+
+
+def onnx_int8_file(graph: str) -> str:
+    """Name of the file of a graph in INT8, for ONNX Runtime."""
+    return f"{graph}_int8.onnx"
+
+
+def openvino_int8_file(graph: str) -> str:
+    """Name of the file of a graph in INT8, for OpenVINO. Its weights lie beside it, with the suffix `.bin`."""
+    return f"{graph}_openvino_int8.xml"
+
+
+def is_int8(file_name: str) -> bool:
+    """Whether a file of a backend holds INT8 weights."""
+    return "_int8." in file_name
+
+
+def _load_onnx(file_of: Callable[[str], str]) -> Load:
+    def load(artifact: Artifact, source: GraphSource, threads: Sequence[int]) -> list[Graphs]:
+        from app.runtimes.onnx import OnnxGraph
+
+        paths = {graph: artifact.file(file_of(graph)) for graph in source.graphs}
+        return [{graph: OnnxGraph(path, number) for graph, path in paths.items()} for number in threads]
+
+    return load
+
+
+def _load_pytorch(artifact: Artifact, source: GraphSource, threads: Sequence[int]) -> list[Graphs]:
+    from app.runtimes.pytorch import TorchGraph
+
+    for name in artifact.files:
+        if any(fnmatch(name, pattern) for pattern in PYTORCH_WEIGHTS):
+            artifact.verify(name)
+    keep_freed_memory()
+    modules = source.torch_modules(artifact.folder)
+    return_freed_memory()
+    return [{graph: TorchGraph(module, number) for graph, module in modules.items()} for number in threads]
+
+
+def _load_openvino(artifact: Artifact, source: GraphSource, threads: Sequence[int]) -> list[Graphs]:
+    from app.runtimes.openvino import OpenVinoGraph
+
+    paths = {}
+    for graph in source.graphs:
+        model, *weights = _openvino_files(artifact.folder, graph)
+        for name in weights:
+            artifact.file(name)
+        paths[graph] = artifact.file(model)
+    few = source.uses_few_shapes
+    return [{graph: OpenVinoGraph(path, number, few) for graph, path in paths.items()} for number in threads]
+
+
+def _openvino_files(folder: Path, graph: str) -> list[str]:
+    int8 = openvino_int8_file(graph)
+    if (folder / int8).is_file():
+        return [int8, str(Path(int8).with_suffix(".bin"))]
+    return [onnx_fp32_file(graph)]
+
+
+def _pytorch_files(folder: Path, graph: str) -> list[str]:
+    found = sorted(path.name for pattern in PYTORCH_WEIGHTS for path in folder.glob(pattern))
+    return found or [PYTORCH_WEIGHTS[0]]
+
+
+BACKENDS: Mapping[str, Backend] = {
+    PYTORCH: Backend(
+        "PyTorch FP32",
+        _load_pytorch,
+        _pytorch_files,
+        ("torch", "transformers"),
+        "requirements-train.txt",
+        is_reference=True,
+    ),
+    ONNX: Backend("ONNX FP32", _load_onnx(onnx_fp32_file), lambda folder, graph: [onnx_fp32_file(graph)]),
+    ONNX_INT8: Backend("ONNX INT8", _load_onnx(onnx_int8_file), lambda folder, graph: [onnx_int8_file(graph)]),
+    OPENVINO: Backend(
+        "OpenVINO INT8",
+        _load_openvino,
+        _openvino_files,
+        (OPENVINO_PACKAGE,),
+        "requirements-openvino.txt",
+        own_threads=True,
+    ),
+}
+REFERENCE = next(name for name, backend in BACKENDS.items() if backend.is_reference)
+"""The checkpoint itself: others are proven against it."""
+EXPORTED = (ONNX_INT8, OPENVINO, ONNX)
+"""The backends of exported files, those first that take less memory and start sooner."""

@@ -1,0 +1,42 @@
+"""Words -> segments that can be read as subtitles."""
+
+from collections.abc import Iterable
+
+from app.transcript import Segment, Word
+
+MAX_SEGMENT_S = 7.0
+MAX_SEGMENT_CHARACTERS = 84
+"""Two lines of 42 characters, as players break them, and 7 s: the usual limits of subtitles (Netflix Timed Text Style
+Guide)."""
+PAUSE_S = 0.8
+"""Silence after which a new segment begins."""
+
+
+class Segmenter:
+    """Groups words as they come: a new segment begins at a pause, or where it would be too long to read."""
+
+    def __init__(self) -> None:
+        self._words: list[Word] = []
+        self._characters = 0
+
+    def add(self, words: Iterable[Word]) -> list[Segment]:
+        """Take the next words. Returns the segments that are complete."""
+        segments = []
+        for word in words:
+            if self._words and self._begins_segment(word):
+                segments += self.finish()
+            self._words.append(word)
+            self._characters += len(word.text) + 1  # and a space
+        return segments
+
+    def finish(self) -> list[Segment]:
+        """The segment of the words that are left, if there are any."""
+        words, self._words, self._characters = tuple(self._words), [], 0
+        return [Segment.of(words)] if words else []
+
+    def _begins_segment(self, word: Word) -> bool:
+        return (
+            word.start_s - self._words[-1].end_s > PAUSE_S
+            or word.end_s - self._words[0].start_s > MAX_SEGMENT_S
+            or self._characters + len(word.text) > MAX_SEGMENT_CHARACTERS
+        )
