@@ -20,7 +20,7 @@ def installed() -> set[str]:
 
 
 @pytest.mark.skipif(ROOT.as_uri() not in installed(), reason="another checkout is installed, or none")
-@pytest.mark.parametrize("command", ["scripts/transcribe.py", "scripts/as_cpu.py", "-m app"])
+@pytest.mark.parametrize("command", ["scripts/transcribe.py", "scripts/tools/as_cpu.py", "-m app"])
 def test_commands_run_from_any_folder(command: str, tmp_path: Path) -> None:
     words = command.split() if command.startswith("-m") else [str(ROOT / command), "--help"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
