@@ -29,12 +29,13 @@ from scripts.common import SAMPLES
 from scripts.common.command import ending_cleanly
 from scripts.common.goals import Goal
 from scripts.common.machine import describe_machine
-from scripts.common.markdown import table
+from scripts.common.report import Report, table
+from scripts.common.service_process import ServiceError, ServiceProcess, dikte_on
 from scripts.load_testing.answers import API_KEY_VARIABLE, LoadError, References
+from scripts.load_testing.capacity import find_capacity
 from scripts.load_testing.encoding import DEFAULT_FORMATS, FORMATS
-from scripts.load_testing.figures import LoadFigures, find_capacity, median_of_ratios
-from scripts.load_testing.report import (
-    Report,
+from scripts.load_testing.load_figures import LoadFigures, median_of_ratios
+from scripts.load_testing.load_tables import (
     capacity_section,
     formats_section,
     goals_section,
@@ -42,7 +43,6 @@ from scripts.load_testing.report import (
     server_json,
     server_section,
 )
-from scripts.load_testing.service import RunningService, dikte
 from scripts.load_testing.users import Load, measure
 
 BASELINES_FOLDER = "baselines"
@@ -59,7 +59,7 @@ def service_url(arguments: argparse.Namespace) -> Iterator[str]:
     if arguments.host:
         yield arguments.host.rstrip("/")
         return
-    with dikte(arguments.backends[0], arguments.model_dir) as service:
+    with dikte_on(arguments.backends[0], arguments.model_dir) as service:
         yield service.url
 
 
@@ -71,7 +71,7 @@ def describe_service(arguments: argparse.Namespace, references: References) -> d
     return settings
 
 
-def plain_service(checkpoint: Path, baselines: Path) -> RunningService:
+def plain_service(checkpoint: Path, baselines: Path) -> ServiceProcess:
     """The service to compare with, on plain INT8 of the checkpoint, which is made first if it is not there.
 
     Raises LoadError if that fails.
@@ -87,7 +87,7 @@ def plain_service(checkpoint: Path, baselines: Path) -> RunningService:
         raise LoadError(f"the plain INT8 model: {reason}")
     model = next(baseline for baseline in BASELINES if baseline.key == PLAIN_BASELINE).path(source)
     words = ["--checkpoint_dir", str(checkpoint), "--onnx_path", str(model), "--port", "{port}"]
-    return RunningService([sys.executable, "scripts/tools/plain_service.py", *words], {})
+    return ServiceProcess([sys.executable, "scripts/tools/plain_service.py", *words], {})
 
 
 def load_once(arguments: argparse.Namespace, load: Load) -> Path:
@@ -171,7 +171,7 @@ def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
     for number in range(arguments.rounds):
         for key, found in rounds.items():
             service = (
-                plain_service(checkpoint, arguments.baselines) if key == PLAIN else dikte(key, arguments.model_dir)
+                plain_service(checkpoint, arguments.baselines) if key == PLAIN else dikte_on(key, arguments.model_dir)
             )
             with service:
                 measured = measure(service.url, load, References.ask(service.url, load.clips))
@@ -260,7 +260,7 @@ def main() -> None:
         arguments.long_s, arguments.formats or DEFAULT_FORMATS,
     )  # fmt: skip
     mode = load_until_limit if arguments.capacity else load_against_plain if arguments.against_plain else load_once
-    with ending_cleanly("load test", ArtifactError, LoadError, ValueError):
+    with ending_cleanly("load test", ArtifactError, LoadError, ServiceError, ValueError):
         print(f"Report: {mode(arguments, load)}")
 
 

@@ -17,13 +17,15 @@ from app.runtimes.registry import ONNX_INT8
 from app.settings import BUNDLED_MODEL
 from scripts.common.command import ending_cleanly
 from scripts.common.machine import describe_machine
+from scripts.common.report import Report
+from scripts.common.service_process import ServiceError
 from scripts.load_testing.answers import LoadError
-from scripts.load_testing.clips import DEFAULT_MIX
-from scripts.load_testing.report import Report, goals_section
+from scripts.load_testing.load_clips import DEFAULT_MIX
+from scripts.load_testing.load_tables import goals_section
 from scripts.load_testing.scenarios.common import Finding
 from scripts.load_testing.scenarios.engine import engine
 from scripts.load_testing.scenarios.killed_clients import killed_clients
-from scripts.load_testing.scenarios.memory import memory
+from scripts.load_testing.scenarios.memory_growth import memory
 from scripts.load_testing.scenarios.overload import overload
 from scripts.load_testing.scenarios.short_beside_long import short_beside_long
 from scripts.load_testing.scenarios.sigterm import sigterm
@@ -64,7 +66,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(name: str, arguments: argparse.Namespace) -> Path:
-    """Run a scenario and write its report. Raises LoadError."""
+    """Run a scenario and write its report. Raises LoadError or ServiceError."""
     scenario = SCENARIOS[name]
     description = " ".join((scenario.__doc__ or "").split())
     print(f"\n{name}: {description}", flush=True)
@@ -80,7 +82,7 @@ def run(name: str, arguments: argparse.Namespace) -> Path:
 
 def main() -> None:
     arguments = parse_arguments()
-    with ending_cleanly("load test", LoadError, ValueError):
+    with ending_cleanly("load test", LoadError, ServiceError, ValueError):
         for name in arguments.scenarios or SCENARIOS:
             print(f"Report: {run(name, arguments)}")
 

@@ -19,11 +19,11 @@ from matplotlib.image import imread
 from app.recognizer import Samples
 from app.settings import BUNDLED_MODEL
 from scripts.benchmark import Engines, agreement, main, measure_agreement, measure_latencies, measure_throughput
+from scripts.benchmarking.benchmark_report import LATENCY_PLOT, STEM, TRADE_OFF_PLOT
+from scripts.benchmarking.engine_figures import EngineFigures
 from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, own_spec, weights_of
-from scripts.benchmarking.figures import EngineFigures
 from scripts.benchmarking.process import EngineFailed
-from scripts.benchmarking.report import JSON, LATENCY_PLOT, REPORT, TRADE_OFF_PLOT
-from scripts.benchmarking.service import service_peak_bytes
+from scripts.benchmarking.service_memory import service_peak_bytes
 from tests.checkpoints import RATE_HZ, babbling, baselines, built, clips, exported
 from tests.conftest import ROOT
 from tests.scripts.benchmarking.test_process import ended
@@ -218,7 +218,7 @@ def report(folder: Path) -> dict[str, Any]:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
 
-    loaded: dict[str, Any] = json.loads((folder / JSON).read_text(encoding="utf-8"), parse_constant=refuse)
+    loaded: dict[str, Any] = json.loads((folder / f"{STEM}.json").read_text(encoding="utf-8"), parse_constant=refuse)
     return loaded
 
 
@@ -251,7 +251,7 @@ def test_an_engine_that_fails_is_reported_and_the_others_stay(folder: Path, repo
     assert broken["latencies"] == []
     assert broken["load_s"] is None
     assert "matmul_quint8.onnx" in broken["errors"][0]
-    missing = (folder / REPORT).read_text(encoding="utf-8").split("## Not measured")[1]
+    missing = (folder / f"{STEM}.md").read_text(encoding="utf-8").split("## Not measured")[1]
     assert "MatMul, QUInt8" in missing
     assert "matmul_quint8.onnx" in missing
 
@@ -289,8 +289,8 @@ def test_it_says_where_it_was_measured(folder: Path, report: dict[str, Any]) -> 
     assert machine["memory_bytes"] > 1 << 28
     assert machine["versions"]["numpy"] == np.__version__
     assert "onnxruntime" in machine["versions"]
-    text = (folder / REPORT).read_text(encoding="utf-8")
-    for said in (machine["commit"], machine["processor"], "--runs 3", report["setup"]["date"]):
+    text = (folder / f"{STEM}.md").read_text(encoding="utf-8")
+    for said in (machine["commit"], machine["processor"], "--runs 3", report["date"]):
         assert said in text
 
 
@@ -299,7 +299,7 @@ def test_the_pictures_show_something(name: str, folder: Path) -> None:
     pixels = imread(folder / name)[..., :3]
     assert pixels.shape[:2] == (720, 1080)
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
-    assert f"]({name})" in (folder / REPORT).read_text(encoding="utf-8")
+    assert f"]({name})" in (folder / f"{STEM}.md").read_text(encoding="utf-8")
 
 
 def test_the_memory_of_the_service() -> None:

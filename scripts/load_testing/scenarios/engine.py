@@ -11,10 +11,10 @@ from app.cores import available_cores
 from scripts.benchmarking.engines import OWN_ENGINES, own_spec
 from scripts.benchmarking.process import EngineProcess
 from scripts.common.goals import Goal
-from scripts.common.markdown import table
+from scripts.common.report import table
 from scripts.load_testing.answers import LoadError, References
-from scripts.load_testing.figures import median_of_ratios
-from scripts.load_testing.report import LOAD_HEAD, load_row
+from scripts.load_testing.load_figures import median_of_ratios
+from scripts.load_testing.load_tables import LOAD_HEAD, load_row
 from scripts.load_testing.scenarios.common import USERS, Finding, start
 from scripts.load_testing.users import Load, measure
 

@@ -9,13 +9,13 @@ from statistics import median
 
 from scripts.common import MIB
 from scripts.common.goals import Goal
-from scripts.common.markdown import table
+from scripts.common.report import table
+from scripts.common.service_process import ServiceProcess
 from scripts.load_testing.answers import References
 from scripts.load_testing.client import leave
-from scripts.load_testing.clips import long_clip, short_clips
-from scripts.load_testing.figures import labels
+from scripts.load_testing.load_clips import long_clip, short_clips
 from scripts.load_testing.scenarios.common import PLATEAU, USERS, Finding, load_for, start
-from scripts.load_testing.service import RunningService, scrape
+from scripts.load_testing.service_metrics import labels, scrape
 
 KILLED_AT_ONCE = 20
 KILL_ROUNDS = 4
@@ -38,7 +38,7 @@ class Remains:
     resident_mib: float
 
     @classmethod
-    def of(cls, service: RunningService, after: str) -> "Remains":
+    def of(cls, service: ServiceProcess, after: str) -> "Remains":
         """Look, once queue, uploads and the folder of temporary files are empty, or after `SETTLED_TIMEOUT_S`."""
         deadline = time.monotonic() + SETTLED_TIMEOUT_S
         while True:

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from random import Random
 
 from scripts.common.goals import Goal
-from scripts.common.markdown import table
+from scripts.common.report import milliseconds, table
 from scripts.load_testing.answers import References
 from scripts.load_testing.client import open_loop
-from scripts.load_testing.clips import short_clips
-from scripts.load_testing.figures import LoadFigures, percentiles
-from scripts.load_testing.report import LOAD_HEAD, load_row, milliseconds
+from scripts.load_testing.load_clips import short_clips
+from scripts.load_testing.load_figures import LoadFigures, percentiles
+from scripts.load_testing.load_tables import LOAD_HEAD, load_row
 from scripts.load_testing.scenarios.common import SETTLE_SHARE, USERS, Finding, load_for, start
 
 DEADLINE_EXCEEDED = "deadline_exceeded"

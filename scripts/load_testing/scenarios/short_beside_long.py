@@ -5,12 +5,11 @@ import asyncio
 from statistics import median
 
 from scripts.common.goals import Goal
-from scripts.common.markdown import table
+from scripts.common.report import milliseconds, table
 from scripts.load_testing.answers import Answer, LoadError, References
 from scripts.load_testing.client import upload
-from scripts.load_testing.clips import Tape, long_clip, read_samples
-from scripts.load_testing.figures import percentiles
-from scripts.load_testing.report import milliseconds
+from scripts.load_testing.load_clips import Tape, long_clip, read_samples
+from scripts.load_testing.load_figures import percentiles
 from scripts.load_testing.scenarios.common import Finding, start
 
 SHORT_S = 3.0

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scripts.common.goals import Goal
-from scripts.common.markdown import table
+from scripts.common.report import table
+from scripts.common.service_process import ServiceProcess
 from scripts.load_testing.answers import References
 from scripts.load_testing.client import closed_loop
-from scripts.load_testing.clips import Clip, short_clips
+from scripts.load_testing.load_clips import Clip, short_clips
 from scripts.load_testing.scenarios.common import USERS, Finding, start
-from scripts.load_testing.service import RunningService
 
 STOP_AFTER_S = 5.0
 
@@ -39,7 +39,7 @@ def sigterm(arguments: argparse.Namespace) -> Finding:
     return Finding(goals, [table(list(stops[0]), rows)], {"stops": stops})
 
 
-async def _stop_under_load(service: RunningService, clips: Sequence[Clip], texts: Mapping[str, str]) -> dict[str, Any]:
+async def _stop_under_load(service: ServiceProcess, clips: Sequence[Clip], texts: Mapping[str, str]) -> dict[str, Any]:
     """Ten users, SIGTERM after a while; they go on until nobody listens. What became of their requests."""
     signalled_s = float("inf")
 

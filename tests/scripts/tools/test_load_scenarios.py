@@ -59,7 +59,7 @@ def test_short_clips_are_answered_beside_a_long_file(tmp_path: Path, monkeypatch
 
 
 def test_memory_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.load_testing.scenarios.memory.RANDOM_LENGTHS_S", (0.5, 2.0))
+    monkeypatch.setattr("scripts.load_testing.scenarios.memory_growth.RANDOM_LENGTHS_S", (0.5, 2.0))
     assert len(figures_of("memory", tmp_path)["marks"]) == 10  # type: ignore[arg-type]
 
 

@@ -8,9 +8,9 @@ from statistics import median
 
 from scripts.common import MIB
 from scripts.common.goals import Goal
-from scripts.common.markdown import table
+from scripts.common.report import table
 from scripts.load_testing.client import upload
-from scripts.load_testing.clips import Tape, long_clip, read_samples
+from scripts.load_testing.load_clips import Tape, long_clip, read_samples
 from scripts.load_testing.scenarios.common import PLATEAU, SETTLE_SHARE, Finding, start
 
 MEMORY_USERS = 4

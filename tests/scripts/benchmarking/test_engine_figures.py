@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from scripts.benchmarking.figures import (
+from scripts.benchmarking.engine_figures import (
     EngineFigures,
     Latency,
     find_aims,
