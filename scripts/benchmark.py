@@ -31,8 +31,8 @@ from app.models import find_model_folder, open_model
 from app.recognizer import Samples
 from app.runtimes.registry import REFERENCE
 from scripts.benchmarking.baselines import BASELINES, BaselineError, Source, have_baselines_made, source_of
-from scripts.benchmarking.benchmark_report import goals_table, write_report
-from scripts.benchmarking.engine_figures import EngineFigures, Latency, reference_length_s
+from scripts.benchmarking.benchmark_report import write_report
+from scripts.benchmarking.engine_figures import EngineFigures, Latency, key_figures, reference_length_s
 from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, available, own_spec, pytorch_spec
 from scripts.benchmarking.process import EngineFailed, EngineProcess
 from scripts.benchmarking.results import Results, Setup
@@ -40,6 +40,7 @@ from scripts.benchmarking.service_memory import service_peak_bytes
 from scripts.common.arguments import count, positive
 from scripts.common.command import ending_cleanly
 from scripts.common.machine import describe_machine
+from scripts.common.report import key_figures_table
 from scripts.common.service_process import ServiceError
 
 if TYPE_CHECKING:
@@ -351,7 +352,7 @@ def run(arguments: argparse.Namespace) -> Path:
 
     results = measure(arguments, plan, checkpoint)
     report = write_report(results, arguments.out)
-    print(f"\n{goals_table(results)}\n")
+    print(f"\n{key_figures_table(key_figures(results.engines, results.length_s))}\n")
     for engine in results.engines.values():
         for error in engine.errors:
             print(f"Failed: {engine.title}: {error}")

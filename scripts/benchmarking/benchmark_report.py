@@ -4,11 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from app.runtimes.registry import REFERENCE
-from scripts.benchmarking.engine_figures import EngineFigures, find_aims, find_goals, plain_int8
+from scripts.benchmarking.engine_figures import EngineFigures, key_figures, plain_int8
 from scripts.benchmarking.plots import plot_latency, plot_trade_off
 from scripts.benchmarking.results import Results
 from scripts.common import MIB
-from scripts.common.goals import GOALS_HEAD
 from scripts.common.report import Report, number, table
 
 STEM = "benchmark_report"
@@ -27,15 +26,12 @@ def write_report(results: Results, folder: Path) -> Path:
 def report_of(results: Results) -> Report:
     """The report, with every single call in its JSON."""
     setup, engines = results.setup, list(results.engines.values())
-    goals, aims = find_goals(results.engines, results.length_s), find_aims(results.engines, results.length_s)
     settings = {
         "sound": f"{setup.clip}, looped or cut",
         "calls": f"{setup.runs} of each engine and length, interleaved, after {setup.warm_up} to warm up",
         "threads": f"{setup.threads} for one call; {setup.callers} single-thread calls side by side",
     }
     sections = [
-        "## Goals",
-        goals_table(results),
         "## Engines",
         _engines_table(results),
         "## Latency",
@@ -55,16 +51,9 @@ def report_of(results: Results) -> Report:
         "engines": {key: asdict(found) for key, found in results.engines.items()},
         "missing": results.missing,
         "ratios": results.ratios(),
-        "goals": [asdict(goal) | {"reached": goal.reached} for goal in goals],
-        "aims": [asdict(aim) | {"reached": aim.reached} for aim in aims],
     }
-    return Report("Benchmark", results.machine, settings, sections, figures)
-
-
-def goals_table(results: Results) -> str:
-    """What has to be shown, as far as it was measured."""
-    goals, aims = find_goals(results.engines, results.length_s), find_aims(results.engines, results.length_s)
-    return table(GOALS_HEAD, [goal.row() for goal in goals] + [aim.row("not yet") for aim in aims])
+    compared = key_figures(results.engines, results.length_s)
+    return Report("Benchmark", results.machine, settings, sections, figures, compared)
 
 
 def _engines_table(results: Results) -> str:

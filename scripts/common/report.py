@@ -13,8 +13,35 @@ from typing import Any
 from scripts.common import ROOT
 from scripts.common.machine import Machine
 
+UNKNOWN = "-"
 FORMAT = 2
 """Of the JSON. 2: command, date and settings stand at the top of every report."""
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """A figure that sums a report up. key: its name for programs, the same in every report. what: the same in words.
+
+    unit: of the value, "" for a ratio or a count.
+    """
+
+    key: str
+    what: str
+    value: float
+    unit: str = ""
+
+    def row(self) -> list[str]:
+        """Cells below `KEY_FIGURES_HEAD`."""
+        value = str(self.value) if isinstance(self.value, int) else number(self.value, ".3g")
+        return [self.what, value if value == UNKNOWN else f"{value} {self.unit}".strip()]
+
+
+KEY_FIGURES_HEAD = ["figure", "measured"]
+
+
+def key_figures_table(figures: Sequence[KeyFigure]) -> str:
+    """A row for each."""
+    return table(KEY_FIGURES_HEAD, [figure.row() for figure in figures])
 
 
 @dataclass(frozen=True)
@@ -26,6 +53,7 @@ class Report:
     settings: Mapping[str, str]
     sections: Sequence[str]
     figures: Mapping[str, Any]
+    key_figures: Sequence[KeyFigure] = ()
 
     def write(self, folder: Path, stem: str) -> Path:
         """Write `stem.md` and `stem.json` into `folder`. Returns the path of the first."""
@@ -39,7 +67,8 @@ class Report:
     def content(self, date: str) -> dict[str, Any]:
         """The JSON. NaN and infinity, which it does not have, are null."""
         head = {"format": FORMAT, "command": command_line(), "date": date, "machine": asdict(self.machine)}
-        content: dict[str, Any] = finite(head | {"settings": dict(self.settings)} | dict(self.figures))
+        head |= {"settings": dict(self.settings), "key_figures": [asdict(figure) for figure in self.key_figures]}
+        content: dict[str, Any] = finite(head | dict(self.figures))
         return content
 
     def markdown(self, date: str) -> str:
@@ -54,7 +83,9 @@ class Report:
             ["versions", ", ".join(f"{name} {version}" for name, version in machine.versions.items())],
             *([name, value] for name, value in self.settings.items()),
         ]
-        return "\n\n".join([f"# {self.title}", f"    {command_line()}", table(["", ""], rows), *self.sections]) + "\n"
+        parts = [f"# {self.title}", f"    {command_line()}", table(["", ""], rows)]
+        parts += ["## Key figures", key_figures_table(self.key_figures)] if self.key_figures else []
+        return "\n\n".join([*parts, *self.sections]) + "\n"
 
 
 def command_line() -> str:
@@ -87,7 +118,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def number(value: float | None, form: str = ".0f") -> str:
     """Formatted; "-" for NaN, and for what was not measured."""
-    return "-" if value is None or math.isnan(value) else format(value, form)
+    return UNKNOWN if value is None or math.isnan(value) else format(value, form)
 
 
 def milliseconds(seconds: float) -> str:

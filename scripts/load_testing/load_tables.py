@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from scripts.common.goals import GOALS_HEAD, Goal
 from scripts.common.report import milliseconds, number, table
 from scripts.load_testing.capacity import Step
 from scripts.load_testing.load_figures import LoadFigures
@@ -95,8 +94,3 @@ def capacity_section(steps: Sequence[Step], capacity: Step | None, p95_limit_s: 
             f"per second, p95 {found.p95_s:.2f} s (limit {p95_limit_s:g} s)."
         )
     return f"{verdict}\n\n{table(['users', 'within the limit', *LOAD_HEAD], rows)}"
-
-
-def goals_section(goals: Sequence[Goal]) -> str:
-    """What has to be shown, as far as it was measured."""
-    return table(GOALS_HEAD, [goal.row() for goal in goals])

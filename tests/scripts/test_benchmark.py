@@ -263,14 +263,15 @@ def test_ratios_are_those_of_the_medians(report: dict[str, Any]) -> None:
     for key, taken_s in p50_s.items():
         assert report["ratios"][key]["pytorch"] == pytest.approx(taken_s / p50_s["pytorch"])
         assert report["ratios"][key]["plain_int8"] == pytest.approx(taken_s / p50_s["matmul_qint8"])
-    claims = [goal["claim"] for goal in report["goals"]]
-    assert [claim.split(",")[0] for claim in claims] == [
-        "INT8 latency / PyTorch FP32",
-        "INT8 latency / plain MatMul-only INT8 (matmul_qint8)",
-        "INT8 size / FP32",
-        "peak memory of the engine alone",
+    assert [figure["key"] for figure in report["key_figures"]] == [
+        "int8_latency_to_pytorch",
+        "int8_latency_to_plain_int8",
+        "int8_size_to_fp32",
+        "int8_engine_memory_to_pytorch",
+        "latency_at_1_s",
+        "throughput",
     ]
-    assert report["goals"][0]["value"] == pytest.approx(report["ratios"]["onnx_int8"]["pytorch"])
+    assert report["key_figures"][0]["value"] == pytest.approx(report["ratios"]["onnx_int8"]["pytorch"])
 
 
 def test_engines_compute_the_same_thing(report: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scripts.common.goals import Goal
+from scripts.common.report import KeyFigure
 from scripts.common.service_process import ServiceProcess, dikte_on
 from scripts.load_testing.client import Exchange, closed_loop
 from scripts.load_testing.load_clips import Clip
@@ -14,15 +14,13 @@ from scripts.load_testing.load_clips import Clip
 USERS = 10
 SETTLE_SHARE = 0.2
 """The first fifth of a load does not count."""
-PLATEAU = 1.1
-"""Resident memory may end this much above what it was when everything had been used once: an allocator's slack."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a scenario found. sections: Markdown, below the goals. figures: for JSON."""
+    """What a scenario found. sections: Markdown, below the key figures. figures: for JSON."""
 
-    goals: list[Goal]
+    key_figures: list[KeyFigure]
     sections: list[str]
     figures: dict[str, Any] = field(default_factory=dict)
 

@@ -6,14 +6,16 @@ import pytest
 
 from scripts.common import ROOT
 from scripts.common.machine import Machine
-from scripts.common.report import Report, command_line, finite, milliseconds, number, table
+from scripts.common.report import KeyFigure, Report, command_line, finite, milliseconds, number, table
 
 MACHINE = Machine("Some CPU", 2, ("avx2",), 8 << 30, "Linux", "3.11.7", {"numpy": "2.4.6"}, "abc123", changed=True)
 
 
 def test_a_report_is_written_to_read_and_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [str(ROOT / "scripts" / "load.py"), "--out", "a b"])
-    report = Report("Load", MACHINE, {"users": "10"}, ["## Figures", "text"], {"p95_s": float("nan")})
+    key_figures = [KeyFigure("ratio", "ours / theirs", 0.12345), KeyFigure("lost", "lost requests", 1736)]
+    key_figures += [KeyFigure("p95", "p95 of refusals", float("nan"), "s")]
+    report = Report("Load", MACHINE, {"users": "10"}, ["## Figures", "text"], {"p95_s": float("nan")}, key_figures)
     path = report.write(tmp_path / "new", "load_report")
     text, content = path.read_text(encoding="utf-8"), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert text.startswith("# Load\n\n    python scripts/load.py --out 'a b'\n\n")
@@ -26,6 +28,10 @@ def test_a_report_is_written_to_read_and_as_json(tmp_path: Path, monkeypatch: py
     assert content["machine"]["versions"] == {"numpy": "2.4.6"}
     assert content["settings"] == {"users": "10"}
     assert content["p95_s"] is None
+    assert "\n\n## Key figures\n\n| figure | measured |" in text
+    for row in ("| ours / theirs | 0.123 |", "| lost requests | 1736 |", "| p95 of refusals | - |"):
+        assert row in text
+    assert [figure["value"] for figure in content["key_figures"]] == [0.12345, 1736, None]
 
 
 def test_a_command_elsewhere_keeps_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
