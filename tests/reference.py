@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import onnxruntime
 import torch
+from onnx import ModelProto
 from transformers import AutoModelForCTC, Wav2Vec2FeatureExtractor
 
 from app.families.ctc.decoding import Emissions
@@ -24,6 +26,14 @@ def reference(folder: Path, clips: Sequence[Samples]) -> list[Emissions]:
     values = [extractor(samples, sampling_rate=RATE_HZ, return_tensors="pt").input_values for samples in clips]
     with torch.inference_mode():
         return [model(value).logits[0].log_softmax(dim=-1).numpy() for value in values]
+
+
+def session_on_one_thread(model: Path | ModelProto) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on a graph, as scripts use it, but for its pool of threads: test processes share the cores."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    graph = model if isinstance(model, Path) else model.SerializeToString()
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def integer_products(operators: Mapping[str, int]) -> int:

@@ -8,6 +8,7 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,19 @@ AMR_NB_12_2_KBIT = 7
 """Frame type of the highest of the AMR-NB modes (RFC 4867, section 3.6): 244 bits, in 31 bytes."""
 
 
+@lru_cache(maxsize=32)
 def speechlike(duration_s: float, rate_hz: int = MODEL_HZ) -> Samples:
-    """Four syllables a second of a gliding voice, nothing above 3 kHz; shape (samples,), float32 in -0.5..0.5."""
+    """Four syllables a second of a gliding voice, nothing above 3 kHz; shape (samples,), float32 in -0.5..0.5.
+
+    Not to be changed.
+    """
     time_s = np.arange(round(duration_s * rate_hz)) / rate_hz
     phase = 2 * np.pi * (140 * time_s + 20 / (2 * np.pi * 0.7) * np.sin(2 * np.pi * 0.7 * time_s))
     voice = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 18))
     syllables = np.sin(np.pi * 4 * time_s) ** 2
-    return (0.25 * syllables * voice).astype(np.float32)
+    sound = (0.25 * syllables * voice).astype(np.float32)
+    sound.setflags(write=False)
+    return sound
 
 
 def tone(frequency_hz: float, duration_s: float, rate_hz: int, amplitude: float = 0.5) -> Samples:

@@ -340,6 +340,7 @@ def test_a_file_that_is_not_the_proven_one_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(selection, "this_cpu", lambda: WITHOUT_INT8)
+    monkeypatch.setattr("app.speed.ROUNDS", 1)
     folder = bundled_model(tmp_path)
     (folder / "model_int8.onnx").write_bytes(b"something else")
     ranking = rank(open_model(folder))

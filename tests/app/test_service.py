@@ -88,7 +88,7 @@ def _swap_letters(path: Path) -> None:
 def settled(client: Client) -> Any:
     """The answer of `/readyz` once the model is loaded or refused."""
     while "being loaded" in (answer := client.get("/readyz")).text:
-        pass
+        time.sleep(0.01)
     return answer
 
 
@@ -137,6 +137,7 @@ def until_ready(client: Client, ready: bool) -> str:
     give_up = time.monotonic() + PATIENCE_S
     while ((answer := client.get("/readyz")).status_code == 200) != ready:
         assert time.monotonic() < give_up
+        time.sleep(0.01)
     return answer.text
 
 

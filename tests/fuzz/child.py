@@ -158,6 +158,7 @@ def main() -> None:
         signal.signal(killer, signal.SIG_DFL)
     used_bytes = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used_bytes + MEMORY_BYTES, resource.RLIM_INFINITY))
+    gc.freeze()  # what is imported stays: the collections between cases need not look through it
     cases = Cases(arguments.seeds) if arguments.seeds else None
     end_s = time.monotonic() + arguments.seconds
     with tempfile.TemporaryDirectory(prefix="dikte-fuzz-") as folder:

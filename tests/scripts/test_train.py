@@ -337,6 +337,7 @@ class TestCommand:
 def test_muon_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], parquet: Path
 ) -> None:
+    monkeypatch.setitem(configurations.SMALL_CONFIGS, "tr-small", configurations.SMALL_CONFIGS["tr-small"] | TINY)
     command = ("--model_name", "tr-small", "--dataset_name", str(parquet), "--output_dir", "out", "--optimizer", "muon")
     run(tmp_path, monkeypatch, *command, "--max_steps", "1")
     first = load_file(tmp_path / "out/model.safetensors")

@@ -287,11 +287,11 @@ def test_a_client_that_leaves_while_its_file_is_decoded_ends_the_decoding(
 
 def test_clips_leave_nothing_in_memory(client: Client) -> None:
     """Neither sound nor emissions of clips that were answered are kept anywhere, by worker threads for example."""
-    random = np.random.default_rng(0)
+    clips = [clip(float(duration_s)) for duration_s in np.random.default_rng(0).integers(1, 40, 10)]
 
     def transcribe_some() -> None:
-        for duration_s in random.integers(1, 40, 10):
-            assert post(client, clip(float(duration_s))).status_code == 200
+        for sound in clips:
+            assert post(client, sound).status_code == 200
         gc.collect()
 
     transcribe_some()

@@ -23,6 +23,7 @@ from tests.sounds import ENCODINGS, MODEL_HZ, by_ffmpeg, speechlike, tone
 ROOT = Path(__file__).resolve().parents[3]
 LIMITS = AudioLimits(max_duration_s=600.0, max_decoded_bytes=1 << 30, max_channels=8)
 RATE_HZ = 48_000
+TRACK_S = 1.3
 
 
 def read(data: bytes, meter: Callable[[float], object] = lambda seconds: None) -> Waveform:
@@ -41,7 +42,7 @@ class Track(NamedTuple):
 
 
 def film(container: str, tracks: list[Track], picture: bool = False) -> bytes:
-    """Two seconds of sound in each track."""
+    """`TRACK_S` of sound in each track."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         streams = []
@@ -53,13 +54,13 @@ def film(container: str, tracks: list[Track], picture: bool = False) -> bytes:
         video = output.add_stream("mpeg4", rate=10) if picture else None
         if isinstance(video, av.VideoStream):
             video.width = video.height = 64
-            for number in range(20):
+            for number in range(round(TRACK_S * 10)):
                 black = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), dtype=np.uint8), format="rgb24")
                 black.pts = number
                 output.mux(video.encode(black))
             output.mux(video.encode(None))
         for track, stream in zip(tracks, streams, strict=True):
-            sound = tone(track.pitch_hz, 2.0, RATE_HZ) if track.pitch_hz else np.zeros(2 * RATE_HZ, dtype=np.float32)
+            sound = tone(track.pitch_hz, TRACK_S, RATE_HZ, amplitude=0.5 if track.pitch_hz else 0.0)
             frame = av.AudioFrame.from_ndarray(sound.reshape(1, -1), format="flt", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = RATE_HZ, 0, Fraction(1, RATE_HZ)
             for part in (frame, None):
@@ -68,7 +69,7 @@ def film(container: str, tracks: list[Track], picture: bool = False) -> bytes:
 
 
 def pitch_hz(waveform: Waveform) -> int:
-    assert waveform.duration_s == pytest.approx(2.0, abs=0.1)
+    assert waveform.duration_s == pytest.approx(TRACK_S, abs=0.1)
     return int(np.abs(np.fft.rfft(waveform.samples[4_000:][:MODEL_HZ])).argmax())
 
 

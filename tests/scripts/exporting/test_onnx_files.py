@@ -32,6 +32,7 @@ from scripts.exporting.onnx_files import (
 )
 from scripts.exporting.onnx_runtime_form import export_for_batches
 from tests.checkpoints import SHAPES, babbling, built, exporting, tiny_model
+from tests.reference import session_on_one_thread
 
 
 def load(shape: str, checkpoints: Path) -> PreTrainedModel:
@@ -41,7 +42,7 @@ def load(shape: str, checkpoints: Path) -> PreTrainedModel:
 
 
 def session_of(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = session_on_one_thread(path)
 
     def run(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         (logits,) = session.run(["logits"], {"input_values": samples})

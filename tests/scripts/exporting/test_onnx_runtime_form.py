@@ -3,7 +3,6 @@ from functools import cache
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import ModelProto
@@ -18,6 +17,7 @@ from scripts.exporting.onnx_runtime_form import (
     fused_attention,
 )
 from tests.checkpoints import TINY, exporting, tiny_model
+from tests.reference import session_on_one_thread
 
 HOP, RECEPTIVE_FIELD = 320, 400
 """Of the tiny models, in samples."""
@@ -34,7 +34,7 @@ def exported(family: str, norm: str) -> tuple[PreTrainedModel, ModelProto]:
 def test_it_computes_what_transformers_computes(family: str, norm: str) -> None:
     """Around the lengths at which there is one more piece, and in between."""
     model, graph = exported(family, norm)
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = session_on_one_thread(graph)
     around = (
         1,
         2,
@@ -59,7 +59,7 @@ def test_clips_of_a_batch_are_as_each_alone(family: str, norm: str) -> None:
     with exporting():
         graph = export_for_batches(model)
     onnx.checker.check_model(graph, full_check=True)
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = session_on_one_thread(graph)
     for all_frames in ((1,), (PIECE_FRAMES + 1, PIECE_FRAMES), (7, 3 * PIECE_FRAMES + 7, 1, 2 * PIECE_FRAMES)):
         lengths = np.array([RECEPTIVE_FIELD + (frames - 1) * HOP for frames in all_frames])
         batch = torch.randn(len(lengths), int(lengths.max()))

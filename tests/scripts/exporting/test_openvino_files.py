@@ -1,6 +1,7 @@
 import json
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import AutoModelForCTC, Wav2Vec2Config, Wav2Vec2ForCTC
 from app.artifacts import MANIFEST_NAME, UnprovenError, open_artifact, sha256_of
 from app.families.ctc import GRAPH
 from app.families.ctc import graph as graph_module
+from app.families.ctc.recognizer import CtcRecognizer
 from app.models import warm_up
 from app.runtimes.openvino import CORE
 from app.runtimes.registry import openvino_int8_file
@@ -24,6 +26,7 @@ from scripts.exporting.lengths import check_lengths
 from scripts.exporting.onnx_files import MOST_WEIGHTS_BYTES, save
 from scripts.exporting.openvino_files import has_narrow_groups, make_openvino_int8, read_form
 from tests.checkpoints import RATE_HZ, TINY_CONFIG, babbling, built, by_optimum, clips, exporting, served
+from tests.once import made_once
 from tests.recognizers import ctc_recognizer, ctc_settings
 
 MANIFEST = "manifest.jsonl"
@@ -49,20 +52,27 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module", params=["cahya_like", "layer_norm_like"])
-def made(
-    request: pytest.FixtureRequest, checkpoints: Path, calibration: str, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, int]]:
+def made(request: pytest.FixtureRequest, checkpoints: Path, calibration: str) -> tuple[Path, dict[str, int]]:
     """The folder of an artifact with the INT8 file, and what was counted in it."""
-    source = served(request.param, checkpoints)
-    folder = shutil.copytree(source, tmp_path_factory.mktemp("openvino") / request.param)
-    (folder / MANIFEST_NAME).unlink()
-    with exporting():
-        counts = make_openvino_int8(built(request.param, checkpoints), folder, ctc_settings(folder), calibration)
-    return folder, counts
+
+    def make(path: Path) -> None:
+        folder = shutil.copytree(served(request.param, checkpoints), path / "artifact")
+        (folder / MANIFEST_NAME).unlink()
+        with exporting():
+            counts = make_openvino_int8(built(request.param, checkpoints), folder, ctc_settings(folder), calibration)
+        (path / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+
+    path = made_once(checkpoints / "openvino" / request.param, make)
+    return path / "artifact", json.loads((path / "counts.json").read_text(encoding="utf-8"))
+
+
+@cache
+def recognizer_of(folder: Path, backend: str) -> CtcRecognizer:
+    return ctc_recognizer(folder, backend)
 
 
 def emissions(folder: Path, backend: str, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    (computed,) = ctc_recognizer(folder, backend).emissions([samples])
+    (computed,) = recognizer_of(folder, backend).emissions([samples])
     return computed
 
 
