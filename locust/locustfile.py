@@ -27,9 +27,9 @@ from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
 from scripts.load_testing.answers import Answer, LoadError, References, Tally, upload_headers
-from scripts.load_testing.clips import DEFAULT_MIX, Clip, in_formats, in_turn, long_clip, short_clips
 from scripts.load_testing.encoding import DEFAULT_FORMATS, FORMATS, formats_of
-from scripts.load_testing.figures import LoadFigures
+from scripts.load_testing.load_clips import DEFAULT_MIX, Clip, in_formats, in_turn, long_clip, short_clips
+from scripts.load_testing.load_figures import LoadFigures
 
 logger = logging.getLogger("dikte.load")
 REFUSED = "refused (429)"

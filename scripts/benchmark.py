@@ -10,12 +10,9 @@ report, JSON and pictures into `artifacts/`; `docs/performance.md` explains them
 """
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Self
@@ -34,14 +31,17 @@ from app.models import find_model_folder, open_model
 from app.recognizer import Samples
 from app.runtimes.registry import REFERENCE
 from scripts.benchmarking.baselines import BASELINES, BaselineError, Source, have_baselines_made, source_of
+from scripts.benchmarking.benchmark_report import write_report
+from scripts.benchmarking.engine_figures import EngineFigures, Latency, key_figures, reference_length_s
 from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, available, own_spec, pytorch_spec
-from scripts.benchmarking.figures import EngineFigures, Latency, reference_length_s
 from scripts.benchmarking.process import EngineFailed, EngineProcess
-from scripts.benchmarking.report import Results, Setup, goals_table, write_report
-from scripts.benchmarking.service import service_peak_bytes
+from scripts.benchmarking.results import Results, Setup
+from scripts.benchmarking.service_memory import service_peak_bytes
 from scripts.common.arguments import count, positive
 from scripts.common.command import ending_cleanly
 from scripts.common.machine import describe_machine
+from scripts.common.report import key_figures_table
+from scripts.common.service_process import ServiceError
 
 if TYPE_CHECKING:
     from scripts.speech.data import SpeechRows
@@ -213,7 +213,7 @@ def measure_service(figures: EngineFigures, spec: EngineSpec, samples: Samples, 
         figures.service_peak_bytes = service_peak_bytes(
             spec.backend, spec.settings, samples, rate_hz, callers, SERVICE_REQUESTS
         )
-    except OSError as error:
+    except (OSError, ServiceError) as error:
         figures.errors.append(f"the service on it: {error}")
 
 
@@ -318,8 +318,6 @@ def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Resu
             measure_service(figures[spec.key], spec, clip, rate_hz, arguments.callers)
 
     setup = Setup(
-        command=shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]]),
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
         threads=arguments.threads,
         callers=arguments.callers,
         runs=arguments.runs,
@@ -354,7 +352,7 @@ def run(arguments: argparse.Namespace) -> Path:
 
     results = measure(arguments, plan, checkpoint)
     report = write_report(results, arguments.out)
-    print(f"\n{goals_table(results)}\n")
+    print(f"\n{key_figures_table(key_figures(results.engines, results.length_s))}\n")
     for engine in results.engines.values():
         for error in engine.errors:
             print(f"Failed: {engine.title}: {error}")

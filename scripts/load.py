@@ -23,34 +23,30 @@ from statistics import median
 
 from app.artifacts import ArtifactError
 from app.models import find_model_folder
-from app.runtimes.registry import ONNX_INT8, OPENVINO, REFERENCE
+from app.runtimes.registry import ONNX_INT8, REFERENCE
 from app.settings import BUNDLED_MODEL
 from scripts.common import SAMPLES
 from scripts.common.command import ending_cleanly
-from scripts.common.goals import Goal
 from scripts.common.machine import describe_machine
-from scripts.common.markdown import table
+from scripts.common.report import KeyFigure, Report, key_figures_table, table
+from scripts.common.service_process import ServiceError, ServiceProcess, dikte_on
 from scripts.load_testing.answers import API_KEY_VARIABLE, LoadError, References
+from scripts.load_testing.capacity import find_capacity
 from scripts.load_testing.encoding import DEFAULT_FORMATS, FORMATS
-from scripts.load_testing.figures import LoadFigures, find_capacity, median_of_ratios
-from scripts.load_testing.report import (
-    Report,
+from scripts.load_testing.load_figures import LoadFigures, median_of_ratios
+from scripts.load_testing.load_tables import (
     capacity_section,
     formats_section,
-    goals_section,
     load_table,
     server_json,
     server_section,
 )
-from scripts.load_testing.service import RunningService, dikte
 from scripts.load_testing.users import Load, measure
 
 BASELINES_FOLDER = "baselines"
 PLAIN = "plain"
 PLAIN_FORMATS = "wav"
 PLAIN_BASELINE = "matmul_qint8"
-RPS_GOALS = {ONNX_INT8: 2.3, OPENVINO: 4.0}
-P95_GOALS = {ONNX_INT8: 0.5}
 
 
 @contextmanager
@@ -59,7 +55,7 @@ def service_url(arguments: argparse.Namespace) -> Iterator[str]:
     if arguments.host:
         yield arguments.host.rstrip("/")
         return
-    with dikte(arguments.backends[0], arguments.model_dir) as service:
+    with dikte_on(arguments.backends[0], arguments.model_dir) as service:
         yield service.url
 
 
@@ -71,7 +67,7 @@ def describe_service(arguments: argparse.Namespace, references: References) -> d
     return settings
 
 
-def plain_service(checkpoint: Path, baselines: Path) -> RunningService:
+def plain_service(checkpoint: Path, baselines: Path) -> ServiceProcess:
     """The service to compare with, on plain INT8 of the checkpoint, which is made first if it is not there.
 
     Raises LoadError if that fails.
@@ -87,7 +83,7 @@ def plain_service(checkpoint: Path, baselines: Path) -> RunningService:
         raise LoadError(f"the plain INT8 model: {reason}")
     model = next(baseline for baseline in BASELINES if baseline.key == PLAIN_BASELINE).path(source)
     words = ["--checkpoint_dir", str(checkpoint), "--onnx_path", str(model), "--port", "{port}"]
-    return RunningService([sys.executable, "scripts/tools/plain_service.py", *words], {})
+    return ServiceProcess([sys.executable, "scripts/tools/plain_service.py", *words], {})
 
 
 def load_once(arguments: argparse.Namespace, load: Load) -> Path:
@@ -142,22 +138,22 @@ def load_until_limit(arguments: argparse.Namespace, load: Load) -> Path:
     return Report("Capacity", describe_machine(), settings, [section], figures).write(arguments.out, "load_capacity")
 
 
-def goals_against_plain(rounds: dict[str, list[LoadFigures]]) -> list[Goal]:
-    """What has to be shown against the plain service. rounds: backend or `PLAIN` -> the figures of its rounds."""
-    goals = []
+def compare_with_plain(rounds: dict[str, list[LoadFigures]]) -> list[KeyFigure]:
+    """Medians of the ratios within each round. rounds: backend or `PLAIN` -> the figures of its rounds."""
+    found = []
+    theirs = rounds[PLAIN]
     for backend, ours in rounds.items():
         if backend == PLAIN:
             continue
-        theirs = rounds[PLAIN]
         failures = sum(figures.failures + figures.refused for figures in ours)
-        goals.append(Goal(f"{backend}: failed or refused requests", failures, 0))
         rps = median_of_ratios([figures.rps for figures in ours], [figures.rps for figures in theirs])
         p95 = median_of_ratios([figures.p95_s for figures in ours], [figures.p95_s for figures in theirs])
-        if backend in RPS_GOALS:
-            goals.append(Goal(f"{backend}: RPS / plain service's", rps, RPS_GOALS[backend], at_least=True))
-        if backend in P95_GOALS:
-            goals.append(Goal(f"{backend}: p95 / plain service's", p95, P95_GOALS[backend]))
-    return goals
+        found += [
+            KeyFigure(f"{backend}_failures", f"{backend}: failed or refused requests", failures),
+            KeyFigure(f"{backend}_rps_to_plain", f"{backend}: RPS / plain service's", rps),
+            KeyFigure(f"{backend}_p95_to_plain", f"{backend}: p95 / plain service's", p95),
+        ]
+    return found
 
 
 def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
@@ -171,13 +167,13 @@ def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
     for number in range(arguments.rounds):
         for key, found in rounds.items():
             service = (
-                plain_service(checkpoint, arguments.baselines) if key == PLAIN else dikte(key, arguments.model_dir)
+                plain_service(checkpoint, arguments.baselines) if key == PLAIN else dikte_on(key, arguments.model_dir)
             )
             with service:
                 measured = measure(service.url, load, References.ask(service.url, load.clips))
             found.append(measured.all)
             print(f"round {number + 1}, {key}: {measured.all.rps:.2f} RPS, p95 {measured.all.p95_s:.3f} s", flush=True)
-    goals = goals_against_plain(rounds)
+    compared = compare_with_plain(rounds)
     by_round = {
         f"{key}, round {number + 1}": figures for key, found in rounds.items() for number, figures in enumerate(found)
     }
@@ -192,22 +188,19 @@ def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
         for key, found in rounds.items()
     ]
     sections = [
-        "## What has to be shown",
-        f"Medians over the rounds of the ratios within each round.\n\n{goals_section(goals)}",
+        "Ratios are medians over the rounds of the ratios within each round.",
         "## Medians",
         table(["service", "RPS", "RTFx", "p50 s", "p95 s"], medians),
         "## All rounds",
         load_table(by_round, "service"),
     ]
-    print("\n" + "\n\n".join(sections[1::2]) + "\n")
+    print("\n" + "\n\n".join([key_figures_table(compared), *sections[2::2]]) + "\n")
     settings = {"model": arguments.model_dir, "rounds": f"{arguments.rounds}, in turn"} | load.described()
     figures = {
         "rounds": {key: [asdict(figures) for figures in found] for key, found in rounds.items()},
-        "goals": [asdict(goal) | {"reached": goal.reached} for goal in goals],
     }
-    return Report("Load, against the plain service", describe_machine(), settings, sections, figures).write(
-        arguments.out, "load_against_plain"
-    )
+    report = Report("Load, against the plain service", describe_machine(), settings, sections, figures, compared)
+    return report.write(arguments.out, "load_against_plain")
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -260,7 +253,7 @@ def main() -> None:
         arguments.long_s, arguments.formats or DEFAULT_FORMATS,
     )  # fmt: skip
     mode = load_until_limit if arguments.capacity else load_against_plain if arguments.against_plain else load_once
-    with ending_cleanly("load test", ArtifactError, LoadError, ValueError):
+    with ending_cleanly("load test", ArtifactError, LoadError, ServiceError, ValueError):
         print(f"Report: {mode(arguments, load)}")
 
 

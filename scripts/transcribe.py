@@ -32,7 +32,7 @@ from app.service import load_model
 from app.settings import Settings, problems
 from app.transcriber import Transcriber
 from app.transcript import Transcript
-from scripts.common.files import find_files
+from scripts.common.sound_files import find_files
 
 SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
 STANDARD_INPUT = Path("-")

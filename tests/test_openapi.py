@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.common.service import wait_until_ready
+from scripts.common.service_process import wait_until_ready
 from tests.app.test_server import serving
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -26,8 +26,8 @@ from app.families.ctc.settings import read_settings
 from app.recognizer import Samples
 from scripts.benchmarking.engines import EngineSpec, installed, model_files, weights_of
 from scripts.common import ROOT
-from scripts.common.files import find_files
 from scripts.common.machine import versions
+from scripts.common.sound_files import find_files
 
 COMMAND = ROOT / "scripts" / "tools" / "baselines.py"
 REPORT_NAME = "baselines.json"

@@ -12,7 +12,7 @@ from typing import Any, Self, cast
 from app.families.ctc.decoding import Emissions
 from app.recognizer import Samples
 from scripts.benchmarking.engines import EngineSpec
-from scripts.common.service import ChildProcess
+from scripts.common.child_process import ChildProcess
 
 WORKER = Path(__file__).with_name("worker.py")
 ANSWER_TIMEOUT_S = 900.0

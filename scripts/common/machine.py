@@ -11,7 +11,7 @@ from scripts.common import ROOT
 
 PACKAGES = (
     *("numpy", "onnxruntime", "torch", "transformers", "onnx", "optimum", "optimum-onnx"),
-    *("openvino", "nncf"),
+    *("openvino", "nncf", "fastapi", "uvicorn", "locust"),
 )
 
 

@@ -1,1 +1,1 @@
-"""What `load.py`, `load_scenarios.py` and Locust share: clips, users, answers, figures, the service and the report."""
+"""What `load.py`, `tools/load_scenarios.py` and Locust share: clips, users, answers, figures and their tables."""

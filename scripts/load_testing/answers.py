@@ -11,7 +11,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from app.settings import BUNDLED_MODEL, can_be_sent, entries
-from scripts.load_testing.clips import CONTENT_TYPE, Clip
+from scripts.load_testing.load_clips import CONTENT_TYPE, Clip
 from scripts.speech.text import TextNormalizer
 
 OK, WRONG_TEXT, NO_ANSWER = "ok", "wrong_text", "no_answer"

@@ -11,7 +11,7 @@ from random import Random
 from urllib.parse import urlsplit
 
 from scripts.load_testing.answers import Answer
-from scripts.load_testing.clips import CONTENT_TYPE, Clip, in_turn
+from scripts.load_testing.load_clips import CONTENT_TYPE, Clip, in_turn
 
 RECEIVE_BYTES = 1 << 16
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)

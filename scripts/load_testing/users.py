@@ -9,10 +9,10 @@ from pathlib import Path
 
 from scripts.common import ROOT
 from scripts.load_testing.answers import LoadError, References, Tally
-from scripts.load_testing.clips import DEFAULT_MIX, Clip, in_formats, long_clip, short_clips
 from scripts.load_testing.encoding import DEFAULT_FORMATS, formats_of
-from scripts.load_testing.figures import LoadFigures, ServerFigures
-from scripts.load_testing.service import scrape
+from scripts.load_testing.load_clips import DEFAULT_MIX, Clip, in_formats, long_clip, short_clips
+from scripts.load_testing.load_figures import LoadFigures
+from scripts.load_testing.service_metrics import ServerFigures, scrape
 
 LOCUSTFILE = ROOT / "locust" / "locustfile.py"
 STOP_TIMEOUT_S = 120

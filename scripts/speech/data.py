@@ -14,7 +14,7 @@ from datasets.exceptions import DatasetsError
 
 from app.errors import AsrError
 from app.files import describe_broken_file, one_line
-from scripts.common.files import find_files
+from scripts.common.sound_files import find_files
 from scripts.speech.clips import DataError
 from scripts.speech.columns import Table, to_rows
 from scripts.speech.corpora import (

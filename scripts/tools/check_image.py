@@ -25,8 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.common import ROOT
+from scripts.common.child_process import resident_bytes
 from scripts.common.dockerfile import Context, Stage, Step, expand, pairs, parse
-from scripts.common.service import free_port, resident_bytes, transcribe
+from scripts.common.service_process import free_port, transcribe
 
 DEBIAN = "bookworm"
 """The release whose Python is that of the base image."""

@@ -12,13 +12,11 @@ processor worked, so what else the machine does matters little. Writes `decoding
 import argparse
 import os
 import resource
-import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -31,9 +29,9 @@ from app.errors import AsrError
 from scripts.common import ROOT, SAMPLES
 from scripts.common.arguments import count, positive
 from scripts.common.command import ending_cleanly
-from scripts.common.files import find_files
 from scripts.common.machine import processor, versions
-from scripts.common.markdown import table
+from scripts.common.report import command_line, now, table
+from scripts.common.sound_files import find_files
 
 RATE_HZ = 16_000
 LIMITS = AudioLimits(max_duration_s=86_400.0, max_decoded_bytes=1 << 36, max_channels=8)
@@ -182,8 +180,7 @@ def run(arguments: argparse.Namespace) -> Path:
     packages = ", ".join(f"{package} {number}" for package, number in versions(("av", "soundfile", "soxr")).items())
     lines = [
         "# Decoding",
-        f"Printed by `{shlex.join(['python', 'scripts/tools/decoding_benchmark.py', *sys.argv[1:]])}` on "
-        f"{datetime.now(UTC).isoformat(timespec='seconds')}: {processor()}, one core; ffmpeg {program}, {packages}. "
+        f"Printed by `{command_line()}` on {now()}: {processor()}, one core; ffmpeg {program}, {packages}. "
         f"Seconds of sound per second of the processor, median of {arguments.runs} runs of {arguments.seconds:g} s.",
         report(taken_s, arguments.seconds),
     ]

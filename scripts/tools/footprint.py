@@ -9,15 +9,14 @@ first start may measure backends, which the medians leave out. Linux only (/proc
 import argparse
 import os
 import platform
-import subprocess
-import sys
 import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from scripts.common import MIB, ROOT
-from scripts.common.service import free_port, resident_bytes, transcribe, wait_until_ready
+from scripts.common import MIB
+from scripts.common.command import ending_cleanly
+from scripts.common.service_process import ServiceError, dikte, transcribe
 
 
 def main() -> None:
@@ -32,27 +31,17 @@ def main() -> None:
     peak: list[int] = []
     answers_s: list[float] = []
     answer: dict[str, Any] = {}
-    for _ in range(arguments.starts):
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        begin = time.monotonic()
-        settings = {"ASR_HOST": "127.0.0.1", "ASR_PORT": str(port), "ASR_LOG_LEVEL": "warning"}
-        service = subprocess.Popen([sys.executable, "-m", "app"], cwd=ROOT, env=os.environ | settings)
-        try:
-            try:
-                wait_until_ready(url)
-            except (RuntimeError, TimeoutError) as error:
-                sys.exit(str(error))
-            starts_s.append(time.monotonic() - begin)
-            idle.append(resident_bytes(service.pid))
-            for _ in range(arguments.requests):
-                begin = time.monotonic()
-                answer = transcribe(url, arguments.clip)
-                answers_s.append(time.monotonic() - begin)
-            peak.append(resident_bytes(service.pid, "VmHWM"))
-        finally:
-            service.terminate()
-            service.wait(timeout=30)
+    with ending_cleanly("the measurement", ServiceError, OSError):
+        for _ in range(arguments.starts):
+            begin = time.monotonic()
+            with dikte() as service:
+                starts_s.append(time.monotonic() - begin)
+                idle.append(service.resident_bytes)
+                for _ in range(arguments.requests):
+                    begin = time.monotonic()
+                    answer = transcribe(service.url, arguments.clip)
+                    answers_s.append(time.monotonic() - begin)
+                peak.append(service.peak_bytes)
 
     print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}")
     print(f"{answer['model']} on {answer['backend']}; medians of {arguments.starts} starts")

@@ -3,27 +3,27 @@
     python scripts/tools/load_scenarios.py --model_dir data/onnx                          # all
     python scripts/tools/load_scenarios.py overload sigterm --model_dir data/onnx --backend openvino
 
-Each writes `load_SCENARIO.md` and `.json` into `artifacts/` and prints what had to be shown. `docs/performance.md`
-tells what they do. Against the plain service: `scripts/load.py --against_plain`. Linux only (/proc).
+Each writes `load_SCENARIO.md` and `.json` into `artifacts/` and prints its key figures. `docs/performance.md` tells
+what they do. Against the plain service: `scripts/load.py --against_plain`. Linux only (/proc).
 """
 
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from app.runtimes.registry import ONNX_INT8
 from app.settings import BUNDLED_MODEL
 from scripts.common.command import ending_cleanly
 from scripts.common.machine import describe_machine
+from scripts.common.report import Report, key_figures_table
+from scripts.common.service_process import ServiceError
 from scripts.load_testing.answers import LoadError
-from scripts.load_testing.clips import DEFAULT_MIX
-from scripts.load_testing.report import Report, goals_section
+from scripts.load_testing.load_clips import DEFAULT_MIX
 from scripts.load_testing.scenarios.common import Finding
 from scripts.load_testing.scenarios.engine import engine
 from scripts.load_testing.scenarios.killed_clients import killed_clients
-from scripts.load_testing.scenarios.memory import memory
+from scripts.load_testing.scenarios.memory_growth import memory
 from scripts.load_testing.scenarios.overload import overload
 from scripts.load_testing.scenarios.short_beside_long import short_beside_long
 from scripts.load_testing.scenarios.sigterm import sigterm
@@ -64,23 +64,21 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(name: str, arguments: argparse.Namespace) -> Path:
-    """Run a scenario and write its report. Raises LoadError."""
+    """Run a scenario and write its report. Raises LoadError or ServiceError."""
     scenario = SCENARIOS[name]
     description = " ".join((scenario.__doc__ or "").split())
     print(f"\n{name}: {description}", flush=True)
     finding = scenario(arguments)
-    goals = goals_section(finding.goals)
-    sections = [description, goals, *finding.sections]
-    print("\n" + "\n\n".join([goals, *finding.sections]) + "\n", flush=True)
-    settings = {"model": f"{Path(arguments.model_dir).name} on {arguments.backend}"}
-    figures = finding.figures | {"goals": [asdict(goal) | {"reached": goal.reached} for goal in finding.goals]}
+    print("\n" + "\n\n".join([key_figures_table(finding.key_figures), *finding.sections]) + "\n", flush=True)
+    settings = {"scenario": description, "model": f"{Path(arguments.model_dir).name} on {arguments.backend}"}
     title = f"Load: {name.replace('_', ' ')}"
-    return Report(title, describe_machine(), settings, sections, figures).write(arguments.out, f"load_{name}")
+    report = Report(title, describe_machine(), settings, finding.sections, finding.figures, finding.key_figures)
+    return report.write(arguments.out, f"load_{name}")
 
 
 def main() -> None:
     arguments = parse_arguments()
-    with ending_cleanly("load test", LoadError, ValueError):
+    with ending_cleanly("load test", LoadError, ServiceError, ValueError):
         for name in arguments.scenarios or SCENARIOS:
             print(f"Report: {run(name, arguments)}")
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from app.cores import available_cores
 from app.families.ctc.graph import LENGTHS_INPUT
 from scripts.common.machine import processor
-from scripts.common.markdown import table
+from scripts.common.report import table
 
 RATE_HZ = 16_000
 CONTAINERS = frozenset({"Loop", "If", "Scan"})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import app.main
-from scripts.common.service import free_port, transcribe, wait_until_ready
+from scripts.common.service_process import free_port, transcribe, wait_until_ready
 from tests.conftest import Client
 
 ROOT = Path(__file__).resolve().parents[2]

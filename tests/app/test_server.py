@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from scripts.common.service import free_port, wait_until_ready
+from scripts.common.service_process import free_port, wait_until_ready
 from tests.fakes import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]

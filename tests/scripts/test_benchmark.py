@@ -22,11 +22,11 @@ from matplotlib.image import imread
 from app.recognizer import Samples
 from app.settings import BUNDLED_MODEL
 from scripts.benchmark import Engines, agreement, main, measure_agreement, measure_latencies, measure_throughput
+from scripts.benchmarking.benchmark_report import LATENCY_PLOT, STEM, TRADE_OFF_PLOT
+from scripts.benchmarking.engine_figures import EngineFigures
 from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, own_spec, weights_of
-from scripts.benchmarking.figures import EngineFigures
 from scripts.benchmarking.process import EngineFailed, EngineProcess
-from scripts.benchmarking.report import JSON, LATENCY_PLOT, REPORT, TRADE_OFF_PLOT
-from scripts.benchmarking.service import service_peak_bytes
+from scripts.benchmarking.service_memory import service_peak_bytes
 from scripts.benchmarking.worker import serve
 from tests.checkpoints import RATE_HZ, babbling, baselines, built, clips, exported
 from tests.conftest import ROOT
@@ -222,7 +222,7 @@ def report(folder: Path) -> dict[str, Any]:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
 
-    loaded: dict[str, Any] = json.loads((folder / JSON).read_text(encoding="utf-8"), parse_constant=refuse)
+    loaded: dict[str, Any] = json.loads((folder / f"{STEM}.json").read_text(encoding="utf-8"), parse_constant=refuse)
     return loaded
 
 
@@ -255,7 +255,7 @@ def test_an_engine_that_fails_is_reported_and_the_others_stay(folder: Path, repo
     assert broken["latencies"] == []
     assert broken["load_s"] is None
     assert "matmul_quint8.onnx" in broken["errors"][0]
-    missing = (folder / REPORT).read_text(encoding="utf-8").split("## Not measured")[1]
+    missing = (folder / f"{STEM}.md").read_text(encoding="utf-8").split("## Not measured")[1]
     assert "MatMul, QUInt8" in missing
     assert "matmul_quint8.onnx" in missing
 
@@ -267,14 +267,15 @@ def test_ratios_are_those_of_the_medians(report: dict[str, Any]) -> None:
     for key, taken_s in p50_s.items():
         assert report["ratios"][key]["pytorch"] == pytest.approx(taken_s / p50_s["pytorch"])
         assert report["ratios"][key]["plain_int8"] == pytest.approx(taken_s / p50_s["matmul_qint8"])
-    claims = [goal["claim"] for goal in report["goals"]]
-    assert [claim.split(",")[0] for claim in claims] == [
-        "INT8 latency / PyTorch FP32",
-        "INT8 latency / plain MatMul-only INT8 (matmul_qint8)",
-        "INT8 size / FP32",
-        "peak memory of the engine alone",
+    assert [figure["key"] for figure in report["key_figures"]] == [
+        "int8_latency_to_pytorch",
+        "int8_latency_to_plain_int8",
+        "int8_size_to_fp32",
+        "int8_engine_memory_to_pytorch",
+        "latency_at_1_s",
+        "throughput",
     ]
-    assert report["goals"][0]["value"] == pytest.approx(report["ratios"]["onnx_int8"]["pytorch"])
+    assert report["key_figures"][0]["value"] == pytest.approx(report["ratios"]["onnx_int8"]["pytorch"])
 
 
 def test_engines_compute_the_same_thing(report: dict[str, Any]) -> None:
@@ -293,8 +294,8 @@ def test_it_says_where_it_was_measured(folder: Path, report: dict[str, Any]) -> 
     assert machine["memory_bytes"] > 1 << 28
     assert machine["versions"]["numpy"] == np.__version__
     assert "onnxruntime" in machine["versions"]
-    text = (folder / REPORT).read_text(encoding="utf-8")
-    for said in (machine["commit"], machine["processor"], "--runs 3", report["setup"]["date"]):
+    text = (folder / f"{STEM}.md").read_text(encoding="utf-8")
+    for said in (machine["commit"], machine["processor"], "--runs 3", report["date"]):
         assert said in text
 
 
@@ -303,7 +304,7 @@ def test_the_pictures_show_something(name: str, folder: Path) -> None:
     pixels = imread(folder / name)[..., :3]
     assert pixels.shape[:2] == (720, 1080)
     assert len({color.tobytes() for color in pixels[::3, ::3].reshape(-1, 3)}) > 20
-    assert f"]({name})" in (folder / REPORT).read_text(encoding="utf-8")
+    assert f"]({name})" in (folder / f"{STEM}.md").read_text(encoding="utf-8")
 
 
 def test_the_memory_of_the_service() -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from scripts.common import ROOT
-from scripts.load import PLAIN, goals_against_plain, load_against_plain, parse_arguments
+from scripts.common.service_process import ServiceProcess, dikte_on
+from scripts.load import PLAIN, compare_with_plain, load_against_plain, parse_arguments
 from scripts.load_testing.answers import API_KEY_VARIABLE, LoadError, References
-from scripts.load_testing.figures import LoadFigures
-from scripts.load_testing.service import RunningService, dikte
+from scripts.load_testing.load_figures import LoadFigures
 from scripts.load_testing.users import Load, measure, run_locust
 from tests.scripts.load_testing.deployed import KEY, deployed
 
@@ -24,13 +24,13 @@ LOAD = Load(users=2, spawn_rate=10, duration_s=4.0, clips_s="2,3", long_users=1,
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[RunningService]:
-    with dikte("onnx_int8", "models/tr-small") as service:
+def service() -> Iterator[ServiceProcess]:
+    with dikte_on("onnx_int8", "models/tr-small") as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def references(service: RunningService) -> References:
+def references(service: ServiceProcess) -> References:
     return References.ask(service.url, LOAD.clips)
 
 
@@ -40,7 +40,7 @@ def test_the_bundled_model_says_what_is_said(references: References) -> None:
     assert set(references.texts) == {clip.name for clip in LOAD.clips}
 
 
-def test_users_upload_and_check_what_comes_back(service: RunningService, references: References) -> None:
+def test_users_upload_and_check_what_comes_back(service: ServiceProcess, references: References) -> None:
     measured = measure(service.url, LOAD, references)
     assert measured.failures == 0
     assert set(measured.by_kind) == {"all", "short", "long"}
@@ -54,13 +54,13 @@ def test_users_upload_and_check_what_comes_back(service: RunningService, referen
     assert measured.all.answered == sum(measured.by_kind[kind].answered for kind in ("short", "long"))
 
 
-def test_a_wrong_text_is_a_failure(service: RunningService, references: References) -> None:
+def test_a_wrong_text_is_a_failure(service: ServiceProcess, references: References) -> None:
     wrong = References(references.model, dict.fromkeys(references.texts, "güle güle"))
     tally = run_locust(service.url, replace(LOAD, duration_s=1.0), wrong)
     assert {answer.outcome for answer in tally.answers} == {"wrong_text"}
 
 
-def test_workers_report_to_a_master(service: RunningService, tmp_path: Path) -> None:
+def test_workers_report_to_a_master(service: ServiceProcess, tmp_path: Path) -> None:
     options = ["--host", service.url, "--headless", "--processes", "2", "-u", "4", "-r", "4", "-t", "5s"]
     options += ["--stop-timeout", "20", "--clips_s", "2", "--long_users", "0", "--tally", str(tmp_path / "tally.json")]
     options += ["--formats", "wav,mp3"]
@@ -80,7 +80,7 @@ def test_without_a_service_it_says_so(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_writes_a_report_of_a_running_service(service: RunningService, tmp_path: Path) -> None:
+def test_the_command_writes_a_report_of_a_running_service(service: ServiceProcess, tmp_path: Path) -> None:
     options = "--users 2 --spawn_rate 10 --duration_s 6 --clips_s 2,3 --long_users 0".split()
     command = [sys.executable, "scripts/load.py", "--host", service.url, "--out", str(tmp_path), *options]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -136,14 +136,6 @@ def test_a_deployed_service_is_loaded_with_a_key_that_nobody_sees(
     assert KEY not in report + figures + ended.stdout + ended.stderr
 
 
-def test_a_service_that_cannot_start_ends_it_with_the_reason() -> None:
-    with pytest.raises(LoadError, match="there is no model folder nothing"), dikte("onnx_int8", "nothing"):
-        pass
-    broken = RunningService([sys.executable, "-c", "raise SystemExit('no such thing')"], {})
-    with pytest.raises(LoadError, match="did not start:\nno such thing"), broken:
-        pass
-
-
 def test_it_needs_no_more_than_its_requirements() -> None:
     code = "import sys, scripts.load, scripts.tools.load_scenarios; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -161,13 +153,13 @@ def test_ratios_to_the_plain_service_are_those_within_rounds() -> None:
         "openvino": [figures_of(12.0, 1.0)] * 3,
         PLAIN: [figures_of(3.0, 8.0), figures_of(1.0, 12.0), figures_of(3.0, 4.0)],
     }
-    goals = {goal.claim: (goal.value, goal.reached) for goal in goals_against_plain(rounds)}
-    assert goals == {
-        "onnx_int8: failed or refused requests": (0, True),
-        "onnx_int8: RPS / plain service's": (2.0, False),
-        "onnx_int8: p95 / plain service's": (0.25, True),
-        "openvino: failed or refused requests": (0, True),
-        "openvino: RPS / plain service's": (4.0, True),
+    assert {figure.key: figure.value for figure in compare_with_plain(rounds)} == {
+        "onnx_int8_failures": 0,
+        "onnx_int8_rps_to_plain": 2.0,
+        "onnx_int8_p95_to_plain": 0.25,
+        "openvino_failures": 0,
+        "openvino_rps_to_plain": 4.0,
+        "openvino_p95_to_plain": 0.125,
     }
 
 
@@ -185,7 +177,7 @@ def test_the_plain_service_gets_the_folder_of_the_checkpoint(tmp_path: Path, mon
     monkeypatch.setattr("scripts.load.find_model_folder", lambda name, _: {"cahya/base": Path("snapshot")}[name])
     given: list[Path] = []
 
-    def plain_service(checkpoint: Path, _: Path) -> RunningService:
+    def plain_service(checkpoint: Path, _: Path) -> ServiceProcess:
         given.append(checkpoint)
         raise LoadError("far enough")
 

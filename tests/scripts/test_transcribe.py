@@ -16,7 +16,7 @@ import soundfile
 
 import app.audio
 from app.audio import Waveform
-from scripts.common.files import SOUND_SUFFIXES, find_files
+from scripts.common.sound_files import SOUND_SUFFIXES, find_files
 from scripts.transcribe import STANDARD_INPUT, main, name_transcripts, parse_path
 from tests.checkpoints import RATE_HZ, babbling, exported
 from tests.fakes import PATIENCE_S

@@ -6,30 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scripts.common.goals import Goal
+from scripts.common.report import KeyFigure
+from scripts.common.service_process import ServiceProcess, dikte_on
 from scripts.load_testing.client import Exchange, closed_loop
-from scripts.load_testing.clips import Clip
-from scripts.load_testing.service import RunningService, dikte
+from scripts.load_testing.load_clips import Clip
 
 USERS = 10
 SETTLE_SHARE = 0.2
 """The first fifth of a load does not count."""
-PLATEAU = 1.1
-"""Resident memory may end this much above what it was when everything had been used once: an allocator's slack."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a scenario found. sections: Markdown, below the goals. figures: for JSON."""
+    """What a scenario found. sections: Markdown, below the key figures. figures: for JSON."""
 
-    goals: list[Goal]
+    key_figures: list[KeyFigure]
     sections: list[str]
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def start(arguments: argparse.Namespace, **settings: object) -> RunningService:
+def start(arguments: argparse.Namespace, **settings: object) -> ServiceProcess:
     """The service on the model of the command line, with these `ASR_*` settings besides."""
-    return dikte(
+    return dikte_on(
         arguments.backend,
         arguments.model_dir,
         {f"ASR_{name.upper()}": str(value) for name, value in settings.items()},

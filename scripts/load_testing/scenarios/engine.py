@@ -10,11 +10,10 @@ import numpy as np
 from app.cores import available_cores
 from scripts.benchmarking.engines import OWN_ENGINES, own_spec
 from scripts.benchmarking.process import EngineProcess
-from scripts.common.goals import Goal
-from scripts.common.markdown import table
+from scripts.common.report import KeyFigure, table
 from scripts.load_testing.answers import LoadError, References
-from scripts.load_testing.figures import median_of_ratios
-from scripts.load_testing.report import LOAD_HEAD, load_row
+from scripts.load_testing.load_figures import median_of_ratios
+from scripts.load_testing.load_tables import LOAD_HEAD, load_row
 from scripts.load_testing.scenarios.common import USERS, Finding, start
 from scripts.load_testing.users import Load, measure
 
@@ -45,14 +44,14 @@ def engine(arguments: argparse.Namespace) -> Finding:
         served.append(measured.all)
         failures += measured.failures + measured.all.refused
         print(f"round {number + 1}: alone {alone[-1]:.1f} s/s, clients {served[-1].audio_s_per_s:.1f} s/s", flush=True)
-    reached = median_of_ratios([figures.audio_s_per_s for figures in served], alone)
-    goals = [
-        Goal(f"{USERS} users: failed or refused requests", failures, 0),
-        Goal("sound that reaches the clients / engine's own throughput", reached, 0.9, at_least=True),
+    share = median_of_ratios([figures.audio_s_per_s for figures in served], alone)
+    key_figures = [
+        KeyFigure("failures", f"{USERS} users: failed or refused requests", failures),
+        KeyFigure("throughput_share", "sound that reaches the clients / engine's own throughput", share),
     ]
     rows = [
         [str(number + 1), f"{own:.1f}", *load_row(figures)]
         for number, (own, figures) in enumerate(zip(alone, served, strict=True))
     ]
     figures = {"engine_audio_s_per_s": alone, "clients": [asdict(figures) for figures in served]}
-    return Finding(goals, [table(["round", f"engine alone, {workers} calls, s/s", *LOAD_HEAD], rows)], figures)
+    return Finding(key_figures, [table(["round", f"engine alone, {workers} calls, s/s", *LOAD_HEAD], rows)], figures)

@@ -8,14 +8,13 @@ from random import Random
 from statistics import median
 
 from scripts.common import MIB
-from scripts.common.goals import Goal
-from scripts.common.markdown import table
+from scripts.common.report import KeyFigure, table
+from scripts.common.service_process import ServiceProcess
 from scripts.load_testing.answers import References
 from scripts.load_testing.client import leave
-from scripts.load_testing.clips import long_clip, short_clips
-from scripts.load_testing.figures import labels
-from scripts.load_testing.scenarios.common import PLATEAU, USERS, Finding, load_for, start
-from scripts.load_testing.service import RunningService, scrape
+from scripts.load_testing.load_clips import long_clip, short_clips
+from scripts.load_testing.scenarios.common import USERS, Finding, load_for, start
+from scripts.load_testing.service_metrics import labels, scrape
 
 KILLED_AT_ONCE = 20
 KILL_ROUNDS = 4
@@ -38,7 +37,7 @@ class Remains:
     resident_mib: float
 
     @classmethod
-    def of(cls, service: RunningService, after: str) -> "Remains":
+    def of(cls, service: ServiceProcess, after: str) -> "Remains":
         """Look, once queue, uploads and the folder of temporary files are empty, or after `SETTLED_TIMEOUT_S`."""
         deadline = time.monotonic() + SETTLED_TIMEOUT_S
         while True:
@@ -97,17 +96,20 @@ def killed_clients(arguments: argparse.Namespace) -> Finding:
         remains.append(Remains.of(service, "load again"))
     plateau, end = remains[1], remains[-2]
     failures = sum(exchange.answer.failed for exchange in after)
+    memory = end.resident_mib / plateau.resident_mib
     what = f"after {arguments.kills} killed clients"
-    goals = [
-        Goal(f"{what}: temporary files", end.temporary_files, 0),
-        Goal(f"{what}: threads more than after the first round", end.threads - plateau.threads, 0),
-        Goal(f"{what}: resident memory / after the first round", end.resident_mib / plateau.resident_mib, PLATEAU),
-        Goal(f"{what}: failures of the {len(after)} clients that came then", failures, 0),
+    key_figures = [
+        KeyFigure("temporary_files", f"{what}: temporary files", end.temporary_files),
+        KeyFigure("more_threads", f"{what}: threads more than after the first round", end.threads - plateau.threads),
+        KeyFigure("memory_to_first_round", f"{what}: resident memory / after the first round", memory),
+        KeyFigure("later_failures", f"{what}: failures of the {len(after)} clients that came then", failures),
     ]
     if end.queue_s >= 0:
-        goals.append(Goal(f"{what}: sound in the queue", end.queue_s, 0, "s"))
-        goals.append(Goal(f"{what}: uploads", end.uploads, 0))
+        key_figures.append(KeyFigure("queue", f"{what}: sound in the queue", end.queue_s, "s"))
+        key_figures.append(KeyFigure("uploads", f"{what}: uploads", end.uploads))
     head = ["after", "queue s", "uploads", "temporary files", "threads", "sockets", "resident MiB"]
     return Finding(
-        goals, [table(head, [found.row() for found in remains])], {"remains": [asdict(found) for found in remains]}
+        key_figures,
+        [table(head, [found.row() for found in remains])],
+        {"remains": [asdict(found) for found in remains]},
     )

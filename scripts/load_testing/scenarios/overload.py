@@ -7,13 +7,12 @@ from collections import Counter
 from dataclasses import asdict
 from random import Random
 
-from scripts.common.goals import Goal
-from scripts.common.markdown import table
+from scripts.common.report import KeyFigure, milliseconds, table
 from scripts.load_testing.answers import References
 from scripts.load_testing.client import open_loop
-from scripts.load_testing.clips import short_clips
-from scripts.load_testing.figures import LoadFigures, percentiles
-from scripts.load_testing.report import LOAD_HEAD, load_row, milliseconds
+from scripts.load_testing.load_clips import short_clips
+from scripts.load_testing.load_figures import LoadFigures, percentiles
+from scripts.load_testing.load_tables import LOAD_HEAD, load_row
 from scripts.load_testing.scenarios.common import SETTLE_SHARE, USERS, Finding, load_for, start
 
 DEADLINE_EXCEEDED = "deadline_exceeded"
@@ -48,17 +47,13 @@ def overload(arguments: argparse.Namespace) -> Finding:
     in_time = [answer for answer in accepted if answer.ok and answer.latency_s <= deadline_s]
     refused = [answer.latency_s for answer in answers if answer.refused]
     other = Counter(answer.outcome for answer in answers if answer.failed and answer.outcome != DEADLINE_EXCEEDED)
+    in_deadline = len(in_time) / max(1, len(accepted))
     factor = f"{arguments.overload_factor:g} x capacity"
-    goals = [
-        Goal(f"{factor}: p95 of refusals", percentiles(refused, 95)[0], 0.1, "s"),
-        Goal(
-            f"{factor}: accepted requests inside their deadline",
-            len(in_time) / max(1, len(accepted)),
-            1.0,
-            at_least=True,
-        ),
-        Goal(f"{factor}: sound per second / peak", loaded.audio_s_per_s / peak_s_per_s, 0.9, at_least=True),
-        Goal(f"{factor}: other failures", other.total(), 0),
+    key_figures = [
+        KeyFigure("refusals_p95", f"{factor}: p95 of refusals", percentiles(refused, 95)[0], "s"),
+        KeyFigure("in_deadline_share", f"{factor}: share of accepted requests inside their deadline", in_deadline),
+        KeyFigure("throughput_to_peak", f"{factor}: sound per second / peak", loaded.audio_s_per_s / peak_s_per_s),
+        KeyFigure("other_failures", f"{factor}: other failures", other.total()),
     ]
     rows = [[f"{USERS} users", *load_row(before)], [factor, *load_row(loaded)], [f"{USERS} users", *load_row(after)]]
     bound = f"{settings['max_queue_s']} s" if "max_queue_s" in settings else "the service's own"
@@ -78,4 +73,4 @@ def overload(arguments: argparse.Namespace) -> Finding:
         "settings": settings,
     }
     figures |= {"accepted": len(accepted), "in_time": len(in_time), "refused": len(refused), "other": dict(other)}
-    return Finding(goals, sections, figures)
+    return Finding(key_figures, sections, figures)

@@ -6,13 +6,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scripts.common.goals import Goal
-from scripts.common.markdown import table
+from scripts.common.report import KeyFigure, table
+from scripts.common.service_process import ServiceProcess
 from scripts.load_testing.answers import References
 from scripts.load_testing.client import closed_loop
-from scripts.load_testing.clips import Clip, short_clips
+from scripts.load_testing.load_clips import Clip, short_clips
 from scripts.load_testing.scenarios.common import USERS, Finding, start
-from scripts.load_testing.service import RunningService
 
 STOP_AFTER_S = 5.0
 
@@ -31,15 +30,15 @@ def sigterm(arguments: argparse.Namespace) -> Finding:
         stops.append(stop)
         rows.append([str(value) for value in stop.values()])
         print(", ".join(f"{value} {name}" for name, value in stop.items()), flush=True)
-    goals = [
-        Goal("SIGTERM under load: accepted requests lost", sum(stop["lost"] for stop in stops), 0),
-        Goal("SIGTERM under load: wrong or failed answers", sum(stop["wrong"] for stop in stops), 0),
-        Goal("SIGTERM under load: exit code", max(abs(stop["exit code"]) for stop in stops), 0),
+    key_figures = [
+        KeyFigure("lost", "SIGTERM under load: accepted requests lost", sum(stop["lost"] for stop in stops)),
+        KeyFigure("wrong", "SIGTERM under load: wrong or failed answers", sum(stop["wrong"] for stop in stops)),
+        KeyFigure("exit_code", "SIGTERM under load: exit code", max(abs(stop["exit code"]) for stop in stops)),
     ]
-    return Finding(goals, [table(list(stops[0]), rows)], {"stops": stops})
+    return Finding(key_figures, [table(list(stops[0]), rows)], {"stops": stops})
 
 
-async def _stop_under_load(service: RunningService, clips: Sequence[Clip], texts: Mapping[str, str]) -> dict[str, Any]:
+async def _stop_under_load(service: ServiceProcess, clips: Sequence[Clip], texts: Mapping[str, str]) -> dict[str, Any]:
     """Ten users, SIGTERM after a while; they go on until nobody listens. What became of their requests."""
     signalled_s = float("inf")
 

@@ -19,7 +19,7 @@ from scripts.load_testing.answers import (
     same_text,
     upload_headers,
 )
-from scripts.load_testing.clips import Clip, short_clips
+from scripts.load_testing.load_clips import Clip, short_clips
 from tests.scripts.load_testing.deployed import KEY, deployed
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.load_testing.answers import NO_ANSWER
 from scripts.load_testing.client import Exchange, closed_loop, leave, open_loop, parse_response, upload
-from scripts.load_testing.clips import Clip, long_clip, short_clips
+from scripts.load_testing.load_clips import Clip, long_clip, short_clips
 
 OK_BODY = b'{"text":"evet","timings":{"queue":0.25,"inference":0.5}}'
 T = TypeVar("T")

@@ -7,8 +7,8 @@ import pytest
 
 from app.audio import AudioLimits, decode, sniff
 from scripts.load_testing import encoding
-from scripts.load_testing.clips import short_clips
 from scripts.load_testing.encoding import DEFAULT_FORMATS, FORMATS, FULL_SCALE, encode, encode_once, formats_of
+from scripts.load_testing.load_clips import short_clips
 
 READ_AS = {"wav": "wav", "opus": "ogg", "webm": "webm", "mp3": "mp3", "m4a": "mp4"}
 CODECS = {"wav": "pcm_s16le", "opus": "opus", "webm": "opus", "mp3": "mp3float", "m4a": "aac"}

@@ -10,7 +10,7 @@ from anyio.from_thread import start_blocking_portal
 from numpy.typing import NDArray
 
 from app.settings import BUNDLED_MODEL
-from scripts.load_testing.clips import CONTENT_TYPE, short_clips
+from scripts.load_testing.load_clips import CONTENT_TYPE, short_clips
 from scripts.tools import plain_service
 from tests.conftest import Client
 from tests.recognizers import ctc_settings

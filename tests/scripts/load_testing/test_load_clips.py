@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from scripts.load_testing.clips import (
+from scripts.load_testing.encoding import FORMATS
+from scripts.load_testing.load_clips import (
     CONTENT_TYPE,
     Tape,
     in_formats,
@@ -15,7 +16,6 @@ from scripts.load_testing.clips import (
     read_samples,
     short_clips,
 )
-from scripts.load_testing.encoding import FORMATS
 from tests.conftest import Client
 
 

@@ -1,92 +1,13 @@
-"""What load tests write: a report to read, and the same figures as JSON."""
+"""The tables of a load test's report."""
 
-import json
-import math
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-from scripts.common.goals import GOALS_HEAD, Goal
-from scripts.common.machine import Machine, versions
-from scripts.common.markdown import table
-from scripts.load_testing.figures import LoadFigures, ServerFigures, Step
-
-PACKAGES = ("onnxruntime", "openvino", "fastapi", "uvicorn", "locust")
-
-
-@dataclass(frozen=True)
-class Report:
-    """title: the first line. settings: name -> value, as understood. sections: Markdown. figures: for JSON."""
-
-    title: str
-    machine: Machine
-    settings: Mapping[str, str]
-    sections: Sequence[str]
-    figures: Mapping[str, Any]
-
-    def write(self, folder: Path, stem: str) -> Path:
-        """Write `stem.md` and `stem.json` into `folder`. Returns the path of the first."""
-        folder.mkdir(parents=True, exist_ok=True)
-        content = {
-            "format": 1,
-            "command": command_line(),
-            "date": now(),
-            "machine": asdict(self.machine) | {"versions": versions(PACKAGES)},
-            "settings": dict(self.settings),
-            **self.figures,
-        }
-        text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        (folder / f"{stem}.json").write_text(text, encoding="utf-8")
-        (folder / f"{stem}.md").write_text(self.markdown(), encoding="utf-8")
-        return folder / f"{stem}.md"
-
-    def markdown(self) -> str:
-        """The report; `docs/performance.md` says what its columns mean."""
-        machine = self.machine
-        rows = [
-            ["date", now()],
-            ["commit", machine.commit + (" with changes" if machine.changed else "")],
-            ["processor", f"{machine.processor}, {machine.cores} cores ({', '.join(machine.features)})"],
-            ["memory", f"{machine.memory_bytes / 2**30:.1f} GiB"],
-            ["system", f"{machine.system}, Python {machine.python}"],
-            ["versions", ", ".join(f"{name} {version}" for name, version in versions(PACKAGES).items())],
-            *([name, value] for name, value in self.settings.items()),
-        ]
-        return "\n\n".join([f"# {self.title}", f"    {command_line()}", table(["", ""], rows), *self.sections]) + "\n"
-
-
-def command_line() -> str:
-    """The command that this process was started with."""
-    return shlex.join(["python", *sys.argv])
-
-
-def now() -> str:
-    """ISO 8601, UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def finite(value: Any) -> Any:
-    """The same without NaN and infinity, which JSON does not have: null."""
-    if isinstance(value, Mapping):
-        return {name: finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def number(value: float, form: str = ".0f") -> str:
-    """Formatted; "-" for NaN."""
-    return "-" if math.isnan(value) else format(value, form)
-
-
-def milliseconds(seconds: float) -> str:
-    """Without decimals; "-" for NaN."""
-    return number(1000 * seconds)
-
+from scripts.common.report import milliseconds, number, table
+from scripts.load_testing.capacity import Step
+from scripts.load_testing.load_figures import LoadFigures
+from scripts.load_testing.service_metrics import ServerFigures
 
 LOAD_HEAD = ["RPS", "RTFx", "p50 ms", "p95 ms", "p99 ms", "queue ms", "inference ms", "answered", "refused", "failed"]
 
@@ -173,8 +94,3 @@ def capacity_section(steps: Sequence[Step], capacity: Step | None, p95_limit_s: 
             f"per second, p95 {found.p95_s:.2f} s (limit {p95_limit_s:g} s)."
         )
     return f"{verdict}\n\n{table(['users', 'within the limit', *LOAD_HEAD], rows)}"
-
-
-def goals_section(goals: Sequence[Goal]) -> str:
-    """What has to be shown, as far as it was measured."""
-    return table(GOALS_HEAD, [goal.row() for goal in goals])

@@ -1,4 +1,4 @@
-"""The figures of a benchmark: what was measured of each engine, how engines compare, and which goals are reached."""
+"""The figures of a benchmark: what was measured of each engine, and how engines compare."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from typing import Self
 import numpy as np
 
 from app.runtimes.registry import ONNX, ONNX_INT8, OPENVINO, PYTORCH
-from scripts.common.goals import Goal
+from scripts.common.report import KeyFigure
 from scripts.speech.scoring import ErrorRate
 
 REFERENCE_S = 10.0
 """The clip length that engines are compared at, if it was measured; else the longest."""
-MIN_GOAL_CLIPS = 500
+MIN_WER_CLIPS = 500
 """With fewer held-out clips a difference of half a point says nothing."""
 
 
@@ -93,54 +93,52 @@ def plain_int8(engines: dict[str, EngineFigures], length_s: float) -> EngineFigu
     return engines[min(measured)[1]] if measured else None
 
 
-def find_goals(engines: dict[str, EngineFigures], length_s: float) -> list[Goal]:
-    """The goals of which everything was measured.
+def key_figures(engines: dict[str, EngineFigures], length_s: float) -> list[KeyFigure]:
+    """How Dikte's engines compare with the others, as far as it was measured.
 
     engines: key -> figures. length_s: clip length that latencies are compared at.
     """
     pytorch, fp32, int8, openvino = (engines.get(key) for key in (PYTORCH, ONNX, ONNX_INT8, OPENVINO))
     plain = plain_int8(engines, length_s)
-    stock = engines.get("openvino_nncf")
     clip = f"{length_s:g} s clip"
-    goals = []
+    found = []
 
-    def add(claim: str, value: float | None, bound: float, unit: str = "", at_least: bool = False) -> None:
+    def add(key: str, what: str, value: float | None, unit: str = "") -> None:
         if value is not None:
-            goals.append(Goal(claim, value, bound, unit, at_least))
+            found.append(KeyFigure(key, what, value, unit))
 
-    add(f"INT8 latency / PyTorch FP32, {clip}", ratio(int8, pytorch, length_s), 0.36)
-    add(
-        f"INT8 latency / plain MatMul-only INT8 ({plain.key if plain else ''}), {clip}",
-        ratio(int8, plain, length_s),
-        0.55,
-    )
-    if int8:
-        unquantized = fp32 or pytorch
-        add("INT8 size / FP32", int8.size_bytes / unquantized.size_bytes if unquantized else None, 0.29)
+    add("int8_latency_to_pytorch", f"INT8 latency / PyTorch FP32, {clip}", ratio(int8, pytorch, length_s))
+    plain_title = f"plain MatMul-only INT8 ({plain.key if plain else ''})"
+    add("int8_latency_to_plain_int8", f"INT8 latency / {plain_title}, {clip}", ratio(int8, plain, length_s))
+    if int8 and (unquantized := fp32 or pytorch):
+        add("int8_size_to_fp32", "INT8 size / FP32", int8.size_bytes / unquantized.size_bytes)
     if int8 and pytorch:
         if int8.service_peak_bytes and pytorch.service_peak_bytes:
             share = int8.service_peak_bytes / pytorch.service_peak_bytes
-            add("peak memory of the service, INT8 / PyTorch", share, 0.4)
+            add("int8_service_memory_to_pytorch", "peak memory of the service, INT8 / PyTorch", share)
         elif int8.peak_bytes and pytorch.peak_bytes:
-            add("peak memory of the engine alone, INT8 / PyTorch", int8.peak_bytes / pytorch.peak_bytes, 0.4)
-    unquantized = next((engine for engine in (fp32, pytorch) if engine and engine.wer), None)
-    if int8 and int8.wer and unquantized and unquantized.wer and int8.clips >= MIN_GOAL_CLIPS:
-        loss = 100 * (int8.wer.rate - unquantized.wer.rate)
-        add(f"INT8 WER above that of {unquantized.title}, {int8.clips} clips", loss, 0.5, "points")
-    add(f"OpenVINO latency / stock OpenVINO INT8, {clip}", ratio(openvino, stock, length_s), 0.85)
-    return goals
+            share = int8.peak_bytes / pytorch.peak_bytes
+            add("int8_engine_memory_to_pytorch", "peak memory of the engine alone, INT8 / PyTorch", share)
+    exact = next((engine for engine in (fp32, pytorch) if engine and engine.wer), None)
+    if int8 and int8.wer and exact and exact.wer and int8.clips >= MIN_WER_CLIPS:
+        rise = 100 * (int8.wer.rate - exact.wer.rate)
+        add("int8_wer_rise", f"INT8 WER above that of {exact.title}, {int8.clips} clips", rise, "points")
+    stock = ratio(openvino, engines.get("openvino_nncf"), length_s)
+    add("openvino_latency_to_stock", f"OpenVINO latency / stock OpenVINO INT8, {clip}", stock)
+    return found + _fastest(engines, length_s)
 
 
-def find_aims(engines: dict[str, EngineFigures], length_s: float) -> list[Goal]:
-    """Where the project is going, as its best engine is now. In absolute figures, so only for its own machine."""
-    aims = []
+def _fastest(engines: dict[str, EngineFigures], length_s: float) -> list[KeyFigure]:
+    """In absolute figures, so only of this machine."""
+    found = []
     own = [engine for engine in engines.values() if engine.own]
     latencies = [(latency.p50_s, engine.title) for engine in own if (latency := engine.at(length_s))]
-    if latencies and length_s == REFERENCE_S:
+    if latencies:
         p50_s, title = min(latencies)
-        aims.append(Goal(f"latency of the fastest engine ({title}), {length_s:g} s clip", p50_s, 0.085, "s"))
+        what = f"latency of Dikte's fastest engine ({title}), {length_s:g} s clip"
+        found.append(KeyFigure(f"latency_at_{length_s:g}_s", what, p50_s, "s"))
     rates = [(max(engine.wide or 0.0, engine.narrow or 0.0), engine.title) for engine in own]
     if rates and max(rates)[0]:
         rate, title = max(rates)
-        aims.append(Goal(f"throughput of the fastest engine ({title})", rate, 120.0, "s of sound/s", at_least=True))
-    return aims
+        found.append(KeyFigure("throughput", f"throughput of Dikte's fastest engine ({title})", rate, "s of sound/s"))
+    return found

@@ -3,16 +3,15 @@ import math
 import numpy as np
 import pytest
 
-from scripts.benchmarking.figures import (
+from scripts.benchmarking.engine_figures import (
     EngineFigures,
     Latency,
-    find_aims,
-    find_goals,
+    key_figures,
     plain_int8,
     ratio,
     reference_length_s,
 )
-from scripts.common.goals import Goal
+from scripts.common.report import KeyFigure
 from scripts.speech.scoring import ErrorRate
 
 MIB = 1 << 20
@@ -29,9 +28,9 @@ def engines(*all_: EngineFigures) -> dict[str, EngineFigures]:
     return {figures.key: figures for figures in all_}
 
 
-def goal(claim: str, *all_: EngineFigures) -> Goal | None:
-    """The goal whose claim begins so, if it was measured."""
-    return next((goal for goal in find_goals(engines(*all_), 10.0) if goal.claim.startswith(claim)), None)
+def figure(key: str, *all_: EngineFigures) -> KeyFigure | None:
+    """The key figure, if it was measured."""
+    return next((figure for figure in key_figures(engines(*all_), 10.0) if figure.key == key), None)
 
 
 def test_the_statistics_of_calls() -> None:
@@ -67,78 +66,75 @@ def test_plain_int8_is_the_faster_of_its_kinds() -> None:
     assert plain_int8(engines(engine("onnx")), 10.0) is None
 
 
-@pytest.mark.parametrize(("p50_s", "reached"), [(0.35, True), (0.36, True), (0.37, False)])
-def test_int8_against_pytorch(p50_s: float, reached: bool) -> None:
-    found = goal("INT8 latency / PyTorch", engine("pytorch", 1.0), engine("onnx_int8", p50_s))
-    assert found is not None
-    assert found.value == p50_s
-    assert found.reached == reached
+def test_int8_against_pytorch() -> None:
+    found = figure("int8_latency_to_pytorch", engine("pytorch", 1.0), engine("onnx_int8", 0.35))
+    assert found == KeyFigure("int8_latency_to_pytorch", "INT8 latency / PyTorch FP32, 10 s clip", 0.35)
 
 
-@pytest.mark.parametrize(("p50_s", "reached"), [(0.21, True), (0.23, False)])
-def test_int8_against_the_faster_plain_int8(p50_s: float, reached: bool) -> None:
+def test_int8_against_the_faster_plain_int8() -> None:
     plain = engine("matmul_qint8", 0.4, own=False), engine("matmul_quint8", 0.6, own=False)
-    found = goal("INT8 latency / plain", engine("onnx_int8", p50_s), *plain)
+    found = figure("int8_latency_to_plain_int8", engine("onnx_int8", 0.2), *plain)
     assert found is not None
-    assert "matmul_qint8" in found.claim
-    assert found.value == pytest.approx(p50_s / 0.4)
-    assert found.reached == reached
+    assert "matmul_qint8" in found.what
+    assert found.value == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(("size_bytes", "reached"), [(290, True), (291, False)])
 @pytest.mark.parametrize("unquantized", ["onnx", "pytorch"])
-def test_the_size(unquantized: str, size_bytes: int, reached: bool) -> None:
-    found = goal("INT8 size", engine("onnx_int8", size_bytes=size_bytes), engine(unquantized))
+def test_the_size(unquantized: str) -> None:
+    found = figure("int8_size_to_fp32", engine("onnx_int8", size_bytes=290), engine(unquantized))
     assert found is not None
-    assert found.reached == reached
+    assert found.value == 0.29
 
 
 def test_memory_is_that_of_the_service_or_else_of_the_engine_alone() -> None:
     int8 = engine("onnx_int8", peak_bytes=300 * MIB, service_peak_bytes=410 * MIB)
     pytorch = engine("pytorch", peak_bytes=1000 * MIB, service_peak_bytes=1000 * MIB)
-    service = goal("peak memory of the service", int8, pytorch)
+    service = figure("int8_service_memory_to_pytorch", int8, pytorch)
     assert service is not None
-    assert (service.value, service.reached) == (0.41, False)
+    assert service.value == 0.41
     pytorch.service_peak_bytes = None
-    assert goal("peak memory of the service", int8, pytorch) is None
-    alone = goal("peak memory of the engine alone", int8, pytorch)
+    assert figure("int8_service_memory_to_pytorch", int8, pytorch) is None
+    alone = figure("int8_engine_memory_to_pytorch", int8, pytorch)
     assert alone is not None
-    assert (alone.value, alone.reached) == (0.3, True)
+    assert alone.value == 0.3
 
 
 def rate(rate: float) -> ErrorRate:
     return ErrorRate(rate, rate - 0.01, rate + 0.01)
 
 
-@pytest.mark.parametrize(("wer", "reached"), [(0.2049, True), (0.19, True), (0.2051, False)])
-def test_the_errors_of_int8(wer: float, reached: bool) -> None:
+@pytest.mark.parametrize("wer", [0.2049, 0.19])
+def test_the_errors_of_int8(wer: float) -> None:
     int8 = engine("onnx_int8", wer=rate(wer), clips=500)
-    found = goal("INT8 WER", int8, engine("onnx", wer=rate(0.20), clips=500), engine("pytorch", wer=rate(0.5)))
+    others = engine("onnx", wer=rate(0.20), clips=500), engine("pytorch", wer=rate(0.5))
+    found = figure("int8_wer_rise", int8, *others)
     assert found is not None
     assert found.value == pytest.approx(100 * (wer - 0.20))
-    assert found.reached == reached
+    assert found.unit == "points"
 
 
 def test_errors_on_few_clips_show_nothing() -> None:
-    assert goal("INT8 WER", engine("onnx_int8", wer=rate(0.2), clips=499), engine("onnx", wer=rate(0.2))) is None
+    few = engine("onnx_int8", wer=rate(0.2), clips=499)
+    assert figure("int8_wer_rise", few, engine("onnx", wer=rate(0.2))) is None
 
 
-@pytest.mark.parametrize(("p50_s", "reached"), [(0.17, True), (0.18, False)])
-def test_openvino_against_the_stock_form(p50_s: float, reached: bool) -> None:
-    found = goal("OpenVINO", engine("openvino", p50_s), engine("openvino_nncf", 0.2, own=False))
+def test_openvino_against_the_stock_form() -> None:
+    found = figure("openvino_latency_to_stock", engine("openvino", 0.17), engine("openvino_nncf", 0.2, own=False))
     assert found is not None
-    assert found.reached == reached
+    assert found.value == pytest.approx(0.85)
 
 
-def test_what_was_not_measured_is_no_goal() -> None:
-    assert find_goals(engines(engine("pytorch"), engine("dynamic_all", own=False)), 10.0) == []
-    assert find_aims({}, 10.0) == []
+def test_what_was_not_measured_is_no_figure() -> None:
+    assert key_figures(engines(engine("dynamic_all", own=False)), 10.0) == []
+    assert key_figures({}, 10.0) == []
 
 
-def test_where_the_project_is_going() -> None:
+def test_the_fastest_engine_of_dikte() -> None:
     own = engine("openvino", 0.08, wide=90.0, narrow=121.0)
     other = engine("openvino_nncf", 0.01, own=False, wide=500.0)
-    latency, throughput = find_aims(engines(engine("onnx_int8", 0.2, narrow=50.0), own, other), 10.0)
-    assert (latency.value, latency.reached) == (0.08, True)
-    assert (throughput.value, throughput.reached) == (121.0, True)
-    assert "OPENVINO" in latency.claim
+    all_ = engine("onnx_int8", 0.2, narrow=50.0), own, other
+    latency, throughput = figure("latency_at_10_s", *all_), figure("throughput", *all_)
+    assert latency is not None
+    assert throughput is not None
+    assert (latency.value, throughput.value) == (0.08, 121.0)
+    assert "OPENVINO" in latency.what
