@@ -4,7 +4,7 @@
 #   docker build -t dikte:train --target train .         the scripts: training, export, benchmark (PyTorch for CPUs)
 #   docker build -t dikte:load --target load .           Locust with the load test
 #
-# `scripts/check_image.py` follows the steps of this file in a bare Debian folder, without Docker. It knows the
+# `scripts/tools/check_image.py` follows the steps of this file in a bare Debian folder, without Docker. It knows the
 # instructions used here and no others.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 

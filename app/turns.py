@@ -9,7 +9,7 @@ from app.recognizer import AnyRecognizer, Options, Window
 
 BATCH_WINDOW_S = 1.0
 """Windows that are computed with others are no longer: longer ones are hardly computed faster together
-(`scripts/batch_gain.py`)."""
+(`scripts/tools/batch_gain.py`)."""
 
 
 @dataclass(eq=False)

@@ -5,14 +5,12 @@
 
 Every engine lives in a process of its own, and all of them take turns call by call, in an order drawn anew for every
 round, so that the noise of the machine hits all alike. What others make of the same checkpoint is measured along
-(`scripts/baselines.py`; `--no-baselines` leaves it out). An engine that fails is reported and left out. Writes a
+(`scripts/tools/baselines.py`; `--no-baselines` leaves it out). An engine that fails is reported and left out. Writes a
 report, JSON and pictures into `artifacts/`; `docs/performance.md` explains them.
 """
 
 import argparse
-import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,7 +33,7 @@ from app.families.ctc.recognizer import SILENCE_STD
 from app.models import find_model_folder, open_model
 from app.recognizer import Samples
 from app.runtimes.registry import REFERENCE
-from scripts.baselines import BASELINES, REPORT_NAME, Source, source_of
+from scripts.benchmarking.baselines import BASELINES, BaselineError, Source, have_baselines_made, source_of
 from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, available, own_spec, pytorch_spec
 from scripts.benchmarking.figures import EngineFigures, Latency, reference_length_s
 from scripts.benchmarking.process import EngineFailed, EngineProcess
@@ -267,19 +265,10 @@ def plan_own_engines(arguments: argparse.Namespace, checkpoint: Path) -> Plan:
 
 def plan_baselines(source: Source, keys: list[str]) -> Plan:
     """Have the files of the named baselines made where they are missing, in a process that ends with its memory."""
-    command = [
-        sys.executable,
-        str(Path(__file__).with_name("baselines.py")),
-        "--checkpoint_dir",
-        str(source.checkpoint),
-    ]
-    command += ["--out", str(source.folder.parent), "--calibration", str(source.calibration), "--only", *keys]
-    made = subprocess.run(command, check=False)
-    if made.returncode:
-        raise BenchmarkError(
-            f"the baselines cannot be made (exit code {made.returncode}); --no-baselines leaves them out"
-        )
-    failed = json.loads((source.folder / REPORT_NAME).read_text(encoding="utf-8"))["failed"]
+    try:
+        failed = have_baselines_made(source, keys)
+    except BaselineError as error:
+        raise BenchmarkError(f"{error}; --no-baselines leaves them out") from error
     wanted = [baseline for baseline in BASELINES if baseline.key in keys]
     return Plan(
         [baseline.spec(source) for baseline in wanted if baseline.key not in failed],

@@ -7,13 +7,13 @@
     python scripts/load.py --against_plain --checkpoint_dir data/base --model_dir data/onnx
 
 Starts the service itself, in a process of its own, with the settings of the environment (`ASR_*`) but for model and
-backend. `--capacity` writes load_capacity.md. `--against_plain` measures in turn with `scripts/plain_service.py` on
-plain INT8 of the same checkpoint (requirements-train.txt), and writes load_against_plain.md. Linux only (/proc).
+backend. `--capacity` writes load_capacity.md. `--against_plain` measures in turn with
+`scripts/tools/plain_service.py` on plain INT8 of the same checkpoint (requirements-train.txt), and writes
+load_against_plain.md. Linux only (/proc).
 """
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from app.artifacts import ArtifactError
 from app.models import find_model_folder
 from app.runtimes.registry import ONNX_INT8, OPENVINO, REFERENCE
 from app.settings import BUNDLED_MODEL
-from scripts.common import ROOT
+from scripts.common import SAMPLES
 from scripts.common.command import ending_cleanly
 from scripts.common.goals import Goal
 from scripts.common.machine import describe_machine
@@ -76,15 +76,18 @@ def plain_service(checkpoint: Path, baselines: Path) -> RunningService:
 
     Raises LoadError if that fails.
     """
-    from scripts.baselines import BASELINES, source_of
+    from scripts.benchmarking.baselines import BASELINES, BaselineError, have_baselines_made, source_of
 
-    command = [sys.executable, "scripts/baselines.py", "--checkpoint_dir", str(checkpoint), "--out", str(baselines)]
-    if subprocess.run([*command, "--only", PLAIN_BASELINE], cwd=ROOT, check=False).returncode:
-        raise LoadError("the plain INT8 model cannot be made")
-    source = source_of(checkpoint, baselines, ROOT / "samples")
+    source = source_of(checkpoint, baselines, SAMPLES)
+    try:
+        failed = have_baselines_made(source, [PLAIN_BASELINE])
+    except BaselineError as error:
+        raise LoadError(str(error)) from error
+    if reason := failed.get(PLAIN_BASELINE):
+        raise LoadError(f"the plain INT8 model: {reason}")
     model = next(baseline for baseline in BASELINES if baseline.key == PLAIN_BASELINE).path(source)
     words = ["--checkpoint_dir", str(checkpoint), "--onnx_path", str(model), "--port", "{port}"]
-    return RunningService([sys.executable, "scripts/plain_service.py", *words], {})
+    return RunningService([sys.executable, "scripts/tools/plain_service.py", *words], {})
 
 
 def load_once(arguments: argparse.Namespace, load: Load) -> Path:

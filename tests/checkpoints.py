@@ -40,12 +40,12 @@ from transformers import (
     WavLMConfig,
 )
 
-from scripts.baselines import Source, make_baselines, source_of
+from scripts.benchmarking.baselines import Source, make_baselines, source_of
 from scripts.export import Options, export
 from scripts.exporting.onnx_files import stock_export
 from scripts.exporting.onnx_runtime_form import export_for_batches, export_for_onnx_runtime
-from scripts.random_checkpoint import BASE_TOKENS, HEAD_GAIN
 from scripts.speech.text import TURKISH_ALPHABET
+from scripts.tools.random_checkpoint import BASE_TOKENS, HEAD_GAIN
 from scripts.training.checkpoints import SMALL_CONFIGS, new_tokenizer
 from tests.once import made_once
 

@@ -120,10 +120,13 @@ PACKAGES = {
     "text_generation": {"common", "speech"},
     "training": {"common", "speech"},
     "exporting": {"common", "speech"},
-    "benchmarking": {"common", "speech"},
+    "benchmarking": {"common", "speech", "exporting"},
     "load_testing": {"common", "speech", "benchmarking"},
+    "tools": {"common", "speech", "text_generation", "training", "exporting", "benchmarking", "load_testing"},
 }
-"""The folders under scripts/, each with those that it may import from besides itself; commands may use all."""
+"""The folders under scripts/, each with those that it may import from besides itself. Commands use all but tools."""
+COMMANDS = {"benchmark", "evaluate", "export", "load", "train", "transcribe"}
+"""What users need; each other command is a tool."""
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=module_name)
@@ -138,6 +141,19 @@ def test_folders_of_scripts_import_one_way_and_no_command(path: Path) -> None:
     for name in imports_of(path):
         if name.startswith("scripts."):
             assert name.split(".")[1] in allowed, f"{name} lies above"
+
+
+def test_commands_on_top_are_those_that_users_need_and_use_no_tool() -> None:
+    paths = set((ROOT / "scripts").glob("*.py")) - {ROOT / "scripts" / "__init__.py"}
+    assert {path.stem for path in paths} == COMMANDS
+    assert not [name for path in paths for name in imports_of(path) if name.startswith("scripts.tools")]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts" / "tools").glob("[a-z]*.py")), ids=module_name)
+def test_each_tool_is_a_command_that_says_how_it_is_run(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert f"python scripts/tools/{path.name}" in text
+    assert text.endswith('if __name__ == "__main__":\n    main()\n')
 
 
 def test_serving_imports_neither_torch_nor_transformers() -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -13,17 +13,14 @@ ROOT = Path(__file__).resolve().parents[1]
 CODE = [path for folder in ("app", "locust", "scripts") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-def installed_from() -> Path | None:
-    """The checkout that the environment of these tests has installed."""
-    try:
-        origin = json.loads(distribution("dikte").read_text("direct_url.json") or "{}")
-    except PackageNotFoundError:
-        return None
-    return Path(origin.get("url", "").removeprefix("file://"))
+def installed() -> set[str]:
+    """The checkouts that the environment of these tests has installed, as URLs."""
+    origins = [found.read_text("direct_url.json") for found in distributions(name="dikte")]  # a build's folder has none
+    return {json.loads(origin)["url"] for origin in origins if origin}
 
 
-@pytest.mark.skipif(installed_from() != ROOT, reason="another checkout is installed, or none")
-@pytest.mark.parametrize("command", ["scripts/transcribe.py", "scripts/as_cpu.py", "-m app"])
+@pytest.mark.skipif(ROOT.as_uri() not in installed(), reason="another checkout is installed, or none")
+@pytest.mark.parametrize("command", ["scripts/transcribe.py", "scripts/tools/as_cpu.py", "-m app"])
 def test_commands_run_from_any_folder(command: str, tmp_path: Path) -> None:
     words = command.split() if command.startswith("-m") else [str(ROOT / command), "--help"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -83,6 +83,9 @@ def test_every_file_that_is_linked_exists() -> None:
         assert (ROOT / link).exists(), link
 
 
-def test_every_script_that_is_named_exists() -> None:
-    for script in re.findall(r"scripts/\w+\.py", README):
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_every_script_that_is_named_exists(path: Path) -> None:
+    for script in re.findall(r"scripts/[\w/]+\.py", path.read_text(encoding="utf-8")):
         assert (ROOT / script).is_file(), script

@@ -156,7 +156,7 @@ def test_a_service_that_cannot_start_ends_it_with_the_reason() -> None:
 
 
 def test_it_needs_no_more_than_its_requirements() -> None:
-    code = "import sys, scripts.load, scripts.load_scenarios; print(*sys.modules)"
+    code = "import sys, scripts.load, scripts.tools.load_scenarios; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not {"torch", "transformers", "jiwer", "matplotlib", "librosa", "httpx", "locust"} & set(loaded.split())
 

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from app.artifacts import ArtifactError
 from app.families.ctc import CtcFamily
 from app.families.ctc.decoding import Emissions, Vocabulary
 from app.families.ctc.settings import CtcSettings, FeatureSettings
 from app.families.ctc.windows import Framing
-from app.recognizer import Likeness, Samples, Window
+from app.recognizer import Samples
 from scripts.exporting.proofs import (
     DECIDING_CLIPS,
     EXACT,
@@ -168,25 +167,6 @@ def test_many_clips_decide_by_the_rate_few_by_its_lower_bound(clips: int, increa
     assert agreement.passed
     assert words.passed == passed
     assert words.name == ("wer_increase" if clips >= DECIDING_CLIPS else "wer_increase_lower_bound")
-
-
-def likeness(expected: Emissions, other: Emissions) -> Likeness:
-    """Of what was heard in a clip of one window."""
-    return FakeCtc(SETTINGS).likeness([Window(np.zeros(0, np.float32))], [expected], [other])
-
-
-def test_silence_is_like_silence() -> None:
-    silence = np.full((5, 4), -np.inf, dtype=np.float32)
-    silence[:, 0] = 0.0
-    assert likeness(silence, silence.copy()) == Likeness(0.0, 5, 5, True)
-    assert likeness(silence, np.zeros((5, 4), np.float32)).max_difference == np.inf
-    assert likeness(silence[:0], silence[:0]) == Likeness(0.0, 0, 0, True)
-    assert FakeCtc(SETTINGS).likeness([], [], []) == Likeness(0.0, 0, 0, True), "a clip that is too short for a window"
-
-
-def test_models_of_other_shapes_cannot_be_compared() -> None:
-    with pytest.raises(ArtifactError, match=r"shape \(5, 3\), its checkpoint of \(5, 4\)"):
-        likeness(np.zeros((5, 4), np.float32), np.zeros((5, 3), np.float32))
 
 
 def test_a_clip_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -43,7 +43,9 @@ def test_tenses_and_domains() -> None:
 
 def test_data_files_are_read_once_and_not_at_import() -> None:
     assert text_data() is text_data()
-    code = "import scripts.sentences as s; print(s.text_data.cache_info().currsize, s.endings.cache_info().currsize)"
+    code = (
+        "import scripts.tools.sentences as s; print(s.text_data.cache_info().currsize, s.endings.cache_info().currsize)"
+    )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert result.stdout == "0 0\n"
 

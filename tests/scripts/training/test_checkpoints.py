@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCTC, Wav2Vec2ForCTC
 
-from scripts.random_checkpoint import COMBINING_DOT
 from scripts.speech.text import PAD_TOKEN, TURKISH_ALPHABET, TextNormalizer
+from scripts.tools.random_checkpoint import COMBINING_DOT
 from scripts.training.checkpoints import SMALL_CONFIGS, load_for_training, new_tokenizer, normalizer_of
 from tests.checkpoints import CAHYA_TOKENS, built
 

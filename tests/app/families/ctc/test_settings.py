@@ -17,8 +17,8 @@ from app.artifacts import (
 from app.families.ctc.settings import CtcSettings, FeatureSettings, read_framing, read_settings
 from app.families.ctc.windows import Framing
 from app.files import LFS_POINTER
-from scripts.random_checkpoint import COMBINING_DOT
 from scripts.speech.text import TURKISH_ALPHABET
+from scripts.tools.random_checkpoint import COMBINING_DOT
 from tests.checkpoints import CAHYA_TOKENS, SHAPES, built, rewrite
 
 CONV = {"conv_kernel": [10, 3, 3, 3, 3, 2, 2], "conv_stride": [5, 2, 2, 2, 2, 2, 2]}

@@ -1,7 +1,7 @@
 """What a service has to stand, each shown by a scenario of its own: clients in this process, the service in another.
 
-    python scripts/load_scenarios.py --model_dir data/onnx                          # all
-    python scripts/load_scenarios.py overload sigterm --model_dir data/onnx --backend openvino
+    python scripts/tools/load_scenarios.py --model_dir data/onnx                          # all
+    python scripts/tools/load_scenarios.py overload sigterm --model_dir data/onnx --backend openvino
 
 Each writes `load_SCENARIO.md` and `.json` into `artifacts/` and prints what had to be shown. `docs/performance.md`
 tells what they do. Against the plain service: `scripts/load.py --against_plain`. Linux only (/proc).

@@ -1,7 +1,7 @@
 """How fast sound is decoded: seconds of it per second of one core, beside the ffmpeg program.
 
-    python scripts/decoding_benchmark.py
-    python scripts/decoding_benchmark.py --against ../before --formats opus_webm mp3 --runs 7
+    python scripts/tools/decoding_benchmark.py
+    python scripts/tools/decoding_benchmark.py --against ../before --formats opus_webm mp3 --runs 7
 
 Makes a file of `--seconds` in each format with the ffmpeg program (Debian: `apt-get install ffmpeg`), from `--audio`
 said again and again. `app.audio.decode` and the program, on one core and one thread, turn each file into 16 kHz mono,
@@ -182,7 +182,7 @@ def run(arguments: argparse.Namespace) -> Path:
     packages = ", ".join(f"{package} {number}" for package, number in versions(("av", "soundfile", "soxr")).items())
     lines = [
         "# Decoding",
-        f"Printed by `{shlex.join(['python', 'scripts/decoding_benchmark.py', *sys.argv[1:]])}` on "
+        f"Printed by `{shlex.join(['python', 'scripts/tools/decoding_benchmark.py', *sys.argv[1:]])}` on "
         f"{datetime.now(UTC).isoformat(timespec='seconds')}: {processor()}, one core; ffmpeg {program}, {packages}. "
         f"Seconds of sound per second of the processor, median of {arguments.runs} runs of {arguments.seconds:g} s.",
         report(taken_s, arguments.seconds),

@@ -10,7 +10,7 @@ import pytest
 from app.runtimes.openvino import CORE
 from app.settings import BUNDLED_MODEL
 from scripts.common import ROOT
-from scripts.operator_times import Operator, Run, last_run, open_onnx, open_openvino, report
+from scripts.tools.operator_times import Operator, Run, last_run, open_onnx, open_openvino, report
 from tests.checkpoints import served
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
@@ -65,7 +65,7 @@ def test_openvino_tells_where_its_time_goes(checkpoints: Path, tmp_path: Path) -
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "scripts/operator_times.py", *words]
+    command = [sys.executable, "scripts/tools/operator_times.py", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_model_that_is_refused_ends_it_with_the_reason(tmp_path: Path) -> None:
     settings = os.environ | {"ASR_MODEL_DIR": str(tmp_path / "nothing")}
-    command = [sys.executable, "scripts/footprint.py", "samples/short.wav", "--starts", "1"]
+    command = [sys.executable, "scripts/tools/footprint.py", "samples/short.wav", "--starts", "1"]
     result = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "the service is not ready: there is no model folder nothing" in result.stderr
@@ -17,7 +17,7 @@ def test_a_model_that_is_refused_ends_it_with_the_reason(tmp_path: Path) -> None
 
 
 def test_it_starts_the_service_and_prints_what_it_measured() -> None:
-    command = [sys.executable, "scripts/footprint.py", "samples/short.wav", "--starts", "1", "--requests", "2"]
+    command = [sys.executable, "scripts/tools/footprint.py", "samples/short.wav", "--starts", "1", "--requests", "2"]
     settings = os.environ | {"ASR_BACKEND": "onnx_int8"}
     printed = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=True).stdout
     assert "tr-small on onnx_int8" in printed

@@ -1,6 +1,6 @@
 """List what the serving image ships, with its licences, as docs/licences.md.
 
-    .venv/bin/python scripts/licences.py > docs/licences.md
+    .venv/bin/python scripts/tools/licences.py > docs/licences.md
 
 Reads the packages of requirements.lock as they are installed beside the Python that runs this. The licences are those
 that the packages state of themselves; what a wheel carries besides is listed by file.
@@ -19,8 +19,8 @@ BUNDLED = re.compile(r"(^|/)(\w+\.libs|_soundfile_data)/")
 
 HEAD = """# Licences of what the serving image ships
 
-Printed by `scripts/licences.py`. Dikte itself is under the [MIT licence](../LICENSE), and so is the bundled model. The
-base image brings Debian and Python with licences of their own.
+Printed by `scripts/tools/licences.py`. Dikte itself is under the [MIT licence](../LICENSE), and so is the bundled
+model. The base image brings Debian and Python with licences of their own.
 
 """
 NOTES = """

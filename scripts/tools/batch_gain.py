@@ -1,6 +1,6 @@
 """Whether clips are computed faster together than one after the other, by their length.
 
-    python scripts/batch_gain.py --model_dir models/tr-small --backend onnx
+    python scripts/tools/batch_gain.py --model_dir models/tr-small --backend onnx
 
 Only engines whose clips do not depend on each other can be asked (FP32 and static INT8 in the matrix form). Prints the
 time of a batch as a share of the time of the same clips alone, on one thread, as the service computes under load.

@@ -4,10 +4,10 @@ from random import Random
 
 import pytest
 
-from scripts.corpus import MAX_JOINED_CHARACTERS, join_some, main, split
-from scripts.sentences import generate
 from scripts.speech.text import TURKISH_ALPHABET, TextNormalizer
 from scripts.text_generation.data_files import DataFileError
+from scripts.tools.corpus import MAX_JOINED_CHARACTERS, join_some, main, split
+from scripts.tools.sentences import generate
 
 SENTENCES = [f"{sentence[:-1]} {noun}." for sentence in generate(60, 7) for noun in ("kitap", "deniz", "masa")]
 HELD_OUT = 40
@@ -68,7 +68,7 @@ def test_a_malformed_data_file_ends_the_command_in_one_line(tmp_path: Path, monk
 
     source = tmp_path / "sentences.txt"
     source.write_text("Evet.\n", encoding="utf-8")
-    monkeypatch.setattr("scripts.corpus.generate", broken)
+    monkeypatch.setattr("scripts.tools.corpus.generate", broken)
     monkeypatch.setattr(sys, "argv", ["corpus.py", "--text", str(source), "--out", str(tmp_path / "text")])
     with pytest.raises(SystemExit) as caught:
         main()

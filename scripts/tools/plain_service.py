@@ -1,6 +1,6 @@
 """The service that most teams write, to compare with: `librosa.load`, the processor, one session, all with defaults.
 
-    python scripts/plain_service.py --checkpoint_dir cahya/wav2vec2-base-turkish --onnx_path model.onnx --port 8001
+    python scripts/tools/plain_service.py --checkpoint_dir cahya/wav2vec2-base-turkish --onnx_path model.onnx
 
 One process, and a plain `def` for the route, which FastAPI runs in its pool of 40 threads: `async def` around the same
 lines would answer nobody else while it computes. Nothing of Dikte is in it. Needs requirements-train.txt.

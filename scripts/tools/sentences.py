@@ -1,6 +1,6 @@
 """Makes Turkish sentences, numbers in words, to be spoken by a synthesizer as training text.
 
-    python scripts/sentences.py --count 15000 --seed 1 --out sentences.txt
+    python scripts/tools/sentences.py --count 15000 --seed 1 --out sentences.txt
 
 Words, endings and templates are data files in `text_generation/data_tr`, whose README.md says how they are written.
 """

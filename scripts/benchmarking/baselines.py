@@ -1,17 +1,15 @@
-"""Make what Dikte is compared with: the models that others make of the same checkpoint with the usual tools.
-
-    python scripts/baselines.py --checkpoint_dir cahya/wav2vec2-base-turkish --out artifacts/baselines
+"""What Dikte is compared with: the models that others make of the same checkpoint with the usual tools.
 
 None of Dikte's own work is in them, except that weight norm is removed before the export (`quantize_dynamic` raises on
-a graph with it, so everybody has to). They are kept under `--out`, in a folder named for the hash of the weights and
-the versions of the tools, and made only once. `scripts/benchmark.py` runs this by itself.
+a graph with it, so everybody has to). They are kept in a folder named for the hash of the weights and the versions of
+the tools, and made only once.
 """
 
-import argparse
 import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -20,25 +18,30 @@ from pathlib import Path
 
 import numpy as np
 
-from app.artifacts import ArtifactError, open_artifact, sha256_of
+from app.artifacts import open_artifact, sha256_of
 from app.audio import AudioLimits, decode
 from app.errors import AsrError
 from app.families.ctc.recognizer import input_values
 from app.families.ctc.settings import read_settings
-from app.models import find_model_folder
 from app.recognizer import Samples
-from app.runtimes.registry import REFERENCE
 from scripts.benchmarking.engines import EngineSpec, installed, model_files, weights_of
+from scripts.common import ROOT
 from scripts.common.files import find_files
 from scripts.common.machine import versions
 
+COMMAND = ROOT / "scripts" / "tools" / "baselines.py"
 REPORT_NAME = "baselines.json"
+"""What `COMMAND` writes into the folder of the baselines: which of them failed, and why."""
 STOCK_FILE = "stock.onnx"
 EXPORT_TOOLS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime")
 CALIBRATION_TOOLS = ("openvino", "nncf")
 CALIBRATION_S = 10.0
 """Clips are cut to this length for calibration, so that one long file does not take hours."""
 CALIBRATION_LIMITS = AudioLimits(max_duration_s=3600.0, max_decoded_bytes=1 << 30, max_channels=8)
+
+
+class BaselineError(Exception):
+    """No baseline can be made; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -229,23 +232,11 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def main() -> None:
-    keys = [baseline.key for baseline in BASELINES]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint_dir", required=True, help="checkpoint folder or hub id")
-    parser.add_argument("--out", type=Path, default=Path("artifacts/baselines"), help="folder to keep them in")
-    parser.add_argument("--calibration", type=Path, default=Path("samples"), help="folder of clips to calibrate with")
-    parser.add_argument("--only", nargs="+", choices=keys, default=keys, help="make only these")
-    arguments = parser.parse_args()
-    try:
-        source = source_of(find_model_folder(arguments.checkpoint_dir, REFERENCE), arguments.out, arguments.calibration)
-        failed = make_baselines(source, arguments.only)
-    except (ArtifactError, FileNotFoundError) as error:
-        sys.exit(str(error))
-    report = source.folder / REPORT_NAME
-    report.write_text(json.dumps({"failed": failed}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"Baselines: {source.folder}")
-
-
-if __name__ == "__main__":
-    main()
+def have_baselines_made(source: Source, keys: list[str]) -> dict[str, str]:
+    """`make_baselines` in another process, which ends with its memory. Raises BaselineError if that process fails."""
+    command = [sys.executable, str(COMMAND), "--checkpoint_dir", str(source.checkpoint)]
+    command += ["--out", str(source.folder.parent), "--calibration", str(source.calibration), "--only", *keys]
+    if code := subprocess.run(command, check=False).returncode:
+        raise BaselineError(f"the baselines cannot be made (exit code {code})")
+    failed: dict[str, str] = json.loads((source.folder / REPORT_NAME).read_text(encoding="utf-8"))["failed"]
+    return failed

@@ -1,6 +1,6 @@
 """Where the time of a model goes: what each type of operator takes of one clip, as the runtime itself tells.
 
-    python scripts/operator_times.py models/onnx/model_int8.onnx models/onnx/model_openvino_int8.xml --seconds 10
+    python scripts/tools/operator_times.py models/onnx/model_int8.onnx models/onnx/model_openvino_int8.xml --seconds 10
 
 Files of ONNX Runtime and of OpenVINO, on noise of that length. Watching costs time, so the sum is a little more than a
 clip takes otherwise; the files take turns, so that what else the machine does falls on all.

@@ -1,8 +1,8 @@
 """Speak a text file with espeak-ng: a folder of clips and a manifest for `train.py` and `evaluate.py`.
 
-    python scripts/synthesize.py --text sentences.txt --out data/train --voices training --clips_per_text 3
-    python scripts/synthesize.py --text held_out.txt --out data/unseen_voices --voices held_out
-    python scripts/synthesize.py --text held_out.txt --out data/noisy --sound noisy
+    python scripts/tools/synthesize.py --text sentences.txt --out data/train --voices training --clips_per_text 3
+    python scripts/tools/synthesize.py --text held_out.txt --out data/unseen_voices --voices held_out
+    python scripts/tools/synthesize.py --text held_out.txt --out data/noisy --sound noisy
 
 Each clip gets a voice, speed, pitch and word gap of its own, drawn from the seed and the sentence, and is named after
 them: a run that was broken off, or is given more sentences, speaks only what is missing.

@@ -8,8 +8,8 @@ from transformers import AutoConfig, AutoModelForCTC, Wav2Vec2CTCTokenizer, Wav2
 
 from app.artifacts import open_artifact
 from app.models import warm_up
-from scripts import random_checkpoint
-from scripts.random_checkpoint import CONFIGS, write_checkpoint
+from scripts.tools import random_checkpoint
+from scripts.tools.random_checkpoint import CONFIGS, write_checkpoint
 from tests.checkpoints import CAHYA_TOKENS, babbling
 from tests.recognizers import ctc_recognizer
 

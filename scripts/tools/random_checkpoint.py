@@ -1,6 +1,6 @@
 """Make a CTC checkpoint with random weights in the shape of a published one, to measure speed, size and memory with.
 
-    python scripts/random_checkpoint.py --config wav2vec2-base --out data/base
+    python scripts/tools/random_checkpoint.py --config wav2vec2-base --out data/base
 
 Speed does not depend on what the weights are. What such a model says means nothing, but it says something: the head is
 made decisive, so that transcripts are not empty and engines can be compared frame by frame.

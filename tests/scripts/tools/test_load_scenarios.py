@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.load_scenarios import SCENARIOS, parse_arguments, run
+from scripts.tools.load_scenarios import SCENARIOS, parse_arguments, run
 
 SMALL = (
     "--clips_s 2,3 --duration_s 2 --rounds 1 --deadline_s 2 --short_runs 2 --long_file_s 15 --kills 40 "

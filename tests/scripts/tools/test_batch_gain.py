@@ -10,10 +10,10 @@ import pytest
 from app.families.ctc.decoding import Emissions
 from app.recognizer import Samples
 from app.settings import BUNDLED_MODEL
-from scripts.batch_gain import gain
+from scripts.tools.batch_gain import gain
 from tests.fakes import FakeCtc
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CLIPS = [np.zeros(10, dtype=np.float32)] * 5
 
 
@@ -34,7 +34,7 @@ def test_it_is_the_time_together_over_the_time_alone(monkeypatch: pytest.MonkeyP
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "scripts/batch_gain.py", "--model_dir", str(BUNDLED_MODEL), *options]
+    command = [sys.executable, "scripts/tools/batch_gain.py", "--model_dir", str(BUNDLED_MODEL), *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -1,6 +1,6 @@
 """Start the service as users do and print how long that takes and how much memory it holds.
 
-    .venv/bin/python scripts/footprint.py samples/sample.wav
+    .venv/bin/python scripts/tools/footprint.py samples/sample.wav
 
 Runs with the Python that it is started with; the settings of the service (`ASR_*`) apply. With `ASR_BACKEND=auto` the
 first start may measure backends, which the medians leave out. Linux only (/proc).

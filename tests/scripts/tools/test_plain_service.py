@@ -10,8 +10,8 @@ from anyio.from_thread import start_blocking_portal
 from numpy.typing import NDArray
 
 from app.settings import BUNDLED_MODEL
-from scripts import plain_service
 from scripts.load_testing.clips import CONTENT_TYPE, short_clips
+from scripts.tools import plain_service
 from tests.conftest import Client
 from tests.recognizers import ctc_settings
 

@@ -1,6 +1,6 @@
 """Prepare the text of the bundled model: what is spoken for training, and what is held out.
 
-    python scripts/corpus.py --text sentences.txt --generated 12000 --held_out 600 --out data/text
+    python scripts/tools/corpus.py --text sentences.txt --generated 12000 --held_out 600 --out data/text
 
 Writes `train.txt` and `held_out.txt`. Sentences of the file are shuffled and split; generated ones (numbers, dates,
 lessons, call-centre talk, see `sentences.py`) and lines of several sentences joined go to the training side, so that
@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from random import Random
 
-from scripts.sentences import generate
 from scripts.speech.text import TURKISH_ALPHABET, TextNormalizer
 from scripts.text_generation.data_files import DataFileError
+from scripts.tools.sentences import generate
 
 MAX_JOINED_CHARACTERS = 180
 """About 13 s of speech."""

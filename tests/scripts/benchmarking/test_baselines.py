@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from scripts.baselines import BASELINES, Baseline, Source, make_baselines, source_of
+from scripts.benchmarking.baselines import BASELINES, Baseline, Source, make_baselines, source_of
 from scripts.benchmarking.engines import load
 from scripts.exporting.onnx_files import count_operators
 from tests.checkpoints import RATE_HZ, babbling, baselines, built, clips
@@ -103,7 +103,7 @@ def test_one_that_cannot_be_made_leaves_no_file_and_does_not_stop_the_others(
 
     broken = Baseline("broken", "broken", "onnx_file", "broken.onnx", fail)
     absent = Baseline("absent", "absent", "onnx_file", "absent.onnx", needs=("no_such_package",))
-    monkeypatch.setattr("scripts.baselines.BASELINES", (broken, absent, BY_KEY["stock_fp32"]))
+    monkeypatch.setattr("scripts.benchmarking.baselines.BASELINES", (broken, absent, BY_KEY["stock_fp32"]))
     failed = make_baselines(source, ["broken", "absent", "stock_fp32"])
     assert failed.keys() == {"broken", "absent"}
     assert "no such operator" in failed["broken"]

@@ -1,7 +1,7 @@
 """Run a command as if this CPU had fewer instruction sets, to see on one machine what others compute, and how fast.
 
-    python scripts/as_cpu.py avx2 -- python scripts/operator_times.py models/onnx/model_int8.onnx
-    python scripts/as_cpu.py vnni -- make test
+    python scripts/tools/as_cpu.py avx2 -- python scripts/tools/operator_times.py models/onnx/model_int8.onnx
+    python scripts/tools/as_cpu.py vnni -- make test
 
 Libraries that ask CPUID (ONNX Runtime, OpenVINO, PyTorch) then choose the kernels of that CPU; `/proc/cpuinfo` still
 shows the real one. Needs a C compiler and, as most Intel CPUs and newer AMD ones have it under Linux, CPUID faulting
@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parent / "common" / "cpuid_mask.c"
+SOURCE = Path(__file__).resolve().with_name("cpuid_mask.c")
 EAX, EBX, ECX, EDX = range(4)
 Bits = dict[tuple[int, int, int], tuple[int, ...]]
 """(leaf, subleaf, register) of CPUID -> bits. Source: Intel 64 and IA-32 Architectures Software Developer's Manual,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.decoding_benchmark import (
+from scripts.tools.decoding_benchmark import (
     FORMATS,
     BenchmarkError,
     cpu_s_of_checkout,
@@ -19,7 +19,7 @@ from scripts.decoding_benchmark import (
 )
 from tests.sounds import speechlike, wav
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_without_the_program_it_says_so(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_another_folder_is_no_checkout(tmp_path: Path) -> None:
-    command = [sys.executable, "scripts/decoding_benchmark.py", "--against", str(tmp_path)]
+    command = [sys.executable, "scripts/tools/decoding_benchmark.py", "--against", str(tmp_path)]
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "is no checkout of this repository" in refused.stderr

@@ -1,7 +1,7 @@
 """Follow the Dockerfile in a bare Debian folder, without Docker, and see whether what comes out serves a file.
 
-    sudo .venv/bin/python scripts/check_image.py --mirror http://deb.debian.org/debian
-    sudo .venv/bin/python scripts/check_image.py --base /var/tmp/bookworm  # filled by debootstrap, left as it is
+    sudo .venv/bin/python scripts/tools/check_image.py --mirror http://deb.debian.org/debian
+    sudo .venv/bin/python scripts/tools/check_image.py --base /var/tmp/bookworm  # filled by debootstrap, left as it is
 
 Needs root, Linux and debootstrap; what it mounts is seen by its own processes alone. Every stage of the target starts
 from a copy of the bare folder and goes through its own RUN, COPY, ENV and the rest. Then the CMD is started as the

@@ -1,6 +1,6 @@
 /* Hides instruction sets from a process, so that libraries choose the kernels of an older x86-64 CPU.
  *
- * scripts/as_cpu.py compiles it and loads it with LD_PRELOAD. It asks Linux to fault on CPUID (ARCH_SET_CPUID of
+ * scripts/tools/as_cpu.py compiles it and loads it with LD_PRELOAD. It asks Linux to fault on CPUID (ARCH_SET_CPUID of
  * arch_prctl(2)), executes the instruction in the signal handler, and clears the bits that CPUID_MASK names:
  * "leaf.subleaf.register.bit" in decimal, separated by commas, with 0 to 3 for eax, ebx, ecx and edx. Child processes
  * inherit it with the environment.

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from app.audio import AudioLimits, decode
-from scripts.synthesize import (
+from scripts.tools.synthesize import (
     HELD_OUT_VOICES,
     NOT_SPEECH,
     SAMPLE_RATE_HZ,

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts.sentences import MAX_WORDS, generate, main
 from scripts.text_generation.data_files import DATA
 from scripts.text_generation.templates import read_text_data, text_data
+from scripts.tools.sentences import MAX_WORDS, generate, main
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LETTERS = set("abcçdefgğhıijklmnoöprsştuüvyz ")
 GOLDEN = Path(__file__).with_name("sentences_seed_1.txt")
 """The first sentences of seed 1, which change with every word and template. To renew the file after such a change:
 
-python scripts/sentences.py --count 60 --seed 1 --out tests/scripts/sentences_seed_1.txt
+python scripts/tools/sentences.py --count 60 --seed 1 --out tests/scripts/tools/sentences_seed_1.txt
 """
 GOLDEN_SHA256 = "1d12f306c2870a9c3bf0f7c19cc9ace87cf4d5c64a4d863c2049d1fd5aa1f0b4"
 """Of the first 20,000 sentences of seed 1, joined by line ends, in UTF-8."""
@@ -70,14 +70,14 @@ def test_vocabulary_is_wide(sentences: list[str]) -> None:
 
 
 def test_too_many_sentences_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.sentences._Maker.sentence", lambda _: "Evet.")
+    monkeypatch.setattr("scripts.tools.sentences._Maker.sentence", lambda _: "Evet.")
     with pytest.raises(ValueError, match="do not give 2 distinct"):
         generate(2, 1)
 
 
 def test_command_line_writes_the_file(tmp_path: Path) -> None:
     out = tmp_path / "new" / "text.txt"
-    command = [sys.executable, "scripts/sentences.py", "--count", "50", "--seed", "3", "--out", str(out)]
+    command = [sys.executable, "scripts/tools/sentences.py", "--count", "50", "--seed", "3", "--out", str(out)]
     result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert out.read_text(encoding="utf-8").splitlines() == generate(50, 3)
     assert str(out) in result.stdout
@@ -87,7 +87,7 @@ def test_a_malformed_data_file_ends_the_command_in_one_line(tmp_path: Path, monk
     shutil.copytree(DATA, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "nouns" / "day.txt"
     path.write_text(path.read_text(encoding="utf-8").replace("cuma\n", "cuma?\n"), encoding="utf-8")
-    monkeypatch.setattr("scripts.sentences.text_data", lambda: read_text_data(tmp_path))
+    monkeypatch.setattr("scripts.tools.sentences.text_data", lambda: read_text_data(tmp_path))
     monkeypatch.setattr(sys, "argv", ["sentences.py", "--out", str(tmp_path / "text.txt")])
     with pytest.raises(SystemExit) as caught:
         main()

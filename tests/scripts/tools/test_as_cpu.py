@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.as_cpu import HIDDEN, mask_of
+from scripts.tools.as_cpu import HIDDEN, mask_of
 from tests.saturation import exact_product, saturating_product
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "as_cpu.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "tools" / "as_cpu.py"
 CANNOT_HIDE = 125
 PRODUCT = """
 import numpy, onnxruntime

@@ -1,0 +1,39 @@
+"""Make what Dikte is compared with: the models that others make of the same checkpoint with the usual tools.
+
+    python scripts/tools/baselines.py --checkpoint_dir cahya/wav2vec2-base-turkish --out artifacts/baselines
+
+They are kept under `--out`, in a folder named for the hash of the weights and the versions of the tools, and made only
+once. `scripts/benchmark.py` and `scripts/load.py --against_plain` run this by themselves.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from app.artifacts import ArtifactError
+from app.models import find_model_folder
+from app.runtimes.registry import REFERENCE
+from scripts.benchmarking.baselines import BASELINES, REPORT_NAME, make_baselines, source_of
+
+
+def main() -> None:
+    keys = [baseline.key for baseline in BASELINES]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint_dir", required=True, help="checkpoint folder or hub id")
+    parser.add_argument("--out", type=Path, default=Path("artifacts/baselines"), help="folder to keep them in")
+    parser.add_argument("--calibration", type=Path, default=Path("samples"), help="folder of clips to calibrate with")
+    parser.add_argument("--only", nargs="+", choices=keys, default=keys, help="make only these")
+    arguments = parser.parse_args()
+    try:
+        source = source_of(find_model_folder(arguments.checkpoint_dir, REFERENCE), arguments.out, arguments.calibration)
+        failed = make_baselines(source, arguments.only)
+    except (ArtifactError, FileNotFoundError) as error:
+        sys.exit(str(error))
+    report = source.folder / REPORT_NAME
+    report.write_text(json.dumps({"failed": failed}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"Baselines: {source.folder}")
+
+
+if __name__ == "__main__":
+    main()
