@@ -37,6 +37,8 @@ MEASURE_EVERY = 25
 REPEAT_EVERY = 4
 """Every so manieth case is decoded twice: what is read of memory that was never written differs."""
 ON_DISK_EVERY = 5
+SETTLING_S = 2.0
+"""Time for threads that have ended to be gone."""
 
 
 class Fuzzer:
@@ -104,7 +106,7 @@ class Fuzzer:
             self._resources = open_resources()
         elif any(now > then for now, then in zip(open_resources(), self._resources, strict=True)):
             gc.collect()
-            before, self._resources = self._resources, open_resources()
+            before, self._resources = self._resources, settled_resources(self._resources)
             if any(now > then for now, then in zip(self._resources, before, strict=True)):
                 raise Violation(f"descriptors or threads are left\n{before} before, {self._resources} after")
 
@@ -117,6 +119,15 @@ def open_resources() -> tuple[int, int]:
     """Descriptors and threads of this process."""
     descriptors, threads = (len(list(Path("/proc/self", kind).iterdir())) for kind in ("fd", "task"))
     return descriptors, threads
+
+
+def settled_resources(least: tuple[int, int]) -> tuple[int, int]:
+    """Descriptors and threads once they are as few as before, or after `SETTLING_S`: the kernel lists a thread for a
+    moment after it was joined."""
+    until = time.monotonic() + SETTLING_S
+    while any(now > then for now, then in zip(open_resources(), least, strict=True)) and time.monotonic() < until:
+        time.sleep(0.01)
+    return open_resources()
 
 
 def resident_bytes() -> int:
