@@ -61,20 +61,9 @@ def test_a_wrong_text_is_a_failure(service: RunningService, references: Referenc
 
 
 def test_workers_report_to_a_master(service: RunningService, tmp_path: Path) -> None:
-    options = ["--host", service.url, "--headless", "--processes", "2", "-u", "4", "-r", "4", "-t", "5s"]
-    options += [
-        "--stop-timeout",
-        "20",
-        "--pause_s",
-        "0.3",
-        "--clips_s",
-        "2",
-        "--long_users",
-        "0",
-        "--tally",
-        str(tmp_path / "tally.json"),
-    ]
-    options += ["--formats", "wav,mp3"]
+    options = ["--host", service.url, "--headless", "--processes", "2", "-u", "4", "-r", "4", "-t", "4s"]
+    options += ["--stop-timeout", "20", "--clips_s", "2", "--long_users", "0", "--tally", str(tmp_path / "tally.json")]
+    options += ["--formats", "wav,mp3", "--pause_s", "0.3"]
     command = [sys.executable, "-m", "locust", "-f", "locust/locustfile.py", *options]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
