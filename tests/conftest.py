@@ -27,7 +27,6 @@ from tests.once import shared_folder
 ROOT = Path(__file__).resolve().parents[1]
 MOST_PROCESSES = 8
 """Of `pytest -n auto`: each has PyTorch and more in memory."""
-THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -59,12 +58,6 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 # Commands that tests start import this checkout, also where another one is installed in the environment.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-
-if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
-    # Read when NumPy and PyTorch are loaded, so set before tests import those: processes share the cores, and a pool of
-    # threads for all cores in each would only take turns.
-    for name in THREAD_SETTINGS:
-        os.environ.setdefault(name, str(max(1, available_cores() // int(processes))))
 
 
 class Client:

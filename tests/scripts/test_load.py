@@ -61,9 +61,9 @@ def test_a_wrong_text_is_a_failure(service: ServiceProcess, references: Referenc
 
 
 def test_workers_report_to_a_master(service: ServiceProcess, tmp_path: Path) -> None:
-    options = ["--host", service.url, "--headless", "--processes", "2", "-u", "4", "-r", "4", "-t", "5s"]
+    options = ["--host", service.url, "--headless", "--processes", "2", "-u", "4", "-r", "4", "-t", "4s"]
     options += ["--stop-timeout", "20", "--clips_s", "2", "--long_users", "0", "--tally", str(tmp_path / "tally.json")]
-    options += ["--formats", "wav,mp3"]
+    options += ["--formats", "wav,mp3", "--pause_s", "0.3"]
     command = [sys.executable, "-m", "locust", "-f", "locust/locustfile.py", *options]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -81,7 +81,7 @@ def test_without_a_service_it_says_so(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_a_report_of_a_running_service(service: ServiceProcess, tmp_path: Path) -> None:
-    options = "--users 2 --spawn_rate 10 --duration_s 6 --clips_s 2,3 --long_users 0".split()
+    options = "--users 1 --spawn_rate 10 --duration_s 5 --clips_s 2,3 --long_users 0".split()
     command = [sys.executable, "scripts/load.py", "--host", service.url, "--out", str(tmp_path), *options]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -124,7 +124,7 @@ def test_a_deployed_service_is_loaded_with_a_key_that_nobody_sees(
     certificate = request.getfixturevalue("certificate") if scheme == "https" else None
     environment = os.environ | {API_KEY_VARIABLE: KEY, "ASR_BACKEND": "onnx", "ASR_MODEL_DIR": "models/tr-small"}
     environment |= {"SSL_CERT_FILE": str(certificate)} if certificate else {}
-    options = "--users 2 --spawn_rate 10 --duration_s 6 --clips_s 2 --long_users 0".split()
+    options = "--users 1 --spawn_rate 10 --duration_s 4 --clips_s 2 --long_users 0".split()
     with deployed(certificate) as url:
         command = [sys.executable, "scripts/load.py", "--host", f"{url}/", "--out", str(tmp_path), *options]
         ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -42,14 +42,14 @@ def test_it_computes_what_transformers_computes(family: str, norm: str) -> None:
         PIECE_FRAMES,
         *(pieces * PIECE_FRAMES + more for pieces in (2, 3) for more in (-1, 0, 1)),
     )
-    for frames in (*around, 3 * PIECE_FRAMES + 7, 12 * PIECE_FRAMES - 1):
-        for more in (0, 1, HOP - 1):
-            samples = torch.randn(1, RECEPTIVE_FIELD + (frames - 1) * HOP + more)
-            with torch.inference_mode():
-                expected = model(samples).logits.numpy()
-            (actual,) = session.run(["logits"], {"input_values": samples.numpy()})
-            assert actual.shape == expected.shape == (1, frames, model.config.vocab_size)
-            np.testing.assert_allclose(actual, expected, atol=1e-4, rtol=0, err_msg=f"{frames} frames and {more}")
+    lengths = [(frames, more) for frames in (*around, 3 * PIECE_FRAMES + 7) for more in (0, 1, HOP - 1)]
+    for frames, more in (*lengths, (12 * PIECE_FRAMES - 1, HOP - 1)):
+        samples = torch.randn(1, RECEPTIVE_FIELD + (frames - 1) * HOP + more)
+        with torch.inference_mode():
+            expected = model(samples).logits.numpy()
+        (actual,) = session.run(["logits"], {"input_values": samples.numpy()})
+        assert actual.shape == expected.shape == (1, frames, model.config.vocab_size)
+        np.testing.assert_allclose(actual, expected, atol=1e-4, rtol=0, err_msg=f"{frames} frames and {more}")
 
 
 @pytest.mark.parametrize(("family", "norm"), TINY)
