@@ -61,7 +61,7 @@ serve: $(SERVE)/installed
 	@ASR_HOST=$(HOST) ASR_PORT=$(PORT) exec $(SERVE)/bin/python -m app
 
 test: lint
-	$(DEV)/bin/python -m pytest -n auto --dist worksteal
+	$(DEV)/bin/python -m pytest -n auto --dist worksteal --cov
 
 fuzz: $(DEV)/installed
 	$(DEV)/bin/python -m tests.fuzz --seconds $(SECONDS) $(OPTIONS)
