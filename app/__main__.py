@@ -1,4 +1,4 @@
-"""`python -m app`: the service, by the settings in the environment."""
+"""`python -m app`: run the service with the settings from the environment."""
 
 import sys
 
@@ -9,7 +9,7 @@ from app.settings import Settings, problems
 
 
 def main() -> int:
-    """Returns the exit status: 2 for settings that make no sense."""
+    """Returns the exit status: 2 for invalid settings."""
     try:
         settings = Settings()
     except ValidationError as error:

@@ -1,10 +1,10 @@
-"""Who is let in: a bound on the sound that waits to be answered, and on the bodies that are read at a time.
+"""Decides which requests are admitted: it bounds the backlog, in seconds of audio, and the number of parallel uploads.
 
-The bound is in seconds of sound, for a request may be a word or two hours. What does not fit is refused at once, with
-the time after which it is worth trying again: taken in, it would only time out later, having cost others their time.
+The bound is in seconds of audio because a request may hold one word or two hours. What does not fit is refused at once,
+with a Retry-After: if admitted, it would only time out later, after costing others their time.
 
-A part of the queue is kept for short clips: what long ones have beyond their first window may fill the rest only, so
-that hours that are being transcribed close the service to nobody but other long clips.
+A part of the queue is reserved for short clips. The audio of long clips beyond their first window may fill only the
+rest, so a backlog of long recordings can block other long clips, but never a short one.
 """
 
 import math
@@ -16,20 +16,20 @@ from contextlib import contextmanager
 from app.errors import STOPPING, NotReady, Overloaded
 
 HEADROOM = 0.8
-"""Share of the time left until a deadline that the expected wait may fill; the rest is for what nobody expected."""
-LATER_SHARE = 0.75
-"""Of the queue, for sound that is not in the first window of its clip."""
+"""Share of the time until the deadline that the expected wait may fill; the rest covers what the estimate misses."""
+BULK_QUEUE_SHARE = 0.75
+"""Share of the queue for audio beyond the first window of each clip."""
 RETRY_AFTER_MIN_S, RETRY_AFTER_MAX_S = 1, 120
 
 
 class Admission:
-    """Counts what was let in and is not answered. May be used from several threads.
+    """Counts the requests, and their audio, that are admitted and not yet answered. Thread-safe.
 
-    max_queue_s: seconds of audio at most; a clip that is longer is let in when nothing else is. window_s: what the
-    first window of a clip holds. max_uploads: bodies that are read at a time. speed: seconds of audio computed per
-    second. wait_s: seconds until a clip of so many seconds, let in now, would be answered. bulk_wait_s: seconds until
-    the first of the long clips has been computed. refused: called with the seconds of audio that were decoded and not
-    let in.
+    max_queue_s: most seconds of audio in the queue; a longer clip is admitted only when the queue is empty. window_s:
+    length of a clip's first window, in seconds. max_uploads: most request bodies read at a time. speed: seconds of
+    audio computed per second. wait_s: expected seconds until a clip of the given duration, admitted now, is answered.
+    bulk_wait_s: expected seconds until the first of the long clips is computed. on_refused: called with the seconds of
+    audio that were decoded and then refused.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Admission:
         speed: Callable[[], float],
         wait_s: Callable[[float], float],
         bulk_wait_s: Callable[[], float] = lambda: 0.0,
-        refused: Callable[[float], object] = lambda seconds: None,
+        on_refused: Callable[[float], object] = lambda seconds: None,
     ) -> None:
         self.max_queue_s = max_queue_s
         self._window_s = window_s
@@ -48,52 +48,52 @@ class Admission:
         self._speed = speed
         self._wait_s = wait_s
         self._bulk_wait_s = bulk_wait_s
-        self.refused = refused
+        self.on_refused = on_refused
         self._lock = threading.Lock()
-        self._charged: set[Place] = set()
+        self._charged: set[Reservation] = set()
         self._queued_s = 0.0
-        self._later_s = 0.0
+        self._bulk_s = 0.0
         self._closed = False
         self.uploads = 0
         self.requests = 0
 
     @property
     def queued_s(self) -> float:
-        """Seconds of sound that were let in and are not answered."""
+        """Seconds of audio that are admitted and not yet answered."""
         return self._queued_s
 
     def close(self) -> None:
-        """Let nobody in from now on; those who are in stay."""
+        """Refuse every new request; admitted ones stay."""
         self._closed = True
 
     @contextmanager
-    def place(self, deadline: float = math.inf) -> Iterator["Place"]:
-        """A place for one request, until it is answered. deadline: on the clock of `time.monotonic`.
+    def reserve(self, deadline: float = math.inf) -> Iterator["Reservation"]:
+        """Admit one request and hold its place in the queue until it is answered.
 
-        Raises NotReady when closed, Overloaded when the queue is full, or so long that not even the shortest clip would
-        be answered by its deadline.
+        deadline: on the clock of `time.monotonic`. Raises NotReady when closed, Overloaded when the queue is full or so
+        long that not even the shortest clip would be answered by the deadline.
         """
         if self._closed:
             raise NotReady(STOPPING)
         if self._backlog_s >= self.max_queue_s:
-            raise self._overloaded("too much sound is waiting already", self._backlog_s)
-        place = Place(self, deadline)
-        place.check_wait(0.0)
+            raise self._overloaded("too much audio is waiting already", self._backlog_s)
+        reservation = Reservation(self, deadline)
+        reservation.check_wait(0.0)
         self.requests += 1
         try:
-            yield place
+            yield reservation
         finally:
             self.requests -= 1
             with self._lock:
-                self._charged.discard(place)
-                self._queued_s -= place.charged_s
-                self._later_s -= self._later_of(place.charged_s)
+                self._charged.discard(reservation)
+                self._queued_s -= reservation.charged_s
+                self._bulk_s -= self._bulk_part_s(reservation.charged_s)
                 if not self._charged:
-                    self._queued_s = self._later_s = 0.0  # what rounding left
+                    self._queued_s = self._bulk_s = 0.0  # drop accumulated rounding errors
 
     @contextmanager
     def uploading(self) -> Iterator[None]:
-        """While a body is read. Raises Overloaded if as many are read as may be."""
+        """Hold an upload slot while a body is read. Raises Overloaded if all slots are taken."""
         if self.uploads >= self._max_uploads:
             raise Overloaded("too many uploads at a time; try again later", uploads=self.uploads)
         self.uploads += 1
@@ -102,42 +102,45 @@ class Admission:
         finally:
             self.uploads -= 1
 
-    def charge(self, place: "Place", seconds: float) -> None:
-        """Count `seconds` more of sound to a place. Raises Overloaded if that is more than the queue takes."""
+    def charge(self, reservation: "Reservation", seconds: float) -> None:
+        """Count `seconds` more of audio to a reservation. Raises Overloaded if the queue cannot take them."""
         with self._lock:
-            later_s = self._later_of(place.charged_s + seconds)
-            queued_s = (self._queued_s if later_s else self._backlog_s) + seconds
-            if queued_s > self.max_queue_s and not self._alone(place):
-                self.refused(place.charged_s + seconds)
-                raise self._overloaded("there is no room for so much sound now", queued_s, long=later_s > 0)
-            self._charged.add(place)
+            bulk_s = self._bulk_part_s(reservation.charged_s + seconds)
+            queued_s = (self._queued_s if bulk_s else self._backlog_s) + seconds
+            if queued_s > self.max_queue_s and not self._alone(reservation):
+                self.on_refused(reservation.charged_s + seconds)
+                raise self._overloaded("the queue has no space for this much audio now", queued_s, long=bulk_s > 0)
+            self._charged.add(reservation)
             self._queued_s += seconds
-            self._later_s += later_s - self._later_of(place.charged_s)
-            place.charged_s += seconds
+            self._bulk_s += bulk_s - self._bulk_part_s(reservation.charged_s)
+            reservation.charged_s += seconds
 
-    def alone(self, place: "Place") -> bool:
-        """Whether no other request has sound in the queue."""
+    def alone(self, reservation: "Reservation") -> bool:
+        """Whether no other request has audio in the queue."""
         with self._lock:
-            return self._alone(place)
+            return self._alone(reservation)
 
-    def _alone(self, place: "Place") -> bool:
-        return self._charged <= {place}
+    def _alone(self, reservation: "Reservation") -> bool:
+        return self._charged <= {reservation}
 
-    def _later_of(self, charged_s: float) -> float:
-        """Of so many seconds of one clip, those that are not in its first window."""
+    def _bulk_part_s(self, charged_s: float) -> float:
+        """The part of `charged_s` seconds of one clip that lies beyond its first window."""
         return max(0.0, charged_s - self._window_s)
 
     @property
     def _backlog_s(self) -> float:
-        """Seconds of sound in the queue as a short clip meets them."""
-        return self._queued_s - max(0.0, self._later_s - LATER_SHARE * self.max_queue_s)
+        """Seconds of audio in the queue that count against a short clip."""
+        return self._queued_s - max(0.0, self._bulk_s - BULK_QUEUE_SHARE * self.max_queue_s)
 
     def wait_s(self, duration_s: float) -> float:
-        """Seconds until a clip of `duration_s` seconds, let in now, would be answered."""
+        """Expected seconds until a clip of `duration_s` seconds, admitted now, is answered."""
         return self._wait_s(duration_s)
 
     def _overloaded(self, message: str, queued_s: float, long: bool = False) -> Overloaded:
-        """queued_s: what the queue would hold. long: whether room for it comes only when another long clip is done."""
+        """The error that refuses a clip.
+
+        queued_s: what the queue would hold with it. long: whether it fits only once another long clip is done.
+        """
         excess_s = queued_s - self.max_queue_s
         return Overloaded(
             f"{message}; try again later",
@@ -146,8 +149,11 @@ class Admission:
         )
 
 
-class Place:
-    """What one request has of the queue: `charged_s` seconds of sound, until `deadline` (clock of `time.monotonic`)."""
+class Reservation:
+    """One request's place in the queue: `charged_s` seconds of audio.
+
+    deadline: on the clock of `time.monotonic`.
+    """
 
     def __init__(self, admission: Admission, deadline: float) -> None:
         self._admission = admission
@@ -155,23 +161,23 @@ class Place:
         self.charged_s = 0.0
 
     def charge(self, seconds: float) -> None:
-        """Count `seconds` more of sound, as it is decoded, in any thread.
+        """Count `seconds` more of audio, as it is decoded. Thread-safe.
 
-        Raises Overloaded if that is more than the queue takes.
+        Raises Overloaded if the queue cannot take them.
         """
         self._admission.charge(self, seconds)
 
     def check_wait(self, duration_s: float) -> None:
-        """Raises Overloaded if a clip of `duration_s` seconds would hardly be answered by the deadline.
+        """Raises Overloaded if a clip of `duration_s` seconds is unlikely to be answered by the deadline.
 
-        With nobody else in the queue it may try: then waiting would not help.
+        A request that is alone in the queue may try anyway: coming back later would not help it.
         """
         if self._admission.alone(self):
             return
         left_s = self._deadline - time.monotonic()
         wait_s = self._admission.wait_s(duration_s)
         if wait_s > left_s * HEADROOM:
-            self._admission.refused(duration_s)
+            self._admission.on_refused(duration_s)
             raise Overloaded(
                 "the queue is too long to answer this in time; try again later",
                 retry_after_s=retry_after(wait_s - left_s * HEADROOM),
@@ -180,5 +186,5 @@ class Place:
 
 
 def retry_after(seconds: float) -> int:
-    """`seconds` as a value of Retry-After: whole, and neither at once nor never."""
+    """`seconds` as a Retry-After value: rounded up and clamped to `RETRY_AFTER_MIN_S`..`RETRY_AFTER_MAX_S`."""
     return math.ceil(min(max(seconds, RETRY_AFTER_MIN_S), RETRY_AFTER_MAX_S))

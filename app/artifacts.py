@@ -1,11 +1,11 @@
-"""A model folder and its `manifest.json`, which says what is proven of its files.
+"""A model folder and its `manifest.json`, which lists the proofs of its files.
 
-An artifact is a folder with model files, the settings files in their Hugging Face names, and a manifest. A checkpoint
-folder has the same settings files and PyTorch weights, so both are opened by the same code. What the settings say is
-read by the model's family.
+An artifact is a folder with model files, the settings files under their Hugging Face names, and a manifest. A
+checkpoint folder has the same settings files and PyTorch weights, so the same code opens both. The model's family reads
+the settings.
 
-The manifest has the hash of every file and the proofs, each with what was measured and the limit that it kept. Whatever
-speaks against using a folder is a doubt: it is an error, or noted down where the one who opens it takes the risk.
+The manifest has the hash of every file and the proofs, each with its measured value and limit. Whatever makes the
+folder unproven is an error or, if the caller accepts unproven models, noted as a reason and logged.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ logger = logging.getLogger("dikte")
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_FORMAT = 3
-"""Format 1 had no proofs, format 2 no evidence of them."""
+"""Format 1 had no proofs, format 2 no evidence for them."""
 CONFIG_NAME = "config.json"
 NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")
-"""A JSON array of nothing but numbers. Hundreds of them are written on one line, not each on its own."""
+"""A JSON array of numbers only. Such an array is written on one line, not one number per line."""
 
 
 class ArtifactError(Exception):
@@ -34,14 +34,14 @@ class ArtifactError(Exception):
 
 
 class UnprovenError(ArtifactError):
-    """A model folder that would run, but may not say what its checkpoint says."""
+    """A model folder that could run, but whose output may differ from its checkpoint's."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """One figure that was measured of a backend's model, and whether it kept its limit.
+    """A measured value of a backend's model, and whether it is within its limit.
 
-    measured is None where the measurement gave no finite number; that is no proof.
+    measured: None if the measurement gave no finite number; such a proof fails.
     """
 
     backend: str
@@ -55,7 +55,7 @@ class Proof:
     def judge(
         cls, backend: str, name: str, measured: float, bound: Literal["at most", "at least"], limit: float
     ) -> Self:
-        """Compare a figure with its limit."""
+        """Compare a measured value with its limit."""
         kept = measured <= limit if bound == "at most" else measured >= limit
         finite = math.isfinite(measured)
         return cls(backend, name, measured if finite else None, bound, limit, passed=finite and kept)
@@ -69,34 +69,34 @@ class Proof:
 class Artifact:
     """An opened model folder.
 
-    doubts: what speaks against using it, noted down in the course of its use; only with `allow_unproven`, for else a
-    doubt is an error.
+    unproven_reasons: why the folder is unproven, noted as they are found. Only with `allow_unproven`; otherwise the
+    first one is raised as an error.
     """
 
     folder: Path
     name: str
     manifest: dict[str, Any]
     allow_unproven: bool = False
-    doubts: list[str] = field(default_factory=list, compare=False)
+    unproven_reasons: list[str] = field(default_factory=list, compare=False)
 
     @property
     def proving_command(self) -> str:
-        """What proves the files in the folder anew."""
+        """The command that proves the files in the folder again."""
         return f"python scripts/export.py --adopt --checkpoint_dir CHECKPOINT --onnx_dir {self.folder}"
 
     @property
     def files(self) -> dict[str, Any]:
-        """Name -> what the manifest says of a file; empty without a manifest."""
+        """File name -> its entry in the manifest; empty without a manifest."""
         files = self.manifest.get("files")
         return files if isinstance(files, dict) else {}
 
     def file(self, name: str) -> Path:
-        """Path of a file that an engine needs, after its hash, and that of weights beside it, was compared.
+        """Path of a file that an engine needs, after checking its hash and that of its external weights.
 
-        Raises ArtifactError if it is missing or broken, UnprovenError if it is not the file the manifest speaks of.
+        Raises ArtifactError if it is missing or broken, UnprovenError if it differs from the manifest.
         """
         path = self.folder / name
-        for part in (name, f"{name}_data", f"{name}.data"):  # above 2 GB the weights lie outside, under these names
+        for part in (name, f"{name}_data", f"{name}.data"):  # above 2 GB the weights are external, under these names
             if broken := describe_broken_file(self.folder / part):
                 raise ArtifactError(broken)
         if not path.is_file():
@@ -111,9 +111,10 @@ class Artifact:
         return path
 
     def verify(self, name: str) -> None:
-        """Compare a file's hash with the manifest. Without a manifest there is nothing to compare with.
+        """Compare a file's hash with the manifest; does nothing without a manifest.
 
-        Raises ArtifactError if it is broken, UnprovenError if it differs or is not described, unless that is allowed.
+        Raises ArtifactError if the file is broken, UnprovenError if it differs or is not listed, unless that is
+        allowed.
         """
         if broken := describe_broken_file(self.folder / name):
             raise ArtifactError(broken)
@@ -121,37 +122,37 @@ class Artifact:
             return
         described = self.files.get(name)
         if not isinstance(described, dict):
-            self.doubt(f"{MANIFEST_NAME} does not describe {name}")
+            self.note_unproven(f"{MANIFEST_NAME} does not describe {name}")
         elif not (self.folder / name).is_file() or sha256_of(self.folder / name) != described.get("sha256"):
-            self.doubt(f"{name} is not the file that {MANIFEST_NAME} describes (sha256)")
+            self.note_unproven(f"{name} is not the file that {MANIFEST_NAME} describes (sha256)")
 
     def read_json(self, name: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The object in a JSON file; `default`, if there is one, where the file is missing.
+        """The object in a JSON file; if the file is missing, `default` unless that is None.
 
-        Raises ArtifactError if it is missing or broken.
+        Raises ArtifactError if it is missing without a default, or broken.
         """
         return _read_json(self.folder / name, default)
 
     def check_proofs(self, backend: str) -> None:
-        """Look whether everything that was to be proven is, for this backend too.
+        """Check that the manifest proves the artifact, on this backend too.
 
         Raises UnprovenError if not, unless that is allowed.
         """
         if reason := why_unproven(self.manifest, backend):
-            self.doubt(f"{reason}; prove it anew with `{self.proving_command}`")
+            self.note_unproven(f"{reason}; prove it anew with `{self.proving_command}`")
 
-    def doubt(self, reason: str) -> None:
-        """Note what speaks against using it down, loudly. Raises UnprovenError instead, unless that is allowed."""
-        doubt = f"{self.name} is not proven: {reason}"
+    def note_unproven(self, reason: str) -> None:
+        """Record and log a reason why the folder is unproven. Raises UnprovenError instead, unless that is allowed."""
+        message = f"{self.name} is not proven: {reason}"
         if not self.allow_unproven:
-            raise UnprovenError(doubt)
-        if doubt not in self.doubts:  # two engines of one model say the same
-            logger.error("USED ALL THE SAME: %s", doubt)
-            self.doubts.append(doubt)
+            raise UnprovenError(message)
+        if message not in self.unproven_reasons:  # two engines of one model report the same
+            logger.error("USED ANYWAY: %s", message)
+            self.unproven_reasons.append(message)
 
 
 def open_artifact(folder: Path, allow_unproven: bool = False) -> Artifact:
-    """Open a model folder. Raises ArtifactError if there is none, or its manifest is broken."""
+    """Open a model folder. Raises ArtifactError if it does not exist or its manifest is broken."""
     if not folder.is_dir():
         raise ArtifactError(f"there is no model folder {folder}")
     manifest = read_manifest(folder)
@@ -159,12 +160,12 @@ def open_artifact(folder: Path, allow_unproven: bool = False) -> Artifact:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What is written of a folder; empty if there is no manifest. Raises ArtifactError if it is broken."""
+    """The manifest of a folder; empty if there is none. Raises ArtifactError if it is broken."""
     return _read_json(folder / MANIFEST_NAME, default={})
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> Path:
-    """Write the manifest whole or not at all, and give its path."""
+    """Write the manifest atomically and return its path."""
     path = folder / MANIFEST_NAME
     part = folder / f".{MANIFEST_NAME}.part"
     try:
@@ -177,7 +178,7 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> Path:
 
 
 def why_unproven(manifest: dict[str, Any], backend: str) -> str | None:
-    """What keeps a manifest from proving that a backend says what the checkpoint says; None if nothing does."""
+    """Why a manifest does not prove a backend; None if it does."""
     if not manifest:
         return f"there is no {MANIFEST_NAME}"
     if manifest.get("format") != MANIFEST_FORMAT:
@@ -197,10 +198,10 @@ def why_unproven(manifest: dict[str, Any], backend: str) -> str | None:
     if record.get("proven") is not True:
         return f"{MANIFEST_NAME} says that it is not"
     try:
-        said = any(backend in said_by for said_by in manifest["evidence"]["clips"].values())
+        has_evidence = any(backend in hypotheses for hypotheses in manifest["evidence"]["clips"].values())
     except (AttributeError, KeyError, TypeError):
-        said = False
-    return None if said else f"{MANIFEST_NAME} keeps no evidence of {backend}"
+        has_evidence = False
+    return None if has_evidence else f"{MANIFEST_NAME} keeps no evidence of {backend}"
 
 
 def sha256_of(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""Connections that shut nobody out: each owes a request within a time, and newcomers find a file descriptor.
+"""HTTP connections with time limits, which keep file descriptors free for new clients.
 
-uvicorn's own protocol waits for the header of a request, and for the rest of a body that it has refused, without end.
-It drops a client that ends its side of the connection, and answers what is no HTTP with a text of its own.
+uvicorn's own protocol waits without limit for the header of a request, and for the rest of a body that it has refused.
+It drops a client that closes its side of the connection, and answers invalid HTTP with plain text.
 """
 
 import asyncio
@@ -24,21 +24,22 @@ from uvicorn.server import ServerState
 from app.api.errors import error_answer
 from app.errors import AsrError, HeaderTooLarge, InvalidRequest, RequestTimeout
 
-LAST_WORDS_S, LAST_WORDS_BYTES = 2.0, 1 << 20
-"""How long, and how much, a client may go on sending after an error that ends the connection, and still read it."""
+LINGER_S, LINGER_BYTES = 2.0, 1 << 20
+"""Lingering close: how long, and how many bytes, a client may still send after an error that ends the connection.
+Closing at once would discard the response."""
 FIRST_PROBE_S = 0.2
-"""Most requests are answered by then; what is sent to the others is seen by people who use `nc`."""
-PEER_CHECK_S, LONGEST_PEER_CHECK_S = 0.05, 2.0
+"""Most requests are answered by then. The probe is visible to people who use tools such as `nc`."""
+PEER_CHECK_S, MAX_PEER_CHECK_S = 0.05, 2.0
 
 
 @dataclass
 class Connections:
-    """What all connections share.
+    """State and limits that all connections share.
 
-    header_s: seconds for the whole header of a request. rest_s: for the rest of a body whose request is answered.
-    stalled_s: seconds in which a client must take what is sent to it. descriptor_limit: of the process; `reserved` of
-    them are kept for probes and temporary files. shortage: called when a connection takes one of these and no other can
-    be closed.
+    header_s: seconds to send the whole header of a request. rest_s: seconds to send the rest of a body whose request is
+    already answered. stalled_s: seconds for a client to accept data that is sent to it. descriptor_limit: of the
+    process; `reserved` of them are kept for health checks and temporary files. shortage: called when a connection takes
+    a reserved descriptor and no other connection can be closed.
     """
 
     header_s: float = 10.0
@@ -48,24 +49,24 @@ class Connections:
     reserved: int = 0
     shortage: Callable[[], object] = lambda: None
     idle: dict["Connection", float] = field(default_factory=dict)
-    """Those that are not answering a request, since when (`time.monotonic`); the longest idle first."""
+    """Connections that are not answering a request, with the time since when (`time.monotonic`); longest idle first."""
     closing: set["Connection"] = field(default_factory=set)
-    """Those that were closed and have their descriptor until the event loop goes on."""
+    """Closed connections whose descriptor is released in the event loop's next step."""
 
     def make_room(self, descriptor: int) -> None:
-        """Called with each newcomer's descriptor: close the longest idle connection if it is a reserved one.
+        """Close the longest idle connection if a new connection's descriptor is a reserved one.
 
-        The kernel gives the lowest number that is free, so all below are taken.
+        The kernel assigns the lowest free number, so all lower numbers are in use.
         """
         if descriptor >= self.descriptor_limit - self.reserved and self.close_idle(1) == 0:
             self.shortage()
 
-    def close_idle(self, count: int, least_s: float = 0.0) -> int:
-        """Close up to `count` connections that have been idle for `least_s` seconds and have nothing to send.
+    def close_idle(self, count: int, min_s: float = 0.0) -> int:
+        """Close up to `count` connections that have been idle for `min_s` seconds and have nothing left to send.
 
-        The longest idle go first. Returns how many.
+        The longest idle ones are closed first. Returns how many were closed.
         """
-        before = time.monotonic() - least_s
+        before = time.monotonic() - min_s
         idle = (connection for connection, since in self.idle.items() if since <= before and connection.sent)
         closing = list(islice(idle, max(count, 0)))
         for connection in closing:
@@ -79,15 +80,15 @@ class Phase(enum.Enum):
     HEADER = enum.auto()
     """The header of its first request, or the rest of a header."""
     ANSWER = enum.auto()
-    """The answer to its request; the time of that is the application's matter."""
+    """The answer to its request; the application limits that time."""
     NEXT = enum.auto()
-    """Another request, of which nothing has come; uvicorn's `timeout_keep_alive` ends it."""
+    """Another request, of which nothing has arrived; uvicorn's `timeout_keep_alive` ends it."""
     REST = enum.auto()
-    """The rest of what the client sends, for its request is answered or refused."""
+    """The rest of what the client sends after its request was answered or refused."""
 
 
 class ConnectionConfig(uvicorn.Config):
-    """uvicorn's configuration, with what its connections share."""
+    """uvicorn's configuration and the state that its connections share."""
 
     def __init__(self, app: Any, connections: Connections, **options: Any) -> None:
         super().__init__(app, http=Connection, ws="none", **options)
@@ -95,7 +96,7 @@ class ConnectionConfig(uvicorn.Config):
 
 
 class Connection(H11Protocol):
-    """One connection, HTTP/1.1. Headers are bounded by h11, in bytes, and here, in time."""
+    """One HTTP/1.1 connection. h11 limits the size of headers, this class limits their time."""
 
     def __init__(
         self,
@@ -112,29 +113,29 @@ class Connection(H11Protocol):
         self._ignored_bytes = 0
         self._half_closed = False
 
-    # What the event loop calls
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
-        """A client has connected."""
+        """A client connected."""
         super().connection_made(transport)
         self._socket: socket.socket = transport.get_extra_info("socket")
-        with suppress(AttributeError, OSError):  # Linux alone has it
+        with suppress(AttributeError, OSError):  # only Linux has it
             stalled_ms = round(self._shared.stalled_s * 1000)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stalled_ms)
         self._shared.make_room(self._socket.fileno())
         self._enter(Phase.HEADER, self._shared.header_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is closed, by whom ever."""
+        """The connection was closed by either side."""
         self._leave()
         self._shared.closing.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """The client has sent something."""
+        """The client sent data."""
         if self._refused:
             self._ignored_bytes += len(data)
-            if self._ignored_bytes > LAST_WORDS_BYTES:
+            if self._ignored_bytes > LINGER_BYTES:
                 self.abort()
             return
         super().data_received(data)
@@ -146,21 +147,24 @@ class Connection(H11Protocol):
             self._wait_for_answer()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's returns nothing
-        """The client sends no more. Returns whether the connection stays open, for what it asked is to be answered."""
+        """The client will send no more.
+
+        Returns whether the connection stays open, so that pending requests are answered.
+        """
         if self._phase is not Phase.ANSWER:
             return False
         if self.conn.their_state is h11.SEND_BODY:
-            self._refuse(InvalidRequest("the body breaks off: the connection was closed in its midst"))
+            self._refuse(InvalidRequest("the body is incomplete: the client closed the connection"))
             return False
         if not self._half_closed:
             self._half_closed = True
             self._timer = self.loop.call_later(FIRST_PROBE_S, self._probe_peer)
         return True
 
-    # What uvicorn calls
+    # Called by uvicorn
 
     def on_response_complete(self) -> None:
-        """A request is answered. The next one of the connection may have come already."""
+        """A request was answered. The next one on the connection may already have arrived."""
         super().on_response_complete()
         if self.transport.is_closing():
             return
@@ -174,21 +178,24 @@ class Connection(H11Protocol):
             self._enter(Phase.NEXT)
 
     def send_400_response(self, msg: str) -> None:
-        """Called while h11's error is handled: what has come is no HTTP."""
+        """Called while an h11 error is handled: the client sent invalid HTTP."""
         problem = sys.exception()
         if isinstance(problem, h11.RemoteProtocolError) and problem.error_status_hint == HeaderTooLarge.status:
             self._refuse(HeaderTooLarge("the header of the request is too large"))
         else:
-            reason = str(problem or msg).partition(": bytearray")[0]  # what the client sent is not said back
-            self._refuse(InvalidRequest(f"this is no valid HTTP request: {reason}"))
+            reason = str(problem or msg).partition(": bytearray")[0]  # without echoing what the client sent
+            self._refuse(InvalidRequest(f"this is not a valid HTTP request: {reason}"))
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Java's client asks for HTTP/2 with every request; answered in HTTP/1.1, it goes on with that."""
+        """Java's client asks for HTTP/2 with every request; answered in HTTP/1.1, it continues with that.
 
-    # What is waited for
+        So no warning.
+        """
+
+    # Phases
 
     def _enter(self, phase: Phase, timeout_s: float | None = None) -> None:
-        """In the phase for `timeout_s` seconds at most; being in it already does not prolong it."""
+        """Enter a phase for at most `timeout_s` seconds. Entering the current phase again does not extend it."""
         if phase is self._phase:
             return
         self._leave()
@@ -206,7 +213,7 @@ class Connection(H11Protocol):
             self._timer = None
 
     def _wait_for_answer(self) -> None:
-        """For the answer to a request; if it is given, for the rest of the body that nobody wants."""
+        """Wait for the answer to a request or, if it was sent, for the rest of the body, which is discarded."""
         if self.cycle is not None and self.cycle.response_complete and self.conn.their_state is h11.SEND_BODY:
             self._unset_keepalive_if_required()
             self._enter(Phase.REST, self._shared.rest_s)
@@ -223,19 +230,19 @@ class Connection(H11Protocol):
 
     @property
     def sent(self) -> bool:
-        """Whether the kernel has all that is to be sent."""
+        """Whether the kernel has taken all outgoing data."""
         return self.transport.get_write_buffer_size() == 0
 
     def abort(self) -> None:
-        """Close the connection now, whatever is not sent yet."""
+        """Close the connection now and discard unsent data."""
         self._leave()
         self._shared.closing.add(self)
         self.transport.abort()
 
-    # How it ends
+    # Errors and clients that are gone
 
     def _refuse(self, error: AsrError) -> None:
-        """Answer with the error, if there is no answer yet, and close the connection when the client has read it."""
+        """Send the error if no answer was started, and close the connection once the client has read it."""
         self._refused = True
         self._unset_keepalive_if_required()
         if self.cycle is not None and not self.cycle.response_complete:
@@ -253,15 +260,15 @@ class Connection(H11Protocol):
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event))
-        # Closed at once, with unread bytes of the client, the kernel would take the answer back.
+        # If the socket is closed while data from the client is unread, the kernel discards the answer.
         self.transport.write_eof()
-        self._enter(Phase.REST, LAST_WORDS_S)
+        self._enter(Phase.REST, LINGER_S)
 
     def _probe_peer(self) -> None:
         """Find out whether a client that sends no more still listens, or is gone.
 
-        Both look the same until something is sent: who is gone resets the connection. Clients pass over any number of
-        `100 Continue` (RFC 9110, 15.2).
+        Both look the same until something is sent: a client that is gone resets the connection. Clients ignore any
+        number of `100 Continue` responses (RFC 9110, 15.2).
         """
         if self.conn.our_state is h11.SEND_RESPONSE and self.conn.their_http_version == b"1.1":
             event = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
@@ -269,10 +276,13 @@ class Connection(H11Protocol):
             self._check_peer(PEER_CHECK_S)
 
     def _check_peer(self, wait_s: float) -> None:
-        """The event loop does not watch what it cannot read from any more, so it does not tell of a reset."""
+        """Close the connection if the client has reset it.
+
+        The event loop no longer watches a socket after its end of file, so it does not report the reset.
+        """
         if self.transport.is_closing() or self._phase is not Phase.ANSWER:
             return
         if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.abort()
             return
-        self._timer = self.loop.call_later(wait_s, self._check_peer, min(2 * wait_s, LONGEST_PEER_CHECK_S))
+        self._timer = self.loop.call_later(wait_s, self._check_peer, min(2 * wait_s, MAX_PEER_CHECK_S))

@@ -1,4 +1,4 @@
-"""The cores that this process may use (of a container its share, not those of the host), and who goes first on them."""
+"""The cores that this process may use (in a container, its share of the host's), and the priority of its threads."""
 
 import math
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 BULK_NICENESS = 5
-"""Of the threads that compute long clips. By Linux's weights (sched(7): a factor of 1.25 a step) a thread of the usual
-niceness gets three times the share of such a thread, where both want the same core."""
+"""Niceness of the threads that compute long clips. By Linux's weights (sched(7): a factor of 1.25 a step) a thread of
+default niceness gets three times the share of such a thread when both want the same core."""
 
 
 def available_cores() -> int:
-    """Cores that this process may run on, at least 1: by its affinity and by the CPU quotas of its control groups.
+    """Cores that this process may use, at least 1: limited by its affinity and the CPU quotas of its control groups.
 
-    A quota of 1.5 cores counts as 2, for a thread more uses the half core, too.
+    A quota of 1.5 cores counts as 2, because one more thread can use the half core.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(affinity, _quota(CGROUPS, MEMBERSHIP))))
@@ -25,7 +25,7 @@ def available_cores() -> int:
 def lower_priority(niceness: int) -> None:
     """Add to the niceness of the calling thread, and of the threads that it starts from now on.
 
-    Linux alone can do so for one thread; elsewhere nothing happens.
+    Only Linux can do this for a single thread; on other systems nothing happens.
     """
     if sys.platform == "linux":
         thread = threading.get_native_id()
@@ -33,7 +33,7 @@ def lower_priority(niceness: int) -> None:
 
 
 def _quota(cgroups: Path, membership: Path) -> float:
-    """The smallest CPU quota, in cores, of the control groups that the process is in; infinite if there is none.
+    """The smallest CPU quota, in cores, among the control groups of this process; infinite if there is none.
 
     Formats: https://docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max) and, for version 1,
     https://docs.kernel.org/scheduler/sched-bwc.html (cpu.cfs_quota_us).
@@ -52,7 +52,7 @@ def _quota(cgroups: Path, membership: Path) -> float:
         else:
             continue
         group = root / path.lstrip("/")
-        # In a container the path may be the host's, of which only the root is to be seen here.
+        # In a container the path may be the host's, of which only the root is visible here.
         for folder in {root, group, *group.parents}:
             if folder.is_relative_to(root):
                 smallest = min(smallest, _quota_of(folder))

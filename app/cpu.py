@@ -1,4 +1,4 @@
-"""The CPU that the service stands on: its name, and its instructions for INT8 and bfloat16."""
+"""The CPU of this machine: its name, and its instructions for INT8 and bfloat16."""
 
 import platform
 from dataclasses import dataclass
@@ -20,17 +20,16 @@ FEATURES = {
     "bf16": {"bf16"},
     "SVE": {"sve"},
 }
-"""Instruction sets by which the kernels of matrix products differ (x86, then Arm) -> the flags of Linux that they need.
+"""Instruction sets that matter to the kernels of matrix products (x86, then Arm) -> the Linux CPU flags that they need.
 
-Linux's names: arch/x86/include/asm/cpufeatures.h, and https://docs.kernel.org/arch/arm64/elf_hwcaps.html.
-"""
+Linux's names: arch/x86/include/asm/cpufeatures.h, and https://docs.kernel.org/arch/arm64/elf_hwcaps.html."""
 
 
 @dataclass(frozen=True)
 class Cpu:
-    """model: the name that the CPU gives itself. features: those of `FEATURES` that it has.
+    """model: the name that the CPU reports. features: its instruction sets among `FEATURES`.
 
-    A library need not use all that the CPU has: each asks the CPU itself, and chooses.
+    A library need not use all of them: each one detects the CPU itself and chooses its kernels.
     """
 
     model: str
@@ -42,12 +41,12 @@ class Cpu:
 
 @cache
 def this_cpu() -> Cpu:
-    """The CPU of this machine, as far as Linux tells it; elsewhere a name without features."""
+    """The CPU of this machine as Linux describes it; on other systems a name without features."""
     return read_cpu(CPU_INFO)
 
 
 def read_cpu(path: Path) -> Cpu:
-    """The first core of a file in the format of /proc/cpuinfo; what the file does not tell is left out."""
+    """The first core in a file in the format of /proc/cpuinfo; unknown fields are left out."""
     try:
         core, _, _ = path.read_text(encoding="utf-8", errors="replace").partition("\n\n")
     except OSError:
@@ -59,7 +58,7 @@ def read_cpu(path: Path) -> Cpu:
 
 
 def _model(fields: dict[str, str]) -> str:
-    """On Arm, Linux tells no name, but who designed the core and which one it is."""
+    """The model name. On Arm, Linux reports only the implementer and the part number of a core."""
     if "model name" in fields:
         return fields["model name"]
     if "CPU part" in fields:

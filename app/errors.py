@@ -1,6 +1,6 @@
-"""Every way a request can fail, each with the HTTP status and the stable code that clients see.
+"""Every way a request can fail, with the HTTP status and the stable code that clients see.
 
-This tree is the only table from errors to HTTP: `app.api.errors` answers with it and OpenAPI is made from it.
+This tree is the only table from errors to HTTP: `app.api.errors` answers with it, and OpenAPI is generated from it.
 """
 
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 LOADING = "the model is being loaded"
-"""Why nothing is let in at first."""
+"""Why no request is admitted at first."""
 STOPPING = "the service is stopping"
-"""Why nothing is let in, and what waits is refused, once the service was told to end."""
+"""Why requests are refused once the service was told to stop."""
 
 
 class AsrError(Exception):
     """Base of all errors that are answered to a client.
 
-    `status` is the HTTP status, `code` a stable machine-readable name. `details` holds JSON values that help a
-    client to react (a limit, the value that broke it). `retry_after_s`: when it is worth trying again, if it is.
-    `headers`: what the answer says besides.
+    status: the HTTP status. code: a stable machine-readable name. details: JSON values that help a client to react,
+    such as a limit and the value that exceeded it. retry_after_s: seconds until a retry is worthwhile, if it ever is.
+    headers: extra headers of the answer.
     """
 
     status: ClassVar[int] = 500
@@ -34,7 +34,7 @@ class AsrError(Exception):
             self.retry_after_s = retry_after_s
 
     def body(self) -> dict[str, Any]:
-        """The one error shape: `{"error": {"code", "message", ...}}`."""
+        """The common shape of all errors: `{"error": {"code", "message", ...}}`."""
         return {"error": {"code": self.code, "message": self.message, **self.details}}
 
 
@@ -46,7 +46,7 @@ class InvalidRequest(AsrError):
 
 
 class Unauthorized(AsrError):
-    """The service wants an API key, and the request has none or another."""
+    """The service requires an API key, and the request has none or an unknown one."""
 
     status = 401
     code = "unauthorized"
@@ -54,28 +54,28 @@ class Unauthorized(AsrError):
 
 
 class InvalidParameter(AsrError):
-    """A field or parameter is missing, doubled or has a value that is not allowed."""
+    """A field or parameter is missing, repeated or has a value that is not allowed."""
 
     status = 422
     code = "invalid_parameter"
 
 
 class InvalidAudio(AsrError):
-    """The bytes are of a known format, but broken: empty, no data, impossible header, NaN samples."""
+    """The format is known, but the file is broken: empty, no data, impossible header, NaN samples."""
 
     status = 400
     code = "invalid_audio"
 
 
 class UnsupportedMedia(AsrError):
-    """The bytes are not sound in a format that Dikte reads."""
+    """The file is not audio in a format that Dikte reads."""
 
     status = 415
     code = "unsupported_media"
 
 
 class UnsupportedEncoding(AsrError):
-    """The body is compressed (Content-Encoding). The answer's Accept-Encoding says what is read."""
+    """The body is compressed (Content-Encoding). The answer's Accept-Encoding lists what is accepted."""
 
     status = 415
     code = "unsupported_encoding"
@@ -83,42 +83,42 @@ class UnsupportedEncoding(AsrError):
 
 
 class UploadTooLarge(AsrError):
-    """The request body has more bytes than the limit."""
+    """The request body is larger than the limit."""
 
     status = 413
     code = "upload_too_large"
 
 
 class AudioTooLong(AsrError):
-    """The sound is longer than the limit, in seconds or in decoded bytes."""
+    """The audio is longer than the limit, in seconds or in decoded bytes."""
 
     status = 413
     code = "audio_too_long"
 
 
 class RequestTimeout(AsrError):
-    """The header of the request did not come in time."""
+    """The header of the request did not arrive in time."""
 
     status = 408
     code = "request_timeout"
 
 
 class UploadTimeout(AsrError):
-    """The body stopped coming, or comes too slowly."""
+    """The body stopped arriving, or arrives too slowly."""
 
     status = 408
     code = "upload_timeout"
 
 
 class HeaderTooLarge(AsrError):
-    """The header of the request has more bytes than the limit."""
+    """The header of the request is larger than the limit."""
 
     status = 431
     code = "header_too_large"
 
 
 class NotReady(AsrError):
-    """No model is loaded (yet), or it did not pass its checks."""
+    """No model is loaded yet, or it did not pass its checks."""
 
     status = 503
     code = "not_ready"
@@ -126,7 +126,7 @@ class NotReady(AsrError):
 
 
 class Overloaded(AsrError):
-    """More is waiting than the service takes, or than it can answer in time. Retry-After says when to come back."""
+    """The service is busy, or cannot answer in time. Retry-After says when to try again."""
 
     status = 429
     code = "overloaded"
@@ -134,14 +134,14 @@ class Overloaded(AsrError):
 
 
 class DeadlineExceeded(AsrError):
-    """The request was not answered by its deadline, and is dropped."""
+    """The request was not answered by its deadline, and was dropped."""
 
     status = 504
     code = "deadline_exceeded"
 
 
 class EngineFailure(AsrError):
-    """The engine raised while it transcribed."""
+    """The engine failed while transcribing."""
 
     status = 500
     code = "engine_failure"

@@ -1,12 +1,12 @@
-"""What a backend said of a few short clips when it was proven, so that any machine can compare.
+"""The recorded outputs of each backend for a few short clips, so that any machine can check its own.
 
-A proof holds for the CPU that it was measured on. INT8 products that saturate, a library with other kernels or a broken
-machine can make the same file say something else. So the clips travel with the artifact, and the manifest keeps what
-each backend said of them:
+A proof holds for the CPU that it was measured on. Saturating INT8 products, a library with other kernels or a broken
+machine can change the output of the same file. So the clips are part of the artifact, and the manifest keeps the
+hypothesis of each backend:
 
     "evidence": {"limit": 0.05, "clips": {"evidence_0.flac": {"onnx_int8": {"tokens": [], "log_probabilities": []}}}}
 
-The service computes a clip again on the CPU that it stands on, when it starts (`app.models.check_evidence`).
+When the service starts, it computes a clip again on its own CPU (`app.models.check_evidence`).
 """
 
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ from app.errors import AsrError
 from app.recognizer import Hypothesis, Samples
 
 EVIDENCE_FILE = "evidence_{}.flac"
-"""Name of a clip by its number. Mono, at the model's rate."""
+"""File name of a clip by its number. Mono, at the model's rate."""
 CLIP_LIMITS = AudioLimits(max_duration_s=30.0, max_decoded_bytes=1 << 24, max_channels=1)
-LARGEST_DIFFERENCE = 0.05
-"""Limit of `Recognizer.difference`, as it is written into manifests. Measured on 3 s of four clips, between the kernels
-of x86-64 CPUs (AMX, AVX-VNNI, AVX2): at most 0.0014 for the bundled model's INT8; 0.005 on OpenVINO, where bfloat16
-meets float32; 0.026 for 12 layers of random weights, which are nearly undecided, and 0.070 where products saturated."""
+MAX_DIFFERENCE = 0.05
+"""Limit of `Recognizer.difference`, as written into manifests. Measured on 3 s of four clips, between the kernels of
+x86-64 CPUs (AMX, AVX-VNNI, AVX2): at most 0.0014 for the bundled model's INT8; 0.005 on OpenVINO, where bfloat16 meets
+float32; 0.026 for 12 layers of random weights, which are nearly undecided, and 0.070 where products saturated."""
 DECIMALS = 4
-"""Of a log-probability in the manifest."""
+"""Decimals of a log-probability in the manifest."""
 
 
 @dataclass(frozen=True)
 class EvidenceClip:
-    """A clip, and what a backend said of it when it was proven.
+    """A clip and the hypothesis that a backend gave for it when it was proven.
 
-    samples: at the model's rate, shape (samples,), float32. limit: of the difference.
+    samples: at the model's rate, shape (samples,), float32. limit: largest allowed difference.
     """
 
     samples: Samples
@@ -42,26 +42,26 @@ class EvidenceClip:
 
 
 def read_evidence(artifact: Artifact, backend: str, rate_hz: int) -> EvidenceClip | None:
-    """The first clip that the manifest has a backend's words of, at the model's rate; None if it has none.
+    """The first clip, at the model's rate, with a hypothesis of this backend in the manifest; None if there is none.
 
-    Raises UnprovenError if the evidence cannot be read or its file is not the one that the manifest describes.
+    Raises UnprovenError if the evidence is unreadable or a clip differs from the one in the manifest.
     """
     evidence = artifact.manifest.get("evidence")
     if not evidence:
         return None
     try:
-        for name, said_by in evidence["clips"].items():
-            if backend in said_by:
+        for name, hypotheses in evidence["clips"].items():
+            if backend in hypotheses:
                 artifact.verify(name)
                 samples = read_clip(artifact.folder / name, rate_hz)
-                return EvidenceClip(samples, hypothesis_of(said_by[backend]), float(evidence["limit"]))
+                return EvidenceClip(samples, hypothesis_of(hypotheses[backend]), float(evidence["limit"]))
     except (AsrError, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise UnprovenError(f"the evidence that {MANIFEST_NAME} speaks of cannot be read: {error!r}") from error
     return None
 
 
 def hypothesis_of(entry: Any) -> Hypothesis:
-    """What `entry_of` wrote. Raises KeyError, TypeError or ValueError if it is no such entry."""
+    """Parse what `entry_of` made. Raises KeyError, TypeError or ValueError for anything else."""
     hypothesis = Hypothesis(tuple(map(int, entry["tokens"])), tuple(map(float, entry["log_probabilities"])))
     if not hypothesis.tokens or len(hypothesis.tokens) != len(hypothesis.log_probabilities):
         raise ValueError("tokens and log_probabilities differ in number")
@@ -69,7 +69,7 @@ def hypothesis_of(entry: Any) -> Hypothesis:
 
 
 def entry_of(hypothesis: Hypothesis) -> dict[str, Any]:
-    """A hypothesis as it stands in the manifest."""
+    """A hypothesis as a JSON object for the manifest."""
     rounded = [round(value, DECIMALS) for value in hypothesis.log_probabilities]
     return {"tokens": list(hypothesis.tokens), "log_probabilities": rounded}
 

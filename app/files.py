@@ -1,20 +1,21 @@
-"""Files that are not what their name says."""
+"""Detects files that are not what their name says."""
 
 from pathlib import Path
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
-"""How the text begins that stands in place of a large file until `git lfs pull` fetches it (Git LFS specification)."""
+"""First bytes of the text file that stands in for a large file until `git lfs pull` fetches it (Git LFS
+specification)."""
 MAX_POINTER_BYTES = 1024
-"""Pointers are shorter (the same source)."""
+"""Pointers are shorter than this (same source)."""
 
 
 def is_lfs_pointer(content: bytes) -> bool:
-    """Whether a file that begins with `content` is a Git LFS pointer."""
+    """Whether a file that starts with `content` is a Git LFS pointer."""
     return content.startswith(LFS_POINTER)
 
 
 def describe_broken_file(path: Path) -> str | None:
-    """Why a file cannot hold what its name says, with what to do; None if nothing is seen from outside."""
+    """Why a file is obviously broken and how to fix it; None if it looks intact."""
     if path.is_symlink() and not path.exists():
         return f"{path.name} in {path.parent} is a link to a file that is not there: fetch it again"
     if not path.is_file():
@@ -32,5 +33,5 @@ def describe_broken_file(path: Path) -> str | None:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error of another library, on one line."""
+    """The message of another library's error, on one line."""
     return " ".join(str(error).split()) or type(error).__name__

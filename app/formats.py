@@ -1,4 +1,4 @@
-"""A `Transcript` as the text that leaves: json, plain text, SRT and WebVTT subtitles."""
+"""A `Transcript` in the output formats: JSON, plain text, SRT and WebVTT subtitles."""
 
 from html import escape
 from typing import Any
@@ -7,7 +7,7 @@ from app.transcript import Transcript
 
 
 def to_json(transcript: Transcript, model: str, backend: str, with_words: bool) -> dict[str, Any]:
-    """The body of `POST /transcribe`. All times are in seconds."""
+    """The body of the response to `POST /transcribe`. All times are in seconds."""
     timings, confidence = transcript.timings, transcript.confidence
     body: dict[str, Any] = {
         "text": transcript.text,
@@ -50,7 +50,7 @@ def to_srt(transcript: Transcript) -> str:
 
 
 def to_vtt(transcript: Transcript) -> str:
-    """WebVTT subtitles (W3C), in whose text `&`, `<` and `>` are written as in HTML."""
+    """WebVTT subtitles (W3C). `&`, `<` and `>` are escaped as in HTML."""
     return "WEBVTT\n\n" + "".join(
         f"{_clock(segment.start_s, '.')} --> {_clock(segment.end_s, '.')}\n{escape(segment.text, quote=False)}\n\n"
         for segment in transcript.segments
@@ -58,7 +58,7 @@ def to_vtt(transcript: Transcript) -> str:
 
 
 def _clock(seconds: float, point: str) -> str:
-    """hh:mm:ss and milliseconds after `point`."""
+    """hh:mm:ss, then `point` and milliseconds."""
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"

@@ -1,4 +1,4 @@
-"""The log: one line per event on stderr, as JSON for machines or as text for people, with the id of its request."""
+"""The log: one line per event on stderr, as JSON or as text, with the id of its request."""
 
 import json
 import logging
@@ -10,20 +10,21 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""Id of the request that is being answered here."""
+"""Id of the request that the current task answers."""
 
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]|[\ud800-\udfff]")
-"""Controls, line ends, and marks that turn the direction of writing: with them a text can pass for lines of its own."""
+"""Control characters, line ends and bidirectional marks: with them a text could forge log lines."""
 STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-"""What a record has without `extra`; uvicorn's `color_message` says its message again, in colours."""
+"""Fields of a record without `extra`; uvicorn's `color_message` repeats the message in colour."""
 COLOURS = {"DEBUG": "\x1b[2m", "INFO": "\x1b[32m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 PLAIN = "\x1b[0m"
 
 
 def set_up_logging(level: str, log_format: str) -> None:
-    """Log everything to stderr: our loggers and uvicorn's from `level` on, all others from warnings on.
+    """Log to stderr: our loggers and uvicorn's from `level` on, all others from warnings on.
 
-    `log_format` is `json`, `text`, or `auto`: text at a terminal, else JSON. Calling it again changes level and format.
+    `log_format` is `json`, `text`, or `auto`: text at a terminal, otherwise JSON. A later call replaces level and
+    format.
     """
     at_terminal = sys.stderr.isatty()
     handler = StderrHandler()
@@ -41,17 +42,17 @@ def set_up_logging(level: str, log_format: str) -> None:
         logger.setLevel(level.upper())
         logger.handlers.clear()
         logger.propagate = True
-    # uvicorn asks whether its access log has handlers; without one it does not write it, and ours says more.
+    # Without a handler uvicorn writes no access log; ours has more information.
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False
 
 
 class StderrHandler(logging.Handler):
-    """Writes to whatever `sys.stderr` is at that moment, as it may be replaced."""
+    """Writes to the current `sys.stderr`, which may be replaced at any time."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, or several if the text formatter shows a traceback."""
+        """Write one line, or several if the text formatter adds a traceback."""
         try:
             stderr: TextIO = sys.stderr
             stderr.write(self.format(record) + "\n")
@@ -64,7 +65,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object per line: time, level, logger, message, request_id, the fields of `extra`, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a line of ASCII: JSON escapes all else, and so nothing can begin a line of its own."""
+        """The record as one line of ASCII. JSON escapes everything else, so no value can start a new line."""
         entry: dict[str, Any] = {
             "time": rfc3339(record.created),
             "level": record.levelname.lower(),
@@ -80,14 +81,14 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.000Z INFO    message [request id]`; the traceback of an exception follows, indented."""
+    """`2026-01-31T12:00:00.000Z INFO message [request id]`; the traceback of an exception follows, indented."""
 
     def __init__(self, colours: bool) -> None:
         super().__init__()
         self._colours = colours
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as text in which only a traceback has line ends, and there each is followed by an indent."""
+        """The record as text. Only a traceback has line ends, and each is followed by an indent."""
         level = f"{record.levelname:<7}"
         if self._colours:
             level = f"{COLOURS.get(record.levelname, '')}{level}{PLAIN}"
@@ -105,5 +106,5 @@ def rfc3339(timestamp_s: float) -> str:
 
 
 def printable(text: str) -> str:
-    r"""The text with control characters and the like as escapes, such as `\n`."""
+    r"""The text with control characters and the like escaped, such as `\n`."""
     return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -20,11 +20,11 @@ from app.service import Service
 from app.settings import Settings
 
 SURFACES = (transcribe.router,)
-"""The APIs that clients speak, each a router that `app.api.intake.surface` made."""
+"""Routers of the client APIs, each made with `app.api.intake.surface`."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application. Settings are read from the environment if none are given."""
+    """Make the application. Settings come from the environment unless given."""
     settings = settings or Settings()
     counters = Metrics()
     service = Service(settings, counters)
@@ -37,9 +37,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         await service.stop()
 
-    app = FastAPIOffline(  # Swagger UI from files of its own: /docs works where no content delivery network is reached
+    app = FastAPIOffline(  # serves Swagger UI itself: /docs works without access to a content delivery network
         redoc_url=None,
-        redirect_slashes=False,  # behind a proxy that ends TLS a redirect would lead to http://
+        redirect_slashes=False,  # behind a proxy that terminates TLS, a redirect would lead to http://
         title="Dikte",
         version=__version__,
         description="Speech to text with wav2vec2-CTC models on ordinary CPUs.",
@@ -63,7 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def __getattr__(name: str) -> FastAPI:
-    """`app.main:app` is made when a server asks for it, so that an import alone does nothing."""
+    """Make `app.main:app` when a server asks for it, so that the import alone has no effect."""
     if name == "app":
         return create_app()
     raise AttributeError(name)

@@ -1,4 +1,4 @@
-"""What Prometheus is told: every metric of the service, and nothing but counting."""
+"""The Prometheus metrics of the service."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,8 @@ from app.transcript import Timings
 OK = "ok"
 CLIENT_GONE = "client_gone"
 OTHER = "other"
-"""Outcomes of a request beside the codes of errors; `other` is what should not happen, so that labels are bounded."""
+"""Outcomes of a request besides the error codes. `other` catches unexpected ones, so that the label values are
+bounded."""
 
 STAGE_BOUNDS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
@@ -24,10 +25,10 @@ WINDOW_BOUNDS = (1, 2, 4, 8, 16, 32)
 
 
 class Metrics:
-    """The metrics of one application, in a registry of its own. Every method may be called from any thread."""
+    """The metrics of one application, in their own registry. Thread-safe."""
 
     def __init__(self) -> None:
-        # They would be a second series for each counter and histogram, which nobody asks for.
+        # They would add an unused series for each counter and histogram.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -46,28 +47,28 @@ class Metrics:
         )
         self._audio = Counter(
             "dikte_audio_seconds_total",
-            "Sound of transcription requests, transcribed or refused, seconds.",
+            "Audio of transcription requests, transcribed or refused, seconds.",
             ["outcome"],
             registry=registry,
         )
-        self._queue = Gauge("dikte_queue_seconds", "Sound admitted and not answered, seconds.", registry=registry)
+        self._queue = Gauge("dikte_queue_seconds", "Audio admitted and not answered, seconds.", registry=registry)
         self._queue_limit = Gauge(
-            "dikte_queue_limit_seconds", "Most sound that is admitted and not answered, seconds.", registry=registry
+            "dikte_queue_limit_seconds", "Most audio that is admitted and not answered, seconds.", registry=registry
         )
         self._uploads = Gauge("dikte_uploads_in_progress", "Request bodies that are being read.", registry=registry)
         self._windows = Histogram(
             "dikte_batch_windows", "Windows computed in one engine call.", buckets=WINDOW_BOUNDS, registry=registry
         )
         self._engine_audio = Counter(
-            "dikte_engine_audio_seconds_total", "Sound that the engine computed, seconds.", registry=registry
+            "dikte_engine_audio_seconds_total", "Audio that the engine computed, seconds.", registry=registry
         )
         self._engine_busy = Counter(
             "dikte_engine_busy_seconds_total",
-            "Time in engine calls, seconds; calls side by side count each.",
+            "Time in engine calls, seconds; parallel calls add up.",
             registry=registry,
         )
         self._rtfx = Gauge(
-            "dikte_rtfx", "Measured speed with all workers busy, seconds of sound per second.", registry=registry
+            "dikte_rtfx", "Measured speed with all workers busy, seconds of audio per second.", registry=registry
         )
         self._ready = Gauge("dikte_ready", "1 if requests may be sent, else 0.", registry=registry)
         self._model = Gauge(
@@ -84,7 +85,7 @@ class Metrics:
         )
         cpu.labels(this_cpu().model, ", ".join(this_cpu().features)).set(1)
         self._outcomes = frozenset({OK, CLIENT_GONE, OTHER, *codes_below(AsrError)})
-        for outcome in sorted(self._outcomes):  # at 0 from the start, or the first of a kind is no increase
+        for outcome in sorted(self._outcomes):  # from 0, otherwise the first event of a kind shows no increase
             self._requests.labels(outcome)
         for stage in ("decode", "queue", "inference", "total"):
             self._stages.labels(stage)
@@ -92,11 +93,11 @@ class Metrics:
             self._audio.labels(outcome)
 
     def answered(self, outcome: str) -> None:
-        """A transcription request ended: `ok`, an error's code or `client_gone`."""
+        """Count a finished transcription request: `ok`, an error's code or `client_gone`."""
         self._requests.labels(outcome if outcome in self._outcomes else OTHER).inc()
 
     def transcribed(self, timings: Timings, duration_s: float) -> None:
-        """A clip of `duration_s` seconds was transcribed."""
+        """Count a transcribed clip of `duration_s` seconds."""
         self._stages.labels("decode").observe(timings.decode_s)
         self._stages.labels("queue").observe(timings.queue_s)
         self._stages.labels("inference").observe(timings.inference_s)
@@ -104,17 +105,17 @@ class Metrics:
         self._audio.labels("transcribed").inc(duration_s)
 
     def refused(self, duration_s: float) -> None:
-        """A clip of `duration_s` seconds was decoded and not admitted."""
+        """Count a clip of `duration_s` seconds that was decoded and not admitted."""
         self._audio.labels("refused").inc(duration_s)
 
-    def computed(self, windows: int, sound_s: float, busy_s: float) -> None:
-        """An engine call took `busy_s` seconds for `windows` windows with `sound_s` seconds of sound."""
+    def computed(self, windows: int, audio_s: float, busy_s: float) -> None:
+        """Count an engine call: `windows` windows with `audio_s` seconds of audio in `busy_s` seconds."""
         self._windows.observe(windows)
-        self._engine_audio.inc(sound_s)
+        self._engine_audio.inc(audio_s)
         self._engine_busy.inc(busy_s)
 
     def loaded(self, model: str, backend: str) -> None:
-        """This model is served now, and no other."""
+        """Report this model, and no other, as the served one."""
         self._model.clear()
         self._model.labels(model, backend, __version__).set(1)
 
@@ -127,7 +128,7 @@ class Metrics:
         rtfx: Callable[[], float],
         ready: Callable[[], float],
     ) -> None:
-        """Where the gauges are read whenever they are asked for."""
+        """Set the functions that the gauges read on every scrape."""
         self._queue.set_function(queue_s)
         self._queue_limit.set_function(queue_limit_s)
         self._uploads.set_function(uploads)
@@ -135,12 +136,12 @@ class Metrics:
         self._ready.set_function(ready)
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """All metrics as they are now, and their content type: Prometheus text, or OpenMetrics if `accept` wants it."""
-        # Not the header itself: the library fails on a version that is no number.
+        """All current metrics and their content type: Prometheus text, or OpenMetrics if `accept` asks for it."""
+        # Not the header itself: the library fails on a version that is not a number.
         encode, content_type = choose_encoder(OPENMETRICS if OPENMETRICS in accept else "")
         return encode(self._registry), content_type
 
 
 def codes_below(error: type[AsrError]) -> set[str]:
-    """The codes of this error and of all that are kinds of it."""
+    """The codes of this error and all its subclasses."""
     return {error.code}.union(*(codes_below(kind) for kind in error.__subclasses__()))

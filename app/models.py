@@ -1,4 +1,4 @@
-"""Opening a model: from a folder to recognizers that are loaded, warm, and say what was proven."""
+"""Opens a model: from a folder to recognizers that are loaded, warmed up and checked against the evidence."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,24 +19,24 @@ from app.runtimes.registry import BACKENDS, PYTORCH_WEIGHTS, REFERENCE
 
 WARM_UP_S = 1.0
 EXTERNAL_WEIGHTS = ("*.onnx_data", "*.onnx.data")
-"""The names that exporters give to the weights of ONNX files above 2 GB."""
+"""File names that exporters give to the external weights of ONNX files above 2 GB."""
 HUB_FILES = ["*.json", *PYTORCH_WEIGHTS]
-"""What is fetched of a hub checkpoint, and that without its folders: language models of a gigabyte lie in some."""
+"""Files fetched from a hub checkpoint. Subfolders are skipped: some hold language models of a gigabyte."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """An opened model folder: what is proven of it, and what its family reads in its settings."""
+    """An opened model folder: its manifest, and its settings as its family reads them."""
 
     artifact: Artifact
     family: Family
 
-    def to_try(self) -> Self:
-        """The same model with its own list of doubts, for a backend that may not be the one that serves."""
-        return replace(self, artifact=replace(self.artifact, doubts=[*self.artifact.doubts]))
+    def trial_copy(self) -> Self:
+        """The same model with its own list of unproven reasons, for a backend that may not end up serving."""
+        return replace(self, artifact=replace(self.artifact, unproven_reasons=[*self.artifact.unproven_reasons]))
 
     def files_of(self, backend: str) -> list[str]:
-        """Names of the files that a backend reads; those of weights beside an ONNX file are left out."""
+        """Names of the files that a backend reads, without external weights of ONNX files."""
         files_of = BACKENDS[backend].files
         return [name for graph in self.family.graphs for name in files_of(self.artifact.folder, graph)]
 
@@ -48,7 +48,7 @@ def open_model(folder: Path, allow_unproven: bool = False) -> Model:
 
 
 def load_recognizer(model: Model, backend: str, threads: int, windowing: Windowing = Windowing()) -> AnyRecognizer:
-    """Load a model on `backend` (a key of `BACKENDS`), computing on `threads` threads per call.
+    """Load a model on `backend` (a key of `BACKENDS`), with `threads` threads per call.
 
     Raises the errors of `load_recognizers`.
     """
@@ -59,11 +59,10 @@ def load_recognizer(model: Model, backend: str, threads: int, windowing: Windowi
 def load_recognizers(
     model: Model, backend: str, threads: Sequence[int], windowing: Windowing = Windowing()
 ) -> list[AnyRecognizer]:
-    """Load a model once, with a recognizer for each number of threads per call.
+    """Load a model once, and make a recognizer for each number of threads per call.
 
-    Raises ArtifactError, saying what to install or to make, when it cannot run; UnprovenError if its files are not
-    those of the manifest. It does not ask whether the backend is proven (`check_proofs` does): what is to be proven
-    must run first.
+    Raises ArtifactError, with what to install or to make, if it cannot run; UnprovenError if its files differ from the
+    manifest. It does not check the proofs (`check_proofs` does): a model must run before it can be proven.
     """
     artifact = model.artifact
     try:
@@ -84,9 +83,9 @@ def load_recognizers(
 
 
 def linked_weights(folder: Path) -> list[str]:
-    """Names of the weights beside ONNX files that are symbolic links, or have other names too (hard links).
+    """Names of external weights of ONNX files that are symbolic or hard links.
 
-    Runtimes refuse some of them, for a model could so have a file read that is no part of it.
+    Runtimes refuse some of them, because a link could make a model read a file that does not belong to it.
     """
     weights = sorted(path for pattern in EXTERNAL_WEIGHTS for path in folder.glob(pattern) if path.is_file())
     return [path.name for path in weights if path.is_symlink() or path.stat().st_nlink > 1]
@@ -94,9 +93,9 @@ def linked_weights(folder: Path) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class Lanes:
-    """One model's recognizers: for the first window of a clip, for the later ones, and for a window that is alone.
+    """One model's recognizers: for the first window of a clip, for the later windows, and for a window that is alone.
 
-    They may be one and the same. spreads: whether a call of `wide` takes several cores.
+    They may be the same object. spreads: whether a call of `wide` uses several cores.
     """
 
     express: AnyRecognizer
@@ -116,11 +115,11 @@ def load_express(model: Model, backend: str, threads: int) -> AnyRecognizer:
 
 
 def load_for_lanes(model: Model, backend: str, threads: int, windowing: Windowing = Windowing()) -> Lanes:
-    """The recognizers for both lanes of `app.scheduler`; `threads` compute a window that is alone.
+    """The recognizers for both lanes of `app.scheduler`. threads: for a window that is alone.
 
-    A runtime on the caller's thread has that thread's priority. One that starts threads of its own (OpenVINO) is loaded
-    twice: as wide as it goes, where one call after the other is as good as several side by side; and for the bulk lane
-    by a thread of low priority, whose threads inherit it.
+    A runtime that computes on the caller's thread has that thread's priority. One that starts its own threads
+    (OpenVINO) is loaded twice: once with all `threads`, because it gains nothing from calls side by side; and once for
+    the bulk lane, on a thread of low priority that its own threads inherit.
 
     Raises the errors of `load_recognizers`.
     """
@@ -134,7 +133,7 @@ def load_for_lanes(model: Model, backend: str, threads: int, windowing: Windowin
 
 
 def check_proofs(model: Model, backend: str) -> None:
-    """Look whether everything that was to be proven is, for this backend too.
+    """Check that the manifest proves the model, on this backend too.
 
     Raises UnprovenError if not, unless that is allowed. The reference is the checkpoint itself and needs no proof.
     """
@@ -143,12 +142,12 @@ def check_proofs(model: Model, backend: str) -> None:
 
 
 def warm_up(recognizer: AnyRecognizer, artifact: Artifact) -> None:
-    """Compute a second of noise, so that the first request is not the slow one, and check what comes out.
+    """Compute a second of noise, so that the first request is not slow, and check the output.
 
-    Raises ArtifactError if it fails, or what was heard cannot come from a sane model.
+    Raises ArtifactError if it fails or the output cannot come from a working model.
     """
     window = warm_up_window(recognizer)
-    recognizer.check(window, _hear(recognizer, window, artifact))
+    recognizer.check(window, _compute(recognizer, window, artifact))
 
 
 def warm_up_window(recognizer: AnyRecognizer) -> Window:
@@ -158,40 +157,40 @@ def warm_up_window(recognizer: AnyRecognizer) -> Window:
 
 
 def first_window(recognizer: AnyRecognizer, samples: Samples) -> Window:
-    """The first window of a clip, shape (samples,), float32, that is not too short to have one."""
+    """The first window of a clip, shape (samples,), float32, which must be long enough to have one."""
     return recognizer.windows(samples, Options())[0]
 
 
 def check_evidence(recognizer: AnyRecognizer, artifact: Artifact, backend: str) -> None:
-    """Compute a clip of the artifact's evidence, and compare with what the backend said of it when it was proven.
+    """Compute a clip of the artifact's evidence, and compare the output with the one recorded in the manifest.
 
-    Raises ArtifactError if it cannot be computed; UnprovenError, with the CPU in it, if the difference is above the
-    limit that the manifest states, unless that is allowed. Without evidence of the backend there is nothing to compare
-    with: whether it needs some, `Artifact.check_proofs` says.
+    Raises ArtifactError if it cannot be computed; UnprovenError, which names the CPU, if the difference exceeds the
+    limit in the manifest, unless that is allowed. Without evidence for the backend there is nothing to compare; whether
+    evidence is required is decided by `Artifact.check_proofs`.
     """
     clip = read_evidence(artifact, backend, recognizer.rate_hz)
     if clip is None:
         return
-    heard = _hear(recognizer, first_window(recognizer, clip.samples), artifact)
-    difference = recognizer.difference(clip.hypothesis, heard)
+    output = _compute(recognizer, first_window(recognizer, clip.samples), artifact)
+    difference = recognizer.difference(clip.hypothesis, output)
     if difference > clip.limit:
-        artifact.doubt(
-            f"on this CPU ({this_cpu()}) {backend} does not say what it said when it was proven: probabilities differ "
+        artifact.note_unproven(
+            f"on this CPU ({this_cpu()}) {backend} does not reproduce the output that was proven: probabilities differ "
             f"by {difference:.3f} on average, {clip.limit:g} is the limit"
         )
 
 
-def _hear(recognizer: AnyRecognizer, window: Window, artifact: Artifact) -> object:
+def _compute(recognizer: AnyRecognizer, window: Window, artifact: Artifact) -> object:
     try:
-        return recognizer.hear([window], Options())[0]
+        return recognizer.compute([window], Options())[0]
     except Exception as error:  # each runtime has errors of its own
         raise ArtifactError(f"the model in {artifact.folder} cannot run: {error}") from error
 
 
 def find_model_folder(name: str, backend: str) -> Path:
-    """The folder of a model: `name` itself, or for the reference the local copy of the hub's checkpoint `name`.
+    """The folder of a model: `name` itself or, for the reference backend, the local copy of the hub checkpoint `name`.
 
-    Raises ArtifactError when there is neither.
+    Raises ArtifactError if there is neither.
     """
     folder = Path(name)
     if folder.is_dir() or backend != REFERENCE:

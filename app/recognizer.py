@@ -1,8 +1,8 @@
-"""What a model family is to the service: audio in, segments out.
+"""The interface between the service and a model family: audio in, segments out.
 
-A recognizer cuts a clip into windows that are independent of each other, computes them in any order and on any thread,
-and turns what it heard into segments. What it hears of a window (CTC: log-probabilities) means nothing outside of the
-family. So the scheduler, the transcriber and every surface work for all families alike; `app.families` lists them.
+A recognizer cuts a clip into independent windows, computes them in any order and on any thread, and turns their outputs
+into segments. The output of a window (for CTC: log-probabilities) is opaque outside the family, so the scheduler, the
+transcriber and every API work for all families alike. `app.families` lists the families.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller asks of the recognition: one object from the form, or the command line, to the decoder.
+    """What the caller asks of the recognition; passed unchanged from the form or the command line to the decoder.
 
-    word_times: whether the times of words are needed. A family for which they cost nothing gives them anyway.
+    word_times: whether the caller needs word times. A family that gets them for free always provides them.
     """
 
     word_times: bool = False
@@ -30,7 +30,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Windowing:
-    """How clips are cut: the longest piece that a model computes at once, and what neighbours share, seconds."""
+    """How clips are cut, in seconds: the longest piece that a model computes at once, and the overlap of neighbours."""
 
     window_s: float = 20.0
     overlap_s: float = 4.0
@@ -38,7 +38,7 @@ class Windowing:
 
 @dataclass(frozen=True)
 class Window:
-    """Part of a clip. samples: shape (samples,), float32. start: where it begins in the clip, in samples."""
+    """Part of a clip. samples: shape (samples,), float32. start: index of its first sample in the clip."""
 
     samples: Samples
     start: int = 0
@@ -46,18 +46,18 @@ class Window:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What was heard in a short clip, so that any machine can compare: tokens, and the log-probability of each."""
+    """The model's tokens for a short clip, with the log-probability of each, for comparison across machines."""
 
     tokens: tuple[int, ...]
     log_probabilities: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """How alike two models hear one clip.
+class Agreement:
+    """How closely the outputs of two models agree on one clip.
 
-    max_difference: the largest of log-probabilities, NaN if there is one. steps, same_steps: how many choices the
-    models made (CTC: frames), and how many of them alike.
+    max_difference: largest difference of log-probabilities; NaN if any is NaN. steps: number of decisions (CTC:
+    frames). same_steps: number of decisions on which both models agree. same_text: whether the texts are equal.
     """
 
     max_difference: float
@@ -66,33 +66,33 @@ class Likeness:
     same_text: bool
 
 
-Heard = TypeVar("Heard")
-HeardIn = TypeVar("HeardIn", contravariant=True)
+Output = TypeVar("Output")
+OutputIn = TypeVar("OutputIn", contravariant=True)
 
 
-class Decoder(Protocol[HeardIn]):
-    """Turns what was heard in the windows of one clip into segments, as soon as they are final."""
+class Decoder(Protocol[OutputIn]):
+    """Turns the outputs of one clip's windows into segments, each as soon as it is final."""
 
-    def add(self, window: Window, heard: HeardIn) -> list[Segment]:
-        """Take the next window of the clip, in their order. Returns the segments that nothing later can change."""
+    def add(self, window: Window, output: OutputIn) -> list[Segment]:
+        """Take the output of the next window, in order. Returns the segments that later windows cannot change."""
         ...
 
     def finish(self) -> list[Segment]:
-        """The segments that are left after the last window."""
+        """The remaining segments after the last window."""
         ...
 
 
-class Recognizer(Protocol[Heard]):
-    """A model, opened and ready to compute. May be used from several threads at once."""
+class Recognizer(Protocol[Output]):
+    """A loaded model. Thread-safe."""
 
     @property
     def rate_hz(self) -> int:
-        """The sample rate of the audio that it takes."""
+        """Sample rate of the audio that the model takes."""
         ...
 
     @property
     def window_s(self) -> float:
-        """The longest piece of audio that it computes at once, seconds."""
+        """Longest piece of audio that the model computes at once, in seconds."""
         ...
 
     @property
@@ -101,59 +101,62 @@ class Recognizer(Protocol[Heard]):
         ...
 
     def windows(self, samples: Samples, options: Options) -> Sequence[Window]:
-        """Cut a clip, shape (samples,), float32, into windows. A clip that is too short to be heard has none."""
+        """Cut a clip, shape (samples,), float32, into windows. A clip too short for the model has none."""
         ...
 
     def is_audible(self, samples: Samples) -> bool:
-        """Whether there is anything to compute in a window, shape (samples,), float32; silence costs nothing."""
+        """Whether a window, shape (samples,), float32, is not silent; silence is not computed and costs nothing."""
         ...
 
-    def hear(self, windows: Sequence[Window], options: Options) -> list[Heard]:
-        """Compute windows, of one clip or of several. What is heard in one does not depend on those beside it."""
+    def compute(self, windows: Sequence[Window], options: Options) -> list[Output]:
+        """Compute windows of one or several clips. The output of a window does not depend on the other windows."""
         ...
 
-    def decoder(self, options: Options) -> Decoder[Heard]:
+    def decoder(self, options: Options) -> Decoder[Output]:
         """A decoder for one clip."""
         ...
 
     def cost_s(self, duration_s: float) -> float:
-        """Seconds that a clip or a window of so many seconds takes, on a core that computes a second of audio in one.
+        """Seconds that a clip or window of `duration_s` seconds takes on a core that computes audio in real time.
 
-        The scheduler measures how fast this machine is; what counts here is the proportion between clips.
+        Only the ratio between clips matters: the scheduler measures how fast this machine is.
         """
         ...
 
-    def check(self, window: Window, heard: Heard) -> None:
-        """Raises ArtifactError unless what was heard can come from a sane model."""
+    def check(self, window: Window, output: Output) -> None:
+        """Raises ArtifactError if the output cannot come from a working model."""
         ...
 
-    def hypothesis(self, heard: Heard) -> Hypothesis:
-        """What is kept in a manifest of a window, to be compared on other machines."""
+    def hypothesis(self, output: Output) -> Hypothesis:
+        """The part of a window's output that a manifest keeps, for comparison on other machines."""
         ...
 
-    def difference(self, expected: Hypothesis, heard: Heard) -> float:
-        """How far what was heard in a window is from what was expected, 0 to 1."""
+    def difference(self, expected: Hypothesis, output: Output) -> float:
+        """How far the output of a window differs from the expected hypothesis, from 0 to 1."""
         ...
 
-    def likeness(self, windows: Sequence[Window], expected: Sequence[Heard], other: Sequence[Heard]) -> Likeness:
-        """Compare what two models heard in the windows of one clip. Raises ArtifactError if they cannot be compared."""
+    def compare(self, windows: Sequence[Window], expected: Sequence[Output], other: Sequence[Output]) -> Agreement:
+        """Compare the outputs of two models for the windows of one clip.
+
+        Raises ArtifactError if they are not comparable.
+        """
         ...
 
 
 AnyRecognizer = Recognizer[Any]
 
 
-def hear_clip(recognizer: Recognizer[Heard], samples: Samples, options: Options = Options()) -> list[Heard]:
-    """Compute a clip, shape (samples,), float32, window by window; what was heard in each."""
-    return [recognizer.hear([window], options)[0] for window in recognizer.windows(samples, options)]
+def compute_clip(recognizer: Recognizer[Output], samples: Samples, options: Options = Options()) -> list[Output]:
+    """The output of each window of a clip. samples: shape (samples,), float32."""
+    return [recognizer.compute([window], options)[0] for window in recognizer.windows(samples, options)]
 
 
 def decode_clip(
-    recognizer: Recognizer[Heard], samples: Samples, heard: Sequence[Heard], options: Options = Options()
+    recognizer: Recognizer[Output], samples: Samples, output: Sequence[Output], options: Options = Options()
 ) -> list[Segment]:
-    """The segments of a clip, shape (samples,), float32, of whose windows this was heard."""
+    """The segments of a clip, shape (samples,), float32, from the outputs of its windows."""
     decoder = recognizer.decoder(options)
     segments = []
-    for window, part in zip(recognizer.windows(samples, options), heard, strict=True):
+    for window, part in zip(recognizer.windows(samples, options), output, strict=True):
         segments += decoder.add(window, part)
     return segments + decoder.finish()

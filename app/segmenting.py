@@ -9,11 +9,11 @@ MAX_SEGMENT_CHARACTERS = 84
 """Two lines of 42 characters, as players break them, and 7 s: the usual limits of subtitles (Netflix Timed Text Style
 Guide)."""
 PAUSE_S = 0.8
-"""Silence after which a new segment begins."""
+"""Pause after which a new segment starts."""
 
 
 class Segmenter:
-    """Groups words as they come: a new segment begins at a pause, or where it would be too long to read."""
+    """Groups words as they arrive: a new segment starts at a pause, or where the current one would get too long."""
 
     def __init__(self) -> None:
         self._words: list[Word] = []
@@ -26,11 +26,11 @@ class Segmenter:
             if self._words and self._begins_segment(word):
                 segments += self.finish()
             self._words.append(word)
-            self._characters += len(word.text) + 1  # and a space
+            self._characters += len(word.text) + 1  # with the space after it
         return segments
 
     def finish(self) -> list[Segment]:
-        """The segment of the words that are left, if there are any."""
+        """The segment of the remaining words, if there are any."""
         words, self._words, self._characters = tuple(self._words), [], 0
         return [Segment.of(words)] if words else []
 

@@ -1,4 +1,4 @@
-"""Which backend serves a model where `ASR_BACKEND=auto` leaves that open: the fastest here of those that are proven."""
+"""Chooses the backend for `ASR_BACKEND=auto`: the fastest on this machine among the proven ones."""
 
 import hashlib
 import importlib.metadata
@@ -21,24 +21,23 @@ from app.speed_record import keep, recall, record_files
 logger = logging.getLogger("dikte")
 
 CLEARLY_FASTER = 1.1
-"""Backends whose speeds differ by less take the order of `EXPORTED`: other work on the machine disturbs as much."""
+"""Speeds that differ by less are ranked by `EXPORTED`, because other work on the machine disturbs them as much."""
 FAST_INT8 = {"AVX2", "dotprod"}
 """Instructions that multiply several bytes at once. With one of them a runtime computes INT8 faster than FP32 (measured
-on x86, from AVX2 on), so these two need no comparison."""
+on x86, from AVX2 on), so its FP32 backend need not be measured."""
 SMALL_BYTES = 64 << 20
-"""Up to this size, FP32 on one runtime may well be faster than INT8 on another: less of the time goes into products."""
-MOST_TOGETHER_BYTES = 1 << 30
-"""Backends whose files are larger together are not loaded side by side."""
+"""Up to this size, FP32 on one runtime may be faster than INT8 on another: less of the time goes into products."""
+MAX_TOGETHER_BYTES = 1 << 30
+"""Backends whose files are larger in total are not loaded side by side."""
 
 
 def rank_backends(model: Model, workers: int, threads: int) -> list[str]:
-    """The backends that can serve the artifact here, the fastest first; the others are for the case that it fails.
+    """The backends that can serve the artifact here, the fastest first; the others are fallbacks if it fails.
 
-    Their speeds are measured (`app.speed`), unless that was done before on the same CPU with the same versions,
-    settings and files. What `find_rivals` leaves out comes last. workers, threads: as `ASR_WORKERS` and `ASR_THREADS`
-    have them.
+    Speeds are measured (`app.speed`), unless they are on record for the same CPU, versions, settings and files.
+    Backends that `find_rivals` leaves out come last. workers, threads: as in `ASR_WORKERS` and `ASR_THREADS`.
 
-    Raises ArtifactError, with the reason for each backend, if none can.
+    Raises ArtifactError, with a reason for each backend, if none can serve.
     """
     candidates = find_candidates(model)
     compared = find_rivals(model, candidates)
@@ -48,16 +47,16 @@ def rank_backends(model: Model, workers: int, threads: int) -> list[str]:
         return [*compared, *slower]
     speeds = recall_or_measure(model, compared, workers, threads)
     if not speeds:
-        return candidates  # loading them says what is wrong with each
+        return candidates  # loading each of them reports what is wrong with it
     first = next(backend for backend in EXPORTED if speeds.get(backend, 0.0) * CLEARLY_FASTER >= max(speeds.values()))
     ranking = sorted(speeds, key=lambda backend: (backend == first, speeds[backend]), reverse=True)
     figures = ", ".join(f"{backend} {speeds[backend]:.3g}" for backend in ranking)
-    logger.info("ASR_BACKEND=auto: seconds of sound per second: %s", figures)
+    logger.info("ASR_BACKEND=auto: seconds of audio per second: %s", figures)
     return [*ranking, *slower]
 
 
 def recall_or_measure(model: Model, backends: list[str], workers: int, threads: int) -> dict[str, float]:
-    """Backend -> seconds of sound per second, of those that do not fail; kept for the next start if none does."""
+    """Backend -> seconds of audio per second, without those that fail; kept for the next start if none fails."""
     key = describe_conditions(model, backends, workers, threads)
     files = record_files(model.artifact.folder)
     kept = recall(files, key)
@@ -67,17 +66,17 @@ def recall_or_measure(model: Model, backends: list[str], workers: int, threads: 
     speeds = _measure(model, backends, workers, threads)
     if speeds.keys() == set(backends) and keep(files, key, speeds) is None:
         folders = ", ".join(str(path.parent) for path in files)
-        logger.warning("ASR_BACKEND=auto: measured at every start, for nothing can be written to %s", folders)
+        logger.warning("ASR_BACKEND=auto: measured at every start, because %s cannot be written", folders)
     return speeds
 
 
 def find_candidates(model: Model) -> list[str]:
-    """The backends that are proven, whose files are there and whose packages are installed.
+    """The backends that are proven, have all their files and whose packages are installed.
 
-    Of a checkpoint that was not exported, that is the reference alone. With `allow_unproven` the unproven ones count if
-    there are no others. Hashes are compared when a backend is loaded.
+    For a checkpoint that was not exported, only the reference. With `allow_unproven`, unproven backends count if there
+    are no others. Hashes are compared later, when a backend is loaded.
 
-    Raises ArtifactError, with the reason for each backend, if there are none.
+    Raises ArtifactError, with a reason for each backend, if there are none.
     """
     reasons: dict[str, Exception] = {}
     for backend in (*EXPORTED, REFERENCE):
@@ -94,9 +93,9 @@ def find_candidates(model: Model) -> list[str]:
 
 
 def find_rivals(model: Model, candidates: Sequence[str]) -> list[str]:
-    """Those of which any may be the fastest, so that they have to be measured.
+    """The candidates that may be the fastest here and so must be measured.
 
-    On a CPU with instructions for INT8 that is INT8, and the FP32 of another runtime if the model is small.
+    On a CPU with INT8 instructions: the INT8 backends, and for a small model the FP32 backends of other runtimes.
     """
     int8 = [backend for backend in candidates if any(map(is_int8, model.files_of(backend)))]
     if not int8 or not FAST_INT8 & set(this_cpu().features):
@@ -108,7 +107,7 @@ def find_rivals(model: Model, candidates: Sequence[str]) -> list[str]:
 
 
 def describe_conditions(model: Model, candidates: Sequence[str], workers: int, threads: int) -> dict[str, Any]:
-    """All that the speeds of the candidates depend on, as JSON has it."""
+    """Everything that the candidates' speeds depend on, as a JSON object."""
     cpu = this_cpu()
     packages = sorted({package for backend in candidates for package in BACKENDS[backend].packages})
     return {
@@ -122,7 +121,7 @@ def describe_conditions(model: Model, candidates: Sequence[str], workers: int, t
 
 
 def _why_not(model: Model, backend: str) -> ArtifactError | None:
-    """Why a backend is no candidate, as far as can be told without loading it."""
+    """Why a backend is not a candidate, as far as can be told without loading it; None if it is one."""
     needed, artifact = BACKENDS[backend], model.artifact
     for name in model.files_of(backend):
         if not (artifact.folder / name).is_file():
@@ -132,22 +131,22 @@ def _why_not(model: Model, backend: str) -> ArtifactError | None:
             return ArtifactError(f"needs {package}: pip install -r {needed.requirements}")
     if needed.is_reference:
         exported = any((artifact.folder / name).is_file() for other in EXPORTED for name in model.files_of(other))
-        return ArtifactError("serves what was exported only if it is named") if exported else None
+        return ArtifactError("serves an exported model only if ASR_BACKEND names it") if exported else None
     reason = why_unproven(artifact.manifest, backend)
     return UnprovenError(f"not proven: {reason}") if reason else None
 
 
 def _size_bytes(model: Model, backend: str) -> int:
-    """The size of a backend's files, with that of weights beside them."""
+    """Total size of a backend's files, including external weights."""
     paths = {path for name in model.files_of(backend) for path in model.artifact.folder.glob(f"{name}*")}
     return sum(path.stat().st_size for path in paths)
 
 
 def _measure(model: Model, candidates: list[str], workers: int, threads: int) -> dict[str, float]:
-    """The speeds of the candidates; what fails is logged and left out."""
-    together = sum(_size_bytes(model, backend) for backend in candidates) <= MOST_TOGETHER_BYTES
+    """The speeds of the candidates; those that fail are logged and left out."""
+    together = sum(_size_bytes(model, backend) for backend in candidates) <= MAX_TOGETHER_BYTES
     groups = [candidates] if together else [[backend] for backend in candidates]
-    tried = model.to_try()  # the doubts of the one that is chosen are noted when it is loaded
+    tried = model.trial_copy()  # unproven reasons count only for the chosen backend, when it is loaded
 
     def load(backend: str) -> AnyRecognizer:
         recognizer = load_express(tried, backend, threads)
@@ -169,7 +168,7 @@ def _version(package: str) -> str:
 
 
 def no_backend(artifact: Artifact, reasons: Mapping[str, Exception]) -> ArtifactError:
-    """The error that says for each backend why it cannot serve: unproven, if one of them could run."""
+    """The error that gives a reason for each backend; an UnprovenError if one of them could run."""
     listed = "; ".join(f"{backend}: {reason}" for backend, reason in reasons.items())
     message = f"no backend can serve {artifact.name}: {listed}"
     if any(isinstance(reason, UnprovenError) for reason in reasons.values()):

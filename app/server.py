@@ -1,6 +1,6 @@
-"""The service as a process: it starts, and on SIGTERM or SIGINT answers what it let in before it ends.
+"""The service as a process: on SIGTERM or SIGINT it answers every admitted request before it ends.
 
-`uvicorn app.main:app` serves the same application, but ends as soon as it can and with the signal's exit status.
+`uvicorn app.main:app` serves the same application, but ends as soon as possible and with the signal's exit status.
 """
 
 import logging
@@ -20,49 +20,51 @@ from app.settings import Settings, is_service_link
 
 logger = logging.getLogger("dikte")
 
-LAST_ANSWERS_S = 5
-"""For answers that are made to be sent."""
+LAST_RESPONSES_S = 5
+"""Seconds to send responses that are ready when the service ends."""
 PROBE_DESCRIPTORS = 16
-"""For connections that ask how the service is, when all others are in use."""
+"""File descriptors reserved for health checks while all others are in use."""
 RESERVED_SHARE = 0.2
-"""Of all descriptors, the most that are reserved."""
+"""Largest share of all descriptors that is reserved."""
 SHORTAGE_SHARE = 0.5
-"""Of the reserved descriptors, those that are left when the service is not ready, until all of them are free again."""
-LOOKS_SHORT = 2
-"""So often in a row: once, connections that have just been accepted may not be known here yet."""
+"""The service is not ready while less than this share of the reserved descriptors is free, until all of them are."""
+SHORTAGE_CHECKS = 2
+"""Failed checks in a row that count as a shortage: a single one may miss connections that were only just accepted."""
 REQUEST_COMES_WITHIN_S = 1.0
-"""A client that has just connected is about to ask something."""
+"""A connection younger than this is not closed as idle: its request is about to arrive."""
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn, but at the first signal the service becomes not ready and lets nobody in, and goes on answering.
+    """uvicorn, but the first signal only stops admission: the service becomes not ready and answers what it admitted.
 
-    It ends when every request that was let in is answered, when `grace_s` is over, or at the second signal. While file
-    descriptors run out, the service is not ready.
+    It ends when all admitted requests are answered, when `grace_s` seconds have passed, or at the second signal. While
+    file descriptors run out, the service is not ready.
+
+    unanswered: the number of requests that were dropped at the end.
     """
 
     def __init__(self, config: ConnectionConfig, service: Service, grace_s: float) -> None:
         super().__init__(config)
         self._connections = config.connections
-        self._connections.shortage = self._look_after_descriptors
+        self._connections.shortage = self._watch_descriptors
         self._shortage: str | None = None
-        self._looks_short = 0
+        self._short_checks = 0
         self._service = service
         self._grace_s = grace_s
         self._give_up_at: float | None = None
-        self.lost = 0
+        self.unanswered = 0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called in the main thread, in the midst of anything: only notes what was asked for."""
+        """Note a signal. It arrives in the main thread at any point, so nothing else is safe here."""
         if self._give_up_at is not None:
             self._give_up_at = 0.0
         else:
             self._give_up_at = time.monotonic() + self._grace_s
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second. True ends the server."""
+        """Called ten times a second; True ends the server."""
         if counter % 10 == 0:
-            self._look_after_descriptors()
+            self._watch_descriptors()
         if self._give_up_at is None:
             return await super().on_tick(counter)
         if self._service.reason != STOPPING:
@@ -72,19 +74,19 @@ class DrainingServer(uvicorn.Server):
             return True
         if time.monotonic() < self._give_up_at:
             return await super().on_tick(counter)
-        self.lost = self._service.admission.requests
-        logger.error("stopping: %d requests were not answered in time", self.lost)
-        await self._service.stop()  # what waits is refused, so that its clients hear of it
+        self.unanswered = self._service.admission.requests
+        logger.error("stopping: %d requests were not answered in time", self.unanswered)
+        await self._service.stop()  # refuses the waiting requests, so that their clients get an answer
         return True
 
-    def _look_after_descriptors(self) -> None:
-        """Close idle connections where descriptors run out; where that is not enough, the service is not ready."""
+    def _watch_descriptors(self) -> None:
+        """Close idle connections when descriptors run out; if that is not enough, make the service not ready."""
         limit, reserved = self._connections.descriptor_limit, self._connections.reserved
         free = count_free(limit) + len(self._connections.closing)
         free += self._connections.close_idle(reserved - free, REQUEST_COMES_WITHIN_S)
         few = int(reserved * SHORTAGE_SHARE)
-        self._looks_short = self._looks_short + 1 if free < few else 0
-        if self._looks_short >= LOOKS_SHORT:
+        self._short_checks = self._short_checks + 1 if free < few else 0
+        if self._short_checks >= SHORTAGE_CHECKS:
             self._shortage = f"file descriptors run out: fewer than {few} of {limit} (`ulimit -n`) are free"
         elif free >= reserved:
             self._shortage = None
@@ -92,7 +94,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal comes. Returns the exit status: 0 if all that was let in is answered."""
+    """Serve until a signal arrives. Returns the exit status: 0 if all admitted requests were answered."""
     set_up_logging(settings.log_level, settings.log_format)
     if is_service_link(os.environ.get("ASR_PORT")):
         logger.warning("ASR_PORT is ignored: Kubernetes has set it for a Service called `asr`")
@@ -112,10 +114,10 @@ def serve(settings: Settings) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        workers=1,  # else uvicorn fails on a WEB_CONCURRENCY that is no number
+        workers=1,  # otherwise uvicorn reads WEB_CONCURRENCY and fails if it is not a number
         timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=LAST_ANSWERS_S,
+        timeout_graceful_shutdown=LAST_RESPONSES_S,
     )
     server = DrainingServer(config, app.state.service, settings.grace_s)
     server.run()
-    return 1 if server.lost or not server.started else 0
+    return 1 if server.unanswered or not server.started else 0

@@ -1,4 +1,4 @@
-"""The model behind the service: loading it, whether it may be used, who is let in, and the end of it all."""
+"""The model behind the service: loads it, checks that it works, and stops it."""
 
 import asyncio
 import contextlib
@@ -33,11 +33,12 @@ from app.transcriber import Transcriber
 logger = logging.getLogger("dikte")
 
 STUCK_CANARIES = 4
-"""After so many times `ASR_CANARY_S` a window that is still being computed is stuck; they take a second or two."""
+"""A window that is computed for longer than this many times `ASR_CANARY_S` is stuck; a normal one takes a second or
+two."""
 
 
 class LoadedModel(NamedTuple):
-    """A model whose recognizers are warm. backend: a key of `app.runtimes.registry.BACKENDS`."""
+    """A model whose recognizers are warmed up. backend: a key of `app.runtimes.registry.BACKENDS`."""
 
     artifact: Artifact
     backend: str
@@ -45,13 +46,13 @@ class LoadedModel(NamedTuple):
 
 
 class Service:
-    """Loads the model in the background, so that the service is alive at once and says why it is not ready."""
+    """Loads the model in the background: the service is alive at once and says why it is not ready yet."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         self.artifact: Artifact | None = None
         self.backend: str = settings.backend
-        """The engine that serves; before the model is loaded, what the settings say, which may be `auto`."""
+        """The backend that serves; until the model is loaded, the one in the settings, which may be `auto`."""
         self.admission = admission = Admission(
             settings.max_queue_s,
             settings.window_s,
@@ -59,7 +60,7 @@ class Service:
             speed=self.speed,
             wait_s=self._wait_s,
             bulk_wait_s=self._bulk_wait_s,
-            refused=metrics.refused,
+            on_refused=metrics.refused,
         )
         self._metrics = metrics
         self._transcriber: Transcriber | None = None
@@ -76,33 +77,33 @@ class Service:
 
     @property
     def reason(self) -> str | None:
-        """Why the service is not ready; None when it is."""
+        """Why the service is not ready; None if it is ready."""
         return self._reason or self._shortage
 
     @property
     def transcriber(self) -> Transcriber:
-        """Raises NotReady, with the reason, until the model is loaded and warm, and when its engine is stuck."""
+        """The transcriber. Raises NotReady, with the reason, while the model is loading or does not work."""
         if self._transcriber is None or self.reason is not None:
             raise NotReady(self.reason or STOPPING)
         return self._transcriber
 
     @property
     def model_name(self) -> str:
-        """The loaded model's name; before it is loaded, what the settings call it."""
+        """Name of the loaded model; until it is loaded, the name in the settings."""
         return self.artifact.name if self.artifact is not None else without_folders(self.settings.model_dir)
 
     @property
-    def doubts(self) -> list[str]:
-        """Why the model would not be served, had `ASR_ALLOW_UNPROVEN` not been set."""
-        return [without_folders(doubt) for doubt in self.artifact.doubts] if self.artifact is not None else []
+    def unproven_reasons(self) -> list[str]:
+        """Why the model would be refused without `ASR_ALLOW_UNPROVEN`."""
+        return [] if self.artifact is None else [without_folders(reason) for reason in self.artifact.unproven_reasons]
 
     @property
     def idle(self) -> bool:
-        """Whether every request that was let in is answered."""
+        """Whether all admitted requests are answered."""
         return self.admission.requests == 0
 
     def speed(self) -> float:
-        """Seconds of sound computed per second when all workers are busy, as measured; 1 before that."""
+        """Measured seconds of audio computed per second with all workers busy; 1 before the first measurement."""
         transcriber = self._transcriber
         return 1.0 if transcriber is None else transcriber.scheduler.speed(transcriber.lanes)
 
@@ -114,7 +115,7 @@ class Service:
         return 0.0 if self._transcriber is None else self._transcriber.scheduler.bulk_wait_s()
 
     def start(self) -> None:
-        """Begin to load the model, and then to look after it."""
+        """Start to load the model in the background, and then to check it regularly."""
         self._running = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
@@ -124,7 +125,7 @@ class Service:
             check_temporary_files()
             artifact, self.backend, lanes = await asyncio.to_thread(load_model, settings)
         except ArtifactError as error:
-            # A model that cannot be served leaves the service alive and not ready.
+            # The service stays alive, so that `/readyz` can say what is wrong.
             self._reason = without_folders(str(error))
             logger.error("not ready: %s", error)
             return
@@ -136,13 +137,13 @@ class Service:
         self._transcriber = Transcriber.from_settings(lanes, settings, self._metrics.computed)
         self._metrics.loaded(artifact.name, self.backend)
         while True:
-            self._judge(await self._failure(self._transcriber))
+            self._set_readiness(await self._check_engine(self._transcriber))
             if self.idle:
                 await asyncio.to_thread(return_freed_memory)
             await asyncio.sleep(settings.canary_s)
 
-    def _judge(self, failure: str | None) -> None:
-        """Ready or not, by what the canary says, unless the service is stopping."""
+    def _set_readiness(self, failure: str | None) -> None:
+        """Apply the result of a canary check, unless the service is stopping."""
         if self._reason == STOPPING or failure == self._reason:
             return
         self._reason = failure
@@ -151,8 +152,8 @@ class Service:
         else:
             logger.error("not ready: %s", failure)
 
-    async def _failure(self, transcriber: Transcriber) -> str | None:
-        """What is wrong with the engine: a window that takes too long, or a second of noise that is not computed."""
+    async def _check_engine(self, transcriber: Transcriber) -> str | None:
+        """Why the engine does not work: a window takes too long, or a second of noise fails. None if it works."""
         limit_s = self.settings.canary_s
         if transcriber.scheduler.longest_run_s > limit_s * STUCK_CANARIES:
             return f"the engine has been computing one window for more than {limit_s * STUCK_CANARIES:g} s"
@@ -161,10 +162,10 @@ class Service:
         try:
             async with (
                 asyncio.timeout(limit_s),
-                aclosing(transcriber.scheduler.hear(lanes, [noise], first=True)) as parts,
+                aclosing(transcriber.scheduler.compute(lanes, [noise], first=True)) as outputs,
             ):
-                async for heard in parts:
-                    lanes.express.check(noise, heard)
+                async for output in outputs:
+                    lanes.express.check(noise, output)
         except TimeoutError:
             return f"the engine did not answer within {limit_s:g} s"
         except (AsrError, ArtifactError) as error:
@@ -175,7 +176,7 @@ class Service:
         return None
 
     def report_shortage(self, shortage: str | None) -> None:
-        """Be not ready because something runs short, until it is reported to be None."""
+        """Make the service not ready because of a resource shortage, until it is reported as None."""
         if shortage == self._shortage:
             return
         self._shortage = shortage
@@ -185,12 +186,12 @@ class Service:
             logger.error("not ready: %s", shortage)
 
     def drain(self) -> None:
-        """Be not ready and let nobody in; who is in will be answered. `idle` tells when that is done."""
+        """Stop admitting requests and become not ready; admitted requests are still answered, until `idle`."""
         self._reason = STOPPING
         self.admission.close()
 
     async def stop(self) -> None:
-        """Take no more requests and end the worker threads."""
+        """Stop admitting requests and end the worker threads."""
         self.drain()
         if self._running is not None:
             self._running.cancel()
@@ -202,9 +203,12 @@ class Service:
 
 
 def check_temporary_files() -> None:
-    """Raises ArtifactError if there is no folder for large uploads, which a read-only container may lack."""
+    """Raises ArtifactError if no temporary files can be written, as in some read-only containers.
+
+    Large uploads need them.
+    """
     try:
-        tempfile.TemporaryFile().close()  # to see whether it can be
+        tempfile.TemporaryFile().close()
     except OSError as error:
         raise ArtifactError(
             "no temporary files can be written: mount a folder in memory at /tmp, or set TMPDIR"
@@ -212,9 +216,9 @@ def check_temporary_files() -> None:
 
 
 def load_model(settings: Settings) -> LoadedModel:
-    """Open the model, and load the backend that is set or, if that is `auto`, the fastest here.
+    """Open the model and load the configured backend or, for `auto`, the fastest one on this machine.
 
-    Raises ArtifactError with what to do. With `allow_unproven` what is unproven is only logged.
+    Raises ArtifactError with what to do about it. With `allow_unproven`, missing or failed proofs are only logged.
     """
     try:
         model = open_model(find_model_folder(settings.model_dir, settings.backend), settings.allow_unproven)
@@ -222,15 +226,15 @@ def load_model(settings: Settings) -> LoadedModel:
             return load_fastest(model, settings)
         return load_backend(model, settings.backend, settings)
     except UnprovenError as error:
-        raise ArtifactError(f"{error} (ASR_ALLOW_UNPROVEN=true uses it all the same)") from error
+        raise ArtifactError(f"{error} (ASR_ALLOW_UNPROVEN=true uses it anyway)") from error
 
 
 def load_fastest(model: Model, settings: Settings) -> LoadedModel:
-    """The fastest backend here that can be loaded. Raises ArtifactError, with the reason for each, if none can."""
+    """Load the fastest backend that works here. Raises ArtifactError, with a reason for each backend, if none does."""
     errors: dict[str, ArtifactError] = {}
     for backend in rank_backends(model, settings.workers, settings.threads):
         try:
-            return load_backend(model.to_try(), backend, settings)
+            return load_backend(model.trial_copy(), backend, settings)
         except ArtifactError as error:
             logger.error("ASR_BACKEND=auto: %s is left out: %s", backend, error)
             errors[backend] = error
@@ -238,7 +242,7 @@ def load_fastest(model: Model, settings: Settings) -> LoadedModel:
 
 
 def load_backend(model: Model, backend: str, settings: Settings) -> LoadedModel:
-    """Check what is proven of a backend, load its recognizers, warm them up, and check that they say what was proven.
+    """Check a backend's proofs, load and warm up its recognizers, and check that they reproduce the evidence.
 
     Raises ArtifactError.
     """
@@ -251,5 +255,5 @@ def load_backend(model: Model, backend: str, settings: Settings) -> LoadedModel:
 
 
 def without_folders(text: str) -> str:
-    """The text with only the last part of each absolute path: where things lie is not told to clients."""
+    """The text with every absolute path reduced to its last part: clients do not learn where files are."""
     return re.sub(r"(?<![\w./])/(?!/)(?:[^\s:'\"`/]+/)*(?=[^\s/])", "", text)

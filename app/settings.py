@@ -1,4 +1,4 @@
-"""Every `ASR_*` environment variable: typed, described, and checked when the service starts."""
+"""Every `ASR_*` environment variable: typed, described, and validated when the service starts."""
 
 import re
 from pathlib import Path
@@ -16,16 +16,16 @@ MIB = 1 << 20
 BUNDLED_MODEL = Path(__file__).resolve().parents[1] / "models" / "tr-small"
 
 
-WIDEST_RUN = 8
-"""More threads than that hardly make one clip faster."""
+MAX_DEFAULT_THREADS = 8
+"""More threads than this hardly speed up a single clip."""
 
 
 class Settings(BaseSettings):
-    """The settings of the service, each from the environment variable `ASR_` + its name in capitals."""
+    """The settings of the service. Each is read from the environment variable `ASR_` + its name in capitals."""
 
     model_config = SettingsConfigDict(
         env_prefix="ASR_",
-        env_ignore_empty=True,  # compose files and .env files pass on what is not set as an empty text
+        env_ignore_empty=True,  # compose files and .env files pass unset variables as empty strings
         protected_namespaces=(),
         hide_input_in_errors=True,
         allow_inf_nan=False,
@@ -43,74 +43,73 @@ class Settings(BaseSettings):
     )
     allow_unproven: bool = Field(
         False,
-        description="Use a model that has no proofs, failed ones, or other files than the proven ones. Logged loudly.",
+        description="Serve a model without proofs, with failed proofs, or with other files than the proven ones; "
+        "logged as an error.",
     )
     workers: int = Field(
         default_factory=available_cores,
         ge=1,
         le=256,
-        description="Windows computed at a time, each on one core. Default: the cores, of a container its share.",
+        description="Windows computed at a time, each on one core. Default: the cores that this process may use.",
     )
     threads: int = Field(
-        default_factory=lambda: min(available_cores(), WIDEST_RUN),
+        default_factory=lambda: min(available_cores(), MAX_DEFAULT_THREADS),
         ge=1,
         le=256,
-        description="Threads that compute a window when nothing else is to be done; 1 saves the memory of a second "
-        "copy of the model. Default: the cores, at most 8.",
+        description="Threads that compute a window when no other work is waiting; 1 saves the memory of a second "
+        "copy of the model. Default: the cores that this process may use, at most 8.",
     )
     window_s: float = Field(
-        Windowing.window_s, ge=2.0, le=60.0, description="Longest piece of sound the engine sees at once, seconds."
+        Windowing.window_s, ge=2.0, le=60.0, description="Longest piece of audio the engine computes at once, seconds."
     )
     overlap_s: float = Field(
-        Windowing.overlap_s, ge=0.5, le=20.0, description="Seconds that neighbouring windows share."
+        Windowing.overlap_s, ge=0.5, le=20.0, description="Overlap of neighbouring windows, seconds."
     )
     max_upload_bytes: int = Field(256 * MIB, ge=1, description="Largest request body, bytes.")
     max_duration_s: float = Field(2 * 3600.0, gt=0, description="Longest clip, seconds.")
     max_decoded_bytes: int = Field(
-        2048 * MIB, ge=1, description="Most bytes a clip may decode to, as float32 and with all its channels."
+        2048 * MIB, ge=1, description="Largest decoded size of a clip, bytes (float32, all channels)."
     )
     max_channels: int = Field(8, ge=1, le=64, description="Most channels of a clip.")
-    max_uploads: int = Field(64, ge=1, description="Request bodies read at a time; beyond it requests get 429.")
-    upload_idle_s: float = Field(30.0, gt=0, description="Seconds that a body may pause before it is given up (408).")
+    max_uploads: int = Field(64, ge=1, description="Most request bodies read at a time; further requests get 429.")
+    upload_idle_s: float = Field(30.0, gt=0, description="Longest pause within a request body, seconds; then 408.")
     upload_min_bytes_per_s: float = Field(
         500.0,
         ge=0,
-        description="Bytes per second that a body must bring at least, over each ASR_UPLOAD_IDLE_S; a slower one is "
-        "given up (408). 0: any rate.",
+        description="Lowest upload rate, bytes per second, averaged over each ASR_UPLOAD_IDLE_S; slower bodies get "
+        "408. 0: any rate.",
     )
     header_s: float = Field(
         10.0,
         gt=0,
-        description="Seconds in which a connection must send the whole header of a request; then it is closed.",
+        description="Seconds for a connection to send the whole header of a request; then it is closed.",
     )
     keep_alive_s: float = Field(
         75.0,
         gt=0,
-        description="Seconds that a connection stays open between requests; a proxy in front should close it first.",
+        description="Seconds that a connection stays open between requests; a proxy should use a shorter time.",
     )
     max_queue_s: float = Field(
         2 * 3600.0,
         gt=0,
-        description="Seconds of sound let in and not answered; beyond it requests get 429. Each takes 64 KB of memory.",
+        description="Most audio in the queue, seconds; beyond it requests get 429. Each second takes 64 KB of memory.",
     )
     deadline_s: float = Field(
         600.0,
         gt=0,
-        description="Seconds from a request's arrival to its answer at most (504); what cannot be answered in time is "
-        "refused at once (429). A client lowers it with the header X-Request-Timeout.",
+        description="Longest time from a request's arrival to its answer, seconds (504); a request that cannot be "
+        "answered in time is refused at once (429). A client can shorten it with the header X-Request-Timeout.",
     )
-    grace_s: float = Field(
-        30.0, gt=0, description="Seconds in which the requests that were let in are answered when the service stops."
-    )
+    grace_s: float = Field(30.0, gt=0, description="Seconds to answer the admitted requests when the service stops.")
     canary_s: float = Field(
         15.0,
         gt=0,
-        description="Seconds between the checks whether the engine still answers; one that does not for so long makes "
-        "the service not ready.",
+        description="Seconds between checks of the engine; if it does not answer a check within this time, the "
+        "service becomes not ready.",
     )
     host: str = Field("0.0.0.0", description="Address that `python -m app` listens on.")  # noqa: S104  # a server
     port: int = Field(8000, ge=0, le=65535, description="Port that `python -m app` listens on.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`json`: an object per line; `text`: for people; `auto`: text at a terminal, else JSON."
     )
@@ -159,13 +158,13 @@ class Settings(BaseSettings):
         for origin in entries(origins):
             if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/\s*]+", origin):
                 raise ValueError(
-                    f"{origin!r} is no origin: write https://example.org, without a path or slash at the end"
+                    f"{origin!r} is not an origin: write https://example.org, without a path or a trailing slash"
                 )
         return origins
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys that may transcribe; none: everybody may."""
+        """The API keys that may transcribe; if empty, everybody may."""
         return entries(self.api_keys.get_secret_value())
 
     @property
@@ -180,22 +179,22 @@ class Settings(BaseSettings):
 
     @property
     def audio_limits(self) -> AudioLimits:
-        """The limits of sound, as `app.audio` takes them."""
+        """The limits that `app.audio` enforces."""
         return AudioLimits(self.max_duration_s, self.max_decoded_bytes, self.max_channels)
 
 
 def is_service_link(port: object) -> bool:
-    """Whether ASR_PORT is what Kubernetes sets for a Service called `asr`, such as `tcp://10.0.0.1:8000`."""
+    """Whether ASR_PORT is what Kubernetes sets for a Service named `asr`, such as `tcp://10.0.0.1:8000`."""
     return isinstance(port, str) and re.fullmatch(r"(tcp|udp|sctp)://\S+:\d+", port) is not None
 
 
 def can_be_sent(key: str) -> bool:
-    """Whether a request can carry the key: it has visible ASCII characters, and only these."""
+    """Whether a request header can carry the key: it must be non-empty visible ASCII."""
     return re.fullmatch("[!-~]+", key) is not None
 
 
 def problems(error: ValidationError) -> list[str]:
-    """What is wrong with the settings, a line for each variable."""
+    """What is wrong with the settings, one line per variable."""
     lines = []
     for problem in error.errors():
         name = "_".join(str(part) for part in problem["loc"])
@@ -204,5 +203,5 @@ def problems(error: ValidationError) -> list[str]:
 
 
 def entries(text: str) -> tuple[str, ...]:
-    """What stands between the commas, without spaces around it; nothing if the text is empty."""
+    """The comma-separated entries, stripped of spaces; none if the text is empty."""
     return tuple(entry.strip() for entry in text.split(",")) if text else ()

@@ -1,8 +1,8 @@
-"""What was measured of backends' speeds, kept between starts: beside the model or, where that is read-only, in a cache.
+"""Keeps measured backend speeds between starts: beside the model or, if that is read-only, in a cache.
 
-A record holds for its key alone: whatever can change the speeds is in there. A file holds the latest few records, for
-several machines may share a folder. Files are written whole or not at all; of two processes that write at once one
-loses its record, and measures again at its next start.
+A record is valid only for its key, which contains everything that can change the speeds. A file keeps the latest
+records, because several machines may share a folder. Files are written atomically; if two processes write at once, one
+loses its record and measures again at its next start.
 """
 
 import json
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 BESIDE_MODEL = ".speeds"
-"""In the model folder, of which it is no part: without a suffix, `scripts/export.py` does not describe it."""
+"""File in the model folder. It has no suffix, so `scripts/export.py` does not list it in the manifest."""
 IN_CACHE = "speed.json"
-MOST_RECORDS = 32
+MAX_RECORDS = 32
 PRIVATE = 0o700
 
 Key = Mapping[str, Any]
@@ -26,30 +26,30 @@ Speeds = dict[str, float]
 
 
 class Record(NamedTuple):
-    """The speeds of backends (seconds of sound computed per second), and under which conditions they hold."""
+    """Speeds of backends (seconds of audio computed per second) and the conditions under which they are valid."""
 
     key: Key
     speeds: Speeds
 
 
 def record_files(folder: Path) -> list[Path]:
-    """Where a record of the model in `folder` may be, in the order of preference."""
+    """Possible locations of the record of the model in `folder`, in order of preference."""
     files = [folder / BESIDE_MODEL]
-    if (cache := Path(os.environ.get("XDG_CACHE_HOME", ""))).is_absolute():  # others are invalid, says XDG
+    if (cache := Path(os.environ.get("XDG_CACHE_HOME", ""))).is_absolute():  # XDG: relative paths are invalid
         files.append(cache / "dikte" / IN_CACHE)
-    with suppress(RuntimeError):  # a user without a home
+    with suppress(RuntimeError):  # the user has no home directory
         files.append(Path.home() / ".cache" / "dikte" / IN_CACHE)
     user = os.getuid() if hasattr(os, "getuid") else 0
     temporary = Path(tempfile.gettempdir()) / f"dikte-{user}"
-    if _owner(temporary) in (None, user):  # others may write to the folder above, and make this one first
+    if _owner(temporary) in (None, user):  # other users can write to the parent folder and may have made this one
         files.append(temporary / IN_CACHE)
     return files
 
 
 def recall(files: Iterable[Path], key: Key) -> Speeds | None:
-    """The speeds kept under this key, from the first file that has them; None if none has.
+    """The speeds stored under this key, from the first file that has them; None if none has.
 
-    A file that cannot be read is as good as none.
+    An unreadable file counts as empty.
     """
     for path in files:
         for record in _read(path):
@@ -59,18 +59,18 @@ def recall(files: Iterable[Path], key: Key) -> Speeds | None:
 
 
 def keep(files: Iterable[Path], key: Key, speeds: Speeds) -> Path | None:
-    """Keep the speeds in the first file that can be written. Returns its path; None if none can."""
+    """Store the speeds in the first writable file. Returns its path; None if none is writable."""
     for path in files:
         records = [Record(dict(key), speeds), *(record for record in _read(path) if record.key != key)]
         with suppress(OSError):
             path.parent.mkdir(PRIVATE, parents=True, exist_ok=True)
-            _write(path, {"records": [record._asdict() for record in records[:MOST_RECORDS]]})
+            _write(path, {"records": [record._asdict() for record in records[:MAX_RECORDS]]})
             return path
     return None
 
 
 def _read(path: Path) -> list[Record]:
-    """The records of a file, newest first; none if it is not what `keep` writes."""
+    """The records of a file, newest first; empty unless `keep` wrote the file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return [
@@ -84,7 +84,7 @@ def _read(path: Path) -> list[Record]:
 def _speed(value: Any) -> float:
     speed = float(value)
     if not 0 < speed < math.inf:
-        raise ValueError(f"{value} is no speed")
+        raise ValueError(f"{value} is not a speed")
     return speed
 
 
@@ -99,7 +99,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _owner(folder: Path) -> int | None:
-    """The id of the user that a folder, or a link in its place, belongs to; None if there is none."""
+    """User id of the owner of a folder, or of a link in its place; None if there is neither."""
     try:
         return folder.lstat().st_uid
     except OSError:

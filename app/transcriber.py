@@ -1,4 +1,4 @@
-"""The straight line: encoded sound -> segments -> transcript. No HTTP here; the scripts use it too."""
+"""The pipeline: encoded audio -> segments -> transcript. Free of HTTP; the scripts use it too."""
 
 import asyncio
 import time
@@ -7,17 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any, BinaryIO, Self
 
-from app.admission import Place
+from app.admission import Reservation
 from app.audio import AudioLimits, Waveform, decode
 from app.errors import STOPPING, NotReady
 from app.models import Lanes
 from app.recognizer import Decoder, Options, Window
-from app.scheduler import Computing, Scheduler, Waiting
+from app.scheduler import OnComputed, Scheduler, StageTimes
 from app.settings import Settings
 from app.transcript import Segment, Timings, Transcript
 
 DECODERS = 16
-"""Files decoded at a time; most of that is outside Python's lock. Their sound is counted to the queue as it comes."""
+"""Files decoded at a time; most of the work happens outside Python's lock. Audio counts to the queue as it is
+decoded."""
 
 
 class Transcriber:
@@ -30,28 +31,31 @@ class Transcriber:
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder")
 
     @classmethod
-    def from_settings(cls, lanes: Lanes, settings: Settings, computed: Computing = lambda *call: None) -> Self:
-        """With workers and limits as they are set. computed: see `Scheduler`."""
-        return cls(lanes, Scheduler(workers=settings.workers, computed=computed), settings.audio_limits)
+    def from_settings(cls, lanes: Lanes, settings: Settings, on_computed: OnComputed = lambda *call: None) -> Self:
+        """A transcriber with the workers and limits of the settings. on_computed: see `Scheduler`."""
+        return cls(lanes, Scheduler(workers=settings.workers, on_computed=on_computed), settings.audio_limits)
 
     def close(self) -> None:
-        """Fail what waits, let the windows that run finish, and end the threads."""
+        """Fail all waiting jobs, let running windows finish, and end the threads."""
         self.scheduler.close()
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
-    async def transcribe(self, file: BinaryIO, place: Place | None = None, options: Options = Options()) -> Transcript:
-        """All segments of a file. Takes and raises what `stream` does."""
-        stream = self.stream(file, place, options)
+    async def transcribe(
+        self, file: BinaryIO, reservation: Reservation | None = None, options: Options = Options()
+    ) -> Transcript:
+        """The transcript of a file. Takes the arguments of `stream` and raises the errors of `Stream.segments`."""
+        stream = self.stream(file, reservation, options)
         async with aclosing(stream.segments()) as segments:
-            heard = [segment async for segment in segments]
-        return Transcript(tuple(heard), stream.duration_s, stream.timings)
+            found = [segment async for segment in segments]
+        return Transcript(tuple(found), stream.duration_s, stream.timings)
 
-    def stream(self, file: BinaryIO, place: Place | None = None, options: Options = Options()) -> "Stream":
-        """Transcribe a seekable binary file in any format that `app.audio` reads; it is closed as soon as it is read.
+    def stream(self, file: BinaryIO, reservation: Reservation | None = None, options: Options = Options()) -> "Stream":
+        """Transcribe a seekable binary file in any format that `app.audio` reads.
 
-        place: the request's place in the queue, to which the sound is counted as it is decoded.
+        The file is closed as soon as it is decoded. reservation: the request's place in the queue; audio is charged to
+        it as it is decoded.
         """
-        return Stream(self, Decoding(file, self.lanes.express.rate_hz, self._limits, place), place, options)
+        return Stream(self, Decoding(file, self.lanes.express.rate_hz, self._limits, reservation), reservation, options)
 
     async def decode(self, decoding: "Decoding") -> Waveform:
         """Decode a file on a thread. Raises the errors of `Decoding.run`."""
@@ -61,69 +65,76 @@ class Transcriber:
 class Stream:
     """One file on its way through a transcriber.
 
-    duration_s, timings: known once the last segment is.
+    duration_s, timings: valid once the last segment was yielded.
     """
 
-    def __init__(self, transcriber: Transcriber, decoding: "Decoding", place: Place | None, options: Options) -> None:
+    def __init__(
+        self, transcriber: Transcriber, decoding: "Decoding", reservation: Reservation | None, options: Options
+    ) -> None:
         self._transcriber = transcriber
         self._decoding = decoding
-        self._place = place
+        self._reservation = reservation
         self._options = options
         self.duration_s = 0.0
         self.timings = Timings(0.0, 0.0, 0.0, 0.0)
 
     async def segments(self) -> AsyncGenerator[Segment, None]:
-        """The segments in their order, each as soon as nothing later can change it.
+        """Yield the segments in order, each as soon as later audio cannot change it.
 
-        Raises the errors of `app.audio.decode`, `app.scheduler.Scheduler.hear` and `app.admission.Place`, and NotReady
-        once the transcriber is closed. When the caller is cancelled, nothing goes on for it but the window that runs.
+        Raises the errors of `app.audio.decode`, `app.scheduler.Scheduler.compute` and `app.admission.Reservation`, and
+        NotReady once the transcriber is closed. When the caller is cancelled, only the window that is running
+        continues.
         """
         started = time.monotonic()
         lanes, scheduler = self._transcriber.lanes, self._transcriber.scheduler
         waveform = await self._transcriber.decode(self._decoding)
         self.duration_s = waveform.duration_s
-        if self._place is not None:
-            self._place.check_wait(waveform.duration_s)
+        if self._reservation is not None:
+            self._reservation.check_wait(waveform.duration_s)
         windows = lanes.express.windows(waveform.samples, self._options)
         decoder = lanes.express.decoder(self._options)
-        waiting = Waiting()
-        async with aclosing(scheduler.hear(lanes, windows, self._options, waiting)) as heard:
+        times = StageTimes()
+        async with aclosing(scheduler.compute(lanes, windows, self._options, times)) as outputs:
             number = 0
-            async for part in heard:
+            async for output in outputs:
                 number += 1
                 last = number == len(windows)
-                for segment in await asyncio.to_thread(_decode, decoder, windows[number - 1], part, last):
+                for segment in await asyncio.to_thread(_decode, decoder, windows[number - 1], output, last):
                     yield segment
         self.timings = Timings(
             decode_s=self._decoding.took_s,
-            queue_s=self._decoding.waited_s + waiting.queue_s,
-            inference_s=waiting.inference_s,
+            queue_s=self._decoding.waited_s + times.queue_s,
+            inference_s=times.inference_s,
             total_s=time.monotonic() - started,
         )
 
 
-def _decode(decoder: Decoder[Any], window: Window, heard: Any, last: bool) -> list[Segment]:
-    segments = decoder.add(window, heard)
+def _decode(decoder: Decoder[Any], window: Window, output: Any, last: bool) -> list[Segment]:
+    segments = decoder.add(window, output)
     return segments + decoder.finish() if last else segments
 
 
 class Decoding:
-    """The decoding of one file in a thread, which closes it, and ends soon after its caller is cancelled.
+    """Decodes one file on a thread, closes it, and stops soon after its caller is cancelled.
 
-    waited_s, took_s: seconds until a thread was free, and in it.
+    waited_s: seconds until a thread was free. took_s: seconds of decoding.
     """
 
-    def __init__(self, file: BinaryIO, rate_hz: int, limits: AudioLimits, place: Place | None) -> None:
+    def __init__(self, file: BinaryIO, rate_hz: int, limits: AudioLimits, reservation: Reservation | None) -> None:
         self._file = file
         self._rate_hz = rate_hz
         self._limits = limits
-        self._place = place
+        self._reservation = reservation
         self._abandoned = False
         self._submitted = time.monotonic()
         self.waited_s = self.took_s = 0.0
 
     async def run(self, pool: ThreadPoolExecutor) -> Waveform:
-        """Raises the errors of `app.audio.decode` and `app.admission.Place.charge`, NotReady if the pool is closed."""
+        """Decode the file.
+
+        Raises the errors of `app.audio.decode` and `app.admission.Reservation.charge`, and NotReady if the pool is
+        closed.
+        """
         try:
             task = pool.submit(self._decode)
         except RuntimeError as error:
@@ -138,7 +149,7 @@ class Decoding:
             if not task.cancel():
                 # The thread reads the file, which is closed as soon as this returns.
                 await asyncio.wait([decoded])
-                decoded.exception()  # has been seen
+                decoded.exception()  # marks it as retrieved, so that asyncio does not log it
             raise
 
     def _decode(self) -> Waveform:
@@ -153,9 +164,9 @@ class Decoding:
     def _meter(self, seconds: float) -> None:
         if self._abandoned:
             raise _Abandoned
-        if self._place is not None:
-            self._place.charge(seconds)
+        if self._reservation is not None:
+            self._reservation.charge(seconds)
 
 
 class _Abandoned(Exception):
-    """Nobody waits for this file."""
+    """The caller no longer waits for this file."""

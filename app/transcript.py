@@ -1,16 +1,16 @@
-"""What a transcription is, whatever model made it and whatever format it leaves in."""
+"""The result of a transcription, independent of the model and of the output format."""
 
 import math
 from dataclasses import dataclass
 from typing import Self
 
-LEAST_CONFIDENCE = 1e-9
-"""A smaller one counts as this: its logarithm is taken."""
+MIN_CONFIDENCE = 1e-9
+"""Smaller confidences are raised to this, because their logarithm is taken."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word, where it was said (seconds from the start of the clip), and how sure the model is (0 to 1)."""
+    """A word, its start and end in seconds from the start of the clip, and the model's confidence in it (0 to 1)."""
 
     text: str
     start_s: float
@@ -22,7 +22,7 @@ class Word:
 class Segment:
     """Words that are shown together, such as one subtitle.
 
-    words: empty if the model was not asked for the times of words, or cannot tell them.
+    words: empty if word times were not requested or the model cannot provide them.
     """
 
     text: str
@@ -33,17 +33,18 @@ class Segment:
 
     @classmethod
     def of(cls, words: tuple[Word, ...]) -> Self:
-        """The segment of some words, joined by single spaces; at least one."""
+        """A segment of one or more words, joined by single spaces."""
         text = " ".join(word.text for word in words)
         return cls(text, words[0].start_s, words[-1].end_s, mean_confidence(words) or 0.0, words)
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Where the time of a request went, in seconds of wall clock.
+    """Wall time of a request by stage, in seconds.
 
-    decode_s: bytes to waveform. queue_s: waiting for a thread to decode it, and for the model while none of this
-    clip's windows ran. inference_s: at least one of them ran. total_s: all of it, and the little between.
+    decode_s: bytes to waveform. queue_s: waiting for a decoding thread, and for the model while none of this clip's
+    windows ran. inference_s: time in which at least one of them ran. total_s: all of it, including the overhead between
+    stages.
     """
 
     decode_s: float
@@ -54,7 +55,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The segments of a clip and what was measured on the way. duration_s: of the clip."""
+    """The segments of a clip and the measurements of its request. duration_s: duration of the clip, in seconds."""
 
     segments: tuple[Segment, ...]
     duration_s: float
@@ -62,7 +63,7 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """The segments, joined by single spaces."""
+        """The text of all segments, joined by single spaces."""
         return " ".join(segment.text for segment in self.segments)
 
     @property
@@ -72,7 +73,7 @@ class Transcript:
 
     @property
     def confidence(self) -> float | None:
-        """Geometric mean over all letters, 0 to 1; None where nothing was said."""
+        """Geometric mean over all letters, 0 to 1; None if there are no words."""
         return mean_confidence(self.words or self.segments)
 
 
@@ -81,5 +82,5 @@ def mean_confidence(parts: tuple[Word, ...] | tuple[Segment, ...]) -> float | No
     letters = sum(len(part.text) for part in parts)
     if not letters:
         return None
-    logarithms = (len(part.text) * math.log(max(part.confidence, LEAST_CONFIDENCE)) for part in parts)
+    logarithms = (len(part.text) * math.log(max(part.confidence, MIN_CONFIDENCE)) for part in parts)
     return math.exp(sum(logarithms) / letters)

@@ -1,12 +1,12 @@
-"""Load for a speech-to-text service: users who upload clips and check the text that comes back.
+"""Load test for a speech-to-text service: users upload clips and check the returned text.
 
     locust -f locust/locustfile.py --host http://localhost:8000
     locust -f locust/locustfile.py --host http://localhost:8000 --headless -u 10 -r 2 -t 60s
-    DIKTE_API_KEY=... locust -f locust/locustfile.py --host https://example.org/path    # a service that wants a key
+    DIKTE_API_KEY=... locust -f locust/locustfile.py --host https://example.org/path    # a service that needs a key
 
-`ShortClips` upload clips of mixed lengths (`--clips_s`), `--long_users` of the users a long file (`--long_s`), each
-clip in each of `--formats`. When the test starts each file is transcribed once; every later answer has to be the same
-text. A refusal (429) is no failure: it stands in a row of its own, and the user waits as long as `Retry-After` says.
+`ShortClips` users upload clips of mixed lengths (`--clips_s`), `--long_users` of the users a long file (`--long_s`),
+each clip in each of `--formats`. When the test starts, each file is transcribed once; every later answer must have the
+same text. A refusal (429) is not a failure: it has its own row in the statistics, and the user waits for `Retry-After`.
 Works with `--master` and `--worker`. `make load` runs this and writes a report.
 """
 
@@ -34,7 +34,7 @@ from scripts.load_testing.load_figures import LoadFigures
 logger = logging.getLogger("dikte.load")
 REFUSED = "refused (429)"
 CLIPS_BETWEEN_USERS = 7
-"""Users begin at different clips, so that they do not all send the same one at the same time."""
+"""Users start at different clips, so that they do not all send the same one at the same time."""
 ANSWER_TIMEOUT_S = 3600.0
 ANSWERS = "dikte_answers"
 """Key of the workers' answers in their reports to the master."""
@@ -55,9 +55,9 @@ class Uploader(FastHttpUser):
     headers: dict[str, str]
 
     def on_start(self) -> None:
-        """Begin at a clip of its own."""
+        """Start at this user's own clip."""
         if not references.texts:
-            raise StopUser()  # the service could not say what is right; the reason is logged
+            raise StopUser()  # there are no reference texts; `prepare` has logged the reason
         self.client.base_url = (self.client.base_url or "").rstrip("/")
         self._turns: Iterator[Clip] = in_turn(self.clips, CLIPS_BETWEEN_USERS * next(user_numbers))
 
@@ -67,11 +67,11 @@ class Uploader(FastHttpUser):
 
     @task
     def upload(self) -> None:
-        """Upload a clip, and count what comes of it."""
+        """Upload a clip and record the answer."""
         answer = self._post(next(self._turns))
         tally.answers.append(answer)
         if answer.retry_after_s is not None:
-            time.sleep(answer.retry_after_s)  # of this user alone: Locust has replaced it by gevent's
+            time.sleep(answer.retry_after_s)  # gevent's, by Locust's patch: only this user sleeps
 
     def _post(self, clip: Clip) -> Answer:
         begin = time.perf_counter()
@@ -99,44 +99,46 @@ class Uploader(FastHttpUser):
 
 
 class ShortClips(Uploader):
-    """Clips of mixed lengths, as dictation and voice messages are."""
+    """Clips of mixed lengths, like dictation and voice messages."""
 
     weight = 1
     kind = "short"
 
 
 class LongFile(Uploader):
-    """A long recording; `--long_users` of them."""
+    """A long recording, uploaded by `--long_users` of the users."""
 
     fixed_count = 1
     kind = "long"
 
 
 def _options(environment: Environment) -> argparse.Namespace:
-    """The command line, or what the web page made of it."""
+    """The options from the command line, as changed on the web page."""
     return environment.parsed_options or argparse.Namespace()
 
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of this file, on the command line and in the web page."""
+    """Add the options of this file to the command line and the web page."""
     group = parser.add_argument_group("Speech to text")
     group.add_argument("--clips_s", default=DEFAULT_MIX, help="lengths of short clips, seconds: 2-12 or 2,5,10")
-    group.add_argument("--long_users", type=int, default=1, help="users who upload a long file (read at the start)")
+    group.add_argument("--long_users", type=int, default=1, help="users who upload a long file (fixed at the start)")
     group.add_argument("--long_s", type=float, default=120.0, help="length of the long file, seconds")
     group.add_argument(
-        "--formats", default=DEFAULT_FORMATS, help=f"what clips are sent as, in equal shares: of {','.join(FORMATS)}"
+        "--formats", default=DEFAULT_FORMATS, help=f"formats of the clips, in equal shares: some of {','.join(FORMATS)}"
     )
     group.add_argument("--pause_s", type=float, default=0.0, help="seconds between an answer and the next upload")
     group.add_argument(
-        "--references", default="", help="file of the texts that are right (default: asked for when the test starts)"
+        "--references",
+        default="",
+        help="file with reference texts (default: the service transcribes when the test starts)",
     )
     group.add_argument("--tally", default="", help="file to write all answers to, as JSON")
 
 
 @events.init.add_listener
 def count_long_users(environment: Environment, **_: Any) -> None:
-    """Give `LongFile` the users that it is to have."""
+    """Give `LongFile` the number of users that the options ask for."""
     LongFile.fixed_count = _options(environment).long_users
     if not LongFile.fixed_count and LongFile in environment.user_classes:
         environment.user_classes.remove(LongFile)
@@ -144,10 +146,10 @@ def count_long_users(environment: Environment, **_: Any) -> None:
 
 @events.init.add_listener
 def encode_clips(environment: Environment, **_: Any) -> None:
-    """Encode the clips before the time of the test runs; the web page may ask for others later."""
+    """Encode the clips before the test starts, to keep this out of its time; the web page may still ask for others."""
     options = _options(environment)
     if not isinstance(environment.runner, MasterRunner):
-        with suppress(ValueError):  # said when the test starts
+        with suppress(ValueError):  # `prepare` reports it when the test starts
             clips_of(options.clips_s, options.formats)
             if options.long_users:
                 long_clips_of(options.long_s, options.formats)
@@ -155,13 +157,13 @@ def encode_clips(environment: Environment, **_: Any) -> None:
 
 @cache
 def clips_of(lengths_s: str, formats: str) -> list[Clip]:
-    """The short clips, encoded. Raises ValueError for a mix without sense."""
+    """The short clips, encoded. Raises ValueError for an invalid mix."""
     return _encoded(in_formats(short_clips(lengths_s), formats_of(formats)))
 
 
 @cache
 def long_clips_of(length_s: float, formats: str) -> list[Clip]:
-    """The long clip in all formats, encoded. Raises ValueError for a mix without sense."""
+    """The long clip in all formats, encoded. Raises ValueError for an invalid mix."""
     return _encoded(in_formats([long_clip(length_s)], formats_of(formats)))
 
 
@@ -173,7 +175,7 @@ def _encoded(clips: list[Clip]) -> list[Clip]:
 
 @events.test_start.add_listener
 def prepare(environment: Environment, **_: Any) -> None:
-    """Cut the clips, and ask for their texts."""
+    """Make the clips, and get their reference texts."""
     global references
     options = _options(environment)
     tally.answers.clear()
@@ -196,32 +198,32 @@ def prepare(environment: Environment, **_: Any) -> None:
 
 @events.spawning_complete.add_listener
 def note_spawned(**_: Any) -> None:
-    """From now on the load is what was asked for."""
+    """Note when all users are running."""
     tally.spawned_s = time.time()
 
 
 @events.test_stopping.add_listener
 def note_stopped(**_: Any) -> None:
-    """Up to now the load was what was asked for."""
+    """Note when the users start to stop."""
     tally.stopped_s = time.time()
 
 
 @events.report_to_master.add_listener
 def report_answers(data: dict[str, Any], **_: Any) -> None:
-    """A worker's new answers travel with its statistics."""
+    """Send a worker's new answers with its statistics."""
     data[ANSWERS] = [astuple(answer) for answer in tally.answers]
     tally.answers.clear()
 
 
 @events.worker_report.add_listener
 def take_answers(data: dict[str, Any], **_: Any) -> None:
-    """The master has all."""
+    """Collect the workers' answers in the master."""
     tally.answers += [Answer(*row) for row in data.get(ANSWERS, ())]
 
 
 @events.quitting.add_listener
 def sum_up(environment: Environment, **_: Any) -> None:
-    """Print what the statistics of Locust do not have, and write the answers to `--tally`."""
+    """Print the figures that Locust's statistics do not have, and write the answers to `--tally`."""
     if isinstance(environment.runner, WorkerRunner):
         return
     tally.stopped_s = tally.stopped_s or time.time()
@@ -230,7 +232,7 @@ def sum_up(environment: Environment, **_: Any) -> None:
     if tally.answers and tally.stopped_s > tally.spawned_s > 0:
         figures = LoadFigures.of(tally.answers, tally.spawned_s, tally.stopped_s)
         print(
-            f"With all users there, for {figures.window_s:.0f} s: {figures.audio_s_per_s:.1f} s of sound per second, "
+            f"With all users running, for {figures.window_s:.0f} s: {figures.audio_s_per_s:.1f} s of audio per second, "
             f"{figures.rps:.2f} requests/s, {figures.refused} refused, {figures.failures} failed"
         )
         for name, of in LoadFigures.by_format(tally.answers, tally.spawned_s, tally.stopped_s).items():

@@ -1,4 +1,4 @@
-"""A service without a model: a recognizer that hears one word per second of sound, and what it belongs to."""
+"""A service without a model: a recognizer that finds one word in every second of audio, and what it belongs to."""
 
 import threading
 from collections.abc import Sequence
@@ -42,13 +42,13 @@ def all_lanes(recognizer: AnyRecognizer, *, spreads: bool = True) -> Lanes:
 
 
 class BareRecognizer:
-    """What the scheduler asks of a recognizer; what is heard is left to those that inherit from it."""
+    """The parts of a recognizer that the scheduler uses; subclasses implement `compute`."""
 
     rate_hz = 10
     window_s = 1.0
     batches = False
 
-    def hear(self, windows: Sequence[Window], options: Options) -> list[Any]:
+    def compute(self, windows: Sequence[Window], options: Options) -> list[Any]:
         raise NotImplementedError
 
     def is_audible(self, samples: Samples) -> bool:
@@ -73,7 +73,7 @@ def _open_gate() -> threading.Event:
 
 @dataclass(eq=False)
 class FakeRecognizer(FakeCtc):
-    """Hears `WORD` in every whole second that is not silent; raises `failure` if there is one; waits at `gate`.
+    """Recognizes `WORD` in every whole second that is not silent; raises `failure` if there is one; waits at `gate`.
 
     `at_work` is set when a call has begun.
     """
@@ -90,12 +90,12 @@ class FakeRecognizer(FakeCtc):
         assert self.gate.wait(PATIENCE_S), "nobody opened the gate"
         if self.failure is not None:
             raise self.failure
-        return [self._hear_word(samples) for samples in clips]
+        return [self._recognize_word(samples) for samples in clips]
 
-    def _hear_word(self, samples: Samples) -> Emissions:
+    def _recognize_word(self, samples: Samples) -> Emissions:
         said = np.zeros(FRAMING.frames(len(samples)), dtype=np.intp)
-        for second, heard in enumerate(np.split(samples, range(MODEL_HZ, len(samples), MODEL_HZ))):
-            if len(heard) > MODEL_HZ // 2 and np.abs(heard).max() > 0.01:
+        for second, part in enumerate(np.split(samples, range(MODEL_HZ, len(samples), MODEL_HZ))):
+            if len(part) > MODEL_HZ // 2 and np.abs(part).max() > 0.01:
                 for place, letter in enumerate([*WORD, "|"]):
                     said[round((second + WORD_START_S) * FRAMES_PER_S) + 2 * place] = VOCABULARY.tokens.index(letter)
         tokens = len(VOCABULARY.tokens)

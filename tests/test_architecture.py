@@ -46,7 +46,7 @@ LAYERS = [
     {"app.families.ctc"},
     {"app.families"},
     {"app.models"},
-    {"app.turns", "app.admission", "app.speed"},
+    {"app.jobs", "app.admission", "app.speed"},
     {"app.scheduler"},
     {"app.selection"},
     {"app.transcriber"},

@@ -58,7 +58,7 @@ def int8(model: Model) -> AnyRecognizer:
 
 @pytest.fixture(scope="module")
 def text_of_wav(int8: AnyRecognizer) -> str:
-    """What is heard in the WAV that the other formats are made from."""
+    """The text of the WAV that the other formats are made from."""
     return transcribe(int8, wav(samples_of("sample.wav"))).text
 
 
@@ -141,7 +141,7 @@ def test_a_long_file_gives_the_words_that_its_parts_give(int8: AnyRecognizer) ->
     expected = " ".join([say(int8, part) for part in parts] * 6)
     transcript = transcribe(int8, wav(long))
     assert transcript.duration_s > 140
-    assert letters_wrong(expected, transcript.text) <= 0.02  # a window also hears what is beside a part
+    assert letters_wrong(expected, transcript.text) <= 0.02  # a window also covers the neighbours of a part
     starts = [word.start_s for word in transcript.words]
     assert starts == sorted(starts)
 

@@ -1,1 +1,1 @@
-"""HTTP, a file per surface. What is said here is only how requests are read and answers are written."""
+"""HTTP, one file per API. This package only reads requests and writes responses."""

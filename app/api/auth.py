@@ -11,7 +11,7 @@ from app.errors import Unauthorized
 
 
 class ApiKeys(HTTPBearer):
-    """A dependency of routes: `Authorization: Bearer` and one of the keys, or Unauthorized before the body is read."""
+    """A route dependency: requires `Authorization: Bearer` with one of the keys, before the body is read."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         super().__init__(scheme_name="ApiKey", description="One of the keys in ASR_API_KEYS.", auto_error=False)
@@ -27,11 +27,11 @@ class ApiKeys(HTTPBearer):
         return given
 
     def has(self, key: str) -> bool:
-        """Whether this is one of the keys, in a time that tells nothing of them: all are compared, in full."""
+        """Whether this is one of the keys. Constant time: every key is compared in full, so timing reveals nothing."""
         given = digest(key)
         return sum(hmac.compare_digest(given, known) for known in self._digests) > 0
 
 
 def digest(key: str) -> bytes:
-    """The key's hash: of one length whatever the key's, so that comparing does not tell that either."""
+    """The key's hash. All hashes have the same length, so comparing them does not reveal the length of a key."""
     return sha256(key.encode()).digest()

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI makes of the routes, and what holds for all of them."""
+"""The OpenAPI document: adds what all routes share to what FastAPI generates."""
 
 from typing import Any
 
@@ -11,20 +11,20 @@ ID_PARAMETER = {
     "name": HEADER,
     "in": "header",
     "required": False,
-    "description": "Names the request in the log and in its answer; if it does not fit the pattern, a new one does.",
+    "description": "Id of the request in the log and in its answer; one that does not match the pattern is replaced.",
     "schema": {"type": "string"},
     "example": "order-4711",
 }
-ID_HEADER = {"description": "What the log calls this request.", "schema": ID_SCHEMA}
+ID_HEADER = {"description": "Id of this request in the log.", "schema": ID_SCHEMA}
 
 
 def describe_what_all_routes_share(app: FastAPI) -> None:
-    """Add the request's id to every operation and every answer of the document."""
+    """Add the request id to every operation and every response of the document."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            for operation in operations(make()):  # FastAPI keeps the document that it has made
+            for operation in operations(make()):  # FastAPI caches this document, so the changes last
                 operation.setdefault("parameters", []).append(ID_PARAMETER)
                 for response in operation["responses"].values():
                     response.setdefault("headers", {})[HEADER] = ID_HEADER

@@ -1,4 +1,4 @@
-"""Errors -> HTTP, for the running service and for its OpenAPI description, both from the tree in `app.errors`."""
+"""Errors -> HTTP, for the running service and its OpenAPI document, both generated from the tree in `app.errors`."""
 
 import logging
 from http import HTTPStatus
@@ -19,14 +19,14 @@ from app.metrics import CLIENT_GONE
 logger = logging.getLogger("dikte")
 
 CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a client that left; nobody receives it, but logs show it."""
+"""nginx's status for a client that disconnected; nobody receives it, but logs show it."""
 
 INTERNAL_ERROR = 1011
-"""Code with which a WebSocket is closed that cannot go on (RFC 6455, 7.4.1)."""
+"""Close code of a WebSocket after an internal error (RFC 6455, 7.4.1)."""
 DENIAL_EXTENSION = "websocket.http.response"
-"""The ASGI extension by which a WebSocket is refused with a whole answer."""
+"""The ASGI extension that refuses a WebSocket with a complete HTTP response."""
 MAX_PATH, MAX_METHOD = 200, 40
-"""Of what the client sent, so much is said back to it."""
+"""Most characters of a client's path and method that an error message repeats."""
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -46,7 +46,7 @@ ERROR_SCHEMA: dict[str, Any] = {
 
 
 def error_responses(*errors: type[AsrError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that can fail in these ways, for OpenAPI."""
+    """The OpenAPI `responses` of a route that can fail with these errors."""
     responses: dict[int | str, dict[str, Any]] = {}
     for error in sorted(errors, key=lambda error: (error.status, error.code)):
         cause = " ".join((error.__doc__ or "").split())
@@ -62,7 +62,7 @@ def error_responses(*errors: type[AsrError]) -> dict[int | str, dict[str, Any]]:
 
 
 def header_schemas(error: type[AsrError]) -> dict[str, dict[str, Any]]:
-    """Header -> JSON schema, of those that answers with this error have besides."""
+    """Header -> JSON schema, for the extra headers of responses with this error."""
     schemas: dict[str, dict[str, Any]] = {name: {"type": "string"} for name in error.headers}
     if error.retry_after_s is not None:
         schemas["Retry-After"] = {"type": "integer", "minimum": 1, "description": "Seconds."}
@@ -70,23 +70,23 @@ def header_schemas(error: type[AsrError]) -> dict[str, dict[str, Any]]:
 
 
 def error_answer(error: AsrError) -> Response:
-    """The error as an answer, in the one shape."""
+    """The HTTP response for an error, in the common error shape."""
     retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return JSONResponse(error.body(), error.status, {**error.headers, **retry})
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Answer every error in the one shape, and leave its code in `request.state.outcome`."""
+    """Answer every error in the common error shape, and store its code in `request.state.outcome`."""
 
     @app.exception_handler(AsrError)
     async def asr_error(connection: Request | WebSocket, error: AsrError) -> Response | None:
-        if error.status == AsrError.status:  # not ready and overloaded are answers, not faults
+        if error.status == AsrError.status:  # errors such as not ready and overloaded are expected
             logger.error("%s: %s", error.code, error.message, exc_info=error.__cause__)
         connection.state.outcome = error.code
         answer = error_answer(error)
         if isinstance(connection, WebSocket):
             await refuse(connection, answer, error.code)
-            return None  # starlette would send it, to a server that cannot
+            return None  # starlette would send it even if the server does not support that
         return answer
 
     @app.exception_handler(HTTPException)
@@ -98,7 +98,7 @@ def install_error_handlers(app: FastAPI) -> None:
         match error.status_code:
             case HTTPStatus.NOT_FOUND:
                 message = (
-                    f"there is nothing at {path}; sound is sent to POST {TRANSCRIBE}, and {DOCS} describes the rest"
+                    f"there is nothing at {path}; send audio to POST {TRANSCRIBE}, and see {DOCS} for everything else"
                 )
             case HTTPStatus.METHOD_NOT_ALLOWED:
                 methods = sorted(request_methods(headers.get("Allow", "")))
@@ -115,13 +115,16 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def request_methods(allow: str) -> set[str]:
-    """The methods that a header Allow names, and HEAD wherever GET is."""
+    """The methods that an Allow header lists, plus HEAD wherever GET is allowed."""
     methods = {method.strip() for method in allow.split(",")} - {""}
     return methods | {"HEAD"} if "GET" in methods else methods
 
 
 async def refuse(websocket: WebSocket, answer: Response, reason: str) -> None:
-    """End a WebSocket with an error: as an HTTP answer before it is accepted, if the server can; else by closing it."""
+    """End a WebSocket with an error.
+
+    Before it is accepted, the error is an HTTP response if the server supports that; otherwise the WebSocket is closed.
+    """
     before = websocket.client_state == websocket.application_state == WebSocketState.CONNECTING
     if before and DENIAL_EXTENSION in websocket.scope.get("extensions", {}):
         await websocket.send_denial_response(answer)
@@ -130,16 +133,16 @@ async def refuse(websocket: WebSocket, answer: Response, reason: str) -> None:
 
 
 class AnswerBugs:
-    """Logs any other exception and answers it in the one shape, without a word of what it says.
+    """Logs any other exception and answers it in the common error shape, without revealing its message.
 
-    Starlette would do so outside of all middlewares; here the answer gets their headers, and the log line its id.
+    Starlette would do so outside of all middlewares; here the response gets their headers, and the log line its id.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, unless it is too late."""
+        """Answer an unexpected exception, unless a response has already started."""
         if scope["type"] not in CONNECTIONS:
             await self._app(scope, receive, send)
             return
@@ -156,7 +159,7 @@ class AnswerBugs:
             logger.exception("%s: %s", AsrError.code, type(error).__name__)
             scope["state"]["outcome"] = AsrError.code
             if started:
-                raise  # the server breaks the connection off, so that half an answer is not taken for a whole one
+                raise  # the server closes the connection, so that the client sees that the answer is incomplete
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": INTERNAL_ERROR, "reason": AsrError.code})
                 return

@@ -1,4 +1,4 @@
-"""The form of a surface: one pydantic model, from which its validation and its OpenAPI description both come."""
+"""The form of an API: one pydantic model, which gives both its validation and its OpenAPI description."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, get_args, get_origin
@@ -9,20 +9,20 @@ from app.api.upload import FILE_FIELD
 from app.errors import InvalidParameter
 from app.recognizer import Options
 
-MAX_SAID_BACK = 100
-"""Of a name or value that the client sent, so many characters are said back to it."""
+MAX_ECHOED = 100
+"""Most characters of a client's name or value that an error message repeats."""
 
 
 class UploadForm(BaseModel):
-    """The fields beside the file. A field whose type is a list may come several times."""
+    """The form fields beside the file. A field whose type is a list may be repeated."""
 
     model_config = ConfigDict(extra="forbid")
     file_description: ClassVar[str] = (
-        "WAV, FLAC, OGG, Opus, MP3, M4A, WebM, 3GP, AMR, AAC, AIFF, CAF; told from its bytes."
+        "WAV, FLAC, OGG, Opus, MP3, M4A, WebM, 3GP, AMR, AAC, AIFF, CAF; detected from its bytes."
     )
 
     def options(self) -> Options:
-        """What is asked of the recognition."""
+        """The recognition options that the form asks for."""
         return Options()
 
 
@@ -30,15 +30,15 @@ Form = TypeVar("Form", bound=UploadForm)
 
 
 def parse_form(model: type[Form], fields: Mapping[str, Sequence[str]]) -> Form:
-    """Check the fields of a form: name -> values. Raises InvalidParameter, which says what is allowed."""
+    """Validate the fields of a form: name -> values. Raises InvalidParameter, which lists what is allowed."""
     values: dict[str, Any] = {}
     for name, given in fields.items():
         if name not in model.model_fields:
             allowed = [FILE_FIELD, *model.model_fields]
-            raise InvalidParameter(f"there is no field {said_back(name)!r}", field=said_back(name), allowed=allowed)
+            raise InvalidParameter(f"there is no field {truncated(name)!r}", field=truncated(name), allowed=allowed)
         repeatable = get_origin(model.model_fields[name].annotation) is list
         if len(given) > 1 and not repeatable:
-            raise InvalidParameter(f"the field {said_back(name)!r} is there twice", field=name)
+            raise InvalidParameter(f"the field {truncated(name)!r} is repeated", field=name)
         values[name] = list(given) if repeatable else given[0]
     try:
         return model.model_validate(values)
@@ -52,7 +52,7 @@ def invalid_parameter(model: type[UploadForm], error: ValidationError) -> Invali
     if not problem["loc"]:
         return InvalidParameter(str(problem["msg"]))
     name = str(problem["loc"][0])
-    message = f"{name} cannot be {said_back(str(problem['input']))!r}"
+    message = f"{name} cannot be {truncated(str(problem['input']))!r}"
     if problem["type"] == "literal_error":
         annotation = model.model_fields[name].annotation
         choices = get_args(annotation)
@@ -62,7 +62,7 @@ def invalid_parameter(model: type[UploadForm], error: ValidationError) -> Invali
 
 
 def form_schema(model: type[UploadForm]) -> dict[str, Any]:
-    """The form as OpenAPI describes it, with its file."""
+    """The OpenAPI schema of the form, including its file."""
     properties: dict[str, Any] = {
         FILE_FIELD: {"type": "string", "format": "binary", "description": model.file_description}
     }
@@ -71,6 +71,6 @@ def form_schema(model: type[UploadForm]) -> dict[str, Any]:
     return {"type": "object", "required": [FILE_FIELD], "additionalProperties": False, "properties": properties}
 
 
-def said_back(text: str) -> str:
-    """What the client sent, cut to what is said back to it."""
-    return text[:MAX_SAID_BACK]
+def truncated(text: str) -> str:
+    """Text from the client, cut to the length that messages repeat."""
+    return text[:MAX_ECHOED]

@@ -1,4 +1,4 @@
-"""Headers that tell browsers to do less than they could with our answers."""
+"""Security headers for browsers."""
 
 import re
 from base64 import b64encode
@@ -14,18 +14,18 @@ DOCS_POLICY = (
     "default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Swagger UI: its own files, its inline script by hash, its icons (data: URLs), and calls to this service alone."""
+"""Swagger UI: its own files, its inline script by hash, its icons (data: URLs), and requests to this service only."""
 HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
 
 
 class SecurityHeaders:
-    """Adds them to every answer."""
+    """Adds the security headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and the answer with its headers."""
+        """Pass the request on, and the response with the headers."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -41,7 +41,7 @@ class SecurityHeaders:
                     headers.setdefault("Cache-Control", "no-store")
                 headers["Content-Security-Policy"] = POLICY
                 if path == DOCS:
-                    page = message  # held back until its body is known
+                    page = message  # sent once its body is known
                     return
             elif page is not None:
                 MutableHeaders(scope=page)["Content-Security-Policy"] = docs_policy(message.get("body", b""))
@@ -53,7 +53,7 @@ class SecurityHeaders:
 
 
 def docs_policy(page: bytes) -> str:
-    """The policy under which this page's inline scripts run, and no others."""
+    """The policy that allows this page's inline scripts and no others."""
     scripts = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
     hashes = (f"'sha256-{b64encode(sha256(script).digest()).decode()}'" for script in scripts)
     return DOCS_POLICY.format(hashes=" ".join(hashes))

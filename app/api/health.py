@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, and what is it."""
+"""Liveness, readiness and identity of the service."""
 
 from typing import Literal
 
@@ -16,58 +16,58 @@ router = APIRouter(tags=["health"])
 
 
 class AliveBody(BaseModel):
-    """The process lives."""
+    """The process is alive."""
 
     status: Literal["alive"] = "alive"
 
 
 class ReadyBody(BaseModel):
-    """The model is loaded, checked and warm."""
+    """The model is loaded, checked and warmed up."""
 
     model_config = ConfigDict(extra="allow")
 
     status: Literal["ready"] = "ready"
     model: str
     backend: str
-    unproven: list[str] | None = Field(default=None, description="Only with ASR_ALLOW_UNPROVEN: what the checks said.")
+    unproven: list[str] | None = Field(default=None, description="Only with ASR_ALLOW_UNPROVEN: the failed checks.")
 
 
 class AboutBody(BaseModel):
-    """What this is, and where to go on."""
+    """What this service is, and where its documentation is."""
 
     name: Literal["dikte"] = "dikte"
     version: str
     model: str
     backend: str
     ready: bool
-    transcribe: str = Field(description="A command.")
-    docs: str = Field(description="An address.")
+    transcribe: str = Field(description="A command that transcribes a file.")
+    docs: str = Field(description="Address of the API documentation.")
 
 
 @router.get("/livez", summary="Is the process alive?")
 async def livez() -> AliveBody:
-    """Answers as long as the process can answer at all, whatever the model's state."""
+    """Answers as long as the process can answer at all, whatever the state of the model."""
     return AliveBody()
 
 
 @router.get("/readyz", summary="May requests be sent?", response_model=ReadyBody, responses=error_responses(NotReady))
 async def readyz(request: Request) -> JSONResponse:
-    """200 once the model is loaded, checked and warm; until then 503 with the reason.
+    """200 once the model is loaded, checked and warmed up; until then 503 with the reason.
 
-    `cpu`: the CPU that the service stands on, and its instructions for INT8 and bfloat16. `unproven` is there only if
-    the model is served against the checks: what they said.
+    `cpu`: the CPU of the machine, and its instructions for INT8 and bfloat16. `unproven` is present only if the model
+    is served despite failed checks: it lists them.
     """
     service: Service = request.app.state.service
     cpu = {"model": this_cpu().model, "features": list(this_cpu().features)}
     if service.reason is not None:
         raise NotReady(service.reason, cpu=cpu)
     state = {"status": "ready", "model": service.model_name, "backend": service.backend, "cpu": cpu}
-    return JSONResponse(state | ({"unproven": service.doubts} if service.doubts else {}))
+    return JSONResponse(state | ({"unproven": service.unproven_reasons} if service.unproven_reasons else {}))
 
 
 @router.get("/", summary="What is this?")
 async def root(request: Request) -> AboutBody:
-    """Name, version, model and where to go on."""
+    """Name, version, model and links."""
     service: Service = request.app.state.service
     return AboutBody(
         version=__version__,

@@ -1,8 +1,8 @@
-"""How every surface takes in what it is sent: once, so that none can forget a part of it.
+"""How every API takes in a request: implemented once, so that no API can forget a step.
 
-    key -> model ready -> room in the queue -> upload -> form -> transcription, as long as the client is there
+    key -> model ready -> space in the queue -> upload -> form -> transcription, while the client is connected
 
-All of it happens before a deadline. A surface is a router of `SurfaceRoute`s; `app.main` has the list of surfaces.
+All of it happens before a deadline. An API is a router of `SurfaceRoute`s; `app.main` has the list of them.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
-from app.admission import Place
+from app.admission import Reservation
 from app.api.forms import Form, UploadForm, form_schema, parse_form
 from app.api.upload import UploadLimits, read_form
 from app.errors import (
@@ -41,15 +41,15 @@ from app.transcriber import Transcriber
 from app.transcript import Transcript
 
 TIMEOUT_HEADER = "X-Request-Timeout"
-"""Seconds that the client will wait for its answer."""
+"""Seconds that the client waits for its answer."""
 NUMBER = r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?|inf"
-"""Python takes more for one, such as `1_0`."""
+"""Stricter than Python's `float`, which accepts `1_0`."""
 ERRORS: tuple[type[AsrError], ...] = (
     *(InvalidRequest, InvalidParameter, InvalidAudio, UnsupportedMedia, UnsupportedEncoding, UploadTooLarge),
     *(AudioTooLong, RequestTimeout, UploadTimeout, HeaderTooLarge, Overloaded, NotReady, EngineFailure),
     DeadlineExceeded,
 )
-"""How a transcription can fail, on any surface."""
+"""The errors of a transcription request, on any API."""
 TIMEOUT_PARAMETER: dict[str, Any] = {
     "name": TIMEOUT_HEADER,
     "in": "header",
@@ -60,33 +60,38 @@ TIMEOUT_PARAMETER: dict[str, Any] = {
 
 
 class SurfaceRoute(APIRoute):
-    """A route on which transcription is served: it asks for a key, and how its requests end is counted."""
+    """A route that transcribes: it requires a key if keys are set, and the outcomes of its requests are counted."""
 
 
 def surface() -> APIRouter:
-    """A router for one API that clients speak."""
+    """A router for one client API."""
     return APIRouter(tags=["transcription"], route_class=SurfaceRoute)
 
 
 def describe_form(form: type[UploadForm]) -> dict[str, Any]:
-    """`openapi_extra` of a route that takes this form."""
+    """The `openapi_extra` of a route that takes this form."""
     body = {"required": True, "content": {"multipart/form-data": {"schema": form_schema(form)}}}
     return {"parameters": [TIMEOUT_PARAMETER], "requestBody": body}
 
 
 class Intake(Generic[Form]):
-    """A request that was let in, with its form and its file."""
+    """An admitted request, with its form and its file."""
 
-    def __init__(self, request: Request, transcriber: Transcriber, place: Place, file: BinaryIO, form: Form) -> None:
+    def __init__(
+        self, request: Request, transcriber: Transcriber, reservation: Reservation, file: BinaryIO, form: Form
+    ) -> None:
         self._request = request
         self._transcriber = transcriber
-        self._place = place
+        self._reservation = reservation
         self._file = file
         self.form = form
 
     async def transcribe(self) -> Transcript:
-        """The transcript of the file. Raises ClientDisconnect when the client leaves, and what `Transcriber` raises."""
-        work = self._transcriber.transcribe(self._file, self._place, self.form.options())
+        """The transcript of the file.
+
+        Raises ClientDisconnect when the client disconnects, and the errors of `Transcriber`.
+        """
+        work = self._transcriber.transcribe(self._file, self._reservation, self.form.options())
         transcript = await while_connected(self._request, work)
         self._request.state.timings = transcript.timings
         self._request.state.duration_s = transcript.duration_s
@@ -95,23 +100,25 @@ class Intake(Generic[Form]):
 
 @asynccontextmanager
 async def take_in(request: Request, form: type[Form]) -> AsyncIterator[Intake[Form]]:
-    """Let a request in and read its form; it has its place, and its deadline, until the end of the `with`.
+    """Admit a request and read its form.
 
-    Raises the errors in `ERRORS`, and starlette's ClientDisconnect when the client leaves.
+    Its place in the queue and its deadline last until the end of the `with` block.
+
+    Raises the errors in `ERRORS`, and starlette's ClientDisconnect when the client disconnects.
     """
     service: Service = request.app.state.service
     settings, transcriber, admission = service.settings, service.transcriber, service.admission
     timeout_s = parse_timeout(request.headers.get(TIMEOUT_HEADER), settings.deadline_s)
     async with within(timeout_s) as deadline, AsyncExitStack() as stack:
-        place = stack.enter_context(admission.place(deadline))
+        reservation = stack.enter_context(admission.reserve(deadline))
         with admission.uploading():
             limits = UploadLimits(settings.max_upload_bytes, settings.upload_idle_s, settings.upload_min_bytes_per_s)
             upload = await stack.enter_async_context(read_form(request, limits))
-        yield Intake(request, transcriber, place, upload.file, parse_form(form, upload.fields))
+        yield Intake(request, transcriber, reservation, upload.file, parse_form(form, upload.fields))
 
 
 def parse_timeout(header: str | None, longest_s: float) -> float:
-    """Seconds that a request has: what its header asks for, and `longest_s` at most. Raises InvalidParameter."""
+    """Seconds that a request may take: the value of its header, at most `longest_s`. Raises InvalidParameter."""
     if header is None:
         return longest_s
     wanted_s = float(header) if re.fullmatch(NUMBER, header) else 0.0
@@ -122,9 +129,9 @@ def parse_timeout(header: str | None, longest_s: float) -> float:
 
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[float]:
-    """Cancel what is in it after `seconds`. Gives the deadline, on the clock of `time.monotonic`.
+    """Cancel the `with` block after `seconds`. Yields the deadline, on the clock of `time.monotonic`.
 
-    Raises DeadlineExceeded then.
+    Raises DeadlineExceeded if the time is over.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -134,7 +141,7 @@ async def within(seconds: float) -> AsyncIterator[float]:
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Transcript]) -> Transcript:
-    """The result of `work`. Raises ClientDisconnect when the client leaves before, and cancels the work."""
+    """The result of `work`. If the client disconnects first, cancels the work and raises ClientDisconnect."""
     working, leaving = asyncio.create_task(work), asyncio.create_task(disconnected(request))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -148,6 +155,6 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Transcript
 
 
 async def disconnected(request: Request) -> None:
-    """Returns when the client has left. The body must have been read."""
+    """Returns when the client has disconnected. The body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,17 +1,17 @@
-"""What HTTP requests and WebSockets have in common, as ASGI messages."""
+"""ASGI messages: what HTTP requests and WebSockets have in common."""
 
 from collections.abc import Mapping
 from typing import Any
 
 CONNECTIONS = frozenset({"http", "websocket"})
-"""Types of a scope in which a client is answered."""
+"""Scope types in which a client gets an answer."""
 SWITCHING_PROTOCOLS, FORBIDDEN = 101, 403
 
 
 def status_of(message: Mapping[str, Any]) -> int | None:
-    """The HTTP status with which a message answers a client; None if it is not the one that does.
+    """The HTTP status that a message sends to the client; None if it sends none.
 
-    A WebSocket that is accepted is answered 101; one that is closed before, 403.
+    Accepting a WebSocket counts as 101.
     """
     match message["type"]:
         case "http.response.start" | "websocket.http.response.start":

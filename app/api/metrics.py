@@ -9,7 +9,7 @@ router = APIRouter(tags=["health"])
 
 @router.get(
     "/metrics",
-    summary="What is counted and measured",
+    summary="Metrics of the service",
     response_class=Response,
     responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("text/plain", OPENMETRICS)}}},
 )

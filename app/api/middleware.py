@@ -1,4 +1,4 @@
-"""What every request passes on its way in and every answer on its way out, in order."""
+"""The middlewares that every request and every response pass, in order."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,13 @@ from app.metrics import Metrics
 
 
 def install_middleware(app: FastAPI, metrics: Metrics, origins: Sequence[str]) -> None:
-    """Innermost first. All are plain ASGI: starlette's BaseHTTPMiddleware would hide that a client has left."""
+    """Add the middlewares, innermost first.
+
+    All are plain ASGI: starlette's BaseHTTPMiddleware would hide that a client has disconnected.
+    """
     app.add_middleware(AnswerBugs)
     app.add_middleware(CountOutcomes, metrics=metrics)
-    if origins:  # around the errors, for a page has to read those too
+    if origins:  # outside of the error handlers, because a page must be able to read errors too
         app.add_middleware(
             CrossOrigin,
             allow_origins=origins,
@@ -34,10 +37,10 @@ def install_middleware(app: FastAPI, metrics: Metrics, origins: Sequence[str]) -
 
 
 class CrossOrigin(CORSMiddleware):
-    """Starlette's, but that a preflight is refused in the one error shape."""
+    """Starlette's CORSMiddleware, but it refuses a preflight in the common error shape."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """The answer to an OPTIONS request that asks what a page may send."""
+        """The response to an OPTIONS request that asks what a page may send."""
         response = super().preflight_response(request_headers)
         if response.status_code < InvalidRequest.status:
             return response

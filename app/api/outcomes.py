@@ -1,4 +1,4 @@
-"""Counting how transcription requests end: the only place that does."""
+"""Counts the outcomes of transcription requests; nothing else does."""
 
 from fastapi.routing import APIWebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,11 +9,10 @@ from app.metrics import CLIENT_GONE, OK, OTHER, Metrics
 
 
 class CountOutcomes:
-    """Counts each request to a `SurfaceRoute`, and each WebSocket: `ok`, or what an error handler left in
-    `request.state.outcome`.
+    """Counts each request to a `SurfaceRoute`, and each WebSocket: `ok`, or the code in `request.state.outcome`.
 
-    A handler that transcribed leaves `timings` and `duration_s` in `request.state`. A request that ends without an
-    answer, because it was cancelled, was left by its client.
+    Error handlers store the code there; a handler that transcribed stores `timings` and `duration_s` in
+    `request.state`. A request that ends without an answer was cancelled, because its client disconnected.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -21,7 +20,7 @@ class CountOutcomes:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on, and count what is counted when it has ended."""
+        """Pass everything on, and count the outcome at the end."""
         if scope["type"] not in CONNECTIONS:
             await self._app(scope, receive, send)
             return
@@ -44,7 +43,7 @@ class CountOutcomes:
 
 
 def is_counted(scope: Scope) -> bool:
-    """Whether a request that has been routed asked for a transcription. All WebSockets do."""
+    """Whether a routed request asked for a transcription. Every WebSocket does."""
     route = scope.get("route")
     if isinstance(route, APIWebSocketRoute):
         return True

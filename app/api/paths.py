@@ -1,16 +1,16 @@
-"""The paths that are more than a route to us, and how a request names its own."""
+"""Paths that other modules refer to, and the path of a request."""
 
 from starlette.types import Scope
 
 TRANSCRIBE = "/transcribe"
 DOCS = "/docs"
 STATIC_FILES = "/static-offline-docs/"
-"""What Swagger UI is made of."""
+"""The files of Swagger UI."""
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
-"""Asked every few seconds by machines."""
+"""Requested every few seconds by machines."""
 
 
 def path_of(scope: Scope) -> str:
-    """The path as routes know it: without what a proxy in front strips (uvicorn's `--root-path`)."""
+    """The path as routes know it, without the prefix that a proxy strips (uvicorn's `--root-path`)."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))

@@ -1,4 +1,4 @@
-"""An id for every request, in its answer and on every line that is logged for it, and a line when it ends."""
+"""Gives every request an id, in its response and in its log lines, and logs one line when it ends."""
 
 import logging
 import re
@@ -19,21 +19,21 @@ logger = logging.getLogger("dikte.access")
 
 HEADER = "X-Request-ID"
 WEBSOCKET = "WEBSOCKET"
-"""Stands for the method of a WebSocket in the log."""
+"""Logged in place of a method for WebSockets."""
 ID_PATTERN = "[A-Za-z0-9._-]{1,128}"
 
 
 class RequestLog:
-    """Gives each request its id, or keeps the client's if it is a sane one, and logs how the request ended.
+    """Gives each request an id, or keeps a valid one from the client, and logs how the request ended.
 
-    A handler that transcribed leaves `timings` and `duration_s` in `request.state`; they stand in the line.
+    A handler that transcribed stores `timings` and `duration_s` in `request.state`; they are part of the line.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on, under its id."""
+        """Pass everything on, with the request id set."""
         if scope["type"] not in CONNECTIONS:
             await self._app(scope, receive, send)
             return
@@ -59,12 +59,12 @@ class RequestLog:
 
 
 def id_of(given: str | None) -> str:
-    """What the client gave, if it can stand in logs and headers as it is; else a new id."""
+    """The client's id if it is safe in logs and headers; otherwise a new one."""
     return given if given and re.fullmatch(ID_PATTERN, given) else uuid4().hex
 
 
 def log(method: str, path: str, status: int, duration_ms: float, state: dict[str, Any]) -> None:
-    """One line; the query is not in it, for people put secrets there."""
+    """Log one line, without the query: clients put secrets there."""
     method, path = method[:MAX_METHOD], path[:MAX_PATH]
     fields = {"method": method, "path": path, "status": status, "duration_ms": round(duration_ms, 1)}
     message = f"{method} {path} {status} in {duration_ms:.1f} ms"
@@ -76,5 +76,5 @@ def log(method: str, path: str, status: int, duration_ms: float, state: dict[str
         duration_s: float = state["duration_s"]
         stages = {"decode": timings.decode_s, "queue": timings.queue_s, "inference": timings.inference_s}
         fields |= {"audio_s": round(duration_s, 3)} | {f"{stage}_s": round(s, 4) for stage, s in stages.items()}
-        message += f", {duration_s:.1f} s of sound: " + ", ".join(f"{stage} {s:.3f} s" for stage, s in stages.items())
+        message += f", {duration_s:.1f} s of audio: " + ", ".join(f"{stage} {s:.3f} s" for stage, s in stages.items())
     logger.log(logging.DEBUG if path in PROBES else logging.INFO, "%s", message, extra=fields)

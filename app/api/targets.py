@@ -1,13 +1,13 @@
-"""Requests as routes know them: `GET http://host/livez` asks for `/livez`, and `HEAD` for what `GET` would answer."""
+"""Rewrites requests for the router: `GET http://host/livez` asks for `/livez`, and `HEAD` for the answer to `GET`."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class AbsoluteTargets:
-    """Takes a target with scheme and host, as proxies are sent it, for its path (RFC 9112, 3.2.2).
+    """Replaces a target with scheme and host, as sent to proxies, by its path (RFC 9112, 3.2.2).
 
-    The host in the target counts, not that in the header.
+    The host in the target overrides the Host header.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -24,7 +24,7 @@ class AbsoluteTargets:
 
 
 class HeadAsGet:
-    """Answers HEAD as GET, without the body (RFC 9110, 9.1: a server must); uptime monitors ask so."""
+    """Answers HEAD like GET, without the body (RFC 9110, 9.1: a server must support it); uptime monitors send HEAD."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""`POST /transcribe`: a file of sound in, its text out. Dikte's own API."""
+"""`POST /transcribe`: an audio file in, its text out. Dikte's own API."""
 
 from typing import Literal
 
@@ -28,11 +28,11 @@ class WordBody(BaseModel):
 
 
 class TimingsBody(BaseModel):
-    """Seconds of wall clock."""
+    """Wall time by stage, in seconds."""
 
-    decode: float = Field(description="Bytes to samples.")
-    queue: float = Field(description="Waiting to be decoded, and for the engine.")
-    inference: float = Field(description="The engine at work on this clip.")
+    decode: float = Field(description="Decoding: bytes to samples.")
+    queue: float = Field(description="Waiting for the decoder and for the engine.")
+    inference: float = Field(description="The engine computing this clip.")
     total: float
 
 
@@ -40,17 +40,17 @@ class TranscriptBody(BaseModel):
     """The answer in the format `json`."""
 
     text: str
-    inference_time: float = Field(description="Seconds that the engine worked on this clip.")
-    duration: float = Field(description="Seconds of sound.")
+    inference_time: float = Field(description="Seconds that the engine computed this clip.")
+    duration: float = Field(description="Duration of the clip, seconds.")
     model: str
     backend: str
-    confidence: float | None = Field(description="0 to 1; null where nothing was said.")
+    confidence: float | None = Field(description="0 to 1; null if there are no words.")
     timings: TimingsBody
     words: list[WordBody] | None = Field(default=None, description="Only with `timestamps=word`.")
 
 
 class TranscribeForm(UploadForm):
-    """The fields beside the file."""
+    """The form fields beside the file."""
 
     timestamps: Literal["none", "word"] = Field(
         "none", description="`word` adds `words` with start, end and confidence."
@@ -58,13 +58,13 @@ class TranscribeForm(UploadForm):
     response_format: Literal["json", "text", "srt", "vtt"] = Field("json", description="`srt` and `vtt` are subtitles.")
 
     def options(self) -> Options:
-        """What is asked of the recognition."""
+        """The recognition options that the form asks for."""
         return Options(word_times=self.timestamps == "word")
 
 
 @router.post(
     "/transcribe",
-    summary="Transcribe a file of sound",
+    summary="Transcribe an audio file",
     response_model=TranscriptBody,
     responses={
         200: {"content": {kind: {"schema": {"type": "string"}} for kind in TEXT_KINDS}},
@@ -73,7 +73,7 @@ class TranscribeForm(UploadForm):
     openapi_extra=describe_form(TranscribeForm),
 )
 async def transcribe(request: Request) -> Response:
-    """Upload one file in the form field `file`. The text comes back as the model says it: words without punctuation.
+    """Upload one file in the form field `file`. The text has the model's words, without punctuation.
 
     `curl -F file=@samples/sample.wav http://localhost:8000/transcribe`
     """

@@ -1,8 +1,8 @@
-"""Reading a multipart form as it arrives: one file, a few short fields, and a limit on everything.
+"""Reads a multipart form as it arrives: one file, a few short fields, and a limit on everything.
 
-The body is parsed chunk by chunk, so that one that is too large is refused in mid-stream (or, by its Content-Length,
-before it is read). The file lies in memory up to `SPOOL_BYTES` and beyond it in an unnamed temporary file, which is
-gone when it is closed or the process dies. A part's file name and MIME type are not looked at.
+The body is parsed chunk by chunk, so a body that is too large is refused before it is read completely, or at once by
+its Content-Length. The file is kept in memory up to `SPOOL_BYTES` and beyond that in an unnamed temporary file, which
+disappears when it is closed or the process dies. The file name and MIME type of a part are ignored.
 """
 
 import asyncio
@@ -34,14 +34,14 @@ SPOOL_BYTES = 2 << 20
 MAX_FIELDS = 32
 MAX_FIELD_BYTES = 64 << 10
 MAX_PART_HEADER_BYTES = 80 << 10
-"""Some clients send absurd file names; they may, up to here."""
+"""Generous, because some clients send absurdly long file names."""
 MAX_BOUNDARY_BYTES = 200
 HOW_TO_SEND = f"send the file as a multipart form: curl -F {FILE_FIELD}=@sound.wav"
 
 
 @dataclass
 class Form:
-    """A parsed form: the uploaded file, at its start, and the values of the other fields by name."""
+    """A parsed form: the uploaded file, at position 0, and the values of the other fields by name."""
 
     file: BinaryIO
     fields: dict[str, list[str]] = field(default_factory=dict)
@@ -49,9 +49,9 @@ class Form:
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """What a body may be at most, in bytes, and how it has to come.
+    """Limits of a body: its size in bytes, and how slowly it may arrive.
 
-    idle_s: seconds that it may pause. min_bytes_per_s: its least rate, over each `idle_s` seconds.
+    idle_s: longest pause, in seconds. min_bytes_per_s: lowest rate, averaged over each `idle_s` seconds.
     """
 
     max_bytes: int
@@ -63,10 +63,10 @@ class UploadLimits:
 async def read_form(request: Request, limits: UploadLimits) -> AsyncIterator[Form]:
     """Read a multipart body with one file in the field `file`; the file is closed at the end.
 
-    Raises UploadTimeout if the body stops coming or comes too slowly, UploadTooLarge, UnsupportedEncoding if it is
-    compressed, InvalidRequest if it is no such form or a field is too long, InvalidParameter if the file is
-    missing or doubled, Overloaded if there is no room to store it, and starlette's ClientDisconnect when
-    the client leaves.
+    Raises UploadTimeout if the body stops arriving or arrives too slowly, UploadTooLarge, UnsupportedEncoding if it is
+    compressed, InvalidRequest if it is not such a form or a field is too long, InvalidParameter if the file is missing
+    or repeated, Overloaded if there is no space to store it, and starlette's ClientDisconnect when the client
+    disconnects.
     """
     _check_encoding(request)
     _check_length(request, limits.max_bytes)
@@ -91,7 +91,7 @@ async def read_form(request: Request, limits: UploadLimits) -> AsyncIterator[For
 
 
 class _Pace:
-    """Whether a body comes fast enough: the idle limit alone would let a byte each half minute hold a place."""
+    """Checks the rate of a body: the idle limit alone would let a client send one byte each half minute."""
 
     def __init__(self, limits: UploadLimits) -> None:
         self._limits = limits
@@ -116,23 +116,23 @@ class _Pace:
 
 @contextmanager
 def _spool() -> Iterator[BinaryIO]:
-    """A file in memory that moves to disk when it grows, unnamed from the start: nothing can be left behind."""
+    """A file in memory that moves to disk when it grows, unnamed from the start, so that nothing is left behind."""
     file = SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115  # closed below
     try:
         yield cast(BinaryIO, file)
     finally:
-        with suppress(OSError):  # on a full disk closing fails too, and closes
+        with suppress(OSError):  # on a full disk `close` raises, but still closes
             file.close()
 
 
 @contextmanager
 def _stored() -> Iterator[None]:
-    """Raises Overloaded where there is no room to write."""
+    """Raises Overloaded if there is no space to write."""
     try:
         yield
     except OSError as error:
         logger.error("an upload cannot be stored: %s", error)
-        raise Overloaded("there is no room to store so large an upload now; try again later") from error
+        raise Overloaded("there is no space to store this upload now; try again later") from error
 
 
 async def _next(chunks: AsyncGenerator[bytes, None], idle_s: float) -> bytes | None:
@@ -145,7 +145,7 @@ async def _next(chunks: AsyncGenerator[bytes, None], idle_s: float) -> bytes | N
 
 
 class _FormReader:
-    """Callbacks of the multipart parser; what belongs to the file is kept until `flush` writes it."""
+    """Callbacks of the multipart parser; chunks of the file are kept until `flush` writes them."""
 
     def __init__(self, boundary: bytes, file: BinaryIO) -> None:
         self._form = Form(file)
@@ -185,10 +185,10 @@ class _FormReader:
 
     def finish(self) -> Form:
         if not self._ended:
-            raise InvalidRequest("the body is not a whole multipart form: it breaks off or has no parts")
+            raise InvalidRequest("the body is not a complete multipart form: it is cut off or has no parts")
         if not self._has_file:
             raise InvalidParameter(f"the form has no file in the field {FILE_FIELD!r}", field=FILE_FIELD)
-        with _stored():  # writes what was not written yet
+        with _stored():  # `seek` writes what is still buffered
             self._form.file.seek(0)
         return self._form
 
@@ -212,7 +212,7 @@ class _FormReader:
             raise InvalidRequest("a part of the form has no name")
         name = options[b"name"].decode("utf-8", "replace")
         if name == FILE_FIELD and self._has_file:
-            raise InvalidParameter(f"the field {FILE_FIELD!r} is there twice", field=FILE_FIELD)
+            raise InvalidParameter(f"the field {FILE_FIELD!r} is repeated", field=FILE_FIELD)
         self._names.append(name)
         if len(self._names) > MAX_FIELDS:
             raise InvalidRequest(f"the form has more than {MAX_FIELDS} fields")

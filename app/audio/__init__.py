@@ -1,9 +1,9 @@
-"""Encoded bytes -> `Waveform`: mono float32 at the model's rate. Every limit on sound is enforced here.
+"""Encoded bytes -> `Waveform`: mono float32 at the model's rate. Every limit on audio is enforced here.
 
     file -> format -> libsndfile or FFmpeg -> checks and limits -> mono -> the model's rate
 
-The sound is decoded, checked, mixed and resampled block by block: a small file that would decode to hours is refused
-as soon as it passes a limit, and nothing but the result grows with the length.
+Audio is decoded, checked, mixed and resampled block by block: a small file that would decode to hours is refused as
+soon as it exceeds a limit, and only the result grows with the duration.
 """
 
 from app.audio.blocks import Samples

@@ -1,4 +1,4 @@
-"""Which format a file has, told from its bytes, never from a file name or MIME type, and what reads it."""
+"""Detects the format of a file from its bytes, never from its name or MIME type, and says what reads it."""
 
 from typing import BinaryIO, NamedTuple
 
@@ -8,9 +8,11 @@ from app.errors import InvalidAudio, UnsupportedMedia
 
 
 class Format(NamedTuple):
-    """Who reads a format: libsndfile (if `sndfile`), else or when that fails FFmpeg's demuxer `ffmpeg` (if any).
+    """The decoders of a format.
 
-    timed: its packets say when they are to be heard; in the others each follows the one before.
+    sndfile: whether libsndfile reads it. ffmpeg: FFmpeg's demuxer, used if libsndfile does not read the format or
+    fails; None for none. timed: packets have time stamps to follow; in other formats each packet continues the one
+    before.
     """
 
     sndfile: bool
@@ -24,9 +26,9 @@ FORMATS = {
     "aiff": Format(True, None),
     "au": Format(True, None),
     "caf": Format(True, "caf"),
-    "flac": Format(False, "flac"),  # libsndfile needs the length in the header, and loses a block where a file is cut
-    "ogg": Format(False, "ogg"),  # libsndfile ends with the first part of files joined of several,
-    "mp3": Format(False, "mp3"),  # and where the first header says
+    "flac": Format(False, "flac"),  # libsndfile needs the length in the header, and loses a block of a truncated file
+    "ogg": Format(False, "ogg"),  # libsndfile stops after the first part of a concatenated file,
+    "mp3": Format(False, "mp3"),  # or after the length in the first header
     "aac": Format(False, "aac"),
     "mp4": Format(False, "mov", timed=True),
     "webm": Format(False, "matroska", timed=True),
@@ -45,12 +47,12 @@ _OTHER_FILES = (
     # texts
     *(b"<", b"{", b"[", b"#EXT"),
 )
-"""Beginnings of other kinds of files, in which MP3 may lie: a ZIP file of a song is no song."""
+"""Magic numbers of other kinds of files that may contain MP3 frames: a ZIP archive of a song is not a song."""
 _TAR = 257, b"ustar"
 
 
 class Found(NamedTuple):
-    """name: of the format, a key of `FORMATS`. start: the byte at which it begins."""
+    """name: the format, a key of `FORMATS`. start: offset of its first byte."""
 
     name: str
     start: int
@@ -62,12 +64,12 @@ def sniff(file: BinaryIO) -> str:
 
 
 def find_format(file: BinaryIO) -> Found:
-    """The format and where it begins; the file is left anywhere. Raises as `sniff` does."""
+    """The format and where it starts; leaves the file at any position. Raises the errors of `sniff`."""
     head = read_at(file, 0, 16)
     if not head:
         raise InvalidAudio("the file is empty")
     name = _format_of(head)
-    if head[:3] == b"ID3":  # a tag, mostly of MP3, but some put it before AAC and FLAC
+    if head[:3] == b"ID3":  # a tag, mostly before MP3, but some programs put it before AAC and FLAC
         end = _id3_bytes(head)
         name = _format_of(read_at(file, end, 16))
         return Found(name, end) if name else _padded(file, end) or Found("mp3", 0)
@@ -75,12 +77,12 @@ def find_format(file: BinaryIO) -> Found:
         return Found(name, 0)
     padded = None if _is_other(file, head) else _padded(file, 0)
     if padded is None:
-        raise UnsupportedMedia("the file is not sound in a known format", supported=sorted(FORMATS))
+        raise UnsupportedMedia("the file is not audio in a known format", supported=sorted(FORMATS))
     return padded
 
 
 def _id3_bytes(head: bytes) -> int:
-    """Length of the ID3v2 tag that begins so: four times 7 bits, and 10 bytes of header (id3.org, ID3v2.4.0, 3.1)."""
+    """Length of an ID3v2 tag from its header: four times 7 bits, plus 10 bytes of header (id3.org, ID3v2.4.0, 3.1)."""
     size = 0
     for byte in head[6:10]:
         size = size << 7 | byte & 0x7F
@@ -88,12 +90,12 @@ def _id3_bytes(head: bytes) -> int:
 
 
 def _is_other(file: BinaryIO, head: bytes) -> bool:
-    place, magic = _TAR
-    return head.startswith(_OTHER_FILES) or read_at(file, place, len(magic)) == magic
+    offset, magic = _TAR
+    return head.startswith(_OTHER_FILES) or read_at(file, offset, len(magic)) == magic
 
 
 def _padded(file: BinaryIO, start: int) -> Found | None:
-    """MP3 or AAC that begins in mid-frame or behind padding."""
+    """An MP3 or AAC stream that starts in the middle of a frame or after padding."""
     found = find_stream(file, start)
     return None if found is None else Found(found[0].format, found[1])
 
@@ -124,7 +126,7 @@ def _format_of(head: bytes) -> str | None:
 
 
 def _mpeg_format_of(head: bytes) -> str | None:
-    """MP3 and AAC streams have no magic number, only a sync word (ISO 11172-3, 13818-7): 12 (11) ones and a layer."""
+    """MP3 and AAC have no magic number, only a sync word of 11 or 12 ones, and a layer (ISO 11172-3, 13818-7)."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     layer = head[1] >> 1 & 0b11

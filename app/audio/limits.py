@@ -7,17 +7,18 @@ from app.audio.blocks import Block, Source
 from app.errors import AudioTooLong, InvalidAudio
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
-"""Sample rates outside are taken for a broken header (telephones use 8 kHz, the fastest converters 768 kHz)."""
-LOUDEST_SAMPLE = 2.0**31
-"""Full scale is 1; some programs store integers of 16 or 32 bits as floats, unscaled. Beyond that nothing is sound."""
+"""Sample rates outside this range mean a broken header (telephones use 8 kHz, the fastest converters 768 kHz)."""
+MAX_SAMPLE = 2.0**31
+"""Full scale is 1, but some programs store unscaled integers of 16 or 32 bits as floats. Larger values are not
+audio."""
 ROUNDING_S = 1e-6
-"""Less than one sample at any rate: the error of adding up the lengths of blocks."""
+"""Less than one sample at any rate: the rounding error when the durations of blocks add up."""
 BYTES_PER_SAMPLE = 4
 
 
 @dataclass(frozen=True)
 class AudioLimits:
-    """What a clip may be at most: seconds, bytes once decoded to float32 (all channels), channels."""
+    """Limits of a clip: duration in seconds, size in bytes when decoded to float32 (all channels), channels."""
 
     max_duration_s: float
     max_decoded_bytes: int
@@ -25,7 +26,7 @@ class AudioLimits:
 
 
 def check_header(source: Source, limits: AudioLimits) -> None:
-    """Refuse by the header, before anything is decoded. Raises InvalidAudio or AudioTooLong."""
+    """Check the header before anything is decoded. Raises InvalidAudio or AudioTooLong."""
     _check_form(source.rate_hz, source.channels, limits)
     if source.length_s is not None:
         decoded_bytes = source.length_s * source.rate_hz * source.channels * BYTES_PER_SAMPLE
@@ -34,10 +35,12 @@ def check_header(source: Source, limits: AudioLimits) -> None:
 
 
 def checked(blocks: Iterator[Block], limits: AudioLimits, meter: Callable[[float], object]) -> Iterator[Block]:
-    """The same blocks, but for those without frames. meter: called with the seconds of each before it is handed on.
+    """The same blocks, without those that have no frames.
 
-    Raises AudioTooLong past the limits, InvalidAudio for an impossible form and for samples that are not finite or
-    absurdly large.
+    meter: called with the duration of each block, in seconds, first.
+
+    Raises AudioTooLong beyond the limits, InvalidAudio for an impossible rate or number of channels, and for samples
+    that are not finite or absurdly large.
     """
     duration_s, decoded_bytes = 0.0, 0
     for block in blocks:
@@ -50,22 +53,23 @@ def checked(blocks: Iterator[Block], limits: AudioLimits, meter: Callable[[float
         meter(len(samples) / block.rate_hz)
         if not len(samples):
             continue
-        # NaN passes through min and max, and compares as false.
-        if not (samples.max() <= LOUDEST_SAMPLE and samples.min() >= -LOUDEST_SAMPLE):
-            raise InvalidAudio("the file holds samples that are no sound (NaN, infinity or absurdly large)")
+        # min and max propagate NaN, and comparisons with NaN are false.
+        if not (samples.max() <= MAX_SAMPLE and samples.min() >= -MAX_SAMPLE):
+            raise InvalidAudio("the file contains invalid samples (NaN, infinity or absurdly large)")
         yield block
 
 
 def _check_form(rate_hz: int, channels: int, limits: AudioLimits) -> None:
     if not 1 <= channels <= limits.max_channels:
-        raise InvalidAudio(f"the file has {channels} channels; 1 to {limits.max_channels} are read", channels=channels)
+        message = f"the file has {channels} channels; 1 to {limits.max_channels} are supported"
+        raise InvalidAudio(message, channels=channels)
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise InvalidAudio(f"the file has an impossible sample rate of {rate_hz} Hz", rate_hz=rate_hz)
 
 
 def _too_long(limits: AudioLimits) -> AudioTooLong:
     return AudioTooLong(
-        f"the sound is longer than {limits.max_duration_s:g} s or {limits.max_decoded_bytes} bytes decoded",
+        f"the audio is longer than {limits.max_duration_s:g} s or {limits.max_decoded_bytes} bytes decoded",
         max_duration_s=limits.max_duration_s,
         max_decoded_bytes=limits.max_decoded_bytes,
     )

@@ -1,4 +1,4 @@
-"""Pages of Ogg (RFC 3533): the links that a file is a chain of, and the length that it tells."""
+"""Pages of Ogg (RFC 3533): the links of a chained file, and the duration that it declares."""
 
 import struct
 from collections.abc import Iterator
@@ -8,18 +8,18 @@ from app.audio.views import file_size, read_at
 
 HEADER_BYTES = 27
 MAX_FIRST_PAGE_BYTES = 4_096
-"""Of the first page of a stream, which holds one small packet: 28 to 80 bytes in the codecs that are read."""
+"""Limit for the first page of a stream. It holds one small packet: 28 to 80 bytes in the supported codecs."""
 MAX_LINKS = 1_000
 SEARCH_BYTES = 1 << 20
 """Bytes searched at once."""
 HEAD_BYTES, TAIL_BYTES = 1 << 18, 1 << 18
-"""How far the first and the last time stamp of a link are looked for: pictures may stand before the first."""
+"""How far from the ends of a link its first and last time stamps are searched for; pictures may precede the first."""
 BEGINS = 0x02
 NO_GRANULE = -1
 
 
 class Page(NamedTuple):
-    """begins: it is the first of its stream. granule: its time stamp, that of its end. end: the byte behind it."""
+    """begins: it is the first of its stream. granule: time stamp of its end. end: offset of the byte after it."""
 
     begins: bool
     granule: int
@@ -29,52 +29,52 @@ class Page(NamedTuple):
 
 
 def pages(data: bytes) -> Iterator[Page]:
-    """All pages in these bytes, which may begin and end anywhere; the last may be cut off."""
-    place = data.find(b"OggS")
-    while place >= 0 and place + HEADER_BYTES <= len(data):
-        granule, serial = struct.unpack_from("<qI", data, place + 6)
-        body = place + HEADER_BYTES + data[place + HEADER_BYTES - 1]
-        end = body + sum(data[place + HEADER_BYTES : body])
-        yield Page(bool(data[place + 5] & BEGINS), granule, serial, data[body:end], end)
-        place = data.find(b"OggS", max(end, place + 4))
+    """All pages in these bytes, which may start and end anywhere; the last page may be cut off."""
+    offset = data.find(b"OggS")
+    while offset >= 0 and offset + HEADER_BYTES <= len(data):
+        granule, serial = struct.unpack_from("<qI", data, offset + 6)
+        body = offset + HEADER_BYTES + data[offset + HEADER_BYTES - 1]
+        end = body + sum(data[offset + HEADER_BYTES : body])
+        yield Page(bool(data[offset + 5] & BEGINS), granule, serial, data[body:end], end)
+        offset = data.find(b"OggS", max(end, offset + 4))
 
 
 def links(file: BinaryIO) -> list[tuple[int, int]]:
-    """First byte, and the byte behind the last, of each link of a chain: files joined to one, each whole by itself.
+    """Start and end offsets of each link of a chained file: several complete files, concatenated.
 
-    A link begins with the first pages of all its streams. They are known by their checksum, too.
+    A link starts with the first pages of all its streams. Their checksums rule out false matches.
     """
     size = file_size(file)
     begins = [0]
     end_of_first_pages = 0
-    for place in _first_pages(file, size):
-        page = read_at(file, place, MAX_FIRST_PAGE_BYTES)
+    for offset in _first_pages(file, size):
+        page = read_at(file, offset, MAX_FIRST_PAGE_BYTES)
         found = next(pages(page), None)
         if found is None or found.end > len(page) or not _is_intact(page[: found.end]):
             continue
-        if place != end_of_first_pages:
-            begins.append(place)
-        end_of_first_pages = place + found.end
+        if offset != end_of_first_pages:
+            begins.append(offset)
+        end_of_first_pages = offset + found.end
     return list(zip(begins, [*begins[1:], size], strict=True))
 
 
 def _first_pages(file: BinaryIO, size: int) -> Iterator[int]:
-    """Where the first page of a stream may begin; a thousand places at most."""
+    """Offsets where the first page of a stream may start; a thousand at most."""
     magic = b"OggS\0" + bytes([BEGINS])
     found = 0
     for begin in range(0, size, SEARCH_BYTES):
         data = read_at(file, begin, SEARCH_BYTES + len(magic) - 1)
-        place = data.find(magic)
-        while place >= 0 and found < MAX_LINKS:
+        offset = data.find(magic)
+        while offset >= 0 and found < MAX_LINKS:
             found += 1
-            yield begin + place
-            place = data.find(magic, place + 1)
+            yield begin + offset
+            offset = data.find(magic, offset + 1)
 
 
 def _is_intact(page: bytes) -> bool:
-    """Is the checksum right? It is taken with zeros in its place."""
-    told = int.from_bytes(page[22:26], "little")
-    return told == checksum(page[:22] + bytes(4) + page[26:])
+    """Whether the checksum is correct. It is computed with zeros in its own field."""
+    stored = int.from_bytes(page[22:26], "little")
+    return stored == checksum(page[:22] + bytes(4) + page[26:])
 
 
 def checksum(data: bytes) -> int:
@@ -96,9 +96,9 @@ _TABLE = [_table_entry(byte) for byte in range(256)]
 
 
 def ogg_length_s(file: BinaryIO) -> float | None:
-    """Of each link, from the first page's time stamp to the last one's: a recording of a broadcast does not begin at 0.
+    """Declared duration in seconds: for each link, from its first page's time stamp to its last one's.
 
-    None if no link tells a length.
+    A recorded broadcast does not start at 0. None if no link declares a duration.
     """
     lengths_s = [length_s for begin, end in links(file) if (length_s := _link_length_s(file, begin, end))]
     return sum(lengths_s) if lengths_s else None
@@ -109,7 +109,7 @@ def _link_length_s(file: BinaryIO, begin: int, end: int) -> float | None:
     rates_hz = {page.serial: rate_hz for page in head if page.begins and (rate_hz := _granules_per_s(page.body))}
     tail_begin = max(begin, end - TAIL_BYTES)
     tail_bytes = read_at(file, tail_begin, end - tail_begin)
-    tail = [page for page in pages(tail_bytes) if page.end <= len(tail_bytes)]  # but one that was cut off
+    tail = [page for page in pages(tail_bytes) if page.end <= len(tail_bytes)]  # without a truncated page
     for serial, rate_hz in rates_hz.items():
         first = next((page.granule for page in head if page.serial == serial and page.granule > 0), None)
         last = [page.granule for page in tail if page.serial == serial and page.granule != NO_GRANULE]
@@ -119,7 +119,7 @@ def _link_length_s(file: BinaryIO, begin: int, end: int) -> float | None:
 
 
 def _granules_per_s(first_packet: bytes) -> int | None:
-    """Units of the time stamps of a stream that begins so; None if it is not sound in a codec that is read."""
+    """Time stamp units per second of a stream with this first packet; None if it is not audio in a supported codec."""
     if first_packet.startswith(b"OpusHead"):
         return 48_000  # whatever the input was: RFC 7845, section 4
     if first_packet.startswith(b"\x01vorbis"):

@@ -9,20 +9,20 @@ import soxr
 from app.audio.blocks import Samples
 
 QUALITY = "HQ"
-"""soxr's recipe for 20 bits. From 22.05, 32, 44.1, 48 and 96 kHz to 16 kHz its filter passes 0 to 7.3 kHz within
-0.01 dB, takes 0.4 dB at 7.5 and 2.9 dB at 7.6 kHz, and stops everything from 8 kHz on by 126 dB and more (measured with
-sines; `tests/app/audio/test_resampling.py` repeats it). From 8 kHz it passes 0 to 3.65 kHz within 0.01 dB."""
+"""soxr's recipe for 20 bits. From 22.05, 32, 44.1, 48 and 96 kHz to 16 kHz its filter passes 0 to 7.3 kHz within 0.01
+dB, attenuates by 0.4 dB at 7.5 and 2.9 dB at 7.6 kHz, and by 126 dB and more from 8 kHz on (measured with sines;
+`tests/app/audio/test_resampling.py` repeats it). From 8 kHz it passes 0 to 3.65 kHz within 0.01 dB."""
 
 
 class MonoBlock(NamedTuple):
-    """Successive samples, shape (samples,), float32, at `rate_hz`."""
+    """Consecutive samples, shape (samples,), float32, at `rate_hz`."""
 
     samples: Samples
     rate_hz: int
 
 
 def resampled(blocks: Iterator[MonoBlock], to_hz: int) -> Iterator[Samples]:
-    """The samples at another rate. Parts of different rates are resampled each for itself, and joined."""
+    """The samples at another rate. Parts of different rates are resampled separately and joined."""
     stream: soxr.ResampleStream | None = None
     from_hz = to_hz
     for block in blocks:
@@ -37,6 +37,6 @@ def resampled(blocks: Iterator[MonoBlock], to_hz: int) -> Iterator[Samples]:
 
 
 def _rest(stream: soxr.ResampleStream) -> Samples:
-    """What is still in the filter."""
+    """The samples that are still in the filter."""
     rest: Samples = stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
     return rest

@@ -1,4 +1,4 @@
-"""Read a file with libsndfile."""
+"""Reads a file with libsndfile."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -10,27 +10,27 @@ from app.audio.views import View
 
 
 def open_sndfile(file: BinaryIO) -> Source | None:
-    """The opened file, or None if libsndfile does not know what it is."""
-    view = View(file)  # whose `seek` does not raise: the error would be printed, and nothing else
+    """The opened file, or None if libsndfile cannot read it."""
+    view = View(file)  # its `seek` never raises; an exception in a callback would only be printed
     try:
-        sound = soundfile.SoundFile(view)
+        opened = soundfile.SoundFile(view)
     except (soundfile.LibsndfileError, ValueError):
         return None
-    if sound.subtype.startswith("MPEG"):  # in WAV; what is broken of it would be told on stderr, packet by packet
-        sound.close()
+    if opened.subtype.startswith("MPEG"):  # MPEG in WAV: libsndfile prints every broken packet to stderr
+        opened.close()
         return None
-    length_s = sound.frames / sound.samplerate if sound.samplerate > 0 else None
-    return Source(sound.samplerate, sound.channels, length_s, sndfile_blocks(sound))
+    length_s = opened.frames / opened.samplerate if opened.samplerate > 0 else None
+    return Source(opened.samplerate, opened.channels, length_s, sndfile_blocks(opened))
 
 
-def sndfile_blocks(sound: soundfile.SoundFile) -> Iterator[Block]:
-    """What can be decoded. The file is closed at the end."""
-    with sound:
+def sndfile_blocks(opened: soundfile.SoundFile) -> Iterator[Block]:
+    """The decodable audio. Closes the file at the end."""
+    with opened:
         while True:
             try:
-                samples = sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+                samples = opened.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError:
-                return  # broken from here on: what came before stands
+                return  # broken from here on; keep what came before
             if not len(samples):
                 return
-            yield Block(samples, sound.samplerate)
+            yield Block(samples, opened.samplerate)

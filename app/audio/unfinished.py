@@ -1,7 +1,7 @@
-"""Sizes in the headers of WAV and its like that nobody came back to write.
+"""Repairs the sizes in unfinished headers of WAV and similar formats.
 
-Their headers say how long the sound is, so a program that crashed, was killed or wrote into a pipe leaves what it
-reserved: 0, the size of the header, the largest number. The sound is there, and reaches to the end of the file.
+Their headers contain the size of the audio, so a program that crashed, was killed or wrote into a pipe leaves only a
+placeholder: 0, the size of the header, the largest number. The audio is there, and extends to the end of the file.
 """
 
 import struct
@@ -10,17 +10,17 @@ from typing import BinaryIO, NamedTuple
 from app.audio.views import View, file_size, read_at
 
 MAX_CHUNKS = 1_000
-"""Chunks before the sound, and behind it, at most; real files have a few."""
+"""Most chunks before the audio, and after it; real files have a few."""
 DS64_RIFF_SIZE, DS64_DATA_SIZE, DS64_SAMPLES = 20, 28, 36
-"""Places of the 64-bit sizes of RF64 and BW64 (EBU Tech 3306, ITU-R BS.2088), whose first chunk is `ds64`."""
+"""Offsets of the 64-bit sizes of RF64 and BW64 (EBU Tech 3306, ITU-R BS.2088), whose first chunk is `ds64`."""
 
 
 class _Layout(NamedTuple):
     """How a container stores chunks: a name, a size, and data, from byte `first` on.
 
-    size: the size's form. counted: bytes of name and size that it counts as well. align: chunks begin at multiples of
-    it. sound: name of the chunk that holds the samples. whole: place of the size of the file, and how much less than
-    the file's own it is; None where there is none.
+    size: `struct` format of the size. counted: bytes of name and size that it includes. align: chunks start at
+    multiples of this. audio: name of the chunk with the samples. whole: offset of the field for the file's size, and by
+    how many bytes it is less than the actual one; None if there is no such field.
     """
 
     first: int
@@ -28,7 +28,7 @@ class _Layout(NamedTuple):
     size: str
     counted: int
     align: int
-    sound: bytes
+    audio: bytes
     whole: tuple[int, int] | None
 
     @property
@@ -38,7 +38,7 @@ class _Layout(NamedTuple):
 
     @property
     def largest(self) -> int:
-        """The largest size that can be stored."""
+        """The largest size that the field can store."""
         return (1 << 32) - 1 if struct.calcsize(self.size) == 4 else (1 << 63) - 1
 
 
@@ -59,19 +59,19 @@ _LAYOUTS = {
 
 
 class _Chunk(NamedTuple):
-    """place: where its size stands, begin: of its data, size: of its data as it says."""
+    """size_offset: of its size field. begin: offset of its data. size: declared size of its data."""
 
     name: bytes
-    place: int
+    size_offset: int
     begin: int
     size: int
 
 
-def finished(file: BinaryIO, name: str) -> BinaryIO:
-    """The file, or a view of it with the right sizes. name: of its format; others than WAV and its like stay.
+def with_repaired_sizes(file: BinaryIO, name: str) -> BinaryIO:
+    """The file, or a view of it with correct sizes. name: its format; only WAV and similar formats are changed.
 
-    The size of the sound is right if it ends where the file does or other chunks follow, up to the end. Else the sound
-    reaches to the end of the file.
+    A declared size is correct if the audio ends at the end of the file, or if only chunks follow up to the end.
+    Otherwise the audio extends to the end of the file.
     """
     if name not in ("wav", "w64", "aiff", "au", "caf"):
         return file
@@ -81,7 +81,7 @@ def finished(file: BinaryIO, name: str) -> BinaryIO:
 
 
 def _au_patches(file: BinaryIO) -> dict[int, bytes]:
-    """The header of AU is fixed (RFC 2361's `audio/basic` files): place of the sound, its size, and the form."""
+    """The header of AU is fixed (RFC 2361's `audio/basic` files): magic, offset of the audio, its size."""
     head = read_at(file, 0, 12)
     if len(head) < 12:
         return {}
@@ -91,61 +91,64 @@ def _au_patches(file: BinaryIO) -> dict[int, bytes]:
 
 
 def _chunk_patches(file: BinaryIO, magic: bytes, layout: _Layout) -> dict[int, bytes]:
-    sound = _sound_chunk(file, layout)
-    if sound is None:
+    audio = _audio_chunk(file, layout)
+    if audio is None:
         return {}
     if magic in (b"RF64", b"BW64"):
-        return _long_patches(file, layout, sound)
-    actual = _actual_size(file, layout, sound, sound.size)
-    if actual == sound.size or actual + layout.counted > layout.largest:
+        return _long_patches(file, layout, audio)
+    actual = _actual_size(file, layout, audio, audio.size)
+    if actual == audio.size or actual + layout.counted > layout.largest:
         return {}
-    patches = {sound.place: struct.pack(layout.size, actual + layout.counted)}
+    patches = {audio.size_offset: struct.pack(layout.size, actual + layout.counted)}
     if layout.whole is not None:
-        place, less = layout.whole
-        patches[place] = struct.pack(layout.size, file_size(file) - less)
+        offset, less = layout.whole
+        patches[offset] = struct.pack(layout.size, file_size(file) - less)
     return patches
 
 
-def _long_patches(file: BinaryIO, layout: _Layout, sound: _Chunk) -> dict[int, bytes]:
-    """As RF64, for libsndfile does not know the name BW64. Without the first chunk that belongs there, as WAV."""
+def _long_patches(file: BinaryIO, layout: _Layout, audio: _Chunk) -> dict[int, bytes]:
+    """Patches that turn BW64, which libsndfile does not know, into RF64; without its `ds64` chunk, into WAV."""
     if read_at(file, layout.first, 4) != b"ds64":
         return {0: b"RIFF"}
-    size = sound.size
+    size = audio.size
     if size in (0, layout.largest):
         size = struct.unpack("<q", read_at(file, DS64_DATA_SIZE, 8))[0]
     return {
         0: b"RF64",
         DS64_RIFF_SIZE: struct.pack("<q", file_size(file) - 8),
-        DS64_DATA_SIZE: struct.pack("<q", _actual_size(file, layout, sound, size)),
+        DS64_DATA_SIZE: struct.pack("<q", _actual_size(file, layout, audio, size)),
         DS64_SAMPLES: struct.pack("<q", 0),
-        sound.place: struct.pack(layout.size, layout.largest),
+        audio.size_offset: struct.pack(layout.size, layout.largest),
     }
 
 
-def _actual_size(file: BinaryIO, layout: _Layout, sound: _Chunk, told: int) -> int:
-    """Bytes of the sound."""
-    rest = file_size(file) - sound.begin
-    return told if 0 <= told < rest and _chunks_follow(file, layout, sound.begin + told) else rest
+def _actual_size(file: BinaryIO, layout: _Layout, audio: _Chunk, declared: int) -> int:
+    """Bytes of audio."""
+    rest = file_size(file) - audio.begin
+    return declared if 0 <= declared < rest and _chunks_follow(file, layout, audio.begin + declared) else rest
 
 
-def _sound_chunk(file: BinaryIO, layout: _Layout) -> _Chunk | None:
-    place = layout.first
+def _audio_chunk(file: BinaryIO, layout: _Layout) -> _Chunk | None:
+    offset = layout.first
     for _ in range(MAX_CHUNKS):
-        chunk = _chunk(file, layout, place)
-        if chunk is None or chunk.name == layout.sound:
+        chunk = _chunk(file, layout, offset)
+        if chunk is None or chunk.name == layout.audio:
             return chunk
         if chunk.size < 0:
             return None
-        place = _aligned(chunk.begin + chunk.size, layout)
+        offset = _aligned(chunk.begin + chunk.size, layout)
     return None
 
 
-def _chunks_follow(file: BinaryIO, layout: _Layout, place: int) -> bool:
-    """Is all from byte `place` up to the end of the file chunks? Some writers leave out the byte that aligns them."""
+def _chunks_follow(file: BinaryIO, layout: _Layout, offset: int) -> bool:
+    """Whether the file consists only of chunks from `offset` on.
+
+    Some writers leave out the padding byte between chunks.
+    """
     end = file_size(file)
-    if _aligned(place, layout) >= end:
+    if _aligned(offset, layout) >= end:
         return True
-    for at in (_aligned(place, layout), place):
+    for at in (_aligned(offset, layout), offset):
         for _ in range(MAX_CHUNKS):
             chunk = _chunk(file, layout, at)
             if chunk is None or chunk.size < 0 or not _is_name(chunk.name[:4]):
@@ -156,18 +159,18 @@ def _chunks_follow(file: BinaryIO, layout: _Layout, place: int) -> bool:
     return False
 
 
-def _chunk(file: BinaryIO, layout: _Layout, place: int) -> _Chunk | None:
-    head = read_at(file, place, layout.head_bytes)
+def _chunk(file: BinaryIO, layout: _Layout, offset: int) -> _Chunk | None:
+    head = read_at(file, offset, layout.head_bytes)
     if len(head) < layout.head_bytes:
         return None
     size = struct.unpack(layout.size, head[layout.name_bytes :])[0] - layout.counted
-    return _Chunk(head[: layout.name_bytes], place + layout.name_bytes, place + layout.head_bytes, size)
+    return _Chunk(head[: layout.name_bytes], offset + layout.name_bytes, offset + layout.head_bytes, size)
 
 
 def _is_name(name: bytes) -> bool:
-    """Four letters, digits, spaces and the like."""
+    """Whether it looks like a chunk name: four letters, digits, spaces and the like."""
     return all(0x20 <= byte < 0x7F for byte in name)
 
 
-def _aligned(place: int, layout: _Layout) -> int:
-    return -(-place // layout.align) * layout.align
+def _aligned(offset: int, layout: _Layout) -> int:
+    return -(-offset // layout.align) * layout.align

@@ -1,4 +1,4 @@
-"""A file as it should have been written: without what stands before the sound, and with right sizes in its header."""
+"""A view of a file with a different start, end and header, without copying it."""
 
 import io
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from typing import BinaryIO
 class View(io.RawIOBase):
     """A read-only view of a seekable binary file, which stays open when the view is closed.
 
-    start, end: the bytes of the file at which the view begins, and before which it ends. patches: place in the view ->
-    the bytes that are read there.
+    start, end: offsets of the first byte in the view, and of the first one after it. patches: offset in the view ->
+    bytes that replace those of the file.
     """
 
     def __init__(
@@ -17,7 +17,7 @@ class View(io.RawIOBase):
     ) -> None:
         self._file, self._start, self._patches = file, start, patches or {}
         self._size = max(0, (file_size(file) if end is None else end) - start)
-        self._place = 0
+        self._position = 0
 
     def readable(self) -> bool:
         """Always."""
@@ -28,39 +28,39 @@ class View(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """The byte of the view that is read next."""
-        return self._place
+        """Position of the next byte to read."""
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte of the view; to its first, if that lies before it, as libsndfile seeks in broken files."""
-        place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = max(0, place)
-        return self._place
+        """Move the position; positions before the start become 0, because libsndfile seeks there in broken files."""
+        position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, position)
+        return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read up to the length of `buffer`; fewer bytes only at the end."""
-        if self._place >= self._size:  # a real file cannot be sought to where a broken header may point
+        if self._position >= self._size:  # a broken header may point where the file cannot seek to
             return 0
-        self._file.seek(self._start + self._place)
-        data = self._file.read(max(0, min(len(buffer), self._size - self._place)))
+        self._file.seek(self._start + self._position)
+        data = self._file.read(max(0, min(len(buffer), self._size - self._position)))
         buffer[: len(data)] = data
-        for place, patch in self._patches.items():
-            first = max(place, self._place)
-            last = min(place + len(patch), self._place + len(data))
+        for offset, patch in self._patches.items():
+            first = max(offset, self._position)
+            last = min(offset + len(patch), self._position + len(data))
             if first < last:
-                buffer[first - self._place : last - self._place] = patch[first - place : last - place]
-        self._place += len(data)
+                buffer[first - self._position : last - self._position] = patch[first - offset : last - offset]
+        self._position += len(data)
         return len(data)
 
 
 def file_size(file: BinaryIO) -> int:
-    """Bytes of a seekable file; leaves it at its end."""
+    """Size of a seekable file in bytes; leaves it at its end."""
     return file.seek(0, io.SEEK_END)
 
 
-def read_at(file: BinaryIO, place: int, size: int) -> bytes:
-    """Up to `size` bytes from byte `place` on; none outside the file, where a broken header may point."""
-    if not 0 <= place < file_size(file):
+def read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    """Up to `size` bytes from `offset` on; none outside the file, where a broken header may point."""
+    if not 0 <= offset < file_size(file):
         return b""
-    file.seek(place)
+    file.seek(offset)
     return file.read(size)

@@ -1,6 +1,6 @@
-"""Model families: `FAMILIES` says which family reads a checkpoint, by the `model_type` in its `config.json`.
+"""Model families: `FAMILIES` maps the `model_type` in a checkpoint's `config.json` to the family that reads it.
 
-To add one, write a module with a class that is a `Family` and add its model types here.
+To add one, write a module with a class that implements `Family` and add its model types here.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,19 +11,19 @@ from app.families.ctc import CtcFamily
 from app.families.family import Family
 
 FAMILIES: Mapping[str, Callable[[Artifact], Family]] = dict.fromkeys(CTC_TYPES, CtcFamily)
-"""`model_type` -> what opens the family on an artifact, reading its settings. It raises ArtifactError."""
+"""`model_type` -> function that opens the family on an artifact and reads its settings. It raises ArtifactError."""
 
 
 def open_family(artifact: Artifact) -> Family:
-    """Read the settings of an artifact, or a checkpoint, as its family has them.
+    """Read the settings of an artifact or checkpoint with the family of its model type.
 
-    Raises ArtifactError if the family is not known, or the settings are missing or broken; UnprovenError if they are
-    not those that the manifest describes, unless that is allowed.
+    Raises ArtifactError if the family is unknown or the settings are missing or broken; UnprovenError if the settings
+    differ from the manifest, unless that is allowed.
     """
     model_type = str(artifact.read_json(CONFIG_NAME).get("model_type"))
     if model_type not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
-        raise ArtifactError(f"the model in {artifact.folder} is of the type {model_type!r}; known are {known}")
+        raise ArtifactError(f"the model in {artifact.folder} has the type {model_type!r}; known types: {known}")
     return FAMILIES[model_type](artifact)
 
 

@@ -1,4 +1,4 @@
-"""What a family is before its model is loaded: the settings of one artifact, and how a recognizer is made of graphs."""
+"""The interface of a model family before its model is loaded: its settings, and making a recognizer from graphs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -9,18 +9,18 @@ from app.runtimes.registry import GraphSource
 
 
 class Family(GraphSource, Protocol):
-    """A model family, opened on an artifact; what backends ask of it to load its graphs is in `GraphSource`."""
+    """A model family, opened on an artifact. `GraphSource` has what backends need to load its graphs."""
 
     @property
     def rate_hz(self) -> int:
-        """The sample rate of the audio that the model takes."""
+        """Sample rate of the audio that the model takes."""
         ...
 
     @property
     def tokens(self) -> Sequence[str]:
-        """The tokens that texts are made of, some of them special."""
+        """The tokens of the model's vocabulary, including special ones."""
         ...
 
     def recognizer(self, graphs: Mapping[str, Graph], windowing: Windowing) -> AnyRecognizer:
-        """A recognizer that computes on graphs, by name. Raises ArtifactError if they are not such as it knows."""
+        """A recognizer on these graphs, by name. Raises ArtifactError if they have unexpected inputs."""
         ...

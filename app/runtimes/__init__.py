@@ -1,1 +1,1 @@
-"""Runtimes: a file for each, which loads a graph and computes it. They know tensors by name, and no model family."""
+"""Runtimes, one per file: each loads a graph and computes it. They know named tensors, and no model family."""

@@ -11,42 +11,42 @@ Tensors = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input of a graph. dtype: in NumPy's name, such as "float32". shape: None where any number is taken."""
+    """An input of a graph. dtype: NumPy's name, such as "float32". shape: None for a dimension of any size."""
 
     dtype: str
     shape: tuple[int | None, ...]
 
 
 class Graph(Protocol):
-    """A loaded graph. May be called from several threads at once."""
+    """A loaded graph. Thread-safe."""
 
     @property
     def inputs(self) -> Mapping[str, Tensor]:
-        """The inputs by name, in their order."""
+        """The inputs by name, in order."""
         ...
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of the outputs, in their order."""
+        """Names of the outputs, in order."""
         ...
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the file says of itself."""
+        """Metadata from the file."""
         ...
 
     @property
     def compiles_shapes(self) -> bool:
-        """Whether each new shape of the inputs costs time and memory, so that few shapes are better than many."""
+        """Whether each new input shape costs compile time and memory, so that few shapes are better than many."""
         ...
 
     def __call__(self, feeds: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Compute the outputs of these names. The arrays belong to the caller."""
+        """Compute the outputs with these names. The arrays belong to the caller."""
         ...
 
 
 class TorchModule(NamedTuple):
-    """A `torch.nn.Module` that takes tensors by name and gives a mapping of them, and the names."""
+    """A `torch.nn.Module` that takes named tensors and returns a mapping of them, and their names."""
 
     module: Any
     inputs: Mapping[str, Tensor]

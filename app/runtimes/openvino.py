@@ -1,9 +1,9 @@
 """OpenVINO on the CPU: an INT8 file made for it, or the ONNX file in float32.
 
-What the INT8 file leaves in float is computed in bfloat16 where the CPU can, but for the nodes that it marks: a
-variance in bfloat16 ruins the model (measured: WER 7 points up), and in the ONNX file nothing is marked.
+The float parts of the INT8 file are computed in bfloat16 if the CPU can, except for nodes that the file marks: a
+variance in bfloat16 ruins the model (measured: WER 7 points up). The ONNX file has no such marks.
 
-Imported only when this backend is chosen; needs `requirements-openvino.txt`.
+Imported only for this backend; needs `requirements-openvino.txt`.
 """
 
 import threading
@@ -19,20 +19,20 @@ from app.cores import available_cores
 from app.runtimes.graph import Tensor, Tensors
 
 CORE = openvino.Core()
-"""The process's only one, never destroyed before its end. Its CPU plugin gives the thread that loads it an alternate
-signal stack, and unmaps that when a Core is destroyed in any thread: the next signal (SIGTERM, SIGCHLD) would then kill
-the process with SIGSEGV."""
+"""The only Core of the process, never destroyed. Its CPU plugin gives the thread that loads it an alternate signal
+stack, and unmaps that when a Core is destroyed in any thread: the next signal (SIGTERM, SIGCHLD) would then kill the
+process with SIGSEGV."""
 
 
 class OpenVinoGraph:
-    """A compiled model. Raises RuntimeError if the file is no model.
+    """A compiled model. Raises RuntimeError if the file is not a model.
 
-    `threads` compute one call, and as many calls are computed at a time as the cores then allow (OpenVINO's streams);
-    more wait for their turn. OpenVINO generates code for every shape of the inputs that it meets, which costs half as
-    much as computing them, and keeps it if the shapes are few.
+    `threads` compute one call, and as many calls run at a time as the cores then allow (OpenVINO's streams); further
+    calls wait. OpenVINO generates code for every new shape of the inputs, which costs half as much as computing them,
+    and caches it if the shapes are few.
 
-    few_shapes: whether a caller uses few shapes of such inputs. If not, the code is thrown away, or memory would grow
-    with every call.
+    few_shapes: whether the caller uses only a few shapes of such inputs. If not, the code is not cached, because memory
+    would grow with every call.
     """
 
     compiles_shapes = True
@@ -47,7 +47,7 @@ class OpenVinoGraph:
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": streams * threads,
             "INFERENCE_PRECISION_HINT": "bf16" if path.suffix == ".xml" and computes_in_bfloat16() else "f32",
-            # Pinned threads of two processes would share the cores that both find first.
+            # With pinning, the threads of two processes would share the cores that both choose first.
             "ENABLE_CPU_PINNING": False,
         }
         if not few_shapes(self.inputs):
@@ -56,13 +56,13 @@ class OpenVinoGraph:
         self._of_thread = threading.local()
 
     def __call__(self, feeds: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Compute the outputs of these names."""
+        """Compute the outputs with these names."""
         request = self._request()
         request.infer(dict(feeds))
         return {name: np.array(request.get_tensor(name).data) for name in outputs}
 
     def _request(self) -> openvino.InferRequest:
-        """This thread's own: no two calls share its buffers, and making new ones would cost each a fifth more time."""
+        """This thread's own request: calls must not share buffers, and making one per call takes a fifth more time."""
         if not hasattr(self._of_thread, "request"):
             self._of_thread.request = self._model.create_infer_request()
         request: openvino.InferRequest = self._of_thread.request
@@ -70,7 +70,7 @@ class OpenVinoGraph:
 
 
 def tensor_of(value: openvino.Output) -> Tensor:
-    """What an input takes."""
+    """The type of an input."""
     shape = (size.get_length() if size.is_static else None for size in value.get_partial_shape())
     return Tensor(np.dtype(value.get_element_type().to_dtype()).name, tuple(shape))
 

@@ -1,6 +1,6 @@
-"""PyTorch: a checkpoint as it is, for comparison and for checkpoints that were not exported yet.
+"""PyTorch: an unmodified checkpoint, for comparison and for checkpoints that are not exported yet.
 
-Needs torch, which is imported only when this backend is chosen.
+Needs torch, which is imported only for this backend.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from app.runtimes.graph import Tensors, TorchModule
 
 
 class TorchGraph:
-    """A module in evaluation mode, on so many threads per call."""
+    """A module in evaluation mode, with `threads` threads per call."""
 
     compiles_shapes = False
     metadata: ClassVar[Mapping[str, str]] = {}
@@ -25,7 +25,7 @@ class TorchGraph:
 
     @torch.inference_mode()
     def __call__(self, feeds: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Compute the outputs of these names."""
-        torch.set_num_threads(self._threads)  # counts for the calling thread only
+        """Compute the outputs with these names."""
+        torch.set_num_threads(self._threads)  # affects only the calling thread
         computed = self._module(**{name: torch.from_numpy(feed) for name, feed in feeds.items()})
         return {name: np.asarray(computed[name].numpy()) for name in outputs}

@@ -1,4 +1,4 @@
-"""Every backend once: what it is called, the files that it reads, what it needs installed, and how it loads a graph.
+"""The list of backends: their names, the files that they read, the packages that they need, and how they load a graph.
 
 A backend is a runtime together with the precision of its files. Settings, export, benchmark, load tests and documents
 take the names from here.
@@ -15,19 +15,19 @@ from app.memory import keep_freed_memory, return_freed_memory
 from app.runtimes.graph import Graph, Tensor, TorchModule
 
 AUTO = "auto"
-"""In place of a backend: the fastest that is proven and installed."""
+"""Stands for the fastest backend that is proven and installed."""
 PYTORCH, ONNX, ONNX_INT8, OPENVINO = "pytorch", "onnx", "onnx_int8", "openvino"
 PYTORCH_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
-"""The names that transformers gives to weights, whole or in parts."""
+"""File names that transformers gives to weights, whole or sharded."""
 ONNXRUNTIME_PACKAGE, OPENVINO_PACKAGE = "onnxruntime", "openvino"
 
 
 class GraphSource(Protocol):
-    """What a backend asks of a model family, to load its graphs."""
+    """What a backend needs from a model family to load its graphs."""
 
     @property
     def graphs(self) -> Sequence[str]:
-        """Names of the graphs; they begin the names of their files."""
+        """Names of the graphs; their file names start with them."""
         ...
 
     def torch_modules(self, folder: Path) -> Mapping[str, TorchModule]:
@@ -35,24 +35,24 @@ class GraphSource(Protocol):
         ...
 
     def uses_few_shapes(self, inputs: Mapping[str, Tensor]) -> bool:
-        """Whether a graph with such inputs will be called with few shapes."""
+        """Whether a graph with such inputs will be called with only a few shapes."""
         ...
 
 
 Graphs = Mapping[str, Graph]
 Load = Callable[[Artifact, GraphSource, Sequence[int]], list[Graphs]]
-"""Loads the graphs of a family, by name, for each number of threads per call. Raises ArtifactError for a file that is
-missing or not the one of the manifest, and errors of the runtime."""
+"""Loads the graphs of a family, by name, once for each number of threads per call. Raises ArtifactError if a file is
+missing or differs from the manifest, and the runtime's own errors."""
 
 
 @dataclass(frozen=True)
 class Backend:
     """A runtime together with the precision of its files.
 
-    title: its name in reports. load: see `Load`. files: given a model folder and the name of a graph, the names of the
-    files that it reads; those of weights beside an ONNX file are left out. packages: what has to be importable.
-    requirements: the file that names them. own_threads: it computes on threads that it starts when it is loaded, not on
-    the caller's. is_reference: it computes the checkpoint itself, and needs no proof.
+    title: its name in reports. load: see `Load`. files: function of a model folder and a graph's name that gives the
+    names of the files that it reads, without external weights of ONNX files. packages: packages that must be
+    importable. requirements: the requirements file that lists them. own_threads: it computes on threads that it starts
+    when it is loaded, not on the caller's. is_reference: it computes the checkpoint itself, and needs no proof.
     """
 
     title: str
@@ -65,22 +65,22 @@ class Backend:
 
 
 def onnx_fp32_file(graph: str) -> str:
-    """Name of the file of a graph in float32."""
+    """File name of a graph in float32."""
     return f"{graph}.onnx"
 
 
 def onnx_int8_file(graph: str) -> str:
-    """Name of the file of a graph in INT8, for ONNX Runtime."""
+    """File name of a graph in INT8, for ONNX Runtime."""
     return f"{graph}_int8.onnx"
 
 
 def openvino_int8_file(graph: str) -> str:
-    """Name of the file of a graph in INT8, for OpenVINO. Its weights lie beside it, with the suffix `.bin`."""
+    """File name of a graph in INT8, for OpenVINO. Its weights are beside it, with the suffix `.bin`."""
     return f"{graph}_openvino_int8.xml"
 
 
 def is_int8(file_name: str) -> bool:
-    """Whether a file of a backend holds INT8 weights."""
+    """Whether a backend's file has INT8 weights."""
     return "_int8." in file_name
 
 
@@ -152,6 +152,6 @@ BACKENDS: Mapping[str, Backend] = {
     ),
 }
 REFERENCE = next(name for name, backend in BACKENDS.items() if backend.is_reference)
-"""The checkpoint itself: others are proven against it."""
+"""The checkpoint itself: the other backends are proven against it."""
 EXPORTED = (ONNX_INT8, OPENVINO, ONNX)
-"""The backends of exported files, those first that take less memory and start sooner."""
+"""The backends of exported files; those that need less memory and start sooner come first."""

@@ -6,7 +6,7 @@ from typing import Any
 import soundfile
 
 from app.artifacts import Artifact
-from app.evidence import EVIDENCE_FILE, LARGEST_DIFFERENCE, entry_of, read_clip
+from app.evidence import EVIDENCE_FILE, MAX_DIFFERENCE, entry_of, read_clip
 from app.models import first_window
 from app.recognizer import AnyRecognizer, Options
 from app.runtimes.registry import REFERENCE
@@ -38,8 +38,8 @@ def collect_evidence(artifact: Artifact, recognizers: Mapping[str, AnyRecognizer
             (artifact.folder / name).unlink()
             continue
         clips[name] = {
-            backend: entry_of(recognizer.hypothesis(recognizer.hear([first_window(recognizer, clip)], Options())[0]))
+            backend: entry_of(recognizer.hypothesis(recognizer.compute([first_window(recognizer, clip)], Options())[0]))
             for backend, recognizer in recognizers.items()
             if backend != REFERENCE
         }
-    return {"limit": LARGEST_DIFFERENCE, "clips": clips}
+    return {"limit": MAX_DIFFERENCE, "clips": clips}

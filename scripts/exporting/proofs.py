@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from app.artifacts import Proof
 from app.families import Family
-from app.recognizer import AnyRecognizer, Likeness, Options, decode_clip, hear_clip
+from app.recognizer import Agreement, AnyRecognizer, Options, compute_clip, decode_clip
 from app.runtimes.registry import ONNX, REFERENCE
 from scripts.speech.data import SpeechRows
 from scripts.speech.eval_sets import Figures, figures_of, normalizer_for
@@ -126,13 +126,13 @@ def prove(
     normalizer = normalizer_for(family, language)
     reference = recognizers[REFERENCE]
     backends = [backend for backend in recognizers if backend != REFERENCE]
-    likenesses: dict[str, list[Likeness]] = {backend: [] for backend in backends}
+    agreements: dict[str, list[Agreement]] = {backend: [] for backend in backends}
     errors: dict[str, list[ClipErrors]] = {backend: [] for backend in recognizers}
     accuracy: dict[str, dict[str, Figures]] = {}
 
-    def measure(rows: SpeechRows, index: int) -> tuple[dict[str, ClipErrors], dict[str, Likeness]]:
+    def measure(rows: SpeechRows, index: int) -> tuple[dict[str, ClipErrors], dict[str, Agreement]]:
         samples = rows.samples(index, reference.rate_hz)
-        heard = {backend: hear_clip(recognizer, samples) for backend, recognizer in recognizers.items()}
+        heard = {backend: compute_clip(recognizer, samples) for backend, recognizer in recognizers.items()}
         said = normalizer(rows.text(index))
         texts = {
             backend: " ".join(segment.text for segment in decode_clip(recognizers[backend], samples, parts))
@@ -142,7 +142,7 @@ def prove(
         return (
             {backend: count_errors(said, normalizer(text)) for backend, text in texts.items()},
             {
-                backend: reference.likeness(windows, heard[compared_with(backend)], heard[backend])
+                backend: reference.compare(windows, heard[compared_with(backend)], heard[backend])
                 for backend in backends
             },
         )
@@ -157,9 +157,9 @@ def prove(
             for backend in recognizers:
                 errors[backend] += [clip[backend] for clip, _ in clips]
             for backend in backends:
-                likenesses[backend] += [alike[backend] for _, alike in clips]
+                agreements[backend] += [alike[backend] for _, alike in clips]
 
-    parity = {backend: _parity(compared_with(backend), likenesses[backend]) for backend in backends}
+    parity = {backend: _parity(compared_with(backend), agreements[backend]) for backend in backends}
     increase = {backend: word_error_increase(errors[compared_with(backend)], errors[backend]) for backend in backends}
     proofs = [judge_reference(errors[REFERENCE], limit) for limit in limits.get(REFERENCE, UNDERSTANDING)]
     proofs += [
@@ -192,7 +192,7 @@ def judge(backend: str, parity: Parity, wer_increase: ErrorRate, limits: Sequenc
     ]
 
 
-def _parity(against: str, clips: list[Likeness]) -> Parity:
+def _parity(against: str, clips: list[Agreement]) -> Parity:
     frames = sum(clip.steps for clip in clips)
     return Parity(
         against=against,

@@ -26,7 +26,7 @@ def seconds_of(recognizer: AnyRecognizer, batches: Sequence[Sequence[Samples]]) 
     """Time to compute all batches, one after the other."""
     begin = time.perf_counter()
     for batch in batches:
-        recognizer.hear([Window(samples) for samples in batch], Options())
+        recognizer.compute([Window(samples) for samples in batch], Options())
     return time.perf_counter() - begin
 
 

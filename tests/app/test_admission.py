@@ -29,9 +29,9 @@ def admission(
     )
 
 
-def test_what_is_let_in_is_counted_until_it_is_answered() -> None:
+def test_admitted_audio_is_counted_until_it_is_answered() -> None:
     door = admission()
-    with door.place() as first, door.place() as second:
+    with door.reserve() as first, door.reserve() as second:
         first.charge(30)
         second.charge(0.1)
         second.charge(0.2)
@@ -40,17 +40,17 @@ def test_what_is_let_in_is_counted_until_it_is_answered() -> None:
     assert (door.requests, door.queued_s) == (0, 0)
 
 
-def test_a_place_is_freed_when_the_request_fails() -> None:
+def test_a_reservation_is_released_when_the_request_fails() -> None:
     door = admission()
-    with pytest.raises(RuntimeError), door.place() as place:
-        place.charge(30)
+    with pytest.raises(RuntimeError), door.reserve() as reservation:
+        reservation.charge(30)
         raise RuntimeError
     assert (door.requests, door.queued_s) == (0, 0)
 
 
-def test_what_does_not_fit_is_refused_as_it_is_decoded_with_the_time_until_there_is_room() -> None:
+def test_audio_that_does_not_fit_is_refused_while_it_is_decoded_with_a_retry_time() -> None:
     door = admission()
-    with door.place() as first, door.place() as second:
+    with door.reserve() as first, door.reserve() as second:
         first.charge(80)
         second.charge(20)
         with pytest.raises(Overloaded) as refusal:
@@ -62,36 +62,36 @@ def test_what_does_not_fit_is_refused_as_it_is_decoded_with_the_time_until_there
 
 def test_a_full_queue_refuses_before_anything_is_read() -> None:
     door = admission()
-    with door.place() as place:
-        place.charge(120)
-        with pytest.raises(Overloaded) as refusal, door.place():
+    with door.reserve() as reservation:
+        reservation.charge(120)
+        with pytest.raises(Overloaded) as refusal, door.reserve():
             pytest.fail("was let in")
     assert refusal.value.retry_after_s == 2
     assert door.requests == 0
 
 
 def test_a_clip_longer_than_the_queue_is_let_in_alone() -> None:
-    with admission().place() as place:
+    with admission().reserve() as reservation:
         for _ in range(10):
-            place.charge(50)
+            reservation.charge(50)
 
 
-def test_a_long_clip_leaves_room_for_short_ones() -> None:
+def test_a_long_clip_leaves_space_for_short_ones() -> None:
     """A quarter of the queue is for clips of one window, whatever fills the rest, and were it twice the queue."""
     door = admission(window_s=5, max_uploads=9)
-    with door.place() as long:
+    with door.reserve() as long:
         for _ in range(50):
             long.charge(4)
-        with door.place() as first, door.place() as second:
-            for place in (first, second):
+        with door.reserve() as first, door.reserve() as second:
+            for reservation in (first, second):
                 for _ in range(5):
-                    place.charge(1)
+                    reservation.charge(1)
             assert door.queued_s == 210
-            with door.place() as third:
+            with door.reserve() as third:
                 third.charge(5)
                 with pytest.raises(Overloaded):
                     third.charge(1)  # more than a window
-        with door.place() as short:
+        with door.reserve() as short:
             short.charge(5)
     assert door.queued_s == 0
 
@@ -99,16 +99,16 @@ def test_a_long_clip_leaves_room_for_short_ones() -> None:
 def test_short_clips_fill_the_queue_to_the_limit_and_no_further() -> None:
     door = admission(window_s=5)
     with ExitStack() as stack:
-        stack.enter_context(door.place()).charge(5)
+        stack.enter_context(door.reserve()).charge(5)
         for _ in range(19):
-            stack.enter_context(door.place()).charge(5)
-        with pytest.raises(Overloaded), door.place():
+            stack.enter_context(door.reserve()).charge(5)
+        with pytest.raises(Overloaded), door.reserve():
             pytest.fail("was let in")
 
 
-def test_for_long_clips_there_is_room_when_one_of_them_is_done() -> None:
+def test_a_refused_long_clip_is_told_to_wait_until_another_is_done() -> None:
     door = admission(window_s=5, bulk_wait_s=40)
-    with door.place() as first, door.place() as second:
+    with door.reserve() as first, door.reserve() as second:
         first.charge(90)
         with pytest.raises(Overloaded) as refusal:
             second.charge(20)
@@ -119,31 +119,31 @@ def test_rounding_keeps_nobody_from_being_alone() -> None:
     door = admission(wait_s=5)
     random = Random(0)
     for _ in range(200):
-        with door.place(time.monotonic() + 2) as place:
-            with door.place() as other:
+        with door.reserve(time.monotonic() + 2) as reservation:
+            with door.reserve() as other:
                 other.charge(random.uniform(0.1, 9))
-                place.charge(random.uniform(0.1, 9))
-            place.charge(1000)
-            place.check_wait(1000)
+                reservation.charge(random.uniform(0.1, 9))
+            reservation.charge(1000)
+            reservation.check_wait(1000)
 
 
-def test_what_would_not_be_answered_in_time_is_refused() -> None:
+def test_a_request_that_would_miss_its_deadline_is_refused() -> None:
     door = admission(wait_s=5)
-    with door.place() as other:
+    with door.reserve() as other:
         other.charge(10)
-        with door.place(time.monotonic() + 60) as place:
-            place.check_wait(10)
+        with door.reserve(time.monotonic() + 60) as reservation:
+            reservation.check_wait(10)
             with pytest.raises(Overloaded):
-                place.check_wait(1000)
-        with pytest.raises(Overloaded) as refusal, door.place(time.monotonic() + 2):
+                reservation.check_wait(1000)
+        with pytest.raises(Overloaded) as refusal, door.reserve(time.monotonic() + 2):
             pytest.fail("was let in")
     assert refusal.value.retry_after_s == 4  # 5 s of waiting, 1.6 s of them allowed
 
 
-def test_alone_anything_may_be_tried() -> None:
-    with admission(wait_s=5).place(time.monotonic() + 2) as place:
-        place.charge(1000)
-        place.check_wait(1000)
+def test_a_request_that_is_alone_is_never_refused() -> None:
+    with admission(wait_s=5).reserve(time.monotonic() + 2) as reservation:
+        reservation.charge(1000)
+        reservation.check_wait(1000)
 
 
 def test_uploads_at_a_time() -> None:
@@ -156,13 +156,13 @@ def test_uploads_at_a_time() -> None:
         assert door.uploads == 1
 
 
-def test_closed_it_lets_nobody_in_and_keeps_those_who_are() -> None:
+def test_when_closed_it_refuses_new_requests_and_keeps_admitted_ones() -> None:
     door = admission()
-    with door.place() as place:
+    with door.reserve() as reservation:
         door.close()
-        place.charge(10)
+        reservation.charge(10)
         assert door.requests == 1
-        with pytest.raises(NotReady), door.place():
+        with pytest.raises(NotReady), door.reserve():
             pytest.fail("was let in")
 
 

@@ -96,7 +96,7 @@ class TestFiles:
             (None, "is a link to"),
         ],
     )
-    def test_a_file_that_holds_nothing_is_no_doubt(
+    def test_a_broken_file_is_an_error_even_if_unproven_ones_are_allowed(
         self, proven: Path, name: str, content: bytes | None, said: str
     ) -> None:
         (proven / name).unlink(missing_ok=True)
@@ -124,10 +124,10 @@ class TestFiles:
 
 class TestProofs:
     @pytest.mark.parametrize("backend", ["onnx", "onnx_int8"])
-    def test_what_is_proven_raises_no_doubt(self, proven: Path, backend: str) -> None:
+    def test_a_proven_backend_has_no_unproven_reasons(self, proven: Path, backend: str) -> None:
         artifact = open_artifact(proven, allow_unproven=True)
         artifact.check_proofs(backend)
-        assert artifact.doubts == []
+        assert artifact.unproven_reasons == []
 
     def test_the_reference_needs_no_proof(self, proven: Path) -> None:
         (proven / MANIFEST_NAME).unlink()
@@ -195,10 +195,11 @@ class TestProofs:
         artifact = open_model(proven, allow_unproven=True).artifact
         artifact.check_proofs("onnx")
         assert artifact.file("model.onnx") == proven / "model.onnx"
-        for doubt, said in zip(artifact.doubts, ("vocab.json is not", "format 1", "model.onnx is not"), strict=True):
-            assert said in doubt
+        expected = ("vocab.json is not", "format 1", "model.onnx is not")
+        for reason, part in zip(artifact.unproven_reasons, expected, strict=True):
+            assert part in reason
         assert [record.getMessage() for record in caplog.records] == [
-            f"USED ALL THE SAME: {doubt}" for doubt in artifact.doubts
+            f"USED ANYWAY: {reason}" for reason in artifact.unproven_reasons
         ]
         assert {record.levelname for record in caplog.records} == {"ERROR"}
 

@@ -262,7 +262,7 @@ def test_a_body_that_drips_loses_its_place(listen: Listen) -> None:
 
 
 @both_loops
-def test_who_does_not_read_is_closed(listen: Listen) -> None:
+def test_a_client_that_does_not_read_is_disconnected(listen: Listen) -> None:
     """Much is asked for, over and over, and nothing of it taken."""
     with listen(Connections(stalled_s=0.5)) as here, here.connect(receive_bytes=1024) as client:
         client.sendall(b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n" * 20)
@@ -320,13 +320,13 @@ def test_requests_that_came_together_are_all_answered(listen: Listen) -> None:
 
 
 @both_loops
-def test_a_body_that_breaks_off_is_told_so(listen: Listen, engine: FakeRecognizer) -> None:
+def test_an_incomplete_body_is_answered_with_an_error(listen: Listen, engine: FakeRecognizer) -> None:
     with listen() as here, here.connect() as client:
         client.sendall(upload()[:-10])
         client.shutdown(socket.SHUT_WR)
         status, code, message = error_of(read_all(client))
         assert (status, code) == (b"HTTP/1.1 400 Bad Request", "invalid_request")
-        assert "breaks off" in message
+        assert "is incomplete" in message
         until(lambda: here.app.state.service.idle)
 
 
@@ -378,7 +378,7 @@ def test_what_is_no_http_is_answered_in_the_one_shape(listen: Listen, caplog: py
 
 
 @both_loops
-def test_a_header_that_is_too_large_is_told_so(listen: Listen) -> None:
+def test_a_header_that_is_too_large_is_answered_with_an_error(listen: Listen) -> None:
     with listen() as here, here.connect() as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n")
         client.sendall((b"X: " + b"a" * 8000 + b"\r\n") * 40)
@@ -449,7 +449,7 @@ def test_an_upgrade_is_passed_over(listen: Listen, upgrade: bytes, caplog: pytes
 # Who takes a descriptor
 
 
-def test_newcomers_take_the_place_of_who_has_been_idle_longest(listen: Listen, engine: FakeRecognizer) -> None:
+def test_a_new_connection_replaces_the_one_that_is_idle_longest(listen: Listen, engine: FakeRecognizer) -> None:
     connections = Connections(descriptor_limit=0, reserved=0)
     shortages: list[int] = []
     connections.shortage = lambda: shortages.append(1)
@@ -470,7 +470,7 @@ def test_newcomers_take_the_place_of_who_has_been_idle_longest(listen: Listen, e
         assert len(shortages) == 1
 
 
-def test_who_has_something_to_read_is_not_closed(listen: Listen) -> None:
+def test_a_connection_with_unsent_data_is_not_closed(listen: Listen) -> None:
     connections = Connections()
     with listen(connections) as here, here.connect(receive_bytes=1024) as slow:
         here.app.add_api_route("/large", lambda: Response(bytes(LARGE_BYTES)))
@@ -480,6 +480,6 @@ def test_who_has_something_to_read_is_not_closed(listen: Listen) -> None:
         answer = http.client.HTTPResponse(slow)
         answer.begin()
         assert len(answer.read()) == LARGE_BYTES
-        assert connections.close_idle(10, least_s=PATIENCE_S) == 0
+        assert connections.close_idle(10, min_s=PATIENCE_S) == 0
         until(lambda: connections.close_idle(10) == 1)
         assert read_all(slow) == b""

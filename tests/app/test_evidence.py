@@ -10,7 +10,7 @@ import soundfile
 
 from app.artifacts import Artifact, ArtifactError, UnprovenError
 from app.cpu import this_cpu
-from app.evidence import LARGEST_DIFFERENCE, entry_of, hypothesis_of, read_evidence
+from app.evidence import MAX_DIFFERENCE, entry_of, hypothesis_of, read_evidence
 from app.families.ctc.decoding import Emissions
 from app.families.ctc.recognizer import log_softmax
 from app.models import check_evidence
@@ -30,22 +30,22 @@ def emissions(seed: int = 0, sharpness: float = 4.0) -> Emissions:
 
 
 class Says(FakeCtc):
-    """Hears the same in everything, or fails."""
+    """Returns the same emissions for every clip, or fails."""
 
     def __init__(self, said: Emissions | Exception) -> None:
         super().__init__()
         self.said = said
-        self.heard: list[Samples] = []
+        self.clips: list[Samples] = []
 
     def emissions(self, clips: Sequence[Samples]) -> list[Emissions]:
         if isinstance(self.said, Exception):
             raise self.said
-        self.heard += clips
+        self.clips += clips
         return [self.said for _ in clips]
 
 
 def evidence(**said_by: Any) -> dict[str, Any]:
-    return {"evidence": {"limit": LARGEST_DIFFERENCE, "clips": {"evidence_0.flac": said_by}}}
+    return {"evidence": {"limit": MAX_DIFFERENCE, "clips": {"evidence_0.flac": said_by}}}
 
 
 @pytest.fixture
@@ -83,23 +83,23 @@ class TestCheck:
     def test_an_engine_that_says_the_same_passes(self, artifact: Artifact) -> None:
         engine = Says(emissions())
         check_evidence(engine, artifact, BACKEND)
-        assert [len(samples) for samples in engine.heard] == [MODEL_HZ]
+        assert [len(samples) for samples in engine.clips] == [MODEL_HZ]
 
     def test_small_differences_pass(self, artifact: Artifact) -> None:
         check_evidence(Says(emissions() - np.float32(0.02)), artifact, BACKEND)
 
     def test_another_hypothesis_is_refused_with_the_cpu(self, artifact: Artifact) -> None:
         with pytest.raises(
-            UnprovenError, match=r"on this CPU .* onnx_int8 does not say .* 0\.\d+ .* 0\.05 is"
+            UnprovenError, match=r"on this CPU .* onnx_int8 does not reproduce .* 0\.\d+ .* 0\.05 is"
         ) as refused:
             check_evidence(Says(emissions(seed=7)), artifact, BACKEND)
         assert str(this_cpu()) in str(refused.value)
 
-    def test_with_unproven_allowed_it_is_a_doubt(self, artifact: Artifact) -> None:
+    def test_with_unproven_allowed_it_is_only_noted(self, artifact: Artifact) -> None:
         artifact = replace(artifact, allow_unproven=True)
         check_evidence(Says(emissions(seed=7)), artifact, BACKEND)
-        (doubt,) = artifact.doubts
-        assert "on this CPU" in doubt
+        (reason,) = artifact.unproven_reasons
+        assert "on this CPU" in reason
 
     def test_an_engine_that_fails_is_an_error(self, artifact: Artifact) -> None:
         with pytest.raises(ArtifactError, match="cannot run: out of memory"):

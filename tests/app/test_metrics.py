@@ -73,7 +73,7 @@ def test_what_was_transcribed_and_refused() -> None:
 def test_engine_calls_are_counted_from_all_threads() -> None:
     metrics = Metrics()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: metrics.computed(windows=4, sound_s=80, busy_s=0.5), range(1000)))
+        list(pool.map(lambda _: metrics.computed(windows=4, audio_s=80, busy_s=0.5), range(1000)))
     counted = scraped(metrics)
     assert counted["dikte_batch_windows_count"] == 1000
     assert counted['dikte_batch_windows_bucket{le="2.0"}'] == 0

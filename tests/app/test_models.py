@@ -149,7 +149,7 @@ class TestEveryBackend:
 
 
 class Fixed(FakeCtc):
-    """Hears what it was told to, or raises it."""
+    """Returns the given emissions, or raises the given error."""
 
     def __init__(self, settings: CtcSettings, answer: Samples | Exception) -> None:
         super().__init__(settings)

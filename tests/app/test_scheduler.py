@@ -15,21 +15,21 @@ from app.cores import BULK_NICENESS
 from app.errors import EngineFailure, NotReady
 from app.models import Lanes
 from app.recognizer import AnyRecognizer, Options, Window
-from app.scheduler import Scheduler, Speed, Waiting, covered
+from app.scheduler import Scheduler, Speed, StageTimes, covered
 from tests.fakes import PATIENCE_S, BareRecognizer, all_lanes
 
 RATE_HZ = 10
 
 
 class Recording(BareRecognizer):
-    """Hears how loud a window is; calls `before` with that first, from the worker's thread."""
+    """Outputs how loud a window is; calls `before` with that first, from the worker's thread."""
 
     def __init__(self, before: Callable[[float], object] = lambda level: None) -> None:
         self.before = before
         self.seen: list[float] = []
         self.niceness: list[int] = []
 
-    def hear(self, windows: Sequence[Window], options: Options) -> list[float]:
+    def compute(self, windows: Sequence[Window], options: Options) -> list[float]:
         (level,) = levels_of(windows)
         self.before(level)
         self.seen.append(level)
@@ -56,10 +56,12 @@ class Scheduling(NamedTuple):
     scheduler: Scheduler
     lanes: Lanes
 
-    async def run(self, windows: Sequence[Window], waiting: Waiting | None = None, *, first: bool = False) -> list[Any]:
-        """What is heard in all windows of a clip."""
-        async with aclosing(self.scheduler.hear(self.lanes, windows, Options(), waiting, first=first)) as heard:
-            return [part async for part in heard]
+    async def run(
+        self, windows: Sequence[Window], times: StageTimes | None = None, *, first: bool = False
+    ) -> list[Any]:
+        """The outputs of all windows of a clip."""
+        async with aclosing(self.scheduler.compute(self.lanes, windows, Options(), times, first=first)) as outputs:
+            return [output async for output in outputs]
 
     def wait_s(self, duration_s: float) -> float:
         return self.scheduler.wait_s(self.lanes, duration_s)
@@ -96,11 +98,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-def test_what_is_heard_comes_back_in_the_order_of_the_windows() -> None:
+def test_outputs_come_back_in_the_order_of_the_windows() -> None:
     with scheduling(Recording(), workers=2) as scheduler:
-        waiting = Waiting()
-        assert asyncio.run(scheduler.run(windows(1, 2, 3, 4, 5), waiting)) == [1, 2, 3, 4, 5]
-    assert waiting.inference_s > 0 <= waiting.queue_s
+        times = StageTimes()
+        assert asyncio.run(scheduler.run(windows(1, 2, 3, 4, 5), times)) == [1, 2, 3, 4, 5]
+    assert times.inference_s > 0 <= times.queue_s
 
 
 def test_no_windows_is_no_work() -> None:
@@ -169,7 +171,7 @@ def test_a_window_that_is_alone_is_computed_wide_and_others_narrow(gate: threadi
     assert (narrow.seen, wide.seen) == ([2], [1, 3])
 
 
-def test_what_goes_first_waits_only_for_what_runs(gate: threading.Event) -> None:
+def test_a_clip_that_goes_first_waits_only_for_running_windows(gate: threading.Event) -> None:
     engine = Recording(lambda level: gate.wait(PATIENCE_S))
 
     async def scenario() -> None:
@@ -196,7 +198,7 @@ class Batching(BareRecognizer):
         self.gate = gate
         self.calls: list[list[float]] = []
 
-    def hear(self, windows: Sequence[Window], options: Options) -> list[float]:
+    def compute(self, windows: Sequence[Window], options: Options) -> list[float]:
         assert self.gate.wait(PATIENCE_S)
         levels = levels_of(windows)
         self.calls.append(levels)
@@ -255,14 +257,14 @@ def test_every_worker_gets_its_share_of_short_clips(gate: threading.Event) -> No
     assert max(len(call) for call in engine.calls) <= 2
 
 
-def test_every_clip_of_a_batch_that_fails_hears_of_it(gate: threading.Event) -> None:
+def test_every_clip_of_a_failed_batch_gets_the_error(gate: threading.Event) -> None:
     engine = Batching(gate)
     outcomes = run_behind_one(engine, [clip(1, 0.5), clip(13, 0.5), clip(2, 0.5), clip(7, 2.0)])
     assert [isinstance(outcome, EngineFailure) for outcome in outcomes] == [True, True, True, False]
     assert outcomes[3] == 7
 
 
-def test_the_costlier_clip_gets_fewer_turns(gate: threading.Event) -> None:
+def test_a_costlier_clip_gets_fewer_turns(gate: threading.Event) -> None:
     """Windows of the second model cost three times as much."""
 
     class Costly(Recording):
@@ -288,22 +290,22 @@ def test_the_costlier_clip_gets_fewer_turns(gate: threading.Event) -> None:
     assert order[order.index(11) :] == [11, 11, 11, 22, 11, 11, 11]
 
 
-def test_what_was_heard_is_kept_until_it_is_taken_and_no_longer() -> None:
+def test_outputs_are_kept_until_they_are_taken_and_no_longer() -> None:
     class Part:
-        """What is heard of a window."""
+        """The output of a window."""
 
     parts: list[weakref.ref[Part]] = []
 
     class Keeping(BareRecognizer):
-        def hear(self, windows: Sequence[Window], options: Options) -> list[Part]:
-            heard = Part()
-            parts.append(weakref.ref(heard))
-            return [heard]
+        def compute(self, windows: Sequence[Window], options: Options) -> list[Part]:
+            output = Part()
+            parts.append(weakref.ref(output))
+            return [output]
 
     async def scenario() -> None:
         taken = 0
-        async with aclosing(scheduler.scheduler.hear(scheduler.lanes, windows(*range(20)))) as heard:
-            async for part in heard:
+        async with aclosing(scheduler.scheduler.compute(scheduler.lanes, windows(*range(20)))) as outputs:
+            async for part in outputs:
                 taken += 1
                 del part
                 while sum(part() is None for part in parts) < taken:
@@ -314,7 +316,7 @@ def test_what_was_heard_is_kept_until_it_is_taken_and_no_longer() -> None:
 
 
 def test_later_windows_wait_until_the_first_is_computed(gate: threading.Event) -> None:
-    """Or all that is heard in them would have to be kept until then."""
+    """Otherwise all their outputs would have to be kept until then."""
     engine = Recording(lambda level: gate.wait(PATIENCE_S))
 
     async def scenario() -> None:
@@ -351,7 +353,7 @@ def test_an_engine_that_fails_fails_one_request_only() -> None:
 @pytest.mark.parametrize("said", [[], [1.0, 2.0]], ids=["nothing", "too much"])
 def test_an_engine_that_answers_with_another_number_of_windows_fails(said: list[float]) -> None:
     class Wrong(BareRecognizer):
-        def hear(self, windows: Sequence[Window], options: Options) -> list[float]:
+        def compute(self, windows: Sequence[Window], options: Options) -> list[float]:
             return said
 
     with scheduling(Wrong()) as scheduler, pytest.raises(EngineFailure):
@@ -405,12 +407,12 @@ def test_its_threads_end_with_it() -> None:
     assert threading.active_count() == before
 
 
-def test_it_tells_of_every_call() -> None:
-    told: list[tuple[int, float]] = []
-    note = lambda windows, sound_s, busy_s: told.append((windows, sound_s))  # noqa: E731
-    with scheduling(Recording(), computed=note) as scheduler:
+def test_every_engine_call_is_reported() -> None:
+    reported: list[tuple[int, float]] = []
+    note = lambda windows, audio_s, busy_s: reported.append((windows, audio_s))  # noqa: E731
+    with scheduling(Recording(), on_computed=note) as scheduler:
         asyncio.run(scheduler.run(windows(1, 2, 3)))
-    assert told == [(1, 1.0)] * 3
+    assert reported == [(1, 1.0)] * 3
 
 
 def test_the_wait_grows_with_what_is_ahead(gate: threading.Event) -> None:
@@ -435,7 +437,7 @@ def test_the_wait_grows_with_what_is_ahead(gate: threading.Event) -> None:
         asyncio.run(scenario())
 
 
-def test_there_is_room_when_the_first_of_the_long_clips_is_done(gate: threading.Event) -> None:
+def test_the_bulk_wait_lasts_until_the_first_of_the_long_clips_is_done(gate: threading.Event) -> None:
     async def main() -> None:
         with scheduling(Recording(lambda level: gate.wait(PATIENCE_S) and None)) as scheduler:
             assert scheduler.scheduler.bulk_wait_s() == 0
@@ -454,7 +456,7 @@ def test_speed_of_a_call_that_is_alone(spreads: bool, sharing: int) -> None:
     engine = Recording(lambda level: time.sleep(0.05))
     lanes = all_lanes(cast(AnyRecognizer, engine), spreads=spreads)
     took_s: list[float] = []
-    with scheduling(lanes, workers=4, computed=lambda count, sound_s, busy_s: took_s.append(busy_s)) as scheduler:
+    with scheduling(lanes, workers=4, on_computed=lambda count, audio_s, busy_s: took_s.append(busy_s)) as scheduler:
         asyncio.run(scheduler.run(windows(1)))
         assert scheduler.speed == pytest.approx(sharing / took_s[0])
 

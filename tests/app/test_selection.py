@@ -21,7 +21,7 @@ from app.models import Model, open_model
 from app.recognizer import AnyRecognizer
 from app.selection import find_candidates, rank_backends
 from app.settings import BUNDLED_MODEL
-from app.speed import FAIR_ROUNDS, Measured
+from app.speed import MIN_ROUNDS, Measured
 from app.speed_record import BESIDE_MODEL
 from scripts.export import DESCRIBED_SUFFIXES
 from tests.fakes import fake_artifact
@@ -113,7 +113,7 @@ class TestTheFastest:
             (66.0, 73.0, ["openvino", "onnx_int8"]),
         ],
     )
-    def test_it_wins(
+    def test_the_fastest_backend_wins(
         self, tmp_path: Path, speeds: Speeds, onnx_int8: float, openvino: float, expected: list[str]
     ) -> None:
         speeds.of |= {"onnx_int8": onnx_int8, "openvino": openvino}
@@ -158,7 +158,7 @@ class TestTheFastest:
     ) -> None:
         opened = model(tmp_path, *EVERYTHING)
         assert selection._size_bytes(opened, "openvino") == 2 * len(b"weights")
-        monkeypatch.setattr(selection, "MOST_TOGETHER_BYTES", 3 * len(b"weights") - 1)
+        monkeypatch.setattr(selection, "MAX_TOGETHER_BYTES", 3 * len(b"weights") - 1)
         rank(opened)
         assert speeds.asked == [[["onnx_int8"], ["openvino"]]]
 
@@ -190,7 +190,7 @@ class TestTheFastest:
             rank(opened)
             assert caplog.messages == [
                 f"ASR_BACKEND=auto: {how}",
-                "ASR_BACKEND=auto: seconds of sound per second: openvino 83, onnx_int8 66",
+                "ASR_BACKEND=auto: seconds of audio per second: openvino 83, onnx_int8 66",
             ]
 
 
@@ -288,7 +288,7 @@ class TestCandidates:
         assert find_candidates(model(tmp_path, "model.safetensors", proofs=[])) == ["pytorch"]
 
     def test_the_reference_does_not_stand_in_for_what_is_not_proven(self, tmp_path: Path) -> None:
-        with pytest.raises(UnprovenError, match="pytorch: serves what was exported only if it is named"):
+        with pytest.raises(UnprovenError, match="pytorch: serves an exported model only if ASR_BACKEND names it"):
             find_candidates(model(tmp_path, *EVERYTHING, proofs=[]))
 
     def test_unproven_ones_count_where_that_is_allowed_and_nothing_is_proven(self, tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_the_bundled_model_is_measured_as_it_is(tmp_path: Path, monkeypatch: pyt
     about how fast each is.
     """
     monkeypatch.setattr(selection, "this_cpu", lambda: WITHOUT_INT8)
-    monkeypatch.setattr("app.speed.ROUNDS", FAIR_ROUNDS)
+    monkeypatch.setattr("app.speed.ROUNDS", MIN_ROUNDS)
     opened = open_model(bundled_model(tmp_path))
     ranking = rank(opened)
     assert sorted(ranking) == sorted(find_candidates(opened))

@@ -72,7 +72,7 @@ DOUBTFUL: dict[str, tuple[Callable[[Path], None], str]] = {
     "an older manifest": (change_manifest(lambda manifest: manifest.update(format=1)), "format 1"),
     "other words on this CPU": (
         change_manifest(change_the_evidence),
-        f"on this CPU ({this_cpu()}) onnx_int8 does not say",
+        f"on this CPU ({this_cpu()}) onnx_int8 does not reproduce",
     ),
     "no evidence": (change_manifest(lambda manifest: manifest.pop("evidence")), "keeps no evidence of onnx_int8"),
     "no manifest": (lambda model: (model / "manifest.json").unlink(), "there is no manifest.json"),
@@ -123,8 +123,8 @@ def test_one_setting_serves_it_all_the_same_and_says_so(
     with serve(load=load_model, ready=False, model_dir=str(model), backend="onnx_int8", allow_unproven=True) as client:
         answer = settled(client)
         assert answer.status_code == 200
-        (doubt,) = answer.json()["unproven"]
-        assert reason in doubt
+        (noted,) = answer.json()["unproven"]
+        assert reason in noted
         assert str(model.parent) not in answer.text
         assert client.post("/transcribe", files={"file": wav(speechlike(1))}).status_code == 200
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
@@ -183,7 +183,7 @@ def test_an_engine_that_fails_turns_readiness_off(
 ) -> None:
     with serve(canary_s=0.05) as client:
         if failure is None:
-            monkeypatch.setattr(engine, "_hear_word", lambda samples: np.zeros((3, 3), dtype=np.float32))
+            monkeypatch.setattr(engine, "_recognize_word", lambda samples: np.zeros((3, 3), dtype=np.float32))
         engine.failure = failure
         text = until_ready(client, ready=False)
         assert "the engine fails" in text
@@ -359,5 +359,5 @@ def test_the_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         ("models/tr-small and / or 2/3", "models/tr-small and / or 2/3"),
     ],
 )
-def test_where_things_lie_is_not_told(text: str, told: str) -> None:
+def test_clients_do_not_learn_where_files_are(text: str, told: str) -> None:
     assert without_folders(text) == told

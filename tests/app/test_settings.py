@@ -142,5 +142,5 @@ def test_origins(monkeypatch: pytest.MonkeyPatch, value: str, origins: tuple[str
 )
 def test_what_is_no_origin_stops_the_start(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("ASR_CORS_ORIGINS", value)
-    with pytest.raises(ValidationError, match="is no origin"):
+    with pytest.raises(ValidationError, match="is not an origin"):
         Settings()

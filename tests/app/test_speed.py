@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from app.recognizer import AnyRecognizer, Options, Samples, Window
-from app.speed import BUDGET_S, FAIR_ROUNDS, LONG_S, ROUNDS, SHORT_S, Measured, measure_speeds
+from app.speed import BUDGET_S, LONG_S, MIN_ROUNDS, ROUNDS, SHORT_S, Measured, measure_speeds
 from tests.fakes import BareRecognizer
 
 RATE_HZ = 16_000
@@ -39,14 +39,14 @@ class Timed(BareRecognizer):
     def windows(self, samples: Samples, options: Options) -> list[Window]:
         return [Window(samples)]
 
-    def hear(self, windows: Sequence[Window], options: Options) -> list[None]:
+    def compute(self, windows: Sequence[Window], options: Options) -> list[None]:
         (window,) = windows
         if self.failure is not None and len(self.calls) >= 2 * WORKERS:
             raise self.failure
-        sound_s = len(window.samples) / RATE_HZ
+        audio_s = len(window.samples) / RATE_HZ
         thread = threading.get_ident()
-        self.clock.now_s += sound_s / self.speed + (self.first_s if thread not in dict(self.calls) else 0.0)
-        self.calls.append((thread, sound_s))
+        self.clock.now_s += audio_s / self.speed + (self.first_s if thread not in dict(self.calls) else 0.0)
+        self.calls.append((thread, audio_s))
         return [None]
 
 
@@ -68,7 +68,7 @@ def test_each_worker_computes_short_and_long_clips() -> None:
     threads = {thread for thread, _ in engine.calls}
     assert len(threads) == WORKERS
     for thread in threads:
-        lengths = [sound_s for caller, sound_s in engine.calls if caller == thread]
+        lengths = [audio_s for caller, audio_s in engine.calls if caller == thread]
         assert set(lengths) == {SHORT_S, LONG_S}
         assert lengths.count(SHORT_S) == lengths.count(LONG_S)
 
@@ -83,7 +83,7 @@ def test_a_slow_model_computes_short_clips_alone() -> None:
     clock = Clock()
     slow, slower = Timed(clock, 2.0), Timed(clock, 1.9)
     measured = measure([["slow", "slower"]], clock, slow=slow, slower=slower)
-    assert {sound_s for _, sound_s in [*slow.calls, *slower.calls]} == {SHORT_S}
+    assert {audio_s for _, audio_s in [*slow.calls, *slower.calls]} == {SHORT_S}
     assert measured.speeds["slow"] > measured.speeds["slower"]
 
 
@@ -101,7 +101,7 @@ def test_one_that_is_far_behind_is_soon_measured_no_further() -> None:
     fast, near, far = Timed(clock, 500.0), Timed(clock, 450.0), Timed(clock, 100.0)
     measured = measure([["far", "fast", "near"]], clock, fast=fast, near=near, far=far)
     assert measured.speeds["far"] == pytest.approx(100.0 * WORKERS)
-    assert len(far.calls) == 2 * (1 + FAIR_ROUNDS) * WORKERS, "short and long clips to warm up, and in each round"
+    assert len(far.calls) == 2 * (1 + MIN_ROUNDS) * WORKERS, "short and long clips to warm up, and in each round"
     assert len(near.calls) > len(far.calls)
 
 
@@ -109,10 +109,10 @@ def test_the_median_counts() -> None:
     clock = Clock()
 
     class Disturbed(Timed):
-        def hear(self, windows: Sequence[Window], options: Options) -> list[None]:
+        def compute(self, windows: Sequence[Window], options: Options) -> list[None]:
             before = [thread for thread, _ in self.calls].count(threading.get_ident())
             self.speed = 1.0 if before == 2 else 90.0  # both clips were computed to warm up
-            return super().hear(windows, options)
+            return super().compute(windows, options)
 
     assert ROUNDS >= 3
     measured = measure([["a"]], clock, a=Disturbed(clock, 90.0))

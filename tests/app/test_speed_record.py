@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.speed_record import MOST_RECORDS, keep, recall, record_files
+from app.speed_record import MAX_RECORDS, keep, recall, record_files
 
 KEY = {"cpu": {"model": "a", "features": ["AVX2"]}, "workers": 2}
 SPEEDS = {"onnx_int8": 66.5, "openvino": 83.0}
@@ -58,10 +58,10 @@ def test_the_latest_measurement_counts(homes: Path) -> None:
 
 def test_old_records_go(homes: Path) -> None:
     files = record_files(homes / "model")
-    for workers in range(MOST_RECORDS + 3):
+    for workers in range(MAX_RECORDS + 3):
         keep(files, KEY | {"workers": workers}, SPEEDS)
-    kept = [workers for workers in range(MOST_RECORDS + 3) if recall(files, KEY | {"workers": workers})]
-    assert kept == list(range(3, MOST_RECORDS + 3))
+    kept = [workers for workers in range(MAX_RECORDS + 3) if recall(files, KEY | {"workers": workers})]
+    assert kept == list(range(3, MAX_RECORDS + 3))
 
 
 def test_where_the_model_is_read_only_it_is_kept_in_the_cache(homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from app.artifacts import Artifact, ArtifactError
-from app.recognizer import Hypothesis, Likeness, Options, Samples, Window, Windowing
+from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing
 from app.runtimes.graph import Graph, Tensor, TorchModule
 from app.transcript import Segment, Word
 
@@ -39,7 +39,7 @@ class ClipLengthFamily:
 
 
 class ClipLengthRecognizer:
-    """Hears the number of samples in each window."""
+    """Outputs the number of samples in each window."""
 
     batches = False
 
@@ -57,7 +57,7 @@ class ClipLengthRecognizer:
         """Silence is as long as any other audio."""
         return True
 
-    def hear(self, windows: Sequence[Window], options: Options) -> list[int]:
+    def compute(self, windows: Sequence[Window], options: Options) -> list[int]:
         """The number of samples of each window."""
         return [int(self._graph({"samples": window.samples}, ["count"])["count"]) for window in windows]
 
@@ -69,23 +69,23 @@ class ClipLengthRecognizer:
         """Next to nothing."""
         return duration_s / 1000
 
-    def check(self, window: Window, heard: int) -> None:
+    def check(self, window: Window, output: int) -> None:
         """Raises ArtifactError unless it counts right."""
-        if heard != len(window.samples):
-            raise ArtifactError(f"the model counts {heard} samples where there are {len(window.samples)}")
+        if output != len(window.samples):
+            raise ArtifactError(f"the model counts {output} samples where there are {len(window.samples)}")
 
-    def hypothesis(self, heard: int) -> Hypothesis:
+    def hypothesis(self, output: int) -> Hypothesis:
         """It is sure of what it counts."""
-        return Hypothesis((heard,), (0.0,))
+        return Hypothesis((output,), (0.0,))
 
-    def difference(self, expected: Hypothesis, heard: int) -> float:
+    def difference(self, expected: Hypothesis, output: int) -> float:
         """It counts the same, or it does not."""
-        return float(expected.tokens != (heard,))
+        return float(expected.tokens != (output,))
 
-    def likeness(self, windows: Sequence[Window], expected: Sequence[int], other: Sequence[int]) -> Likeness:
+    def compare(self, windows: Sequence[Window], expected: Sequence[int], other: Sequence[int]) -> Agreement:
         """How many windows are counted alike."""
         same = int(np.equal(expected, other).sum())
-        return Likeness(0.0, len(windows), same, same_text=sum(expected) == sum(other))
+        return Agreement(0.0, len(windows), same, same_text=sum(expected) == sum(other))
 
 
 class ClipLengthDecoder:
@@ -95,9 +95,9 @@ class ClipLengthDecoder:
         self._rate_hz = rate_hz
         self._samples = 0
 
-    def add(self, window: Window, heard: int) -> list[Segment]:
+    def add(self, window: Window, output: int) -> list[Segment]:
         """Nothing is final before the end."""
-        self._samples += heard
+        self._samples += output
         return []
 
     def finish(self) -> list[Segment]:

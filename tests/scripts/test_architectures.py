@@ -172,7 +172,7 @@ def test_models_on_spectral_features_are_refused(
     for part in (config, new_tokenizer("abc"), extractor):
         if part is not None:
             part.save_pretrained(tmp_path / "checkpoint")
-    message = f"{config.model_type}, .*wants spectral features; Dikte serves models on raw waveform so far"
+    message = f"{config.model_type}, .*needs spectral features; Dikte serves only models on raw waveform so far"
     with pytest.raises(ArtifactError, match=message):
         open_model(tmp_path / "checkpoint")
     with pytest.raises(ArtifactError, match=message):

@@ -113,4 +113,4 @@ def test_a_clip_that_cannot_be_read_ends_it_with_its_row(tmp_path: Path, evaluat
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     last = result.stderr.splitlines()[-1]
-    assert last.startswith(f"broken.wav (line 2 of {manifest}) cannot be read: the file is not sound")
+    assert last.startswith(f"broken.wav (line 2 of {manifest}) cannot be read: the file is not audio")

@@ -130,9 +130,9 @@ def test_a_broken_file_does_not_keep_the_others_from_being_done(
     assert run(monkeypatch, recordings, "--out", out) == 1
     printed = capsys.readouterr()
     assert {path.name for path in out.iterdir()} == {"a.txt", "b.txt", "c.txt"}
-    assert f"{recordings / 'aa broken.mp3'}: the file is not sound in a known format" in printed.err
+    assert f"{recordings / 'aa broken.mp3'}: the file is not audio in a known format" in printed.err
     assert f"{recordings / 'ab empty.wav'}: the file is empty" in printed.err
-    assert f"{recordings / 'ac nan.wav'}: the file holds samples that are no" in printed.err
+    assert f"{recordings / 'ac nan.wav'}: the file contains invalid samples" in printed.err
     assert printed.out == f"3 of 6 transcripts in {out}\n"
 
 

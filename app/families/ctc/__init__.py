@@ -1,4 +1,4 @@
-"""CTC models on raw waveform: wav2vec 2.0, HuBERT and their kin."""
+"""CTC models on raw waveform: wav2vec 2.0, HuBERT and related models."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,15 +12,15 @@ from app.runtimes.graph import Graph, Tensor, TorchModule
 
 MODEL_TYPES = (
     *("data2vec-audio", "hubert", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-conformer"),
-    *("wavlm", "mctct", "parakeet_ctc", "wav2vec2-bert"),  # the last three are refused by name: they take log-mel
+    *("wavlm", "mctct", "parakeet_ctc", "wav2vec2-bert"),  # `read_settings` refuses the last three: they take log-mel
 )
-"""As `config.json` has them; those that transformers' AutoModelForCTC loads."""
+"""The values of `model_type` in `config.json` that transformers' AutoModelForCTC loads."""
 GRAPH = "model"
-"""The name of the only graph, with which the names of its files begin."""
+"""Name of the only graph; its file names start with it."""
 
 
 class CtcFamily:
-    """A CTC model's settings, and the recognizers that are made of them. Raises the errors of `read_settings`."""
+    """A CTC model's settings; makes its recognizers. Raises the errors of `read_settings`."""
 
     graphs = (GRAPH,)
 
@@ -37,9 +37,9 @@ class CtcFamily:
         return {GRAPH: TorchModule(load_checkpoint(folder).model, inputs, (LOGITS_OUTPUT,))}
 
     def uses_few_shapes(self, inputs: Mapping[str, Tensor]) -> bool:
-        """Whether clips are padded to few lengths: only if the model can be told how long they are."""
+        """Whether clips are padded to a few lengths: only if the model takes their true lengths as an input."""
         return LENGTHS_INPUT in inputs
 
     def recognizer(self, graphs: Mapping[str, Graph], windowing: Windowing = Windowing()) -> CtcRecognizer:
-        """A recognizer on the graph. Raises ArtifactError if it takes something else than sound of any length."""
+        """A recognizer on the graph. Raises ArtifactError if the graph does not take audio of any length."""
         return CtcRecognizer(self.settings, CtcGraph(graphs[GRAPH], self.settings.framing), windowing)

@@ -1,8 +1,8 @@
 """Loads the weights of a checkpoint: all that its model needs, or none.
 
-transformers gives random values to every weight that it does not find, and only logs a warning. Such a model says
-nothing, and an export of it agrees with it perfectly. Here a weight that is missing or left over is an error, unless it
-changes nothing that the model says.
+transformers initializes every missing weight randomly and only logs a warning. Such a model outputs nothing useful, and
+an export of it still agrees with it perfectly. So here a missing or unused weight is an error, unless it has no effect
+on the output.
 """
 
 import json
@@ -21,13 +21,13 @@ from app.artifacts import ArtifactError
 from app.files import describe_broken_file, one_line
 
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
-"""Names of whole weights, in the order in which transformers looks for them."""
+"""File names of unsharded weights, in the order in which transformers looks for them."""
 INDEX_SUFFIX = ".index.json"
-"""After the name of whole weights: the file that tells which part (shard) holds which weight."""
+"""Suffix of the file that maps each weight to its shard."""
 HEAD = "lm_head."
-"""How the names of a CTC head's weights begin, in every model of `AutoModelForCTC`."""
+"""Prefix of the CTC head's weights, in every model of `AutoModelForCTC`."""
 WITHOUT_EFFECT = frozenset({"masked_spec_embed", "position_ids", "inv_freq", "num_batches_tracked"})
-"""Weights and buffers that recognition does not use (SpecAugment's mask, counters) or computes anew (positions)."""
+"""Weights and buffers that recognition does not use (SpecAugment's mask, counters) or computes itself (positions)."""
 PRETRAINING = frozenset(
     {
         *("quantizer", "project_hid", "project_q"),  # wav2vec 2.0
@@ -35,15 +35,15 @@ PRETRAINING = frozenset(
         *("final_proj", "label_embs_concat"),  # HuBERT and WavLM, as fairseq names them
     }
 )
-"""Modules that only pretraining uses; published checkpoints may have kept them beside a CTC head."""
-MOST_NAMED = 4
-"""Names of weights in a message; of the others it says how many there are."""
+"""Modules that only pretraining uses; published checkpoints may still have them beside a CTC head."""
+MAX_LISTED = 4
+"""Most names of weights in a message; the others are only counted."""
 ZIP_MAGIC = b"PK"
-"""How `pytorch_model.bin` begins since PyTorch 1.6: it is a ZIP archive, whose table of contents is at its end."""
+"""First bytes of `pytorch_model.bin` since PyTorch 1.6: it is a ZIP archive, whose table of contents is at its end."""
 
 
 class LoadedCheckpoint(NamedTuple):
-    """A CTC model in evaluation mode, and the names of those weights of its head that the checkpoint has not."""
+    """A CTC model in evaluation mode, and the names of the head's weights that the checkpoint does not have."""
 
     model: PreTrainedModel
     new_weights: tuple[str, ...]
@@ -54,16 +54,16 @@ def load_checkpoint(
 ) -> LoadedCheckpoint:
     """Load a CTC model from a checkpoint folder.
 
-    new_head: the checkpoint may lack the CTC head or have one of another size, as a pretrained encoder does. options:
-    what is set in the model's configuration, instead of what the checkpoint says. Raises ArtifactError, in one line, if
-    a file is missing or broken, and if a weight is missing, left over or of another shape.
+    new_head: accept a checkpoint without a CTC head or with one of another size, as pretrained encoders are. options:
+    overrides of the model's configuration. Raises ArtifactError, with a message of one line, if a file is missing or
+    broken, or if a weight is missing, unused or has another shape.
     """
     check_weights_files(folder)
     with _only_errors_logged():
         try:
             config = AutoConfig.from_pretrained(folder, **options)
-            # How attention is computed depends on this machine, not on the one that saved the checkpoint: that may have
-            # had FlashAttention. None leaves the choice to transformers.
+            # The attention implementation must suit this machine, not the one that saved the checkpoint, which may have
+            # had FlashAttention. None lets transformers choose.
             config._attn_implementation = None
             model, report = AutoModelForCTC.from_pretrained(
                 folder, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
@@ -97,7 +97,7 @@ def _refuse(
 ) -> None:
     """Raises ArtifactError if any weight is missing, left over or mismatched.
 
-    unexpected: names of all weights that the model does not use, also of those that do not matter.
+    unexpected: names of all weights that the model does not use, including those without effect.
     """
     wrong = []
     if missing:
@@ -116,13 +116,13 @@ def _refuse(
 
 
 def _listed(names: Collection[str]) -> str:
-    first = sorted(names)[:MOST_NAMED]
+    first = sorted(names)[:MAX_LISTED]
     others = len(names) - len(first)
     return ", ".join(first) + (f" and {others} more" if others else "")
 
 
 def _prefix_of(missing: Collection[str], unexpected: Collection[str]) -> str:
-    """What stands before the name of a missing weight, as the "module." of DistributedDataParallel; "" if nothing."""
+    """A prefix that the missing weights have in the file, such as DistributedDataParallel's "module."; "" if none."""
     for name in unexpected:
         first, _, rest = name.partition(".")
         if rest in missing:
@@ -131,7 +131,7 @@ def _prefix_of(missing: Collection[str], unexpected: Collection[str]) -> str:
 
 
 def check_weights_files(folder: Path) -> None:
-    """Raises ArtifactError if a file of a checkpoint's weights is missing, cut off or a Git LFS pointer."""
+    """Raises ArtifactError if a file of a checkpoint's weights is missing, truncated or a Git LFS pointer."""
     for path in weights_files(folder):
         if broken := describe_broken_file(path):
             raise ArtifactError(broken)
@@ -162,7 +162,7 @@ def weights_files(folder: Path) -> list[Path]:
 
 def _check_safetensors(path: Path) -> None:
     try:
-        with safe_open(path, framework="pt"):  # compares the size of the file with its header
+        with safe_open(path, framework="pt"):  # checks the file size against the header
             pass
     except SafetensorError as error:
         raise _broken(path) from error
@@ -170,7 +170,7 @@ def _check_safetensors(path: Path) -> None:
 
 def _check_archive(path: Path) -> None:
     with path.open("rb") as file:
-        is_archive = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC  # before PyTorch 1.6 it was none
+        is_archive = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC  # older than PyTorch 1.6: not an archive
     if is_archive and not zipfile.is_zipfile(path):
         raise _broken(path)
 
@@ -181,7 +181,7 @@ def _broken(path: Path) -> ArtifactError:
 
 @contextmanager
 def _only_errors_logged() -> Iterator[None]:
-    """transformers' warnings of missing weights would be said twice."""
+    """Silence transformers' warnings about missing weights: the error reports them."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from app.transcript import Word
 
 Emissions = NDArray[np.float32]
-"""Log-probabilities, shape (frames, vocabulary), float32, of one clip, cut to its own length."""
+"""Log-probabilities of one clip, shape (frames, vocabulary), float32, without padding frames."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """The tokens of a CTC model: `tokens[i]` is the text of logit i.
 
-    blank: id of the CTC blank. word_delimiter: the token between words. special: tokens that are not said
-    (padding, unknown, start, end). lower_case: the text is to be lower-cased, as the tokenizer was told to.
+    blank: id of the CTC blank. word_delimiter: the token between words. special: tokens without text (padding, unknown,
+    start, end). lower_case: whether the tokenizer lower-cases the text.
     """
 
     tokens: tuple[str, ...]
@@ -30,7 +30,10 @@ class Vocabulary:
 
 
 class _Run(NamedTuple):
-    """Frames in a row with one best token: where they are (end exclusive), and its highest log-probability in them."""
+    """Consecutive frames with the same best token.
+
+    start, end: its first frame, and the frame after its last. log_probability: the highest one of the token in them.
+    """
 
     token: int
     start: int
@@ -43,20 +46,23 @@ class WordDecoder:
 
     frame_s: seconds from one frame to the next.
 
-    A word lasts from the first frame of its first letter to the last frame of its last. Its confidence is the
-    geometric mean of its letters' probabilities, each taken at its most certain frame.
-    Source: A. Graves et al., Connectionist Temporal Classification, ICML 2006, section 3.2 (best path decoding).
+    A word lasts from the first frame of its first letter to the last frame of its last letter. Its confidence is the
+    geometric mean of its letters' probabilities, each at its most certain frame. Source: A. Graves et al.,
+    Connectionist Temporal Classification, ICML 2006, section 3.2 (best path decoding).
     """
 
     def __init__(self, vocabulary: Vocabulary, frame_s: float) -> None:
         self._vocabulary = vocabulary
         self._frame_s = frame_s
         self._frames = 0
-        self._last: _Run | None = None  # may go on in the next frames
-        self._letters: list[_Run] = []  # of the word that has not ended
+        self._last: _Run | None = None  # may continue in the next frames
+        self._letters: list[_Run] = []  # of the incomplete word
 
     def add(self, emissions: Emissions) -> list[Word]:
-        """Take the next frames, log-probabilities of shape (frames, vocabulary), float32. Returns words that ended."""
+        """Take the next frames, shape (frames, vocabulary), float32 log-probabilities.
+
+        Returns the words that are complete.
+        """
         if not len(emissions):
             return []
         runs = _best_path(emissions, self._frames)
@@ -71,7 +77,7 @@ class WordDecoder:
         return self._take(runs)
 
     def finish(self) -> list[Word]:
-        """The words that are left after the last frame."""
+        """The remaining words after the last frame."""
         runs = [] if self._last is None else [self._last]
         self._last = None
         return self._take(runs) + self._end_word()
@@ -116,6 +122,6 @@ def _best_path(emissions: Emissions, first_frame: int) -> list[_Run]:
 
 
 def _readable(text: str, vocabulary: Vocabulary) -> str:
-    """Letters as people write them: accents joined to their letter, and no dot left over from lower-casing an İ."""
+    """The text with accents and letters composed (NFC), and without the dot that lower-casing an İ leaves over."""
     text = text.lower() if vocabulary.lower_case else text
     return unicodedata.normalize("NFC", text).replace("i\u0307", "i").strip()

@@ -1,4 +1,4 @@
-"""Recognition with a CTC model: windows of audio -> emissions, on any runtime, -> words and segments."""
+"""Recognition with a CTC model: windows of audio -> emissions, on any runtime -> words and segments."""
 
 from collections.abc import Sequence
 
@@ -10,22 +10,22 @@ from app.families.ctc.decoding import Emissions, WordDecoder, decode_ctc
 from app.families.ctc.graph import CtcGraph
 from app.families.ctc.settings import CtcSettings, FeatureSettings
 from app.families.ctc.windows import Framing, Stitcher, cut, stitch
-from app.recognizer import Hypothesis, Likeness, Options, Samples, Window, Windowing
+from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing
 from app.segmenting import Segmenter
 from app.transcript import Segment, Word
 
 SILENCE_STD = 1e-6
-"""Standard deviation under which a window is digital silence (or a constant): half a step of 20-bit PCM. Scaled to
-unit variance it would be rounding noise blown up to full loudness."""
+"""Standard deviation below which a window is digital silence (or a constant): half a step of 20-bit PCM. Scaled to unit
+variance, it would be rounding noise at full loudness."""
 VARIANCE_FLOOR = 1e-7
-"""As in transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm."""
+"""Same as in transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm."""
 BLANK_LOG_PROBABILITY = 0.0
 PROBABILITY_TOLERANCE = 1e-3
-"""By how much the probabilities of a frame may differ from 1 in sum."""
+"""How much the sum of a frame's probabilities may differ from 1."""
 
 
 class CtcRecognizer:
-    """A `Recognizer` that hears emissions: log-probabilities of each window, shape (frames, vocabulary), float32."""
+    """A `Recognizer` whose outputs are emissions: log-probabilities, shape (frames, vocabulary), float32."""
 
     def __init__(self, settings: CtcSettings, graph: CtcGraph, windowing: Windowing) -> None:
         self.settings = settings
@@ -37,27 +37,28 @@ class CtcRecognizer:
 
     @property
     def batches(self) -> bool:
-        """Whether windows of one call are computed at once."""
+        """Whether the windows of one call are computed at once."""
         return self._graph.ragged
 
     def windows(self, samples: Samples, options: Options = Options()) -> list[Window]:
-        """Windows on the model's frame grid that overlap."""
+        """Overlapping windows on the model's frame grid."""
         return cut(samples, self.settings.framing, self._window_frames, self._overlap_frames)
 
     def is_audible(self, samples: Samples) -> bool:
         """Whether there is at least one frame, and no digital silence."""
         return is_audible(samples, self.settings.framing)
 
-    def hear(self, windows: Sequence[Window], options: Options = Options()) -> list[Emissions]:
+    def compute(self, windows: Sequence[Window], options: Options = Options()) -> list[Emissions]:
         """The emissions of each window."""
         return self.emissions([window.samples for window in windows])
 
     def emissions(self, clips: Sequence[Samples]) -> list[Emissions]:
-        """Log-probabilities of each clip that is no longer than a window, shape (frames, vocabulary), float32.
+        """Log-probabilities of clips that are no longer than a window, each of shape (frames, vocabulary), float32.
 
         clips: each of shape (samples,), float32, at the model's rate. A ragged graph computes all of them at once. Any
-        other computes each by itself: padding would change the result of a model with group norm, and dynamic INT8
-        would share one scale, so a clip would depend on its neighbours. A clip shorter than one frame has no frames.
+        other graph computes them one by one: padding would change the result of a model with group norm, and dynamic
+        INT8 would use one scale for the batch, so a clip would depend on its neighbours. A clip shorter than one frame
+        has no frames.
         """
         emissions = [self._silence(samples) for samples in clips]
         audible = [index for index, samples in enumerate(clips) if self.is_audible(samples)]
@@ -73,55 +74,55 @@ class CtcRecognizer:
         return CtcDecoder(self.settings, self._overlap_frames)
 
     def cost_s(self, duration_s: float) -> float:
-        """As long as the clip: every second takes the same, but for the small part of attention."""
+        """The duration itself: every second costs the same, except for the small part of attention."""
         return duration_s
 
-    def check(self, window: Window, heard: Emissions) -> None:
+    def check(self, window: Window, output: Emissions) -> None:
         """Raises ArtifactError unless the emissions are log-probabilities of the expected shape."""
         expected = (self.settings.framing.frames(len(window.samples)), len(self.settings.vocabulary.tokens))
-        if heard.shape != expected:
-            raise ArtifactError(f"the model gave emissions of shape {heard.shape}, its settings say {expected}")
-        if not np.allclose(np.exp(heard).sum(axis=1), 1.0, atol=PROBABILITY_TOLERANCE):
+        if output.shape != expected:
+            raise ArtifactError(f"the model gave emissions of shape {output.shape}, its settings say {expected}")
+        if not np.allclose(np.exp(output).sum(axis=1), 1.0, atol=PROBABILITY_TOLERANCE):
             raise ArtifactError("the model gave emissions that are not probabilities")
 
-    def hypothesis(self, heard: Emissions) -> Hypothesis:
+    def hypothesis(self, output: Emissions) -> Hypothesis:
         """The most likely token of each frame."""
-        best = heard.argmax(axis=1)
-        highest = heard[np.arange(len(best)), best]
+        best = output.argmax(axis=1)
+        highest = output[np.arange(len(best)), best]
         return Hypothesis(tuple(map(int, best)), tuple(map(float, highest)))
 
-    def difference(self, expected: Hypothesis, heard: Emissions) -> float:
+    def difference(self, expected: Hypothesis, output: Emissions) -> float:
         """The mean change of the tokens' probabilities, 0 to 1.
 
-        1 if there are more or fewer frames, or tokens that the model has not; a frame without a number counts as 1.
+        1 if the number of frames differs or the model does not have the tokens; a NaN frame counts as 1.
         """
-        frames, vocabulary = heard.shape
+        frames, vocabulary = output.shape
         if frames != len(expected.tokens) or max(expected.tokens) >= vocabulary:
             return 1.0
         before = np.exp(np.array(expected.log_probabilities))
-        now = np.exp(heard[np.arange(frames), expected.tokens].astype(np.float64))
+        now = np.exp(output[np.arange(frames), expected.tokens].astype(np.float64))
         return float(np.nan_to_num(np.abs(now - before), nan=1.0, posinf=1.0).clip(max=1.0).mean())
 
-    def likeness(
+    def compare(
         self, windows: Sequence[Window], expected: Sequence[Emissions], other: Sequence[Emissions]
-    ) -> Likeness:
+    ) -> Agreement:
         """Compare emissions frame by frame. Raises ArtifactError if their shapes differ."""
         one, two = self.stitch(windows, expected), self.stitch(windows, other)
         if one.shape != two.shape:
             raise ArtifactError(f"the model gives emissions of shape {two.shape}, its checkpoint of {one.shape}")
-        with np.errstate(invalid="ignore"):  # digital silence: both are minus infinity
+        with np.errstate(invalid="ignore"):  # digital silence: minus infinity in both
             difference = np.where(one == two, 0.0, np.abs(one - two))
-        return Likeness(
+        return Agreement(
             max_difference=float(difference.max(initial=0.0)),
             steps=len(one),
             same_steps=int((one.argmax(axis=1) == two.argmax(axis=1)).sum()),
             same_text=self.text(one) == self.text(two),
         )
 
-    def stitch(self, windows: Sequence[Window], heard: Sequence[Emissions]) -> Emissions:
-        """The emissions of a clip's windows as those of the clip, shape (frames, vocabulary)."""
+    def stitch(self, windows: Sequence[Window], output: Sequence[Emissions]) -> Emissions:
+        """The emissions of a clip from those of its windows, shape (frames, vocabulary)."""
         hop, blank = self.settings.framing.hop, self.settings.vocabulary.blank
-        return stitch(windows, heard, hop, self._overlap_frames, blank)
+        return stitch(windows, output, hop, self._overlap_frames, blank)
 
     def text(self, emissions: Emissions) -> str:
         """The words in the emissions of a clip, shape (frames, vocabulary)."""
@@ -136,7 +137,7 @@ class CtcRecognizer:
         return silence
 
     def _logits(self, clips: list[Samples]) -> list[NDArray[np.float32]]:
-        """One batch: logits of each clip, cut to its own frames."""
+        """Compute one batch: logits of each clip, shape (frames, vocabulary), cut to its own frames."""
         lengths = np.array([len(samples) for samples in clips], dtype=np.int64)
         values = np.zeros((len(clips), int(lengths.max())), dtype=np.float32)
         for row, samples in zip(values, clips, strict=True):
@@ -147,7 +148,7 @@ class CtcRecognizer:
 
 
 class CtcDecoder:
-    """The `Decoder` of one clip: emissions of window after window -> words -> segments."""
+    """The `Decoder` of one clip: emissions of consecutive windows -> words -> segments."""
 
     def __init__(self, settings: CtcSettings, overlap_frames: int) -> None:
         self._hop = settings.framing.hop
@@ -155,12 +156,12 @@ class CtcDecoder:
         self._words = WordDecoder(settings.vocabulary, settings.frame_s)
         self._segmenter = Segmenter()
 
-    def add(self, window: Window, heard: Emissions) -> list[Segment]:
-        """Take the next window. Returns the segments that nothing later can change."""
-        return self._segmenter.add(self._decode(self._stitcher.add(window.start // self._hop, heard)))
+    def add(self, window: Window, output: Emissions) -> list[Segment]:
+        """Take the emissions of the next window. Returns the segments that later windows cannot change."""
+        return self._segmenter.add(self._decode(self._stitcher.add(window.start // self._hop, output)))
 
     def finish(self) -> list[Segment]:
-        """The segments that are left after the last window."""
+        """The remaining segments after the last window."""
         words = self._decode(self._stitcher.finish()) + self._words.finish()
         return self._segmenter.add(words) + self._segmenter.finish()
 
@@ -179,12 +180,12 @@ def input_values(samples: Samples, features: FeatureSettings) -> Samples:
 
 
 def zero_mean_unit_variance(samples: Samples) -> Samples:
-    """(x - mean) / sqrt(variance + 1e-7), as the models were trained with. Shape (samples,), float32."""
+    """(x - mean) / sqrt(variance + 1e-7), as in training. Shape (samples,), float32."""
     scaled = (samples - samples.mean()) / np.sqrt(samples.var() + VARIANCE_FLOOR)
     return np.asarray(scaled, dtype=np.float32)
 
 
 def log_softmax(logits: NDArray[np.float32]) -> Emissions:
-    """Log of the softmax over the last axis, shifted by the maximum so that nothing overflows."""
+    """Log of the softmax over the last axis, shifted by the maximum to avoid overflow."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)), dtype=np.float32)

@@ -1,7 +1,6 @@
-"""The settings of a CTC model, from the files that transformers reads too: features, framing and vocabulary.
+"""The settings of a CTC model, from the same files that transformers reads: features, framing and vocabulary.
 
-Checkpoints and artifacts have the same files, so both are read by the same code, and nothing of transformers is needed
-to serve.
+Checkpoints and artifacts have the same files, so the same code reads both. Serving does not need transformers.
 """
 
 from dataclasses import dataclass
@@ -23,20 +22,20 @@ SETTINGS_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
 )
-"""What `read_settings` reads, where it is there."""
+"""The files that `read_settings` reads, if they exist."""
 WAVEFORM_FEATURES = "Wav2Vec2FeatureExtractor"
 SPECTRAL_TYPES = frozenset({"mctct", "parakeet_ctc", "wav2vec2-bert"})
 """The CTC models of transformers that take `input_features` (log-mel) instead of samples."""
 ADAPTER_PADDING = 1
 """Padding of the convolutions after the encoder, in transformers' Wav2Vec2AdapterLayer."""
 SPECIAL_TOKENS = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
-"""What transformers' Wav2Vec2CTCTokenizer takes where the files do not say."""
+"""Defaults of transformers' Wav2Vec2CTCTokenizer."""
 OTHER_SPECIAL_TOKENS = ("sep_token", "cls_token", "mask_token")
 
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """What is done to sound before the model: sample rate in Hz, and scaling to zero mean and unit variance or not."""
+    """Preprocessing of the audio: sample rate in Hz, and whether it is scaled to zero mean and unit variance."""
 
     sample_rate_hz: int
     normalize: bool
@@ -44,7 +43,7 @@ class FeatureSettings:
 
 @dataclass(frozen=True)
 class CtcSettings:
-    """All that is known of a CTC model but its weights."""
+    """Everything about a CTC model except its weights."""
 
     features: FeatureSettings
     framing: Framing
@@ -59,8 +58,8 @@ class CtcSettings:
 def read_settings(artifact: Artifact) -> CtcSettings:
     """Read the settings of an artifact or checkpoint.
 
-    Raises ArtifactError if they are missing or broken; UnprovenError if there is a manifest and they are not those that
-    it describes (other settings are other words), unless that is allowed.
+    Raises ArtifactError if they are missing or broken; UnprovenError if they differ from the manifest, unless that is
+    allowed: other settings can give other words.
     """
     config = artifact.read_json(CONFIG_NAME)
     try:
@@ -74,7 +73,7 @@ def read_settings(artifact: Artifact) -> CtcSettings:
 
 
 def read_features(artifact: Artifact, config: dict[str, Any]) -> FeatureSettings:
-    """The feature extractor's settings; where the files do not say, those of transformers hold.
+    """The feature extractor's settings, with transformers' defaults.
 
     They are in `preprocessor_config.json` or, as transformers 5 writes them, inside `processor_config.json`. Raises
     ArtifactError if the model does not take samples.
@@ -86,8 +85,8 @@ def read_features(artifact: Artifact, config: dict[str, Any]) -> FeatureSettings
     model_type = config.get("model_type")
     if wanted != WAVEFORM_FEATURES or settings.get("feature_size", 1) != 1 or model_type in SPECTRAL_TYPES:
         raise ArtifactError(
-            f"the checkpoint in {artifact.folder} ({model_type}, {wanted}) wants spectral features; "
-            "Dikte serves models on raw waveform so far"
+            f"the checkpoint in {artifact.folder} ({model_type}, {wanted}) needs spectral features; "
+            "Dikte serves only models on raw waveform so far"
         )
     return FeatureSettings(
         sample_rate_hz=int(settings.get("sampling_rate", 16_000)),
@@ -98,9 +97,9 @@ def read_features(artifact: Artifact, config: dict[str, Any]) -> FeatureSettings
 def read_framing(config: dict[str, Any]) -> Framing:
     """Hop and receptive field, in samples, of the convolutions in a wav2vec2-like `config.json`.
 
-    A convolution of kernel k, stride s and padding p over frames `hop` samples apart makes one frame of k of them, less
-    the 2 p that its padding stands in for: the receptive field grows by (k - 1 - 2 p) hop, and the hop s times. SEW's
-    squeezed encoder gives as many frames as it was given, but needs `squeeze_factor` of them to run.
+    A convolution with kernel k, stride s and padding p, on frames that are `hop` samples apart, extends the receptive
+    field by (k - 1 - 2 p) hop, because 2 p of its k inputs are padding, and multiplies the hop by s. SEW's squeezed
+    encoder outputs as many frames as it gets, but needs at least `squeeze_factor` of them.
     """
     convolutions = [
         (kernel, stride, 0) for kernel, stride in zip(config["conv_kernel"], config["conv_stride"], strict=True)
@@ -114,14 +113,14 @@ def read_framing(config: dict[str, Any]) -> Framing:
             raise ArtifactError(f"an adapter of kernel {kernel} makes frames of nothing but padding")
         receptive_field += (kernel - 1 - 2 * padding) * hop
         hop *= stride
-    return Framing(hop, receptive_field, least_frames=int(config.get("squeeze_factor", 1)))
+    return Framing(hop, receptive_field, min_frames=int(config.get("squeeze_factor", 1)))
 
 
 def read_vocabulary(artifact: Artifact, config: dict[str, Any]) -> Vocabulary:
     """The tokens that have a logit, from the tokenizer's files.
 
     Published checkpoints may name more tokens than there are logits (`added_tokens.json`); those are left out. The
-    blank is the tokenizer's padding token or, where that has no logit, the model's `pad_token_id`.
+    blank is the tokenizer's padding token or, if that has no logit, the model's `pad_token_id`.
     """
     size = int(config["vocab_size"])
     options = _tokenizer_options(artifact)
@@ -148,7 +147,10 @@ def read_vocabulary(artifact: Artifact, config: dict[str, Any]) -> Vocabulary:
 
 
 def _tokenizer_options(artifact: Artifact) -> dict[str, Any]:
-    """The tokenizer's settings as transformers reads them: `special_tokens_map.json` counts only for files of old."""
+    """The tokenizer's settings as transformers reads them.
+
+    `special_tokens_map.json` counts only in the old file format, without `added_tokens_decoder`.
+    """
     options = SPECIAL_TOKENS | {"word_delimiter_token": "|"} | artifact.read_json("tokenizer_config.json", default={})
     if "added_tokens_decoder" not in options:
         options |= artifact.read_json("special_tokens_map.json", default={})
@@ -161,7 +163,7 @@ def _tokenizer_options(artifact: Artifact) -> dict[str, Any]:
 
 
 def _token_ids(artifact: Artifact, options: dict[str, Any], size: int) -> list[tuple[str, int]]:
-    """Tokens with their ids; what the files say of added tokens comes last, for it holds where an id is named twice."""
+    """Tokens with their ids; added tokens come last, because they win where an id has two tokens."""
     added = [(_content(token), int(index)) for index, token in options.get("added_tokens_decoder", {}).items()]
     if _is_fast(artifact.folder):
         tokenizer = artifact.read_json("tokenizer.json")
@@ -176,7 +178,7 @@ def _token_ids(artifact: Artifact, options: dict[str, Any], size: int) -> list[t
 
 
 def _of_one_language(languages: dict[str, Any], wanted: str | None, size: int) -> dict[str, int]:
-    """The vocabulary of the language that the tokenizer was set to, of a multilingual `vocab.json`."""
+    """From a multilingual `vocab.json`, the vocabulary of the language that the tokenizer is set to."""
     if wanted not in languages:
         raise ArtifactError(
             f"vocab.json holds several languages ({len(languages)}): name one of them as target_lang in "
@@ -192,10 +194,10 @@ def _of_one_language(languages: dict[str, Any], wanted: str | None, size: int) -
 
 
 def _is_fast(folder: Path) -> bool:
-    """Whether the tokenizer was saved as `tokenizer.json` alone."""
+    """Whether the tokenizer was saved as `tokenizer.json` only."""
     return not (folder / "vocab.json").is_file() and (folder / "tokenizer.json").is_file()
 
 
 def _content(token: Any) -> str:
-    """A special token stands in the files as text, or as {"content": text, ...}."""
+    """The text of a special token, which the files store as text or as {"content": text, ...}."""
     return str(token["content"] if isinstance(token, dict) else token)

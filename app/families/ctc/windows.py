@@ -1,9 +1,9 @@
-"""A long clip -> overlapping windows, and their emissions stitched back into one.
+"""Cuts a long clip into overlapping windows, and stitches their emissions back together.
 
-A model sees at most a window at a time, so memory and time per step are bounded however long the clip is. Windows
-start on the model's frame grid: frame i of a window is frame (start / hop + i) of the clip, and stitching only has to
-choose, in each overlap, where to change from one window to the next. It changes where both are most sure of a blank,
-so no letter is cut, doubled or lost.
+A model computes at most one window at a time, so memory and time per step are bounded for clips of any length. Windows
+start on the model's frame grid: frame i of a window is frame (start / hop + i) of the clip, so stitching only has to
+choose, in each overlap, where to switch from one window to the next. It switches where both windows together are most
+certain of a blank, so no letter is cut, doubled or lost.
 """
 
 from collections.abc import Sequence
@@ -18,23 +18,27 @@ from app.recognizer import Samples, Window
 
 @dataclass(frozen=True)
 class Framing:
-    """How a model cuts sound into frames, in samples: one frame sees `receptive_field` samples, the next starts
-    `hop` samples later. A clip of fewer than `least_frames` frames is too short for the model."""
+    """How a model cuts audio into frames, in samples.
+
+    One frame covers `receptive_field` samples, the next starts `hop` samples later. A clip with fewer than `min_frames`
+    frames is too short for the model.
+    """
 
     hop: int
     receptive_field: int
-    least_frames: int = 1
+    min_frames: int = 1
 
     def frames(self, samples: int) -> int:
-        """Frames that a clip of so many samples has: convolutions without padding. None if it is too short."""
+        """Number of frames of a clip with `samples` samples: convolutions without padding. 0 if it is too short."""
         frames = (samples - self.receptive_field) // self.hop + 1
-        return frames if frames >= self.least_frames else 0
+        return frames if frames >= self.min_frames else 0
 
 
 def cut(samples: Samples, framing: Framing, window_frames: int, overlap_frames: int) -> list[Window]:
-    """Windows of `window_frames` frames (the last may have less), each sharing `overlap_frames` with the one before.
+    """Cut a clip into windows of `window_frames` frames; the last may have fewer.
 
-    samples: the clip, shape (samples,). A clip shorter than one frame has no windows.
+    samples: the clip, shape (samples,), float32. overlap_frames: frames that each window shares with the previous one.
+    A clip shorter than one frame has no windows.
     """
     total = framing.frames(len(samples))
     step = window_frames - overlap_frames
@@ -45,21 +49,22 @@ def cut(samples: Samples, framing: Framing, window_frames: int, overlap_frames: 
 
 
 class Stitcher:
-    """Joins the emissions of one clip's windows as they come; it keeps only what the next window may change.
+    """Joins the emissions of one clip's windows as they arrive; it keeps only what the next window may change.
 
-    overlap_frames: that neighbouring windows share. blank: id of the CTC blank, by which the seams are chosen.
+    overlap_frames: overlap of neighbouring windows. blank: id of the CTC blank, which decides where the seams are.
     """
 
     def __init__(self, overlap_frames: int, blank: int) -> None:
         self._overlap_frames = overlap_frames
         self._blank = blank
         self._tail: Emissions | None = None
-        self._end = 0  # frame of the clip up to which the windows reach
+        self._end = 0  # frame of the clip at which the last window ends
 
     def add(self, first_frame: int, emissions: Emissions) -> list[Emissions]:
-        """Take the next window, which begins with frame `first_frame` of the clip. Returns frames that are final.
+        """Take the emissions of the next window, shape (frames, vocabulary).
 
-        emissions: shape (frames, vocabulary). What is returned are parts of that shape, in their order.
+        first_frame: where the window starts in the clip. Returns the frames that are final, in order, as parts of shape
+        (frames, vocabulary).
         """
         final: list[Emissions] = []
         overlap = self._end - first_frame
@@ -76,7 +81,7 @@ class Stitcher:
         return final
 
     def finish(self) -> list[Emissions]:
-        """The frames that are left after the last window."""
+        """The remaining frames after the last window."""
         tail, self._tail = self._tail, None
         return [] if tail is None else [tail]
 
@@ -84,7 +89,7 @@ class Stitcher:
 def stitch(
     windows: Sequence[Window], emissions: Sequence[Emissions], hop: int, overlap_frames: int, blank: int
 ) -> Emissions:
-    """The emissions of all windows as those of one clip, shape (frames, vocabulary). The arguments are `Stitcher`'s."""
+    """The emissions of a clip from those of its windows, shape (frames, vocabulary). Arguments as in `Stitcher`."""
     stitcher = Stitcher(overlap_frames, blank)
     parts = [
         part
@@ -96,7 +101,7 @@ def stitch(
 
 
 def _seam(before: NDArray[np.float32], after: NDArray[np.float32]) -> int:
-    """Frame of the overlap at which the log-probabilities of a blank, of both windows together, are highest.
+    """Frame of the overlap at which the sum of both windows' blank log-probabilities is highest.
 
     Frames near a window's edge have little context, so the outer quarters of the overlap are left out.
     """

@@ -30,7 +30,7 @@ def test_texts_become_what_the_model_says() -> None:
         ({"shape": ["x" * 5_000]}, f"shape cannot be '{'x' * 100}'", {"field": "shape"}),
         ({"size": ["much"]}, "size cannot be 'much': Input should be a valid number", {"field": "size"}),
         ({"size": ["-1"]}, "size cannot be '-1': Input should be greater than 0", {"field": "size"}),
-        ({"size": ["1", "2"]}, "the field 'size' is there twice", {"field": "size"}),
+        ({"size": ["1", "2"]}, "the field 'size' is repeated", {"field": "size"}),
         ({"parts": ["a", "c"]}, "parts cannot be 'c'", {"field": "parts", "allowed": ["a", "b"]}),
     ],
 )

@@ -59,7 +59,7 @@ def test_only_transcription_requests_count(client: Client) -> None:
 
 
 @pytest.mark.parametrize("how", ["leaves", "is cancelled"])
-def test_who_left_is_counted(client: Client, how: str) -> None:
+def test_clients_that_left_are_counted(client: Client, how: str) -> None:
     async def leave() -> None:
         async def receive() -> dict[str, Any]:
             if how == "is cancelled":

@@ -79,7 +79,7 @@ def test_a_transcription_says_where_its_time_went(serve: ServiceFactory, caplog:
     assert {name: line[name] for name in ("audio_s", "decode_s", "queue_s", "inference_s")} == {
         "audio_s": 6.814, "decode_s": 0.001, "queue_s": 0.002, "inference_s": 0.03
     }  # fmt: skip
-    assert "6.8 s of sound: decode 0.001 s, queue 0.002 s, inference 0.030 s" in line["message"]
+    assert "6.8 s of audio: decode 0.001 s, queue 0.002 s, inference 0.030 s" in line["message"]
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])

@@ -339,7 +339,7 @@ class FullDisk(io.RawIOBase):
 
 
 @pytest.mark.parametrize("buffer_bytes", [1, 1 << 20], ids=["as it is written", "as it ends"])
-def test_no_room_for_a_large_file(
+def test_no_disk_space_for_a_large_file(
     client: Client, monkeypatch: pytest.MonkeyPatch, sound: bytes, buffer_bytes: int
 ) -> None:
     monkeypatch.setattr(upload, "SpooledTemporaryFile", lambda max_size: io.BufferedRandom(FullDisk(), buffer_bytes))

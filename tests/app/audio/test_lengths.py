@@ -15,7 +15,7 @@ import pytest
 from app.audio import AudioLimits, decode, decoder, ffmpeg
 from app.audio.blocks import Block
 from app.audio.formats import find_format
-from app.audio.lengths import told_length_s
+from app.audio.lengths import declared_length_s
 from app.errors import AudioTooLong
 from tests.sounds import ENCODINGS, MODEL_HZ, by_ffmpeg, by_sndfile, remuxed, speechlike
 
@@ -25,7 +25,7 @@ LONG_S, SHORT_S = 45, 6
 
 def told(data: bytes) -> float | None:
     file = io.BytesIO(data)
-    return told_length_s(find_format(file).name, file)
+    return declared_length_s(find_format(file).name, file)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ TELLING = [
 
 @pytest.mark.usefixtures("nothing_is_decoded")
 @pytest.mark.parametrize("container", TELLING)
-def test_what_tells_that_it_is_too_long_is_not_decoded(container: str) -> None:
+def test_a_file_that_declares_too_long_a_duration_is_not_decoded(container: str) -> None:
     data = silent(container, LONG_S)
     assert len(data) < 16_000 * LONG_S
     with pytest.raises(AudioTooLong, match="longer than 30 s"):
@@ -103,7 +103,7 @@ def test_what_is_short_enough_is_read(container: str) -> None:
 
 
 @pytest.mark.parametrize("container", [name for name in TELLING if name not in ("wav", "mp4", "m4a")])
-def test_the_length_that_is_told(container: str) -> None:
+def test_declared_lengths(container: str) -> None:
     first_page_s = 255 * 0.02 + 1.0 if container.startswith("ogg") else 0.0  # counted from its end
     told_s = told(silent(container, LONG_S))
     assert told_s is not None
@@ -159,7 +159,7 @@ def live(duration_s: int) -> bytes:
 
 
 @pytest.mark.usefixtures("nothing_is_decoded")
-def test_a_browsers_recording_tells_its_length_in_its_last_cluster() -> None:
+def test_a_browsers_recording_has_its_length_in_its_last_cluster() -> None:
     data = live(LONG_S)
     assert b"\x44\x89" not in data[:500]
     assert told(data) == pytest.approx(LONG_S - 2.5, abs=2.6)  # the beginning of a cluster of 5 s
@@ -184,5 +184,5 @@ def test_broken_headers_raise_nothing(container: str) -> None:
             broken[place] = random.integers(256)
         cut = bytes(broken[: random.integers(1, len(broken))])
         for part in (bytes(broken), cut):
-            length_s = told_length_s(container.split()[0], io.BytesIO(part))
+            length_s = declared_length_s(container.split()[0], io.BytesIO(part))
             assert length_s is None or 0 <= length_s < float("inf")

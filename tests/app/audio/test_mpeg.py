@@ -153,11 +153,11 @@ def constant_bit_rate(duration_s: float, bit_rate: int) -> bytes:
     )
 
 
-def test_a_constant_bit_rate_tells_the_length() -> None:
+def test_a_constant_bit_rate_gives_the_length() -> None:
     assert length_of(constant_bit_rate(20.0, 32_000)) == pytest.approx(20.0, abs=0.3)
 
 
-def test_a_varying_bit_rate_tells_no_length() -> None:
+def test_a_varying_bit_rate_gives_no_length() -> None:
     """Such as joined files: all of a file's places have to agree."""
     assert length_of(constant_bit_rate(10.0, 32_000) + constant_bit_rate(10.0, 64_000)) is None
 
@@ -168,7 +168,7 @@ def test_the_fraunhofer_header() -> None:
     assert length_of(mp3[:36] + header + mp3[36 + len(header) :]) == pytest.approx(139 * 576 / MODEL_HZ)
 
 
-def test_others_tell_no_length() -> None:
+def test_other_files_declare_no_length() -> None:
     assert length_of(STREAMS["aac"]) is None
     assert length_of(b"") is None
     assert length_of(b"\xff\xfb") is None

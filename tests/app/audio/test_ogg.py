@@ -120,7 +120,7 @@ def test_without_its_last_page(kept: float) -> None:
     assert length_of(SPOKEN[: round(kept * len(SPOKEN))]) == pytest.approx(6.0 * kept - 1.5, abs=0.6)
 
 
-def test_links_tell_their_length_together() -> None:
+def test_the_lengths_of_links_add_up() -> None:
     vorbis = ENCODINGS["ogg vorbis"](speechlike(6.0), MODEL_HZ)
     one, other = length_of(SPOKEN), length_of(vorbis)
     assert one is not None

@@ -89,7 +89,7 @@ def test_a_model_that_miscounts_is_not_served(serve: ServiceFactory, model: Path
 
 def test_a_family_that_nobody_knows_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "mamba"}))
-    with pytest.raises(ArtifactError, match=r"is of the type 'mamba'; known are .*wav2vec2"):
+    with pytest.raises(ArtifactError, match=r"has the type 'mamba'; known types: .*wav2vec2"):
         open_family(open_artifact(tmp_path))
 
 

@@ -90,7 +90,7 @@ def test_calibration_clips_are_scaled_as_the_model_wants_them(source: Source) ->
 
 def test_a_calibration_clip_that_cannot_be_read_is_named(source: Source, tmp_path: Path) -> None:
     (tmp_path / "broken.wav").write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"broken\.wav cannot be read: the file is not sound"):
+    with pytest.raises(ValueError, match=r"broken\.wav cannot be read: the file is not audio"):
         replace(source, calibration=tmp_path).calibration_clips()
 
 

@@ -67,7 +67,7 @@ def test_nothing_to_calibrate_on(settings: CtcSettings, tmp_path: Path) -> None:
         calibration_feeds(silence, settings, 10)
     without_duration = json.dumps({"audio": "0.wav", "text": ""})
     Path(silence).write_text(without_duration, encoding="utf-8")
-    with pytest.raises(DataError, match=r"clips\.jsonl: .*not sound"):
+    with pytest.raises(DataError, match=r"clips\.jsonl: .*not audio"):
         calibration_feeds(silence, settings, 10)
     with pytest.raises(DataError, match="no manifest"):
         calibration_feeds(str(tmp_path / "none.jsonl"), settings, 10)

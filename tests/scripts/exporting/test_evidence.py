@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from app.artifacts import Artifact, open_artifact, read_manifest
-from app.evidence import LARGEST_DIFFERENCE
+from app.evidence import MAX_DIFFERENCE
 from app.families.ctc.decoding import Emissions
 from app.models import check_evidence
 from app.recognizer import Samples
@@ -24,7 +24,7 @@ def artifact(checkpoints: Path) -> Artifact:
 
 def test_every_proven_backend_is_quoted_on_every_clip(artifact: Artifact) -> None:
     evidence = artifact.manifest["evidence"]
-    assert evidence["limit"] == LARGEST_DIFFERENCE
+    assert evidence["limit"] == MAX_DIFFERENCE
     assert len(evidence["clips"]) == len(list(SAMPLES.glob("*.wav")))
     for name, said_by in evidence["clips"].items():
         assert {"onnx", "onnx_int8"} <= said_by.keys()

@@ -105,8 +105,8 @@ def test_padding_changes_nothing(made: tuple[Path, dict[str, int]], monkeypatch:
     folder, _ = made
     samples = babbling(1.2, 9)
     padded = emissions(folder, "openvino", samples)
-    monkeypatch.setattr(graph_module, "LEAST_STEP", 64)
-    monkeypatch.setattr(graph_module, "MOST_STEP", 64)
+    monkeypatch.setattr(graph_module, "MIN_STEP", 64)
+    monkeypatch.setattr(graph_module, "MAX_STEP", 64)
     more = emissions(folder, "openvino", samples)
     monkeypatch.setattr(graph_module, "padded_length", lambda samples, framing: samples)
     alone = emissions(folder, "openvino", samples)

@@ -18,9 +18,9 @@ def test_a_long_clip_is_heard_window_by_window() -> None:
     lengths: list[int] = []
 
     class Watched(CtcRecognizer):
-        def hear(self, windows: Sequence[Window], options: Options = Options()) -> list[Emissions]:
+        def compute(self, windows: Sequence[Window], options: Options = Options()) -> list[Emissions]:
             lengths.extend(len(window.samples) for window in windows)
-            return super().hear(windows, options)
+            return super().compute(windows, options)
 
     rows = load_speech(str(SAMPLES / "manifest.jsonl"))["train"]
     clip = rows.samples(0, rate_hz)

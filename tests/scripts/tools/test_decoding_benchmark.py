@@ -37,7 +37,7 @@ def test_the_sound_is_said_again_and_again(clip: Path) -> None:
 
 def test_sound_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.wav").write_bytes(b"no sound")
-    with pytest.raises(BenchmarkError, match=r"broken\.wav: the file is not sound"):
+    with pytest.raises(BenchmarkError, match=r"broken\.wav: the file is not audio"):
         read_sound([tmp_path], 1.0)
 
 

@@ -43,7 +43,7 @@ def test_a_broken_clip_is_one_line_with_its_row(workers: int) -> None:
     with pytest.raises(DataError) as error:
         list(loader)
     message = message_of(error.value)
-    assert message.startswith("broken.wav (line 2) cannot be read: the file is not sound")
+    assert message.startswith("broken.wav (line 2) cannot be read: the file is not audio")
     assert "\n" not in message
 
 

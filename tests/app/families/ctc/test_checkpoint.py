@@ -92,7 +92,7 @@ class TestMissingWeights:
         assert caplog.records == []
 
     @pytest.mark.parametrize("prefix", ["module.", "model."])
-    def test_a_prefix_is_told(self, cahya: Path, prefix: str) -> None:
+    def test_a_prefix_of_the_names_is_reported(self, cahya: Path, prefix: str) -> None:
         change(cahya, lambda weights: {f"{prefix}{name}": value for name, value in weights.items()})
         message = refused(cahya)
         assert "lm_head.bias, lm_head.weight, wav2vec2.encoder" in message

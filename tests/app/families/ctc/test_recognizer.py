@@ -6,7 +6,7 @@ import pytest
 from app.artifacts import ArtifactError
 from app.families.ctc.decoding import Emissions
 from app.families.ctc.recognizer import log_softmax
-from app.recognizer import Hypothesis, Likeness, Window, Windowing, decode_clip, hear_clip
+from app.recognizer import Agreement, Hypothesis, Window, Windowing, compute_clip, decode_clip
 from tests.fakes import FRAMING, SETTINGS, WORD, FakeCtc, FakeRecognizer
 from tests.sounds import MODEL_HZ, speechlike
 
@@ -41,18 +41,18 @@ class TestHypothesis:
         assert CTC.difference(hypothesis, np.full_like(emissions(), np.nan)) == 1
 
 
-class TestLikeness:
-    def of(self, expected: Emissions, other: Emissions) -> Likeness:
-        """Of what was heard in a clip of one window."""
-        return CTC.likeness([Window(np.zeros(0, np.float32))], [expected], [other])
+class TestAgreement:
+    def of(self, expected: Emissions, other: Emissions) -> Agreement:
+        """The agreement on a clip of one window."""
+        return CTC.compare([Window(np.zeros(0, np.float32))], [expected], [other])
 
     def test_silence_is_like_silence(self) -> None:
         silence = np.full((5, TOKENS), -np.inf, dtype=np.float32)
         silence[:, 0] = 0.0
-        assert self.of(silence, silence.copy()) == Likeness(0.0, 5, 5, True)
+        assert self.of(silence, silence.copy()) == Agreement(0.0, 5, 5, True)
         assert self.of(silence, np.zeros((5, TOKENS), np.float32)).max_difference == np.inf
-        assert self.of(silence[:0], silence[:0]) == Likeness(0.0, 0, 0, True)
-        assert CTC.likeness([], [], []) == Likeness(0.0, 0, 0, True), "a clip that is too short for a window"
+        assert self.of(silence[:0], silence[:0]) == Agreement(0.0, 0, 0, True)
+        assert CTC.compare([], [], []) == Agreement(0.0, 0, 0, True), "a clip that is too short for a window"
 
     def test_differences_are_counted(self) -> None:
         other = emissions()
@@ -61,7 +61,7 @@ class TestLikeness:
         assert (alike.steps, alike.same_steps) == (FRAMES, FRAMES - 1)
         assert alike.max_difference == pytest.approx(np.abs(emissions()[3] - other[3]).max())
 
-    def test_a_frame_without_a_number_is_no_likeness(self) -> None:
+    def test_a_frame_of_nan_is_no_agreement(self) -> None:
         other = emissions()
         other[3, 1] = np.nan
         assert np.isnan(self.of(emissions(), other).max_difference)
@@ -86,5 +86,5 @@ class TestWindows:
     def test_a_clip_is_decoded_as_its_windows_come(self) -> None:
         recognizer = FakeRecognizer()
         samples = speechlike(50)
-        segments = decode_clip(recognizer, samples, hear_clip(recognizer, samples))
+        segments = decode_clip(recognizer, samples, compute_clip(recognizer, samples))
         assert [word.text for segment in segments for word in segment.words] == [WORD] * 50

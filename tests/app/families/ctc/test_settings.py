@@ -174,7 +174,7 @@ def test_features_may_be_where_transformers_5_writes_them(cahya: Path) -> None:
 )
 def test_spectral_features_are_refused(cahya: Path, changes: dict[str, Any]) -> None:
     rewrite(cahya / "preprocessor_config.json", **changes)
-    with pytest.raises(ArtifactError, match="wants spectral features; Dikte serves models on raw waveform so far"):
+    with pytest.raises(ArtifactError, match="needs spectral features; Dikte serves only models on raw waveform so far"):
         settings_in(cahya)
 
 

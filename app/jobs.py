@@ -1,4 +1,4 @@
-"""What workers compute: the windows of one clip (a job), and those that a worker computes at once (a turn)."""
+"""What the scheduler works on: the windows of one clip (a job), and the windows of one engine call (a batch)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,49 +8,52 @@ from app.models import Lanes
 from app.recognizer import AnyRecognizer, Options, Window
 
 BATCH_WINDOW_S = 1.0
-"""Windows that are computed with others are no longer: longer ones are hardly computed faster together
-(`scripts/tools/batch_gain.py`)."""
+"""Longest window that shares an engine call with others. Longer ones gain almost nothing from it (measured with
+`scripts/tools/batch_gain.py`)."""
 
 
 @dataclass(eq=False)
 class Job:
-    """The windows of one clip. `progressed` is called, in a worker's thread, when a window is heard or one failed.
+    """The windows of one clip.
 
-    heard: by index, what was heard and not taken yet. spent_s: what the windows cost that the bulk lane has begun.
+    on_progress: called in a worker's thread when an output is ready or a window failed. costs_s: the cost of each
+    window. outputs: by window index, those that are ready and not yet taken. spans: start and end of each engine call
+    (`time.monotonic`). next: index of the next window in the bulk lane. spent_s: cost of the windows that the bulk lane
+    has started. dropped: the caller no longer waits for it.
     """
 
     lanes: Lanes
     windows: Sequence[Window]
     options: Options
-    progressed: Callable[[], object]
+    on_progress: Callable[[], object]
     costs_s: list[float] = field(init=False)
-    heard: dict[int, Any] = field(default_factory=dict)
+    outputs: dict[int, Any] = field(default_factory=dict)
     failure: BaseException | None = None
     spans: list[tuple[float, float]] = field(default_factory=list)
-    next: int = 1  # of the windows in the bulk lane
+    next: int = 1
     spent_s: float = 0.0
-    dropped: bool = False  # nobody waits for it any more
+    dropped: bool = False
 
     def __post_init__(self) -> None:
         recognizer = self.lanes.express
         self.costs_s = [recognizer.cost_s(len(window.samples) / recognizer.rate_hz) for window in self.windows]
 
     @property
-    def later_s(self) -> float:
-        """What the windows cost that the bulk lane has not begun."""
+    def remaining_cost_s(self) -> float:
+        """Cost of the windows that the bulk lane has not started."""
         return sum(self.costs_s[self.next :])
 
     def fail(self, failure: BaseException) -> None:
-        """Tell the one who waits."""
+        """Pass the failure to the caller that waits for this job."""
         self.failure = failure
-        self.progressed()
+        self.on_progress()
 
 
 @dataclass(frozen=True)
-class Turn:
-    """The windows that a worker computes at once, each by its job and its index there, and with which recognizer.
+class Batch:
+    """The windows of one engine call, each as its job and its index there, and the recognizer that computes them.
 
-    Their jobs have the same model and options.
+    All jobs of a batch have the same model and options.
     """
 
     parts: list[tuple[Job, int]]
@@ -58,37 +61,37 @@ class Turn:
 
     @property
     def express(self) -> bool:
-        """Whether it is of the express lane: then all are the first windows of their clips."""
+        """Whether it belongs to the express lane, which computes only the first window of each clip."""
         return self.parts[0][1] == 0
 
     @property
     def lanes(self) -> Lanes:
-        """The model."""
+        """The model's recognizers."""
         return self.parts[0][0].lanes
 
     @property
     def options(self) -> Options:
-        """What was asked of the recognition."""
+        """The options that the jobs share."""
         return self.parts[0][0].options
 
     @property
     def windows(self) -> list[Window]:
-        """The windows."""
+        """The windows, in the order of `parts`."""
         return [job.windows[index] for job, index in self.parts]
 
     @property
-    def seconds(self) -> float:
-        """Audio in all of them."""
+    def audio_s(self) -> float:
+        """Duration of all windows together, in seconds."""
         return sum(len(window.samples) for window in self.windows) / self.recognizer.rate_hz
 
     @property
     def cost_s(self) -> float:
-        """What they cost."""
+        """Cost of all windows together."""
         return sum(job.costs_s[index] for job, index in self.parts)
 
     @property
     def audible_cost_s(self) -> float:
-        """What those cost that are computed at all."""
+        """Cost of the windows that are not silent: the engine skips silence."""
         audible = self.recognizer.is_audible
         return sum(job.costs_s[index] for job, index in self.parts if audible(job.windows[index].samples))
 
@@ -98,6 +101,6 @@ def is_very_short(job: Job) -> bool:
     return len(job.windows[0].samples) <= BATCH_WINDOW_S * job.lanes.express.rate_hz
 
 
-def goes_with(job: Job, other: Job) -> bool:
-    """Whether windows of two clips can be computed in one call."""
+def can_share_batch(job: Job, other: Job) -> bool:
+    """Whether windows of two clips can be computed in one engine call."""
     return job.lanes is other.lanes and job.options == other.options
