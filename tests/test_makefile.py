@@ -93,7 +93,7 @@ EVAL_OPTION = ["--eval_manifest", "a b.jsonl"]
     ("arguments", "last_call"),
     [
         (["serve"], ["-m", "app"]),
-        (["test"], ["-m", "pytest", "-n", "auto", "--dist", "worksteal"]),
+        (["test"], ["-m", "pytest", "-n", "auto", "--dist", "worksteal", "--cov"]),
         (["load", "OPTIONS=--users 3"], ["scripts/load.py", "--users", "3"]),
         (
             ["model", "CHECKPOINT=my models/it's x", "EVAL=a b.jsonl"],
