@@ -53,9 +53,9 @@ from app.runtimes.registry import (
 from scripts.benchmarking.engines import model_files
 from scripts.common import SAMPLES
 from scripts.exporting.calibration import calibration_feeds
-from scripts.exporting.evidence import collect_evidence
-from scripts.exporting.forms import DYNAMIC, Quantization, export_fp32, export_int8
-from scripts.exporting.lengths import check_lengths
+from scripts.exporting.evidence_clips import collect_evidence
+from scripts.exporting.graph_export import DYNAMIC, Quantization, export_fp32, export_int8
+from scripts.exporting.length_check import check_lengths
 from scripts.exporting.onnx_files import count_operators, store_compactly, store_rounded
 from scripts.exporting.proofs import (
     DECIDING_CLIPS,

@@ -54,7 +54,8 @@ from scripts.training.batches import (
     message_of,
 )
 from scripts.training.checkpoints import SMALL_CONFIGS, load_for_training
-from scripts.training.speed import MuonAndAdamW, convolve_by_fourier
+from scripts.training.fourier_convolution import convolve_by_fourier
+from scripts.training.muon import MuonAndAdamW
 
 RECORD = "training.json"
 """In the output folder: the arguments, and at the end the error rates."""

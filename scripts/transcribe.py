@@ -32,7 +32,7 @@ from app.service import load_model
 from app.settings import Settings, problems
 from app.transcriber import Transcriber
 from app.transcript import Transcript
-from scripts.common.sound_files import find_files
+from scripts.common.audio_files import find_audio_files
 
 SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
 STANDARD_INPUT = Path("-")
@@ -185,7 +185,7 @@ def run() -> int:
     missing: list[FileNotFoundError] = []
     files: list[Path] = []
     for path in arguments.paths:
-        files += [path] if path == STANDARD_INPUT else find_files([path], missing.append)
+        files += [path] if path == STANDARD_INPUT else find_audio_files([path], missing.append)
     files = list(dict.fromkeys(files))
     for problem in missing:
         print(problem, file=sys.stderr)

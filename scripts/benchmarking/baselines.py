@@ -26,8 +26,8 @@ from app.families.ctc.settings import read_settings
 from app.recognizer import Samples
 from scripts.benchmarking.engines import EngineSpec, installed, model_files, weights_of
 from scripts.common import ROOT
+from scripts.common.audio_files import find_audio_files
 from scripts.common.machine import versions
-from scripts.common.sound_files import find_files
 
 COMMAND = ROOT / "scripts" / "tools" / "baselines.py"
 REPORT_NAME = "baselines.json"
@@ -64,7 +64,7 @@ class Source:
         """
         features = read_settings(open_artifact(self.checkpoint)).features
         clips = []
-        for path in find_files([self.calibration]):
+        for path in find_audio_files([self.calibration]):
             try:
                 with path.open("rb") as file:
                     samples = decode(file, features.sample_rate_hz, CALIBRATION_LIMITS).samples
@@ -76,7 +76,7 @@ class Source:
 
     def calibration_key(self) -> str:
         """Changes with the calibration clips and with the tools that calibrate."""
-        sounds = [sha256_of(path) for path in find_files([self.calibration])]
+        sounds = [sha256_of(path) for path in find_audio_files([self.calibration])]
         return _digest([*sounds, versions(CALIBRATION_TOOLS)])
 
 

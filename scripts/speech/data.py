@@ -14,7 +14,7 @@ from datasets.exceptions import DatasetsError
 
 from app.errors import AsrError
 from app.files import describe_broken_file, one_line
-from scripts.common.sound_files import find_files
+from scripts.common.audio_files import find_audio_files
 from scripts.speech.clips import DataError
 from scripts.speech.columns import Table, to_rows
 from scripts.speech.corpora import (
@@ -102,7 +102,9 @@ def _read_folder(folder: Path, split: str | None, with_text: bool) -> Splits | N
         return read_kaldi(folder, lists, with_text=with_text)
     if not with_text and not any(folder.rglob(f"*{PARQUET}")):
         place = f"a file in {folder}"
-        return {"train": [Record({"audio": str(file.relative_to(folder))}, place) for file in find_files([folder])]}
+        return {
+            "train": [Record({"audio": str(file.relative_to(folder))}, place) for file in find_audio_files([folder])]
+        }
     return None
 
 

@@ -28,10 +28,10 @@ from app.audio import AudioLimits, Samples, decode
 from app.errors import AsrError
 from scripts.common import ROOT, SAMPLES
 from scripts.common.arguments import count, positive
+from scripts.common.audio_files import find_audio_files
 from scripts.common.command import ending_cleanly
 from scripts.common.machine import processor, versions
 from scripts.common.report import command_line, now, table
-from scripts.common.sound_files import find_files
 
 RATE_HZ = 16_000
 LIMITS = AudioLimits(max_duration_s=86_400.0, max_decoded_bytes=1 << 36, max_channels=8)
@@ -86,7 +86,7 @@ def read_sound(paths: list[Path], seconds: float) -> Samples:
     Raises BenchmarkError if one cannot be read.
     """
     parts = []
-    for path in find_files(paths):
+    for path in find_audio_files(paths):
         try:
             with path.open("rb") as file:
                 parts.append(decode(file, RATE_HZ, LIMITS).samples)

@@ -32,7 +32,7 @@ from app.families.ctc.windows import Framing
 from app.models import open_model, warm_up
 from app.runtimes.registry import BACKENDS
 from scripts.export import export
-from scripts.exporting.forms import DYNAMIC, quantize_to
+from scripts.exporting.graph_export import DYNAMIC, quantize_to
 from scripts.exporting.matrix_form import has_matrix_form
 from scripts.exporting.onnx_files import count_operators
 from scripts.training.checkpoints import new_tokenizer

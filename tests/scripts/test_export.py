@@ -27,7 +27,7 @@ from app.runtimes.registry import BACKENDS, openvino_int8_file
 from app.settings import BUNDLED_MODEL
 from scripts.export import export, main, revision_of
 from scripts.exporting import onnx_files
-from scripts.exporting.forms import Quantization, export_fp32, quantize_to
+from scripts.exporting.graph_export import Quantization, export_fp32, quantize_to
 from scripts.exporting.onnx_files import count_operators, store_rounded
 from scripts.exporting.proofs import QUANTIZED
 from scripts.exporting.quantization import Feed

@@ -16,7 +16,7 @@ import soundfile
 
 import app.audio
 from app.audio import Waveform
-from scripts.common.sound_files import SOUND_SUFFIXES, find_files
+from scripts.common.audio_files import AUDIO_SUFFIXES, find_audio_files
 from scripts.transcribe import STANDARD_INPUT, main, name_transcripts, parse_path
 from tests.checkpoints import RATE_HZ, babbling, exported
 from tests.fakes import PATIENCE_S
@@ -140,11 +140,11 @@ def test_a_file_that_goes_away_does_not_keep_the_others_from_being_done(
     recordings: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def find_and_lose(paths: list[Path], report: Callable[[FileNotFoundError], object]) -> list[Path]:
-        found = find_files(paths, report)
+        found = find_audio_files(paths, report)
         (recordings / "a.wav").unlink()
         return found
 
-    monkeypatch.setattr("scripts.transcribe.find_files", find_and_lose)
+    monkeypatch.setattr("scripts.transcribe.find_audio_files", find_and_lose)
     assert run(monkeypatch, recordings) == 1
     printed = capsys.readouterr()
     assert f"{recordings / 'a.wav'}: the file cannot be read: No such file" in printed.err
@@ -184,11 +184,11 @@ def test_names_stay_inside_the_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_folder_is_searched_at_any_depth_for_sound_only(recordings: Path) -> None:
     (recordings / "folder.wav").mkdir()
     (recordings / "gone.wav").symlink_to(recordings / "nowhere.wav")
-    assert find_files([recordings]) == [recordings / name for name in ("a.wav", "b.flac", "deep/c.WAV")]
-    assert find_files([recordings / "notes.txt"]) == [recordings / "notes.txt"], "what is named is taken"
-    assert find_files([recordings / "b.flac", recordings])[0] == recordings / "b.flac"
-    assert len(find_files([recordings / "b.flac", recordings])) == 3
-    assert {".m4a", ".webm", ".amr", ".opus"} <= SOUND_SUFFIXES
+    assert find_audio_files([recordings]) == [recordings / name for name in ("a.wav", "b.flac", "deep/c.WAV")]
+    assert find_audio_files([recordings / "notes.txt"]) == [recordings / "notes.txt"], "what is named is taken"
+    assert find_audio_files([recordings / "b.flac", recordings])[0] == recordings / "b.flac"
+    assert len(find_audio_files([recordings / "b.flac", recordings])) == 3
+    assert {".m4a", ".webm", ".amr", ".opus"} <= AUDIO_SUFFIXES
 
 
 def test_an_unproven_model_is_refused_unless_that_is_allowed(
@@ -278,14 +278,14 @@ def test_a_transcript_that_cannot_be_written_is_said_and_the_others_are_done(
 
 def test_what_macos_leaves_beside_a_file_is_no_sound(recordings: Path) -> None:
     (recordings / "._a.wav").write_bytes(b"\x00\x05\x16\x07")
-    assert find_files([recordings]) == [recordings / name for name in ("a.wav", "b.flac", "deep/c.WAV")]
-    assert find_files([recordings / "._a.wav"]) == [recordings / "._a.wav"], "what is named is taken"
+    assert find_audio_files([recordings]) == [recordings / name for name in ("a.wav", "b.flac", "deep/c.WAV")]
+    assert find_audio_files([recordings / "._a.wav"]) == [recordings / "._a.wav"], "what is named is taken"
 
 
 @pytest.mark.parametrize("suffix", ".mov .MKV .weba .webm .m4a .amr .opus .mp4 .3gp .wave".split())
 def test_sound_in_films_and_recordings_of_phones_is_found(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"a{suffix}").touch()
-    assert find_files([tmp_path]) == [tmp_path / f"a{suffix}"]
+    assert find_audio_files([tmp_path]) == [tmp_path / f"a{suffix}"]
 
 
 def test_a_folder_that_cannot_be_read_is_said(recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,11 +299,11 @@ def test_a_folder_that_cannot_be_read_is_said(recordings: Path, monkeypatch: pyt
 
     monkeypatch.setattr(os, "scandir", deny)
     problems: list[FileNotFoundError] = []
-    assert find_files([recordings], problems.append) == [recordings / "a.wav", recordings / "b.flac"]
+    assert find_audio_files([recordings], problems.append) == [recordings / "a.wav", recordings / "b.flac"]
     message = f"{recordings / 'deep'} cannot be read: Permission denied"
     assert [str(problem) for problem in problems] == [message]
     with pytest.raises(FileNotFoundError, match=re.escape(message)):
-        find_files([recordings])
+        find_audio_files([recordings])
 
 
 def test_names_that_are_too_long_with_their_ending_are_cut(

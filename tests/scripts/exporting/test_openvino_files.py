@@ -22,7 +22,7 @@ from app.runtimes.openvino import CORE
 from app.runtimes.registry import openvino_int8_file
 from scripts.export import main
 from scripts.exporting import onnx_files, openvino_files
-from scripts.exporting.lengths import check_lengths
+from scripts.exporting.length_check import check_lengths
 from scripts.exporting.onnx_files import MOST_WEIGHTS_BYTES, save
 from scripts.exporting.openvino_files import has_narrow_groups, make_openvino_int8, read_form
 from tests.checkpoints import RATE_HZ, TINY_CONFIG, babbling, built, by_optimum, clips, exporting, served

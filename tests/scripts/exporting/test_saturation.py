@@ -14,7 +14,7 @@ from app.audio import AudioLimits, decode
 from app.families.ctc.graph import LENGTHS_INPUT
 from app.families.ctc.recognizer import input_values
 from app.settings import BUNDLED_MODEL
-from scripts.exporting.forms import Quantization, export_fp32, export_int8
+from scripts.exporting.graph_export import Quantization, export_fp32, export_int8
 from scripts.exporting.onnx_files import graphs_of
 from scripts.exporting.quantization import EXACT_MAX_INT8, WeightBits
 from tests.checkpoints import RATE_HZ, babbling, built, exporting

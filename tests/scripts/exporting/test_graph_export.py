@@ -13,7 +13,7 @@ from app.families.ctc.graph import LENGTHS_INPUT
 from app.families.ctc.recognizer import zero_mean_unit_variance
 from app.models import warm_up
 from scripts.exporting import onnx_files
-from scripts.exporting.forms import Quantization, export_fp32, export_int8
+from scripts.exporting.graph_export import Quantization, export_fp32, export_int8
 from scripts.exporting.onnx_files import count_operators, graphs_of, weights_bytes
 from scripts.exporting.quantization import Feed, products_of
 from tests.checkpoints import (

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from app.artifacts import ArtifactError
 from app.families.ctc.decoding import Emissions
 from app.recognizer import Samples
-from scripts.exporting.lengths import CHECKED_FRAMES, check_lengths
+from scripts.exporting.length_check import CHECKED_FRAMES, check_lengths
 from tests.fakes import FRAMING, VOCABULARY, FakeCtc
 
 

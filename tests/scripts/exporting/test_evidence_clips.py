@@ -11,7 +11,7 @@ from app.families.ctc.decoding import Emissions
 from app.models import check_evidence
 from app.recognizer import Samples
 from scripts.common import SAMPLES
-from scripts.exporting.evidence import CLIP_S, collect_evidence
+from scripts.exporting.evidence_clips import CLIP_S, collect_evidence
 from tests.checkpoints import served
 from tests.fakes import FakeCtc
 from tests.recognizers import ctc_recognizer, ctc_settings

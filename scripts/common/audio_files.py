@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-SOUND_SUFFIXES = frozenset(
+AUDIO_SUFFIXES = frozenset(
     ".wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .mp3 .mp2 .mpga .m4a .m4b .mp4 .m4v .mov .3gp .3gpp .3g2 .aac "
     ".webm .weba .mkv .mka .amr .awb .aif .aiff .aifc .au .snd .caf".split()
 )
@@ -18,7 +18,7 @@ def stop(problem: FileNotFoundError) -> None:
     raise problem
 
 
-def find_files(paths: list[Path], report: Callable[[FileNotFoundError], object] = stop) -> list[Path]:
+def find_audio_files(paths: list[Path], report: Callable[[FileNotFoundError], object] = stop) -> list[Path]:
     """The files named, and all sound files in the folders named, at any depth; each once.
 
     What is named and is no folder is taken, be it a pipe. report: called with each path that is not there or cannot be
@@ -33,18 +33,18 @@ def find_files(paths: list[Path], report: Callable[[FileNotFoundError], object] 
         except OSError as error:
             report(unreadable(path, error))
         else:
-            found += sound_below(path, report) if is_folder else [path]
+            found += audio_files_below(path, report) if is_folder else [path]
     return list(dict.fromkeys(found))
 
 
-def sound_below(folder: Path, report: Callable[[FileNotFoundError], object]) -> list[Path]:
+def audio_files_below(folder: Path, report: Callable[[FileNotFoundError], object]) -> list[Path]:
     """The sound files in a folder and the folders in it, by path."""
     found: list[Path] = []
     problems: list[OSError] = []
     for parent, _, names in os.walk(folder, onerror=problems.append):
         for name in names:
             file = Path(parent, name)
-            if file.suffix.lower() in SOUND_SUFFIXES and not name.startswith(APPLE_DOUBLE) and file.is_file():
+            if file.suffix.lower() in AUDIO_SUFFIXES and not name.startswith(APPLE_DOUBLE) and file.is_file():
                 found.append(file)
     for problem in problems:
         report(unreadable(Path(os.fsdecode(problem.filename)), problem))
