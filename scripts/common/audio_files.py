@@ -1,4 +1,4 @@
-"""Sound files in folders."""
+"""Find audio files in folders."""
 
 import os
 import stat
@@ -10,26 +10,27 @@ AUDIO_SUFFIXES = frozenset(
     ".webm .weba .mkv .mka .amr .awb .aif .aiff .aifc .au .snd .caf".split()
 )
 APPLE_DOUBLE = "._"
-"""macOS writes a file `._x.wav` beside `x.wav` on foreign disks and in archives; there is no sound in it."""
+"""macOS writes a file `._x.wav` beside `x.wav` on foreign disks and in archives. It holds metadata, not audio."""
 
 
 def stop(problem: FileNotFoundError) -> None:
-    """Raises the problem."""
+    """Raise the problem."""
     raise problem
 
 
 def find_audio_files(paths: list[Path], report: Callable[[FileNotFoundError], object] = stop) -> list[Path]:
-    """The files named, and all sound files in the folders named, at any depth; each once.
+    """The named files, and all audio files in the named folders, at any depth, without duplicates.
 
-    What is named and is no folder is taken, be it a pipe. report: called with each path that is not there or cannot be
-    read, and each folder without sound. Without it, the first of these is raised.
+    A named path that is not a folder is taken whatever its suffix; it may be a pipe. report: called with an error for
+    each path that does not exist or cannot be read, and for each folder without audio files. By default the first such
+    error is raised.
     """
     found: list[Path] = []
     for path in paths:
         try:
             is_folder = stat.S_ISDIR(path.stat().st_mode)
         except FileNotFoundError:
-            report(FileNotFoundError(f"there is no file {path}"))
+            report(FileNotFoundError(f"{path} does not exist"))
         except OSError as error:
             report(unreadable(path, error))
         else:
@@ -38,7 +39,7 @@ def find_audio_files(paths: list[Path], report: Callable[[FileNotFoundError], ob
 
 
 def audio_files_below(folder: Path, report: Callable[[FileNotFoundError], object]) -> list[Path]:
-    """The sound files in a folder and the folders in it, by path."""
+    """The audio files in a folder and its subfolders, sorted by path. report: see `find_audio_files`."""
     found: list[Path] = []
     problems: list[OSError] = []
     for parent, _, names in os.walk(folder, onerror=problems.append):
@@ -49,10 +50,10 @@ def audio_files_below(folder: Path, report: Callable[[FileNotFoundError], object
     for problem in problems:
         report(unreadable(Path(os.fsdecode(problem.filename)), problem))
     if not found and not problems:
-        report(FileNotFoundError(f"there is no sound file in {folder}"))
+        report(FileNotFoundError(f"there is no audio file in {folder}"))
     return sorted(found)
 
 
 def unreadable(path: Path, error: OSError) -> FileNotFoundError:
-    """The error of a path that is there, perhaps, and cannot be read."""
+    """The error for a path that cannot be read."""
     return FileNotFoundError(f"{path} cannot be read: {error.strerror}")

@@ -33,5 +33,5 @@ def test_a_service_that_ends_at_once_is_told_with_its_log() -> None:
 
 
 def test_a_service_that_goes_on_after_sigterm_is_told() -> None:
-    with dikte_on("onnx_int8", BUNDLED_MODEL) as service, pytest.raises(ServiceError, match="did not end within 0 s"):
+    with dikte_on("onnx_int8", BUNDLED_MODEL) as service, pytest.raises(ServiceError, match="did not exit within 0 s"):
         service.exit_code(0)
