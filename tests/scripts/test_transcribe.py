@@ -224,8 +224,8 @@ def test_what_is_not_there_is_said_and_the_others_are_done(
     printed = capsys.readouterr()
     assert printed.out == said(model, recordings / "a.wav") + "\n"
     assert printed.err.splitlines() == [
-        f"there is no file {tmp_path / 'no.wav'}",
-        f"there is no sound file in {tmp_path / 'empty'}",
+        f"{tmp_path / 'no.wav'} does not exist",
+        f"there is no audio file in {tmp_path / 'empty'}",
         f"{too_long} cannot be read: File name too long",
     ]
 
@@ -235,7 +235,7 @@ def test_without_any_file_no_model_is_loaded(
 ) -> None:
     monkeypatch.setattr("scripts.transcribe.load_model", lambda _: pytest.fail("loads a model for nothing"))
     assert run(monkeypatch, tmp_path / "no.wav") == 1
-    assert capsys.readouterr().err == f"there is no file {tmp_path / 'no.wav'}\n"
+    assert capsys.readouterr().err == f"{tmp_path / 'no.wav'} does not exist\n"
 
 
 def test_a_model_that_is_not_there_is_said(
