@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LONG_KERNEL = 32
-"""From so many taps on, a convolution with stride 1 is made by Fourier transforms."""
+"""Convolutions with at least this many taps, and stride 1, are computed by Fourier transforms."""
 
 
 def fourier_convolution(convolution: nn.Conv1d, frames: Tensor) -> Tensor:
-    """What `convolution(frames)` gives, by the convolution theorem.
+    """`convolution(frames)`, computed by the convolution theorem.
 
-    (batch, channels, time) -> (batch, channels', time'). The kernel is conjugated, as "convolutions" of neural networks
-    are correlations. Computed in float32; the result has the dtype of `frames`. Stride and dilation must be 1, padding
-    a number of zeros.
+    (batch, channels, time) -> (batch, channels', time'). The spectrum of the kernel is conjugated, because the
+    convolutions of neural networks are correlations. Computed in float32; the result has the dtype of `frames`. Stride
+    and dilation must be 1, and the padding must be a number of zeros.
     """
     padding = convolution.padding[0]
     assert isinstance(padding, int)
@@ -42,9 +42,9 @@ def fourier_convolution(convolution: nn.Conv1d, frames: Tensor) -> Tensor:
 
 
 def convolve_by_fourier(model: nn.Module) -> int:
-    """Let the long convolutions of a model be computed by `fourier_convolution`; returns how many there are.
+    """Make the long convolutions of a model use `fourier_convolution`. Returns their number.
 
-    Their weights stay where they are, under their names, with their parametrizations.
+    The weights keep their names and parametrizations.
     """
     long = [
         module

@@ -7,11 +7,11 @@ from torch import nn
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
-    """Muon for the matrices inside a model, AdamW for all else: convolutions, norms, biases and the CTC head.
+    """Muon for the weight matrices of hidden layers; AdamW for convolutions, norms, biases and the CTC head.
 
-    Muon makes the steps of all directions of a matrix equally long (K. Jordan et al., "Muon: an optimizer for hidden
-    layers in neural networks", 2024). Its steps are scaled to the size of AdamW's, so one learning rate serves both (J.
-    Liu et al., "Muon is scalable for LLM training", 2025).
+    Muon orthogonalizes the update of a matrix, so that it is equally large in all directions (K. Jordan et al., "Muon:
+    an optimizer for hidden layers in neural networks", 2024). Its updates are scaled to the size of AdamW's, so that
+    both use the same learning rate (J. Liu et al., "Muon is scalable for LLM training", 2025).
     """
 
     def __init__(self, model: nn.Module, lr: float, weight_decay: float) -> None:
@@ -19,8 +19,10 @@ class MuonAndAdamW(torch.optim.Optimizer):
         others: list[nn.Parameter] = []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                inside = parameter.ndim == 2 and not name.startswith("lm_head")
-                (matrices if inside else others).append(parameter)
+                if parameter.ndim == 2 and not name.startswith("lm_head"):
+                    matrices.append(parameter)
+                else:
+                    others.append(parameter)
         self.parts: tuple[torch.optim.Optimizer, ...] = (
             torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(others, lr=lr, weight_decay=0.0),
@@ -31,7 +33,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         return [group for part in self.parts for group in part.param_groups]
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One step with the gradients that are there; `closure` is not supported and must be None."""
+        """Make one step with the current gradients. `closure` is not supported and must be None."""
         assert closure is None
         for part in self.parts:
             part.step()
@@ -42,4 +44,4 @@ class MuonAndAdamW(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
-        self.param_groups = self._groups()  # loading made new ones, and the learning rate is set in them
+        self.param_groups = self._groups()  # loading replaced the groups, in which the scheduler sets the learning rate

@@ -23,18 +23,11 @@ from app.models import warm_up
 from scripts import train
 from scripts.speech.data import DataError, SpeechRows
 from scripts.speech.text import TURKISH_ALPHABET
-from scripts.train import (
-    CtcTrainer,
-    Scorer,
-    argmax_logits,
-    parse_arguments,
-    precision,
-    split_rows,
-    usable,
-)
+from scripts.train import parse_arguments, precision, split_rows, usable
 from scripts.training import checkpoints as configurations
 from scripts.training.batches import IGNORED_LABEL, Collator, LengthBatchSampler
 from scripts.training.checkpoints import new_tokenizer
+from scripts.training.trainer import CtcTrainer, Scorer, argmax_logits
 from tests.checkpoints import RATE_HZ, babbling, built
 from tests.recognizers import ctc_recognizer, ctc_settings
 from tests.speech import FEATURES, NORMALIZER, speech_rows, wav
@@ -278,9 +271,9 @@ class TestCommand:
     """The README's command, once as a user gives it, on an encoder like facebook/wav2vec2-base."""
 
     def test_it_says_what_it_does_and_found(self, printed: str) -> None:
-        assert "Sound from column 'audio', text from column 'transcription'" in printed
+        assert "Audio from column 'audio', text from column 'transcription'" in printed
         assert re.search(r"Training on 6 clips \(0\.00 hours\), evaluating on 2", printed)
-        assert "New, with random values: lm_head.bias, lm_head.weight\n" in printed
+        assert "New weights, with random values: lm_head.bias, lm_head.weight\n" in printed
         assert "tensorboard --logdir runs" in printed
         assert re.search(r"WER [\d.]+%, CER [\d.]+%: models/checkpoint\n", printed)
 
@@ -322,7 +315,7 @@ class TestCommand:
         steps = state_of(work / "models/checkpoint")["global_step"]
         assert steps > 0
         run(work, monkeypatch, *command)
-        assert f"Going on from models/checkpoint/checkpoint-{steps}" in capsys.readouterr().out
+        assert f"Resuming from models/checkpoint/checkpoint-{steps}" in capsys.readouterr().out
         assert state_of(work / "models/checkpoint")["global_step"] == steps, "there was nothing left to do"
         longer = [option if option != "1" else "3" for option in command]
         run(work, monkeypatch, *longer)
@@ -344,14 +337,14 @@ def test_muon_goes_on(
     run(tmp_path, monkeypatch, *command, "--max_steps", "1")
     first = load_file(tmp_path / "out/model.safetensors")
     run(tmp_path, monkeypatch, *command, "--max_steps", "3")
-    assert "Going on from out/checkpoint-1" in capsys.readouterr().out
+    assert "Resuming from out/checkpoint-1" in capsys.readouterr().out
     second = load_file(tmp_path / "out/model.safetensors")
     assert state_of(tmp_path / "out")["global_step"] == 3
     moved = {name for name in first if not torch.equal(first[name], second[name])}
     assert {"lm_head.weight", "wav2vec2.encoder.layers.0.attention.q_proj.weight"} <= moved
 
     adamw = ["adamw" if option == "muon" else option for option in command]
-    with pytest.raises(DataError, match=r"out holds a training with --optimizer muon: .*--restart"):
+    with pytest.raises(DataError, match=r"out has a training with --optimizer muon: .*--restart"):
         run(tmp_path, monkeypatch, *adamw, "--max_steps", "4")
     run(tmp_path, monkeypatch, *adamw, "--max_steps", "1", "--restart")
     assert state_of(tmp_path / "out")["global_step"] == 1
@@ -369,13 +362,13 @@ def test_a_checkpoint_that_was_not_saved_whole_is_not_gone_on_with(
 ) -> None:
     checkpoint = shutil.copytree(built("small", checkpoints), tmp_path / "checkpoint-500")
     (checkpoint / "trainer_state.json").write_text("{}", encoding="utf-8")
-    train.check_whole(checkpoint)
+    train.check_complete(checkpoint)
     if broken == "trainer_state.json":
         (checkpoint / broken).unlink()
     else:
         (checkpoint / broken).write_bytes((checkpoint / broken).read_bytes()[:1_000])
-    with pytest.raises(DataError, match=r"checkpoint-500 was not saved whole: delete it .*--restart"):
-        train.check_whole(checkpoint)
+    with pytest.raises(DataError, match=r"checkpoint-500 is incomplete: delete it .*--restart"):
+        train.check_complete(checkpoint)
 
 
 @old_config
@@ -393,7 +386,7 @@ def test_an_encoder_whose_weights_are_missing_is_not_trained(
 def test_nothing_left_to_evaluate_on_is_said_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"0 clips are left to train on and 0 to evaluate on, of 2 to 15 s"):
+    with pytest.raises(DataError, match=r"0 clips are left to train on and 0 to evaluate on; .* 2 to 15 s"):
         run(
             tmp_path,
             monkeypatch,
