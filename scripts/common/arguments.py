@@ -1,6 +1,10 @@
 """Parsers of numbers on a command line, for the `type` of an `argparse` argument."""
 
 import argparse
+import math
+
+MAX_WER_LIMIT = 1.0
+"""Largest `--max_reference_wer`. With insertions a WER can be higher, but such a reference would prove nothing."""
 
 
 def positive(text: str) -> float:
@@ -17,3 +21,14 @@ def count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
+
+
+def word_error_rate(text: str) -> float:
+    """Parse a command-line argument. Raises ArgumentTypeError for any other value, such as a percentage."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate <= MAX_WER_LIMIT:
+        raise argparse.ArgumentTypeError(f"{text} is not a word error rate above 0 and at most 1 (0.5 is 50 %)")
+    return rate

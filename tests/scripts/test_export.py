@@ -25,8 +25,9 @@ from app.files import LFS_POINTER
 from app.models import warm_up
 from app.runtimes.registry import BACKENDS, openvino_int8_file
 from app.settings import BUNDLED_MODEL
-from scripts.export import export, main, revision_of
+from scripts.export import export, main
 from scripts.exporting import onnx_files
+from scripts.exporting.artifact_folder import revision_of
 from scripts.exporting.graph_export import Quantization, export_fp32, quantize_to
 from scripts.exporting.onnx_files import count_operators, store_rounded
 from scripts.exporting.proofs import QUANTIZED
@@ -396,7 +397,7 @@ def test_what_is_no_word_error_rate_is_refused(
     """A percentage would let everything pass."""
     with pytest.raises(SystemExit):
         run(monkeypatch, Path("checkpoint"), Path("out"), Path("sounds"), f"--max_reference_wer={rate}")
-    assert f"{rate} is no word error rate: 0.5 is 50 %" in capsys.readouterr().err
+    assert f"{rate} is not a word error rate above 0 and at most 1 (0.5 is 50 %)" in capsys.readouterr().err
 
 
 def test_a_checkpoint_without_its_head_is_refused_before_anything_is_changed(
@@ -489,7 +490,7 @@ class TestQuantization:
         self, method: str, checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         options = ("--keep_float", "*/tail/*", "--quantization", method)
-        message = r"export failed: no product is called \*/tail/\*; there are .*head/MatMul"
+        message = r"export failed: no product matches \*/tail/\*; there are .*head/MatMul"
         with pytest.raises(SystemExit, match=message):
             run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", sounds, *options)
         assert not (tmp_path / "out" / MANIFEST_NAME).exists()
