@@ -168,7 +168,7 @@ def test_options_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
         parse_arguments(["--against_plain", "--host", "http://localhost:8000"])
     with pytest.raises(SystemExit):
         parse_arguments(["--against_plain", "--capacity"])
-    assert "starts its services itself" in capsys.readouterr().err
+    assert "starts its own services" in capsys.readouterr().err
 
 
 def test_the_plain_service_gets_the_folder_of_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

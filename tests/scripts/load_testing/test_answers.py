@@ -15,8 +15,8 @@ from scripts.load_testing.answers import (
     References,
     Tally,
     connect,
-    likeness,
     same_text,
+    similarity,
     upload_headers,
 )
 from scripts.load_testing.load_clips import Clip, short_clips
@@ -99,9 +99,9 @@ def test_texts_of_the_same_sound_may_differ_by_a_letter() -> None:
 
 def test_of_long_texts_both_ends_and_the_length_count() -> None:
     text = "evet doğru " * 1_000
-    assert likeness(text, text.replace("evet", "even", 1)) > 0.99
-    assert likeness(text, text[: len(text) // 2]) == pytest.approx(0.5)
-    assert likeness(text, "hayır " * 100 + text[600:]) < 0.9
+    assert similarity(text, text.replace("evet", "even", 1)) > 0.99
+    assert similarity(text, text[: len(text) // 2]) == pytest.approx(0.5)
+    assert similarity(text, "hayır " * 100 + text[600:]) < 0.9
 
 
 def test_references_and_tally_come_back_from_their_files(tmp_path: Path, clip: Clip) -> None:
@@ -147,10 +147,10 @@ def test_https_has_tls_and_a_port_of_its_own() -> None:
 
 @pytest.mark.parametrize("url", ["", "localhost:8000", "http://", "ftp://example.org", "http://localhost:port"])
 def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(LoadError, match="is no address"):
+    with pytest.raises(LoadError, match="is not a valid URL"):
         connect(url)
 
 
 def test_a_service_that_does_not_tell_what_it_serves_can_be_loaded_too() -> None:
-    assert References("", {}).served == "not told by the service"
+    assert References("", {}).served == "not reported by the service"
     assert References("mine", {}).served == "mine"

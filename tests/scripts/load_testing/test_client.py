@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from scripts.load_testing.answers import NO_ANSWER
-from scripts.load_testing.client import Exchange, closed_loop, leave, open_loop, parse_response, upload
+from scripts.load_testing.client import Exchange, closed_loop, open_loop, parse_response, upload, upload_and_disconnect
 from scripts.load_testing.load_clips import Clip, long_clip, short_clips
 
 OK_BODY = b'{"text":"evet","timings":{"queue":0.25,"inference":0.5}}'
@@ -104,12 +104,12 @@ def test_a_request_that_was_sent_and_not_answered_is_told_apart(clips: list[Clip
 def test_users_go_on_until_they_are_told(clips: list[Clip]) -> None:
     asked: list[Exchange | None] = []
 
-    def goes_on(last: Exchange | None) -> bool:
+    def should_continue(last: Exchange | None) -> bool:
         asked.append(last)
         return len(asked) <= 5
 
     texts = {clip.name: "evet" for clip in clips}
-    exchanges = against(transcribe, lambda url: closed_loop(url, clips, texts, 2, goes_on))
+    exchanges = against(transcribe, lambda url: closed_loop(url, clips, texts, 2, should_continue))
     assert len(exchanges) == 5
     assert all(exchange.answer.ok for exchange in exchanges)
     assert {exchange.answer.clip for exchange in exchanges} == {clip.name for clip in clips}
@@ -148,7 +148,7 @@ def test_a_killed_client_does_not_wait_for_its_answer(clips: list[Clip]) -> None
 
     async def kill_some(url: str) -> None:
         random = Random(0)
-        await asyncio.gather(*(leave(url, clips[0], random, 0.2) for _ in range(12)))
+        await asyncio.gather(*(upload_and_disconnect(url, clips[0], random, 0.2) for _ in range(12)))
         while len(ended) < 12:  # the end of the test's patience is pytest's
             await asyncio.sleep(0.01)
 
