@@ -63,7 +63,7 @@ def test_the_table_and_the_figures_of_every_set(tmp_path: Path) -> None:
     assert sets[SAMPLES]["clips"] == 4
     assert sets[SAMPLES]["cer"]["rate"] <= 0.05
     assert sets[str(wrong)]["wer"]["rate"] == 1
-    assert "heard: evet doğru" in result.stdout
+    assert "hypothesis: evet doğru" in result.stdout
     assert f"| {SAMPLES} | 4 |" in result.stdout
 
 

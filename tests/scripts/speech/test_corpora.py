@@ -85,7 +85,7 @@ class TestCommonVoice:
         assert rows.durations_s == [DURATIONS_S[2] + 0.025]
         check(rows, [2])
         table.write_text("clip\tlength\na\t1\n", encoding="utf-8")
-        with pytest.raises(DataError, match=r"clip_durations\.tsv is no table of clips and their milliseconds"):
+        with pytest.raises(DataError, match=r"clip_durations\.tsv is not a table of clips and their durations"):
             load_speech(str(folder))
 
     def test_a_quotation_mark_is_a_letter_like_others(self, folder: Path) -> None:
@@ -96,7 +96,7 @@ class TestCommonVoice:
     def test_a_clip_that_is_not_there_is_named(self, folder: Path) -> None:
         (folder / "clips/common_voice_tr_1.mp3").unlink()
         with pytest.raises(
-            DataError, match=r"line 2 of .*dev\.tsv names clips/common_voice_tr_1\.mp3, and there is no"
+            DataError, match=r"line 2 of .*dev\.tsv names clips/common_voice_tr_1\.mp3, which does not exist"
         ):
             load_speech(str(folder))
 
@@ -123,7 +123,7 @@ class TestLibriSpeech:
 
     def test_a_clip_that_is_not_there_is_named(self, folder: Path) -> None:
         (folder / "dev-other/84/121123/84-121123-0000.flac").unlink()
-        with pytest.raises(DataError, match=r"line 1 of .*84-121123\.trans\.txt names 84-121123-0000, and there is no"):
+        with pytest.raises(DataError, match=r"line 1 of .*84-121123\.trans\.txt names 84-121123-0000, which does not exist"):
             load_speech(str(folder))
 
 
@@ -172,14 +172,18 @@ class TestKaldi:
     @pytest.mark.parametrize(
         ("file", "content", "said"),
         [
-            ("wav.scp", "utt0 sph2pipe -f wav 0.sph |\n", "line 1 of .*wav.scp is a command, and no command is run"),
-            ("wav.scp", "utt0 wav/9.wav\n", "line 1 of .*text names .*9.wav, and there is no such file"),
-            ("wav.scp", "utt9 wav/0.wav\n", "line 1 of .*text is the text of utt0, which .*wav.scp lacks"),
-            ("segments", "utt0 call\n", "line 1 of .*segments is not: name, recording, start and end"),
-            ("segments", "utt0 other 0 1\n", "line 1 of .*segments is a part of other, which wav.scp lacks"),
-            ("segments", "utt0 call 0.5 0.25\n", "duration of line 1 of .*text is no number of seconds: -0.25"),
-            ("segments", "utt0 call 2 9\n", r"all\.wav \(line 1 of .*text\): the part from 2 s to 9 s does not lie"),
-            ("text", None, "there is .*wav.scp, and no text beside it"),
+            ("wav.scp", "utt0 sph2pipe -f wav 0.sph |\n", "line 1 of .*wav.scp is a command, and commands are not run"),
+            ("wav.scp", "utt0 wav/9.wav\n", "line 1 of .*text names .*9.wav, which does not exist"),
+            ("wav.scp", "utt9 wav/0.wav\n", "line 1 of .*text is the text of utt0, which is not in .*wav.scp"),
+            ("segments", "utt0 call\n", "line 1 of .*segments must have a name, a recording, and start and end"),
+            ("segments", "utt0 other 0 1\n", "line 1 of .*segments is a segment of other, which is not in wav.scp"),
+            ("segments", "utt0 call 0.5 0.25\n", "duration of line 1 of .*text is not a number of seconds: -0.25"),
+            (
+                "segments",
+                "utt0 call 2 9\n",
+                r"all\.wav \(line 1 of .*text\): the segment from 2 s to 9 s is not inside",
+            ),
+            ("text", None, "there is no text in the folder of .*wav.scp"),
         ],
     )
     def test_what_cannot_be_read_is_one_line(self, folder: Path, file: str, content: str | None, said: str) -> None:

@@ -163,13 +163,13 @@ def test_where_no_text_is_needed_a_folder_of_sound_will_do(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ('{"audio": "0.wav", "text": "bir"}\nbroken', "line 2 of .* is no JSON"),
-        ('["0.wav"]', "line 1 of .* is no JSON object"),
-        ('{"audio": "0.wav", "text": "bir"}\n{"audio": "0.wav", "text": ["bir"]}', "text of line 2 of .* is no text"),
-        ('{"audio": "0.wav", "text": "bir"}\n{"text": "iki"}', "line 2 of .* names no file of sound"),
-        ('{"audio": "1.wav", "text": "bir"}', "line 1 of .* names 1.wav, and there is no such file"),
+        ('{"audio": "0.wav", "text": "bir"}\nbroken', "line 2 of .* is not valid JSON"),
+        ('["0.wav"]', "line 1 of .* is not a JSON object"),
+        ('{"audio": "0.wav", "text": "bir"}\n{"audio": "0.wav", "text": ["bir"]}', "text of line 2 of .* is not a string"),
+        ('{"audio": "0.wav", "text": "bir"}\n{"text": "iki"}', "line 2 of .* has no path to an audio file"),
+        ('{"audio": "1.wav", "text": "bir"}', "line 1 of .* names 1.wav, which does not exist"),
         ('{"audio": "0.wav", "text": "bir", "duration": "long"}', "duration of line 1 of .* 'long'"),
-        (f'{{"audio": "0.wav", "text": "bir", "duration": {"9" * 400}}}', "duration of line 1 of .* is no number"),
+        (f'{{"audio": "0.wav", "text": "bir", "duration": {"9" * 400}}}', "duration of line 1 of .* is not a number"),
     ],
 )
 def test_a_manifest_that_cannot_be_read(tmp_path: Path, lines: str, said: str) -> None:
@@ -326,14 +326,18 @@ class TestTables:
     @pytest.mark.parametrize(
         ("name", "content", "said"),
         [
-            ("a.json", b"[1]", "row 1 of .*a.json is no JSON object"),
-            ("a.json", b"[", "a.json is no JSON: "),
-            ("a.json", b'{\n "audio": "0.wav"\n}', "line 1 of .*a.json is no JSON: .*a line of JSON for each clip"),
+            ("a.json", b"[1]", "row 1 of .*a.json is not a JSON object"),
+            ("a.json", b"[", "a.json is not valid JSON: "),
+            (
+                "a.json",
+                b'{\n "audio": "0.wav"\n}',
+                "line 1 of .*a.json is not valid JSON: .*a line of JSON for each clip",
+            ),
             ("a.csv", b"path,text\n0.wav,bir,iki\n", "line 2 of .*a.csv has more fields"),
-            ("a.csv", b"0.wav,bir\n1.wav,iki\n", r"none of audio, .* is a column \(0.wav, bir\)"),
+            ("a.csv", b"0.wav,bir\n1.wav,iki\n", r"none of audio, .* is a column; there are 0.wav, bir"),
             ("a.tsv", "path\ttext\n0.wav\tığdır\n".encode("cp1254"), "a.tsv is not UTF-8"),
             ("a.jsonl", POINTER, "a.jsonl in .* is a Git LFS pointer"),
-            ("a.txt", b"0.wav bir", "it is no data that is read; that is: tables"),
+            ("a.txt", b"0.wav bir", "this format is not supported; supported are: tables"),
         ],
     )
     def test_a_table_that_cannot_be_read_is_one_line(
@@ -376,7 +380,7 @@ def test_a_file_of_parquet(tmp_path: Path) -> None:
 def test_a_folder_of_something_else_is_one_line_that_says_what_is_there(tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt", "c.mp3"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(DataError, match=r"2 \.txt, 1 \.mp3\); what is read: tables .*LibriSpeech") as error:
+    with pytest.raises(DataError, match=r"2 \.txt, 1 \.mp3\); supported are: tables .*LibriSpeech") as error:
         load_speech(str(tmp_path))
     assert "\n" not in str(error.value)
 
@@ -434,12 +438,12 @@ class TestSegments:
     @pytest.mark.parametrize(
         ("offset", "duration", "said"),
         [
-            (2.5, 0.5, "the part from 2.5 s to 3 s does not lie in it, for it is 2.5 s long"),
-            (2.0, 0.75, "the part from 2 s to 2.75 s does not lie in it"),
-            (9.0, None, "the part from 9 s to the end does not lie in it"),
-            (-1.0, 0.5, "offset of line 2 of .* is no number of seconds: -1.0"),
-            ("x", 0.5, "offset of line 2 of .* is no number of seconds: 'x'"),
-            (0.5, 0.0, "the part from 0.5 s to 0.5 s is empty"),
+            (2.5, 0.5, "the segment from 2.5 s to 3 s is not inside the file, which is 2.5 s long"),
+            (2.0, 0.75, "the segment from 2 s to 2.75 s is not inside the file"),
+            (9.0, None, "the segment from 9 s to the end is not inside the file"),
+            (-1.0, 0.5, "offset of line 2 of .* is not a number of seconds: -1.0"),
+            ("x", 0.5, "offset of line 2 of .* is not a number of seconds: 'x'"),
+            (0.5, 0.0, "the segment from 0.5 s to 0.5 s is empty"),
         ],
     )
     def test_a_part_that_the_file_does_not_have_names_its_row(
@@ -503,7 +507,7 @@ class TestBoundsOfWhatWasCut:
         message = r"1\.wav \(line 1 of .*\) is 1\.25 s long, its start and end are 100 and 200: .*offset and duration"
         with pytest.raises(DataError, match=message):
             self.rows(tmp_path, start=100.0, end=200.0)
-        with pytest.raises(DataError, match=r"start of line 1 of .* is no number of seconds: '00:01'"):
+        with pytest.raises(DataError, match=r"start of line 1 of .* is not a number of seconds: '00:01'"):
             self.rows(tmp_path, start="00:01", end="00:02")
 
     def test_in_parquet_too(self, tmp_path: Path) -> None:
