@@ -1,9 +1,9 @@
-"""List what the serving image ships, with its licences, as docs/licences.md.
+"""List the contents of the serving image with their licences, for docs/licences.md.
 
     .venv/bin/python scripts/tools/licences.py > docs/licences.md
 
-Reads the packages of requirements.lock as they are installed beside the Python that runs this. The licences are those
-that the packages state of themselves; what a wheel carries besides is listed by file.
+Reads the metadata of the packages in requirements.lock, which must be installed for the Python that runs this. The
+licences are those that the packages state. Libraries that are bundled in a wheel are listed by file.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from scripts.common import ROOT
 
 LIBRARY = re.compile(r"\.so(\.\d+)*$")
 BUNDLED = re.compile(r"(^|/)(\w+\.libs|_soundfile_data)/")
-"""Folders in which wheels carry libraries that others wrote."""
+"""Folders of wheels with bundled libraries of other projects."""
 
 HEAD = """# Licences of what the serving image ships
 
@@ -37,13 +37,13 @@ Worth knowing for whoever passes an image on:
 
 
 def locked() -> list[str]:
-    """The names in the lock file."""
+    """The names of the packages in the lock file."""
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     return re.findall(r"^([\w.-]+)==", text, re.MULTILINE)
 
 
 def licence_of(package: Distribution) -> str:
-    """What the package says: an SPDX expression, else its free text, else its classifiers."""
+    """The licence that a package states: its SPDX expression, else its free text, else its classifiers."""
     stated = package.metadata.json
     classifiers = [line.rsplit(" :: ", 1)[1] for line in stated.get("classifier", []) if "License ::" in line]
     free_text = str(stated.get("license", "")).partition("\n")[0]
@@ -51,13 +51,13 @@ def licence_of(package: Distribution) -> str:
 
 
 def libraries_in(package: Distribution) -> list[Path]:
-    """The shared libraries of others that the wheel carries."""
+    """The shared libraries that are bundled in the wheel of a package."""
     names = [file for file in package.files or [] if BUNDLED.search(str(file)) and LIBRARY.search(str(file))]
     return sorted(Path(str(package.locate_file(name))) for name in names)
 
 
 def ffmpeg_licence(libraries: list[Path]) -> str:
-    """What the FFmpeg in these libraries says of itself; it follows from how it was built."""
+    """The licence that the bundled FFmpeg reports, which depends on its build options."""
     import av  # noqa: F401  # loads the libraries that libavcodec needs
 
     path = next(path for path in libraries if path.name.startswith("libavcodec"))

@@ -123,7 +123,9 @@ class TestLibriSpeech:
 
     def test_a_clip_that_is_not_there_is_named(self, folder: Path) -> None:
         (folder / "dev-other/84/121123/84-121123-0000.flac").unlink()
-        with pytest.raises(DataError, match=r"line 1 of .*84-121123\.trans\.txt names 84-121123-0000, which does not exist"):
+        with pytest.raises(
+            DataError, match=r"line 1 of .*84-121123\.trans\.txt names 84-121123-0000, which does not exist"
+        ):
             load_speech(str(folder))
 
 

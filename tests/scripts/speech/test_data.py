@@ -165,7 +165,10 @@ def test_where_no_text_is_needed_a_folder_of_sound_will_do(tmp_path: Path) -> No
     [
         ('{"audio": "0.wav", "text": "bir"}\nbroken', "line 2 of .* is not valid JSON"),
         ('["0.wav"]', "line 1 of .* is not a JSON object"),
-        ('{"audio": "0.wav", "text": "bir"}\n{"audio": "0.wav", "text": ["bir"]}', "text of line 2 of .* is not a string"),
+        (
+            '{"audio": "0.wav", "text": "bir"}\n{"audio": "0.wav", "text": ["bir"]}',
+            "text of line 2 of .* is not a string",
+        ),
         ('{"audio": "0.wav", "text": "bir"}\n{"text": "iki"}', "line 2 of .* has no path to an audio file"),
         ('{"audio": "1.wav", "text": "bir"}', "line 1 of .* names 1.wav, which does not exist"),
         ('{"audio": "0.wav", "text": "bir", "duration": "long"}', "duration of line 1 of .* 'long'"),

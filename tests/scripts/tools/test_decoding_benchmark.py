@@ -12,7 +12,7 @@ from scripts.tools.decoding_benchmark import (
     BenchmarkError,
     cpu_s_of_checkout,
     measure,
-    read_sound,
+    read_audio,
     report,
     run,
     run_ffmpeg,
@@ -30,7 +30,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def test_the_sound_is_said_again_and_again(clip: Path) -> None:
-    samples = read_sound([clip, clip.parent], 3.5)
+    samples = read_audio([clip, clip.parent], 3.5)
     assert len(samples) == 3.5 * 16_000
     np.testing.assert_array_equal(samples[:16_000], samples[16_000:32_000])
 
@@ -38,7 +38,7 @@ def test_the_sound_is_said_again_and_again(clip: Path) -> None:
 def test_sound_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.wav").write_bytes(b"no sound")
     with pytest.raises(BenchmarkError, match=r"broken\.wav: the file is not sound"):
-        read_sound([tmp_path], 1.0)
+        read_audio([tmp_path], 1.0)
 
 
 def test_all_decoders_take_turns_and_medians_count() -> None:
@@ -119,4 +119,4 @@ def test_another_folder_is_no_checkout(tmp_path: Path) -> None:
     command = [sys.executable, "scripts/tools/decoding_benchmark.py", "--against", str(tmp_path)]
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
-    assert "is no checkout of this repository" in refused.stderr
+    assert "is not a checkout of this repository" in refused.stderr

@@ -43,7 +43,7 @@ def test_the_report_has_medians_and_sums_up_what_is_small() -> None:
     assert "| Gelu | f32 | 24.9 | 24.9% |" in lines
     assert "| all others |  | 0.1 | 0.1% |" in lines
     assert "| sum |  | 100.0 |  |" in lines
-    assert lines[-1] == "The clip took 110.0 ms, watched."
+    assert lines[-1] == "The clip took 110.0 ms with profiling."
 
 
 def test_onnx_runtime_tells_where_its_time_goes() -> None:
@@ -81,4 +81,4 @@ def test_it_prints_a_table_for_each_file() -> None:
 def test_what_is_no_model_is_refused(name: str) -> None:
     ended = run(str(BUNDLED_MODEL / name))
     assert ended.returncode == 2
-    assert "is no file that ends in .onnx or .xml" in ended.stderr
+    assert "is not a file with the suffix .onnx or .xml" in ended.stderr

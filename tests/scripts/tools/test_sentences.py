@@ -70,7 +70,7 @@ def test_vocabulary_is_wide(sentences: list[str]) -> None:
 
 
 def test_too_many_sentences_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.tools.sentences._Maker.sentence", lambda _: "Evet.")
+    monkeypatch.setattr("scripts.tools.sentences._Generator.sentence", lambda _: "Evet.")
     with pytest.raises(ValueError, match="do not give 2 distinct"):
         generate(2, 1)
 
@@ -91,4 +91,4 @@ def test_a_malformed_data_file_ends_the_command_in_one_line(tmp_path: Path, monk
     monkeypatch.setattr(sys, "argv", ["sentences.py", "--out", str(tmp_path / "text.txt")])
     with pytest.raises(SystemExit) as caught:
         main()
-    assert caught.value.code == f"{path}:6: 'cuma?' has '?', which is no small letter of the Turkish alphabet"
+    assert caught.value.code == f"{path}:6: 'cuma?' has '?', which is not a lower-case Turkish letter"
