@@ -183,7 +183,7 @@ def test_engines_compute_the_same_thing(report: dict[str, Any]) -> None:
     assert agreements["matmul_quint8"] is None
 
 
-def test_it_says_where_it_was_measured(folder: Path, report: dict[str, Any]) -> None:
+def test_the_report_describes_the_machine(folder: Path, report: dict[str, Any]) -> None:
     machine = report["machine"]
     assert machine["cores"] == len(os.sched_getaffinity(0))
     assert machine["processor"]
@@ -239,7 +239,9 @@ def test_it_ends_with_all_its_processes(whole_group: bool, benchmark: subprocess
     assert ended(engines[0])
 
 
-def test_what_cannot_be_measured_is_said_before_anything_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_inputs_are_reported_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     silence, noise = tmp_path / "silence.wav", tmp_path / "noise.wav"
     soundfile.write(silence, np.zeros(RATE_HZ), RATE_HZ)
@@ -290,7 +292,7 @@ def test_a_checkpoint_without_its_weights_is_no_reference(
 
 
 @pytest.mark.parametrize("wrong", [("--lengths_s", "0"), ("--runs", "0"), ("--throughput_s", "inf")])
-def test_options_without_sense_are_refused(
+def test_invalid_options_are_refused(
     wrong: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *BUNDLED, *wrong])

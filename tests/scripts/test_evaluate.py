@@ -72,7 +72,7 @@ def test_limit_takes_the_first_clips(evaluate: Callable[..., Ended]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("samples/nothing.jsonl",), (SAMPLES, "--split", "test")])
-def test_data_that_is_not_there_is_said_without_a_traceback(
+def test_missing_data_is_reported_without_a_traceback(
     arguments: tuple[str, ...], evaluate: Callable[..., Ended]
 ) -> None:
     result = evaluate(*arguments)
@@ -81,7 +81,9 @@ def test_data_that_is_not_there_is_said_without_a_traceback(
     assert arguments[0] in result.stderr
 
 
-def test_parts_of_a_recording_are_scored_with_their_own_texts(tmp_path: Path, evaluate: Callable[..., Ended]) -> None:
+def test_segments_of_a_recording_are_scored_with_their_own_texts(
+    tmp_path: Path, evaluate: Callable[..., Ended]
+) -> None:
     """A NeMo manifest: without its offsets, the whole recording would be heard for each text."""
     rows, sounds, start_s = [], [], 0.0
     for line in (ROOT / SAMPLES).read_text(encoding="utf-8").splitlines()[:3]:

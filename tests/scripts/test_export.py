@@ -162,7 +162,7 @@ def test_a_changed_byte_is_found(name: str, checkpoints: Path, tmp_path: Path) -
         ctc_recognizer(folder, "onnx" if name == "model.onnx" else "onnx_int8")
 
 
-def test_the_command_says_where_it_is(
+def test_the_command_prints_the_path_of_the_artifact(
     checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new" / "artifact"
@@ -359,7 +359,7 @@ def test_a_failed_proof_ends_the_command_without_a_manifest(
 
 
 @pytest.mark.parametrize(("step", "spoiled", "message"), SPOILED)
-def test_a_failure_can_be_written_down_as_one(
+def test_a_failed_proof_can_be_recorded_in_the_manifest(
     step: str,
     spoiled: Any,
     message: str,
@@ -391,7 +391,7 @@ def test_a_reference_that_understands_nothing_proves_nothing(
 
 
 @pytest.mark.parametrize("rate", ["50", "0", "-1", "nan", "half"])
-def test_what_is_no_word_error_rate_is_refused(
+def test_an_invalid_word_error_rate_is_refused(
     rate: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A percentage would let everything pass."""
@@ -445,7 +445,7 @@ def test_several_sets_and_the_first_clips_of_each(
 
 
 class TestFp16:
-    def test_the_fp32_file_shrinks_and_says_nearly_the_same(
+    def test_the_fp32_file_shrinks_and_computes_nearly_the_same(
         self, checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run(monkeypatch, built("layer_norm_like", checkpoints), tmp_path / "out", sounds, "--fp16")
@@ -495,7 +495,7 @@ class TestQuantization:
             run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", sounds, *options)
         assert not (tmp_path / "out" / MANIFEST_NAME).exists()
 
-    def test_without_sound_to_calibrate_on_the_message_says_so(
+    def test_without_audio_to_calibrate_on_the_message_says_so(
         self, checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         soundfile.write(sounds / "silence.wav", np.zeros(RATE_HZ), RATE_HZ)
@@ -541,7 +541,7 @@ class TestAdopt:
         assert [(foreign / name).read_bytes() for name in ("model.onnx", "model_int8.onnx")] == before
         assert manifest_of(foreign)["quantization"]["method"] == "unknown: adopted as it was"
 
-    def test_the_model_of_another_checkpoint_is_found_out(
+    def test_the_model_of_another_checkpoint_is_detected(
         self, foreign: Path, checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         checkpoint = shutil.copytree(built("cahya_like", checkpoints), tmp_path / "trained on")
@@ -619,7 +619,7 @@ def test_the_hubs_commit_is_that_of_the_snapshot(folder: str, commit: str | None
 
 
 @pytest.mark.parametrize("content", [None, b"", b"RIFF\x00\x00\x00\x00WAVEbroken"], ids=["none", "empty", "broken"])
-def test_without_sound_to_compare_on_the_message_says_so(
+def test_without_audio_to_compare_on_the_message_says_so(
     content: bytes | None, checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sounds = tmp_path / "sounds"

@@ -34,13 +34,13 @@ def references(service: ServiceProcess) -> References:
     return References.ask(service.url, LOAD.clips)
 
 
-def test_the_bundled_model_says_what_is_said(references: References) -> None:
+def test_the_bundled_model_recognizes_the_samples(references: References) -> None:
     assert references.model == "tr-small"
     assert references.texts["short"] == references.texts["short-opus"] == "evet doğru"
     assert set(references.texts) == {clip.name for clip in LOAD.clips}
 
 
-def test_users_upload_and_check_what_comes_back(service: ServiceProcess, references: References) -> None:
+def test_users_upload_and_check_the_texts(service: ServiceProcess, references: References) -> None:
     measured = measure(service.url, LOAD, references)
     assert measured.failures == 0
     assert set(measured.by_kind) == {"all", "short", "long"}
@@ -72,7 +72,7 @@ def test_workers_report_to_a_master(service: ServiceProcess, tmp_path: Path) -> 
     assert re.search(r"mp3: \d+ answered, [\d.]+ MB sent, p50 \d+ ms, p95 \d+ ms, decoded in", ended.stdout)
 
 
-def test_without_a_service_it_says_so(tmp_path: Path) -> None:
+def test_an_unreachable_service_is_reported(tmp_path: Path) -> None:
     command = [sys.executable, "scripts/load.py", "--host", "http://127.0.0.1:9", "--out", str(tmp_path)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
@@ -189,7 +189,7 @@ def test_the_plain_service_gets_the_folder_of_the_checkpoint(tmp_path: Path, mon
     assert given == [tmp_path / "snapshot"]
 
 
-def test_a_checkpoint_that_is_not_there_is_told_in_a_line(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_reported_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "scripts/load.py", "--against_plain", "--checkpoint_dir", "no/such/checkpoint"]
     ended = subprocess.run([*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 1

@@ -270,7 +270,7 @@ def printed(command: list[str], work: Path) -> str:
 class TestCommand:
     """The README's command, once as a user gives it, on an encoder like facebook/wav2vec2-base."""
 
-    def test_it_says_what_it_does_and_found(self, printed: str) -> None:
+    def test_it_prints_what_it_does_and_its_results(self, printed: str) -> None:
         assert "Audio from column 'audio', text from column 'transcription'" in printed
         assert re.search(r"Training on 6 clips \(0\.00 hours\), evaluating on 2", printed)
         assert "New weights, with random values: lm_head.bias, lm_head.weight\n" in printed
@@ -296,7 +296,7 @@ class TestCommand:
         assert all(np.isfinite(values).all() for values in found.values())
         assert not (work / "models/checkpoint/runs").exists(), "all in one place"
 
-    def test_training_json_says_what_made_it(self, printed: str, work: Path, command: list[str]) -> None:
+    def test_training_json_has_arguments_and_metrics(self, printed: str, work: Path, command: list[str]) -> None:
         record = json.loads((work / "models/checkpoint/training.json").read_text(encoding="utf-8"))
         assert record["arguments"]["model_name"] == command[1]
         assert record["arguments"]["train_percent"] == 0.5
@@ -304,7 +304,7 @@ class TestCommand:
         assert {"eval_wer", "eval_cer", "eval_loss"} <= record["metrics"].keys()
 
     @old_config
-    def test_the_same_command_goes_on(
+    def test_the_same_command_resumes(
         self,
         printed: str,
         work: Path,
@@ -350,16 +350,14 @@ def test_muon_goes_on(
     assert state_of(tmp_path / "out")["global_step"] == 1
 
 
-def test_a_model_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: Path) -> None:
+def test_a_missing_model_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty cannot be trained: "):
         run(tmp_path, monkeypatch, "--model_name", "empty", "--dataset_name", str(parquet), "--output_dir", "out")
 
 
 @pytest.mark.parametrize("broken", ["trainer_state.json", "model.safetensors"])
-def test_a_checkpoint_that_was_not_saved_whole_is_not_gone_on_with(
-    tmp_path: Path, checkpoints: Path, broken: str
-) -> None:
+def test_an_incomplete_checkpoint_is_not_resumed(tmp_path: Path, checkpoints: Path, broken: str) -> None:
     checkpoint = shutil.copytree(built("small", checkpoints), tmp_path / "checkpoint-500")
     (checkpoint / "trainer_state.json").write_text("{}", encoding="utf-8")
     train.check_complete(checkpoint)
@@ -383,7 +381,7 @@ def test_an_encoder_whose_weights_are_missing_is_not_trained(
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_left_to_evaluate_on_is_said_before_training(
+def test_missing_evaluation_clips_are_reported_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: Path
 ) -> None:
     with pytest.raises(DataError, match=r"0 clips are left to train on and 0 to evaluate on; .* 2 to 15 s"):
@@ -416,7 +414,7 @@ def test_a_frozen_feature_encoder_stays_bit_for_bit(
     assert len(changed[False]) == 9
 
 
-def test_the_loss_falls_when_two_clips_are_learned_by_heart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_falls_when_it_overfits_two_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     still = {"mask_time_prob": 0.0, "hidden_dropout": 0.0, "attention_dropout": 0.0}
     monkeypatch.setitem(
         configurations.SMALL_CONFIGS, "tr-small", configurations.SMALL_CONFIGS["tr-small"] | TINY | still

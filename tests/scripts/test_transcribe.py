@@ -86,7 +86,7 @@ def test_files_and_folders_are_printed_in_order(
     assert len(lines[2].partition(": ")[2]) > 3
 
 
-def test_a_file_each_in_the_folder_asked_for(
+def test_each_transcript_is_a_file_in_the_output_folder(
     model: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new" / "out"
@@ -119,7 +119,7 @@ def test_every_format(
             assert " ".join(re.findall(r"-->.*\n(.*)\n", written)) == text
 
 
-def test_a_broken_file_does_not_keep_the_others_from_being_done(
+def test_a_broken_file_does_not_affect_the_others(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (recordings / "aa broken.mp3").write_bytes(b"this is no sound at all")
@@ -136,7 +136,7 @@ def test_a_broken_file_does_not_keep_the_others_from_being_done(
     assert printed.out == f"3 of 6 transcripts in {out}\n"
 
 
-def test_a_file_that_goes_away_does_not_keep_the_others_from_being_done(
+def test_a_file_that_disappears_does_not_affect_the_others(
     recordings: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def find_and_lose(paths: list[Path], report: Callable[[FileNotFoundError], object]) -> list[Path]:
@@ -181,7 +181,7 @@ def test_names_stay_inside_the_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     assert name_transcripts(files[:1], ".srt") == {files[0]: Path("a.srt")}
 
 
-def test_a_folder_is_searched_at_any_depth_for_sound_only(recordings: Path) -> None:
+def test_a_folder_is_searched_at_any_depth_for_audio_files_only(recordings: Path) -> None:
     (recordings / "folder.wav").mkdir()
     (recordings / "gone.wav").symlink_to(recordings / "nowhere.wav")
     assert find_audio_files([recordings]) == [recordings / name for name in ("a.wav", "b.flac", "deep/c.WAV")]
@@ -214,7 +214,7 @@ def test_an_unproven_model_is_refused_unless_that_is_allowed(
     assert "ASR_ALLOW_UNPROVEN" in refusal
 
 
-def test_what_is_not_there_is_said_and_the_others_are_done(
+def test_missing_files_are_reported_and_the_others_are_transcribed(
     model: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -238,14 +238,14 @@ def test_without_any_file_no_model_is_loaded(
     assert capsys.readouterr().err == f"{tmp_path / 'no.wav'} does not exist\n"
 
 
-def test_a_model_that_is_not_there_is_said(
+def test_a_missing_model_is_reported(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path
 ) -> None:
     monkeypatch.setenv("ASR_MODEL_DIR", str(tmp_path / "none"))
     assert run(monkeypatch, recordings) == f"there is no model folder {tmp_path / 'none'}"
 
 
-def test_a_fault_that_nobody_foresaw_ends_one_file_only(
+def test_an_unexpected_error_affects_one_file_only(
     model: Path, recordings: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def decode(file: BinaryIO, *rest: Any) -> Waveform:
@@ -260,7 +260,7 @@ def test_a_fault_that_nobody_foresaw_ends_one_file_only(
     assert len(printed.out.splitlines()) == 2
 
 
-def test_a_transcript_that_cannot_be_written_is_said_and_the_others_are_done(
+def test_a_transcript_that_cannot_be_written_is_reported_and_the_others_are_written(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -276,19 +276,19 @@ def test_a_transcript_that_cannot_be_written_is_said_and_the_others_are_done(
 # Names
 
 
-def test_what_macos_leaves_beside_a_file_is_no_sound(recordings: Path) -> None:
+def test_appledouble_files_of_macos_are_not_audio(recordings: Path) -> None:
     (recordings / "._a.wav").write_bytes(b"\x00\x05\x16\x07")
     assert find_audio_files([recordings]) == [recordings / name for name in ("a.wav", "b.flac", "deep/c.WAV")]
     assert find_audio_files([recordings / "._a.wav"]) == [recordings / "._a.wav"], "what is named is taken"
 
 
 @pytest.mark.parametrize("suffix", ".mov .MKV .weba .webm .m4a .amr .opus .mp4 .3gp .wave".split())
-def test_sound_in_films_and_recordings_of_phones_is_found(tmp_path: Path, suffix: str) -> None:
+def test_audio_in_video_files_and_phone_recordings_is_found(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"a{suffix}").touch()
     assert find_audio_files([tmp_path]) == [tmp_path / f"a{suffix}"]
 
 
-def test_a_folder_that_cannot_be_read_is_said(recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_read_is_reported(recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scandir = os.scandir
 
     def deny(path: str) -> Any:
@@ -322,7 +322,7 @@ def test_names_that_are_too_long_with_their_ending_are_cut(
         assert name.endswith(".json")
 
 
-def test_names_that_differ_in_case_alone_do_not_meet(tmp_path: Path) -> None:
+def test_names_that_differ_only_in_case_do_not_collide(tmp_path: Path) -> None:
     files = [tmp_path / "A.wav", tmp_path / "a.flac"]
     assert set(name_transcripts(files, ".txt").values()) == {Path("A.wav.txt"), Path("a.flac.txt")}
 
@@ -335,7 +335,7 @@ def test_standard_input_has_a_name(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_file_may_be_called_as_standard_input_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_may_have_the_name_of_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert parse_path("-") == STANDARD_INPUT
     assert parse_path("./-") == tmp_path / "-"
@@ -350,7 +350,7 @@ def command(*arguments: str | bytes | Path) -> list[str | bytes | Path]:
 
 
 @pytest.mark.parametrize("source", ["-", "/dev/stdin"])
-def test_sound_through_a_pipe(
+def test_audio_from_a_pipe(
     model: Path, recordings: Path, source: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sound = (recordings / "b.flac").read_bytes()
@@ -373,7 +373,7 @@ def test_named_pipes_beside_files(model: Path, recordings: Path, tmp_path: Path)
     ]
 
 
-def test_a_pipe_without_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_pipe_is_not_read_forever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASR_MAX_DECODED_BYTES", "1000000")
     result = subprocess.run(command("/dev/zero"), capture_output=True, check=False, timeout=PATIENCE_S)
     assert result.returncode == 1
@@ -409,7 +409,7 @@ def test_names_that_are_no_text(
     assert [os.fsencode(path.name) for path in Path(os.fsdecode(out)).iterdir()] == [b"ses kayd\xfd.txt"]
 
 
-def test_a_reader_that_has_seen_enough_ends_it_quietly(recordings: Path) -> None:
+def test_a_reader_that_closes_the_pipe_ends_it_silently(recordings: Path) -> None:
     for number in range(5):
         os.link(recordings / "a.wav", recordings / f"a{number}.wav")
     with subprocess.Popen(command(recordings), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -434,7 +434,7 @@ def test_ctrl_c_ends_it_while_it_waits_for_a_pipe(tmp_path: Path) -> None:
     assert process.returncode == 128 + signal.SIGINT
 
 
-def test_ctrl_c_ends_it_at_work(recordings: Path) -> None:
+def test_ctrl_c_ends_it_during_transcription(recordings: Path) -> None:
     arguments = command(recordings)
     for number in range(200):
         os.link(recordings / "b.flac", recordings / f"b{number}.flac")

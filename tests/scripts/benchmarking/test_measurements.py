@@ -78,7 +78,7 @@ class Group:
 CLIPS = {1.0: np.zeros(10, np.float32), 2.0: np.zeros(20, np.float32)}
 
 
-def test_engines_take_turns_in_an_order_drawn_anew() -> None:
+def test_engines_take_turns_in_a_new_random_order() -> None:
     group = Group()
     found = measure_latencies(group.engines, CLIPS, runs=20, warm_up=3, random=Random(0))
     turns = [group.log[start : start + 3] for start in range(0, len(group.log), 3)]
@@ -103,7 +103,7 @@ def test_the_order_is_that_of_the_seed() -> None:
     assert logs[0] == logs[1] != logs[2]
 
 
-def test_one_that_fails_is_left_out_and_the_others_go_on() -> None:
+def test_an_engine_that_fails_is_left_out_and_the_others_continue() -> None:
     group = Group(fails_at={"b": 4})
     with group.engines:
         found = measure_latencies(group.engines, CLIPS, runs=4, warm_up=1, random=Random(0))

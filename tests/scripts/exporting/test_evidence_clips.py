@@ -22,7 +22,7 @@ def artifact(checkpoints: Path) -> Artifact:
     return open_artifact(served("cahya_like", checkpoints))
 
 
-def test_every_proven_backend_is_quoted_on_every_clip(artifact: Artifact) -> None:
+def test_every_proven_backend_has_a_hypothesis_for_every_clip(artifact: Artifact) -> None:
     evidence = artifact.manifest["evidence"]
     assert evidence["limit"] == LARGEST_DIFFERENCE
     assert len(evidence["clips"]) == len(list(SAMPLES.glob("*.wav")))
@@ -55,7 +55,7 @@ def test_clips_of_an_export_before_are_replaced(artifact: Artifact, tmp_path: Pa
     assert all(said_by.keys() == {"onnx"} for said_by in evidence["clips"].values())
 
 
-def test_the_manifest_can_be_read_by_people(artifact: Artifact) -> None:
+def test_the_manifest_is_readable(artifact: Artifact) -> None:
     lines = (artifact.folder / "manifest.json").read_text(encoding="utf-8").splitlines()
     assert len(lines) < 1000
     assert read_manifest(artifact.folder) == artifact.manifest

@@ -100,7 +100,7 @@ def test_every_product_with_constant_weights_is_quantized(shape: str, checkpoint
     assert [node.name for graph in graphs_of(onnx.load(path).graph) for node in products_of(graph)] == []
 
 
-def test_what_is_kept_stays_in_float(checkpoints: Path, tmp_path: Path) -> None:
+def test_kept_products_stay_in_float(checkpoints: Path, tmp_path: Path) -> None:
     fp32, int8 = exported("small", checkpoints) / "model.onnx", tmp_path / "int8.onnx"
     model = AutoModelForCTC.from_pretrained(built("small", checkpoints))
     keep = ("*/head/*", "*/positions/*", "*/products.0/*")

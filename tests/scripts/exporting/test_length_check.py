@@ -54,7 +54,7 @@ def test_another_vocabulary_is_found() -> None:
         check_lengths(Counting(FRAMING.frames, tokens=8))
 
 
-def test_a_length_that_cannot_be_computed_is_said() -> None:
+def test_a_length_that_cannot_be_computed_is_reported() -> None:
     def fail(samples: int) -> int:
         if samples > 20_000:
             raise RuntimeError("cannot broadcast 49 with 120")

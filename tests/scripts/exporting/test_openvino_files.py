@@ -80,7 +80,7 @@ def test_every_layer_that_gains_is_quantized(made: tuple[Path, dict[str, int]]) 
     assert made[1] == QUANTIZED
 
 
-def test_it_says_what_the_checkpoint_says(made: tuple[Path, dict[str, int]]) -> None:
+def test_it_computes_the_same_as_the_checkpoint(made: tuple[Path, dict[str, int]]) -> None:
     folder, _ = made
     same = []
     for seed, duration_s in enumerate((0.025, 0.3, 1.0, 2.5, 4.0)):

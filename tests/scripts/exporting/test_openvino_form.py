@@ -109,7 +109,7 @@ def test_silence_is_zero_to_every_convolution_that_is_quantized(checkpoints: Pat
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(10, 5), (3, 2), (2, 2)])
-def test_frames_are_counted_as_convolutions_make_them(kernel: int, stride: int) -> None:
+def test_frame_counts_are_those_of_the_convolutions(kernel: int, stride: int) -> None:
     for length in range(kernel, 40):
         made = functional.conv1d(torch.zeros(1, 1, length), torch.zeros(1, 1, kernel), stride=stride).shape[2]
         assert int(frame_counts(torch.tensor(length), kernel, stride)) == made

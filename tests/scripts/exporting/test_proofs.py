@@ -70,7 +70,7 @@ def proven(onnx: Spelling, int8: Spelling, limits: Mapping[str, Sequence[Limit]]
     return prove(FAMILY, recognizers, {"a set": rows}, limits, language="tr", workers=2)
 
 
-def test_backends_that_say_the_same_prove_everything() -> None:
+def test_backends_that_agree_pass_all_proofs() -> None:
     measured = proven(Spelling("ab ab ab ab"), Spelling("ab ab ab ab"))
     assert measured.failed == []
     assert {(proof.backend, proof.name) for proof in measured.proofs} == {
@@ -87,7 +87,7 @@ def test_backends_that_say_the_same_prove_everything() -> None:
     assert measured.parity["onnx_int8"].frames == 4 * FRAMING.frames(16_000)
 
 
-def test_fp32_is_held_against_pytorch_and_int8_against_fp32() -> None:
+def test_fp32_is_compared_with_pytorch_and_int8_with_fp32() -> None:
     measured = proven(Spelling("ab ab ab ab", shift=0.5), Spelling("ab ab ab ab", shift=0.75))
     assert measured.parity["onnx"].max_difference == pytest.approx(0.5)
     assert measured.parity["onnx_int8"].max_difference == pytest.approx(0.25)
@@ -116,25 +116,25 @@ def test_a_reference_that_understands_nothing_proves_nothing(said: str, wer: flo
     assert measured.to_json()["proven"] == passed
 
 
-def test_clips_in_which_nothing_is_said_prove_no_reference() -> None:
+def test_clips_without_words_do_not_prove_the_reference() -> None:
     recognizers = {backend: Spelling("") for backend in ("pytorch", "onnx")}
     measured = prove(FAMILY, recognizers, {"a set": speech_rows([""], [1.0])}, LIMITS, language="tr", workers=1)
     assert [str(proof) for proof in measured.failed] == ["wer of pytorch is no number, must be at most 0.5"]
 
 
-def test_int8_that_understands_less_fails_by_frames_and_words() -> None:
+def test_int8_with_more_errors_fails_by_frames_and_words() -> None:
     measured = proven(Spelling("ab ab ab ab"), Spelling("bb bb bb bb"))
     assert [proof.name for proof in measured.failed] == ["argmax_agreement", "wer_increase_lower_bound"]
     assert measured.wer_increase["onnx_int8"] == ErrorRate(1.0, 1.0, 1.0)
 
 
-def test_int8_that_understands_more_passes() -> None:
+def test_int8_with_fewer_errors_passes() -> None:
     measured = proven(Spelling("ab ab ab aa"), Spelling("ab ab ab ab"))
     assert not [proof for proof in measured.failed if proof.backend == "onnx_int8"]
     assert measured.wer_increase["onnx_int8"].rate == -0.25
 
 
-def test_a_number_that_is_none_proves_nothing_and_is_null_in_the_manifest() -> None:
+def test_nan_proves_nothing_and_is_null_in_the_manifest() -> None:
     measured = proven(Spelling("ab ab ab ab", shift=float("nan")), Spelling("ab ab ab ab"))
     assert "max_difference of onnx is no number, must be at most 0.001" in [str(proof) for proof in measured.failed]
     record = measured.to_json()

@@ -113,7 +113,7 @@ def test_ranges_are_those_of_dynamic_quantization(values: Range) -> None:
         assert scale == pytest.approx(expected[0], rel=1e-6)
 
 
-def test_what_several_products_share_is_quantized_once() -> None:
+def test_activations_of_several_products_are_quantized_once() -> None:
     model = model_of(PAIR, one=(4, 3), two=(4, 3))
     expected = run(model, x=ROWS)
     assert quantize(model) == 2
@@ -218,7 +218,7 @@ def test_products_that_match_stay_in_float() -> None:
 
 
 @pytest.mark.parametrize(("bits", "largest"), [(7, 64), (8, 127)])
-def test_weights_have_so_many_bits(bits: WeightBits, largest: int) -> None:
+def test_weights_have_the_requested_bits(bits: WeightBits, largest: int) -> None:
     model = model_of(PAIR, one=(4, 3), two=(4, 3))
     assert quantize(model, bits=bits) == 2
     weights = weights_of(model)
@@ -269,7 +269,7 @@ class TestStatic:
             assert weights[f"{name}_zero_point"] == zero_point
         np.testing.assert_allclose(run(model, x=ROWS), expected, atol=CLOSE)
 
-    def test_something_is_needed_to_calibrate_on(self) -> None:
+    def test_calibration_needs_clips(self) -> None:
         with pytest.raises(ValueError, match="nothing to calibrate on"):
             calibrate(model_of(CHAIN, one=(4, 5), two=(5, 3)), [])
 
@@ -322,7 +322,7 @@ class TestBeforeMoves:
         ],
         ids=["another node reads it", "it joins different tensors"],
     )
-    def test_what_must_not_move_stays(self, change: str, to: str) -> None:
+    def test_quantizers_that_must_not_move_stay(self, change: str, to: str) -> None:
         other = "late_too = Neg (input) other = Slice (late_too, one, far, one) wide ="
         model = model_of(MOVED.replace("wide =", other, 1).replace(change, to), weight=(8, 3))
         expected = run(model, x=ROWS)
@@ -339,7 +339,7 @@ class TestBeforeMoves:
         assert quantizer.input[0] == "input"
         np.testing.assert_allclose(run(model, x=ROWS), expected, atol=CLOSE)
 
-    def test_what_a_loop_reads_stays(self) -> None:
+    def test_weights_read_by_a_loop_stay_in_the_file(self) -> None:
         loop = """
         trips = Constant <value_int = 1> ()
         minus = Constant <value_int = -1> ()

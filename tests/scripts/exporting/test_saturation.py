@@ -72,7 +72,7 @@ class TestBundledModel:
         assert len(weights) > 40
         assert max(np.abs(values.astype(int)).max() for values in weights) == EXACT_MAX_INT8
 
-    def test_it_says_the_same_without_vnni(self) -> None:
+    def test_it_computes_the_same_without_vnni(self) -> None:
         model, values = onnx.load(self.PATH), speech()
         exact, saturating = (run_model(model, {"input_values": values}, saturates) for saturates in (False, True))
         np.testing.assert_array_equal(saturating, exact)

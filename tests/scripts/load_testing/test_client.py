@@ -86,14 +86,14 @@ def test_an_answer_is_judged_with_its_text(clips: list[Clip]) -> None:
     assert against(transcribe, lambda url: upload(url, clips[0], "hayır")).answer.failed
 
 
-def test_a_refusal_is_heard_while_the_client_still_sends() -> None:
+def test_a_refusal_is_received_while_the_client_is_sending() -> None:
     exchange = against(refuse, lambda url: upload(url, long_clip(600.0)))
     assert exchange.answer.refused
     assert exchange.answer.retry_after_s == 1.0
     assert not exchange.sent
 
 
-def test_a_request_that_was_sent_and_not_answered_is_told_apart(clips: list[Clip]) -> None:
+def test_a_request_that_was_sent_but_not_answered_is_distinguished(clips: list[Clip]) -> None:
     exchange = against(hang_up, lambda url: upload(url, clips[0]))
     assert (exchange.answer.outcome, exchange.sent) == (NO_ANSWER, True)
     assert exchange.connected_s is not None
@@ -101,7 +101,7 @@ def test_a_request_that_was_sent_and_not_answered_is_told_apart(clips: list[Clip
     assert (nobody.answer.outcome, nobody.sent, nobody.connected_s) == (NO_ANSWER, False, None)
 
 
-def test_users_go_on_until_they_are_told(clips: list[Clip]) -> None:
+def test_users_continue_until_they_are_stopped(clips: list[Clip]) -> None:
     asked: list[Exchange | None] = []
 
     def should_continue(last: Exchange | None) -> bool:
@@ -134,7 +134,7 @@ def test_arrivals_do_not_wait_for_answers(clips: list[Clip]) -> None:
     assert most > 3
 
 
-def test_a_killed_client_does_not_wait_for_its_answer(clips: list[Clip]) -> None:
+def test_a_disconnected_client_does_not_wait_for_its_answer(clips: list[Clip]) -> None:
     ended = []
 
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

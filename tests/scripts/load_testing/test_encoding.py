@@ -15,7 +15,7 @@ CODECS = {"wav": "pcm_s16le", "opus": "opus", "webm": "opus", "mp3": "mp3float",
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_clip_is_what_it_was(name: str) -> None:
+def test_an_encoded_clip_has_the_same_audio(name: str) -> None:
     clip = short_clips("3")[0]
     file = io.BytesIO(encode(clip.pcm, clip.rate_hz, name))
     assert sniff(file) == READ_AS[name]
@@ -28,7 +28,7 @@ def test_a_clip_is_what_it_was(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_files_are_as_people_make_them(name: str) -> None:
+def test_files_have_common_codecs_and_rates(name: str) -> None:
     clip, form = short_clips("2")[0], FORMATS[name]
     with av.open(io.BytesIO(encode(clip.pcm, clip.rate_hz, name))) as file:
         (stream,) = file.streams.audio

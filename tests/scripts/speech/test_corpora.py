@@ -72,7 +72,7 @@ class TestCommonVoice:
     def test_one_table(self, folder: Path) -> None:
         check(load_speech(str(folder / "test.tsv"))["train"], [2])
 
-    def test_without_splits_what_was_validated(self, folder: Path) -> None:
+    def test_without_splits_it_reads_validated_tsv(self, folder: Path) -> None:
         for name in ("train", "dev", "test"):
             (folder / f"{name}.tsv").unlink()
         check(load_speech(str(folder))["validated"], [0, 1, 2])
@@ -110,7 +110,7 @@ class TestLibriSpeech:
             (chapter / "84-121123.trans.txt").write_text(f"84-121123-0000 {TEXTS[index]}\n", encoding="utf-8")
         return tmp_path / "LibriSpeech"
 
-    def test_splits_are_told_by_their_folders(self, folder: Path) -> None:
+    def test_splits_follow_from_folder_names(self, folder: Path) -> None:
         splits = load_speech(str(folder))
         assert len(splits) == 3
         for split, index in (("train", 0), ("validation", 1), ("test", 2)):
@@ -149,13 +149,13 @@ class TestKaldi:
     def test_a_file_for_each_text(self, folder: Path) -> None:
         check(load_speech(str(folder))["train"], [0, 1, 2])
 
-    def test_splits_are_told_by_their_folders(self, folder: Path) -> None:
+    def test_splits_follow_from_folder_names(self, folder: Path) -> None:
         folder.rename(folder.with_name("test"))
         (folder.with_name("test") / "wav.scp").write_text("utt0 wav/0.wav\n", encoding="utf-8")
         (folder.with_name("test") / "text").write_text(f"utt0 {TEXTS[0]}\n", encoding="utf-8")
         check(load_speech(str(folder.parent))["test"], [0])
 
-    def test_paths_may_be_relative_to_where_one_is(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_paths_may_be_relative_to_the_current_folder(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(folder.parents[1])
         (folder / "wav.scp").write_text(
             "\n".join(f"utt{index} data/train/wav/{index}.wav" for index in range(3)), encoding="utf-8"
@@ -166,7 +166,7 @@ class TestKaldi:
         self.cut(folder, "utt0 call 0 0.5", "utt1 call 0.50 1.75", "utt2 call 1.75 -1")
         check(load_speech(str(folder))["train"], [0, 1, 2])
 
-    def test_without_text_it_is_sound(self, folder: Path) -> None:
+    def test_without_text_it_reads_audio_only(self, folder: Path) -> None:
         (folder / "text").unlink()
         rows = load_speech(str(folder), with_text=False)["train"]
         assert rows.durations_s == DURATIONS_S
@@ -188,7 +188,9 @@ class TestKaldi:
             ("text", None, "there is no text in the folder of .*wav.scp"),
         ],
     )
-    def test_what_cannot_be_read_is_one_line(self, folder: Path, file: str, content: str | None, said: str) -> None:
+    def test_unreadable_data_is_reported_in_one_line(
+        self, folder: Path, file: str, content: str | None, said: str
+    ) -> None:
         (folder / "text").write_text(f"utt0 {TEXTS[0]}\n", encoding="utf-8")
         if file == "segments":
             self.cut(folder)

@@ -74,7 +74,7 @@ def test_a_manifest_is_one_training_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text_column", ["transcription", "sentence", "text"])
-def test_parquet_with_the_bytes_of_the_sound(tmp_path: Path, text_column: str) -> None:
+def test_parquet_with_audio_bytes(tmp_path: Path, text_column: str) -> None:
     folder = hub_folder(tmp_path / "hub", {text_column: TEXTS, "speaker": [1, 2, 3]}, train=[0, 2], test=[1])
     splits = load_speech(str(folder))
     assert set(splits) == {"train", "test"}
@@ -149,7 +149,7 @@ def test_a_table_may_name_files_anywhere(tmp_path: Path) -> None:
     check(load_speech(str(tmp_path / "table"))["train"], [0])
 
 
-def test_where_no_text_is_needed_a_folder_of_sound_will_do(tmp_path: Path) -> None:
+def test_without_texts_a_folder_of_audio_files_is_enough(tmp_path: Path) -> None:
     audio_folder(tmp_path, [0, 1, 2])
     (tmp_path / "metadata.csv").unlink()
     rows = load_speech(str(tmp_path), with_text=False)["train"]
@@ -202,7 +202,7 @@ def test_a_folder_that_datasets_cannot_read(tmp_path: Path) -> None:
         load_speech(str(tmp_path))
 
 
-def test_sound_that_libsndfile_cannot_read_has_a_duration(tmp_path: Path) -> None:
+def test_audio_that_libsndfile_cannot_read_has_a_duration(tmp_path: Path) -> None:
     wav, m4a = tmp_path / "0.wav", tmp_path / "0.m4a"
     wav.write_bytes(encoded(1))
     subprocess.run(["ffmpeg", "-loglevel", "error", "-i", wav, m4a], check=True)
@@ -212,7 +212,7 @@ def test_sound_that_libsndfile_cannot_read_has_a_duration(tmp_path: Path) -> Non
     assert rows.durations_s == pytest.approx([DURATIONS_S[1]], abs=0.1)
 
 
-def test_a_row_without_text_says_nothing(tmp_path: Path) -> None:
+def test_a_row_without_text_has_an_empty_text(tmp_path: Path) -> None:
     rows = load_speech(str(hub_folder(tmp_path / "hub", {"text": [TEXTS[0], None, TEXTS[2]]}, train=[0, 1, 2])))[
         "train"
     ]
@@ -253,7 +253,7 @@ def test_rows_can_be_selected(tmp_path: Path) -> None:
     assert len(rows.select([])) == 0
 
 
-def test_broken_sound_raises_where_it_is_read(tmp_path: Path) -> None:
+def test_broken_audio_raises_when_it_is_read(tmp_path: Path) -> None:
     for index in range(2):
         (tmp_path / f"{index}.wav").write_bytes(encoded(index))
     rows = write_rows(tmp_path, *({"audio": f"{index}.wav", "text": "bir", "duration": 0.5} for index in range(2)))
@@ -267,7 +267,7 @@ def test_broken_sound_raises_where_it_is_read(tmp_path: Path) -> None:
         rows.samples(1, RATE_HZ)
 
 
-def test_broken_sound_is_named_where_its_length_is_looked_for(tmp_path: Path) -> None:
+def test_broken_audio_is_reported_when_its_duration_is_measured(tmp_path: Path) -> None:
     (tmp_path / "0.wav").write_bytes(encoded(0)[:20])
     with pytest.raises(DataError, match=r"manifest\.jsonl: 0\.wav \(line 1 of .*\) cannot be read: "):
         write_rows(tmp_path, {"audio": "0.wav", "text": "bir"})
@@ -313,7 +313,7 @@ class TestTables:
         table.write_text("\n".join([delimiter.join(("path", "speaker", "sentence")), *lines]), encoding="utf-8")
         check(load_speech(str(table))["train"], [0, 1, 2])
 
-    def test_columns_that_nobody_asked_for_may_hold_anything(self, tmp_path: Path) -> None:
+    def test_other_columns_may_hold_anything(self, tmp_path: Path) -> None:
         others: list[dict[str, Any]] = [
             {"speaker": 1},
             {"speaker": "f2", "words": [1, {"a": 2}]},
@@ -353,13 +353,13 @@ class TestTables:
 
 
 @pytest.mark.parametrize(("content", "said"), [(POINTER, "is a Git LFS pointer"), (b"", "is empty")])
-def test_a_file_that_holds_no_sound_is_named_before_anything_begins(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_file_without_audio_is_reported_at_the_start(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "0.wav").write_bytes(content)
     with pytest.raises(DataError, match=rf"line 1 of .* names 0\.wav: 0\.wav in .* {said}"):
         write_rows(tmp_path, {"audio": "0.wav", "text": "bir", "duration": 1.0})
 
 
-def test_sound_in_parquet_that_is_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:
+def test_audio_in_parquet_that_is_a_git_lfs_pointer_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     cells = [{"path": "0.wav", "bytes": POINTER}]
     rows = Dataset.from_dict({"audio": cells, "text": ["bir"]}).cast_column("audio", Audio(decode=False))
@@ -380,7 +380,7 @@ def test_a_file_of_parquet(tmp_path: Path) -> None:
     check(load_speech(str(folder / "data" / "train-00000-of-00001.parquet"))["train"], [0, 1])
 
 
-def test_a_folder_of_something_else_is_one_line_that_says_what_is_there(tmp_path: Path) -> None:
+def test_an_unsupported_folder_is_reported_in_one_line_with_its_content(tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt", "c.mp3"):
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(DataError, match=r"2 \.txt, 1 \.mp3\); supported are: tables .*LibriSpeech") as error:
@@ -431,7 +431,7 @@ class TestSegments:
         ends_s = [start + duration for start, duration in zip(self.STARTS_S, DURATIONS_S, strict=True)]
         check(self.rows(tmp_path, recording, **{names[0]: self.STARTS_S, names[1]: ends_s}), [0, 1, 2])
 
-    def test_a_part_is_named(self, tmp_path: Path, recording: str) -> None:
+    def test_a_segment_is_part_of_the_name(self, tmp_path: Path, recording: str) -> None:
         rows = self.rows(tmp_path, recording, offset=self.STARTS_S, duration=DURATIONS_S)
         assert rows.name(1) == f"{recording} (0.5 s to 1.75 s)"
         (tmp_path / recording).write_bytes(b"broken")
@@ -449,7 +449,7 @@ class TestSegments:
             (0.5, 0.0, "the segment from 0.5 s to 0.5 s is empty"),
         ],
     )
-    def test_a_part_that_the_file_does_not_have_names_its_row(
+    def test_a_segment_outside_of_its_file_is_reported_with_its_row(
         self, tmp_path: Path, recording: str, offset: Any, duration: float | None, said: str
     ) -> None:
         wrong = {"audio": recording, "text": TEXTS[1], "offset": offset, "duration": duration}
@@ -466,7 +466,7 @@ class TestSegments:
         assert rows.name(1) == "1.wav (0.25 s to 0.75 s)"
 
     @pytest.mark.parametrize("suffix", ["mp3", "ogg", "opus"])
-    def test_lossy_files_are_cut_where_the_service_would_hear_it(self, tmp_path: Path, suffix: str) -> None:
+    def test_lossy_files_are_cut_at_the_samples_of_the_service(self, tmp_path: Path, suffix: str) -> None:
         soundfile.write(tmp_path / "whole.wav", babbling(20.0, 1), RATE_HZ)
         command = ["ffmpeg", "-loglevel", "error", "-i", "whole.wav", f"whole.{suffix}"]
         subprocess.run(command, cwd=tmp_path, check=True)
@@ -503,10 +503,10 @@ class TestBoundsOfWhatWasCut:
         (tmp_path / "1.wav").write_bytes(encoded(1))
         return write_rows(tmp_path, {"audio": "1.wav", "text": TEXTS[1]} | bounds)
 
-    def test_a_clip_as_long_as_they_are_apart_is_whole(self, tmp_path: Path) -> None:
+    def test_a_clip_with_the_duration_between_its_bounds_is_whole(self, tmp_path: Path) -> None:
         check(self.rows(tmp_path, start=100.0, end=101.3), [1])
 
-    def test_of_any_other_it_cannot_be_told(self, tmp_path: Path) -> None:
+    def test_any_other_clip_is_ambiguous(self, tmp_path: Path) -> None:
         message = r"1\.wav \(line 1 of .*\) is 1\.25 s long, its start and end are 100 and 200: .*offset and duration"
         with pytest.raises(DataError, match=message):
             self.rows(tmp_path, start=100.0, end=200.0)

@@ -51,7 +51,7 @@ def test_lower_case_follows_the_language(text: str, language: str, expected: str
         ("Привет dünya", "dünya"),
     ],
 )
-def test_normalizer_leaves_only_what_can_be_said(text: str, expected: str) -> None:
+def test_normalizer_keeps_only_letters_of_the_model(text: str, expected: str) -> None:
     assert turkish(text) == expected
 
 

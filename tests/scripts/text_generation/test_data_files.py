@@ -11,7 +11,7 @@ def write(folder: Path, content: str) -> Path:
     return path
 
 
-def test_a_list_has_an_entry_a_line(tmp_path: Path) -> None:
+def test_a_list_has_one_entry_per_line(tmp_path: Path) -> None:
     path = write(tmp_path, "\ufeff# Fruit\nelma\n\n  armut/armud \r\n# the last\nnar")
     assert [(entry.text, entry.line) for entry in read_list(path)] == [("elma", 2), ("armut/armud", 4), ("nar", 6)]
 

@@ -64,7 +64,7 @@ def test_malformed_words_are_refused_with_file_and_line(file: str, entry: str, p
 
 
 @pytest.mark.parametrize("file", ["nouns/month.txt", "nouns/idea.txt", "names/man.txt", "adjectives/attributive.txt"])
-def test_lists_that_are_always_needed_must_be_there(file: str, tmp_path: Path) -> None:
+def test_required_lists_must_exist(file: str, tmp_path: Path) -> None:
     shutil.copytree(DATA, tmp_path, dirs_exist_ok=True)
     (tmp_path / file).unlink()
     with pytest.raises(DataFileError) as caught:

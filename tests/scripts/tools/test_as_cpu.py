@@ -56,7 +56,7 @@ def test_the_status_of_the_command_is_handed_on() -> None:
     assert failed.returncode == 7
 
 
-def test_a_command_that_is_not_there_is_one_line() -> None:
+def test_a_missing_command_is_reported_in_one_line() -> None:
     failed = subprocess.run(
         [sys.executable, SCRIPT, "vnni", "--", "no-such-command"],
         capture_output=True,

@@ -29,13 +29,13 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_sound_is_said_again_and_again(clip: Path) -> None:
+def test_the_audio_is_repeated(clip: Path) -> None:
     samples = read_audio([clip, clip.parent], 3.5)
     assert len(samples) == 3.5 * 16_000
     np.testing.assert_array_equal(samples[:16_000], samples[16_000:32_000])
 
 
-def test_sound_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_audio_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.wav").write_bytes(b"no sound")
     with pytest.raises(BenchmarkError, match=r"broken\.wav: the file is not sound"):
         read_audio([tmp_path], 1.0)
@@ -81,7 +81,7 @@ def fake_ffmpeg(folder: Path, script: str) -> None:
     program.chmod(0o755)
 
 
-def test_what_the_program_says_is_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_of_ffmpeg_is_the_error_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_ffmpeg(tmp_path, "echo first >&2; echo 'Unknown encoder' >&2; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(BenchmarkError, match=r"^Unknown encoder$"):
@@ -109,7 +109,7 @@ def test_the_report(tmp_path: Path, against: Path | None, monkeypatch: pytest.Mo
     assert ("before" in rows[0]) == (against is not None)
 
 
-def test_without_the_program_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_ffmpeg_program_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BenchmarkError, match="apt-get install ffmpeg"):
         run(options(tmp_path))

@@ -32,7 +32,7 @@ def _plain(sentence: str) -> str:
     return re.sub(r"[.,?!:']", "", lowered)
 
 
-def test_sentences_are_distinct_and_as_many_as_asked(sentences: list[str]) -> None:
+def test_sentences_are_distinct_and_of_the_requested_number(sentences: list[str]) -> None:
     assert len(sentences) == len(set(sentences)) == 20_000
 
 
@@ -69,7 +69,7 @@ def test_vocabulary_is_wide(sentences: list[str]) -> None:
     assert len({word.base for pool in pools for word in pool}) > 1_500
 
 
-def test_too_many_sentences_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_sentences_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.tools.sentences._Generator.sentence", lambda _: "Evet.")
     with pytest.raises(ValueError, match="do not give 2 distinct"):
         generate(2, 1)

@@ -150,9 +150,7 @@ def test_clips_and_manifest(espeak: Espeak, tmp_path: Path, monkeypatch: pytest.
         assert np.abs(samples).max() == pytest.approx(12_000 / 32_768, rel=0.05)
 
 
-def test_a_second_run_speaks_only_what_is_missing(
-    espeak: Espeak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_run_makes_only_missing_clips(espeak: Espeak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     first = run(monkeypatch, TEXTS[:2], out)
     assert len(espeak.spoken()) == 2
@@ -173,7 +171,7 @@ def test_limit_takes_the_first_sentences(espeak: Espeak, tmp_path: Path, monkeyp
     assert [(line["text"], line["voice"]) for line in lines] == [(TEXTS[0], "f2")]
 
 
-def test_speech_broken_off_leaves_no_clip(espeak: Espeak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_synthesis_leaves_no_clip(espeak: Espeak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     with pytest.raises(subprocess.CalledProcessError):
         run(monkeypatch, [TEXTS[0], "BREAK off", TEXTS[1]], out, "--workers", "1")
@@ -183,7 +181,7 @@ def test_speech_broken_off_leaves_no_clip(espeak: Espeak, tmp_path: Path, monkey
     assert "manifest.jsonl" not in left
 
 
-def test_a_clip_half_written_is_no_clip(espeak: Espeak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partly_written_clip_does_not_count(espeak: Espeak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (clip,) = plan(TEXTS[:1], ["f2"], "tr", 1, 0)
     write = soundfile.write
 
@@ -204,7 +202,7 @@ def test_a_clip_half_written_is_no_clip(espeak: Espeak, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("sound", SOUNDS)
-def test_what_happens_on_the_way_is_the_same_each_time(espeak: Espeak, tmp_path: Path, sound: str) -> None:
+def test_acoustic_conditions_are_deterministic(espeak: Espeak, tmp_path: Path, sound: str) -> None:
     (clip,) = plan(TEXTS[:1], ["f2"], "tr", 1, 0, sound)
     clean = replace(clip, audio="clean.wav", sound="clean")
     heard = []

@@ -28,7 +28,7 @@ def test_a_fourier_convolution_is_the_convolution(kernel: int, groups: int, padd
 
 
 @pytest.mark.parametrize(("family", "norm"), TINY)
-def test_a_model_says_the_same(family: str, norm: str) -> None:
+def test_a_model_computes_the_same(family: str, norm: str) -> None:
     model = tiny_model(family, norm, num_conv_pos_embeddings=64)
     sound = torch.randn(2, 9_000, generator=torch.Generator().manual_seed(0))
     names = list(model.state_dict())
