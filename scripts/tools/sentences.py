@@ -125,7 +125,7 @@ class _Generator:
     def _verb(self, verb: Word, steps: Sequence[str]) -> str:
         negative = steps[0] == "neg"
         kind, *rest = steps[1:] if negative else steps
-        person = self._person if rest[:1] == ["P"] else rest[0] if rest else self._person
+        person = self._person if rest[:1] in ([], ["P"]) else rest[0]
         if kind in endings().verb_form:
             return nominal(verb, endings().verb_form[kind])
         if kind == "iken":

@@ -38,7 +38,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def refusal(*arguments: object) -> str:
-    """What the command says when it refuses to start."""
+    """The error message of a command that refuses to start."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", command(*arguments)[1:])
         patch.setattr(signal, "signal", lambda *_: None)
@@ -86,7 +86,7 @@ def test_the_size_of_a_checkpoint_is_that_of_the_weights_that_are_read(tmp_path:
 
 @pytest.fixture(scope="module")
 def folder(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the whole command writes about a tiny checkpoint. One of the baselines is a broken file."""
+    """The output folder of the whole command on a tiny checkpoint. One of the baselines is a broken file."""
     out = tmp_path_factory.mktemp("benchmark")
     source = baselines("cahya_like", checkpoints)
     mine = shutil.copytree(source.folder, out / "baselines" / source.folder.name)
@@ -191,8 +191,8 @@ def test_the_report_describes_the_machine(folder: Path, report: dict[str, Any]) 
     assert machine["versions"]["numpy"] == np.__version__
     assert "onnxruntime" in machine["versions"]
     text = (folder / f"{STEM}.md").read_text(encoding="utf-8")
-    for said in (machine["commit"], machine["processor"], "--runs 3", report["date"]):
-        assert said in text
+    for part in (machine["commit"], machine["processor"], "--runs 3", report["date"]):
+        assert part in text
 
 
 @pytest.mark.parametrize("name", [LATENCY_PLOT, TRADE_OFF_PLOT])
@@ -217,7 +217,7 @@ def children(pid: int) -> list[int]:
 
 @pytest.fixture
 def benchmark(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A benchmark without end, as it begins to measure."""
+    """An endless benchmark that has started to measure."""
     endless = command(*BUNDLED, "--only", "onnx_int8", "--no-baselines", "--runs", 10**6, "--out", tmp_path)
     with subprocess.Popen(endless, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
@@ -245,7 +245,7 @@ def test_unusable_inputs_are_reported_before_anything_is_measured(
     monkeypatch.chdir(ROOT)
     silence, noise = tmp_path / "silence.wav", tmp_path / "noise.wav"
     soundfile.write(silence, np.zeros(RATE_HZ), RATE_HZ)
-    noise.write_bytes(b"no sound")
+    noise.write_bytes(b"no audio")
     quick = (*BUNDLED, "--no-baselines", "--no-service", "--out", tmp_path / "out")
     assert "silence.wav begins with silence" in refusal(*quick, "--audio_path", silence)
     assert "noise.wav: " in refusal(*quick, "--audio_path", noise)
@@ -257,7 +257,7 @@ def test_unusable_inputs_are_reported_before_anything_is_measured(
 
 
 class EngineThread(EngineProcess):
-    """An engine in a thread of this process, which has imported PyTorch already: that takes a new one seconds."""
+    """An engine in a thread of this process, where PyTorch is already imported. In a new process, that is slow."""
 
     def __init__(self, spec: EngineSpec, threads: int, callers: int) -> None:
         self.spec = spec
@@ -284,10 +284,10 @@ def test_a_checkpoint_without_its_weights_is_no_reference(
     del weights["lm_head.weight"]
     torch.save(weights, checkpoint / "pytorch_model.bin")
     options = ("--only", "pytorch", "--no-baselines", "--no-service", "--out", tmp_path / "out")
-    said = refusal("--checkpoint_dir", checkpoint, "--audio_path", ROOT / "samples/sample.wav", *options)
-    assert said.startswith("benchmark failed: ")
-    assert "needs lm_head.weight, which its files do not have" in said
-    assert "\n" not in said
+    message = refusal("--checkpoint_dir", checkpoint, "--audio_path", ROOT / "samples/sample.wav", *options)
+    assert message.startswith("benchmark failed: ")
+    assert "needs lm_head.weight, which its files do not have" in message
+    assert "\n" not in message
     assert not (tmp_path / "out").exists()
 
 

@@ -24,7 +24,7 @@ def command(*arguments: str) -> list[str]:
 
 
 class Ended(NamedTuple):
-    """As a process ends that runs the command."""
+    """The result of the command, in the form of a process that ended."""
 
     returncode: int
     stdout: str
@@ -33,19 +33,19 @@ class Ended(NamedTuple):
 
 @pytest.fixture
 def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """The command in this process, which has imported already what takes a new one seconds."""
+    """Run the command in this process, where the slow imports are already done."""
 
     def run(*arguments: str) -> Ended:
         monkeypatch.chdir(ROOT)
         monkeypatch.setattr(sys, "argv", command(*arguments))
-        said, code = "", 0
+        message, code = "", 0
         try:
             main()
         except SystemExit as exit_:
             assert isinstance(exit_.code, str)
-            said, code = f"{exit_.code}\n", 1
+            message, code = f"{exit_.code}\n", 1
         printed = capsys.readouterr()
-        return Ended(code, printed.out, printed.err + said)
+        return Ended(code, printed.out, printed.err + message)
 
     return run
 
@@ -84,16 +84,16 @@ def test_missing_data_is_reported_without_a_traceback(
 def test_segments_of_a_recording_are_scored_with_their_own_texts(
     tmp_path: Path, evaluate: Callable[..., Ended]
 ) -> None:
-    """A NeMo manifest: without its offsets, the whole recording would be heard for each text."""
-    rows, sounds, start_s = [], [], 0.0
+    """A NeMo manifest. Without its offsets, each text would be compared with the whole recording."""
+    rows, parts, start_s = [], [], 0.0
     for line in (ROOT / SAMPLES).read_text(encoding="utf-8").splitlines()[:3]:
         sample = json.loads(line)
         with (ROOT / "samples" / sample["audio"]).open("rb") as file:
-            sounds.append(decode(file, RATE_HZ, NO_LIMITS).samples)
-        duration_s = len(sounds[-1]) / RATE_HZ
+            parts.append(decode(file, RATE_HZ, NO_LIMITS).samples)
+        duration_s = len(parts[-1]) / RATE_HZ
         rows.append({"audio_filepath": "all.wav", "offset": start_s, "duration": duration_s, "text": sample["text"]})
         start_s += duration_s
-    soundfile.write(tmp_path / "all.wav", np.concatenate(sounds), RATE_HZ)
+    soundfile.write(tmp_path / "all.wav", np.concatenate(parts), RATE_HZ)
     manifest = tmp_path / "manifest.json"
     manifest.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     out = tmp_path / "figures.json"

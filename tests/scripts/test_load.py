@@ -1,4 +1,4 @@
-"""The load test from end to end on the bundled model, for a few seconds, and what it makes of figures."""
+"""The load test from end to end on the bundled model, for a few seconds, and its comparisons of figures."""
 
 import json
 import os
@@ -86,7 +86,7 @@ def test_the_command_writes_a_report_of_a_running_service(service: ServiceProces
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     report = (tmp_path / "load_report.md").read_text(encoding="utf-8")
-    for said in (
+    for part in (
         "| m4a |",
         "decode ms",
         "p50 ms",
@@ -97,7 +97,7 @@ def test_the_command_writes_a_report_of_a_running_service(service: ServiceProces
         "refused",
         "tr-small on onnx_int8",
     ):
-        assert said in report
+        assert part in report
     figures = json.loads((tmp_path / "load_report.json").read_text(encoding="utf-8"))
     assert figures["failures"] == 0
     assert figures["clients"]["all"]["answered"] > 0
@@ -106,7 +106,7 @@ def test_the_command_writes_a_report_of_a_running_service(service: ServiceProces
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of localhost, valid for a day, with its key."""
+    """A certificate for localhost, valid for a day, with its key."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
     path = tmp_path_factory.mktemp("tls") / "localhost.pem"
@@ -173,7 +173,7 @@ def test_options_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_plain_service_gets_the_folder_of_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "snapshot").mkdir()
-    monkeypatch.chdir(tmp_path)  # a relative path, and not the folder that services are started in
+    monkeypatch.chdir(tmp_path)  # a relative path, in another folder than that of the services
     monkeypatch.setattr("scripts.load.find_model_folder", lambda name, _: {"cahya/base": Path("snapshot")}[name])
     given: list[Path] = []
 

@@ -42,7 +42,7 @@ def texts_of(rows: SpeechRows) -> set[str]:
 
 @pytest.fixture(scope="module")
 def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A local folder as the hub has it: twelve clips of half a second or a little more."""
+    """A local folder in the hub's format: twelve clips of 0.5 s or slightly more."""
     folder = tmp_path_factory.mktemp("numbers")
     (folder / "data").mkdir()
     cells = [{"path": f"{index}.wav", "bytes": wav(index, 0.5 + 0.02 * index)} for index in range(len(WORDS))]
@@ -67,7 +67,7 @@ class TestSplitRows:
         assert not texts_of(training) & texts_of(evaluation)
         whole, same = split_rows({"train": self.ROWS}, 1.0, 0.2, seed=0)
         assert texts_of(training) < texts_of(whole)
-        assert same.texts() == evaluation.texts(), "the evaluation does not depend on how much is trained on"
+        assert same.texts() == evaluation.texts(), "the evaluation set does not depend on the share of training rows"
 
     def test_the_seed_decides(self) -> None:
         first, same, other = (split_rows({"train": self.ROWS}, 0.5, 0.2, seed)[0].texts() for seed in (1, 1, 2))
@@ -94,7 +94,7 @@ class TestSplitRows:
 def test_usable_rows() -> None:
     texts = ["iyi", "kısa", "uzun", "...", None, "a" * 31, "a" * 30, "1.234.567"]
     rows = speech_rows(texts, [1.0, 0.4, 9.1, 1.0, 1.0, 1.0, 1.0, 1.0])
-    # Too short, too long, nothing to say, no text, too many letters, and as many once the number is spelled.
+    # Too short, too long, no letters, no text, too many letters, and too many letters after the number is spelled.
     assert usable(rows, NORMALIZER, min_s=0.5, max_s=9.0) == [0, 6]
 
 
@@ -206,14 +206,14 @@ def test_only_token_ids_are_kept_for_scoring() -> None:
         assert argmax_logits(given, torch.empty(0)).tolist() == [[1, 0]]
 
 
-# Old config files say so; transformers takes it and tells that it will not for ever.
+# Old config files have this option. transformers still accepts it, with a deprecation warning.
 old_config = pytest.mark.filterwarnings(
     "ignore:Passing `gradient_checkpointing` to a config initialization:UserWarning"
 )
 
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    """Train in this process, in a working directory of its own."""
+    """Train in this process, in a new working directory."""
     folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
@@ -268,7 +268,7 @@ def printed(command: list[str], work: Path) -> str:
 
 
 class TestCommand:
-    """The README's command, once as a user gives it, on an encoder like facebook/wav2vec2-base."""
+    """The command of the README, run once as a child process, on an encoder like facebook/wav2vec2-base."""
 
     def test_it_prints_what_it_does_and_its_results(self, printed: str) -> None:
         assert "Audio from column 'audio', text from column 'transcription'" in printed
@@ -316,12 +316,12 @@ class TestCommand:
         assert steps > 0
         run(work, monkeypatch, *command)
         assert f"Resuming from models/checkpoint/checkpoint-{steps}" in capsys.readouterr().out
-        assert state_of(work / "models/checkpoint")["global_step"] == steps, "there was nothing left to do"
+        assert state_of(work / "models/checkpoint")["global_step"] == steps, "the training was already complete"
         longer = [option if option != "1" else "3" for option in command]
         run(work, monkeypatch, *longer)
         state = state_of(work / "models/checkpoint")
         assert state["global_step"] == 3 * steps
-        assert next(log["step"] for log in state["log_history"] if "loss" in log) == 1, "the log goes on, too"
+        assert next(log["step"] for log in state["log_history"] if "loss" in log) == 1, "the log continues too"
         run(work, monkeypatch, *command, "--restart")
         assert "Starting" in capsys.readouterr().out
         assert state_of(work / "models/checkpoint")["global_step"] == steps, "nothing is left of the longer run"
@@ -444,4 +444,4 @@ def test_the_loss_falls_when_it_overfits_two_clips(tmp_path: Path, monkeypatch: 
     losses = [log["loss"] for log in state_of(tmp_path / "out")["log_history"] if "loss" in log]
     assert len(losses) == 25
     assert np.mean(losses[-5:]) < 0.3 * losses[0]
-    assert epochs == list(range(25)), "the sampler is told of every epoch"
+    assert epochs == list(range(25)), "the sampler gets every epoch"

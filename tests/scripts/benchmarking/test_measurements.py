@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 
 class FakeEngine:
-    """An engine process that answers from a list; `log` gets (key, samples) of every timed call."""
+    """A fake engine process. `log` gets (key, number of samples) of every timed call."""
 
     def __init__(self, spec: EngineSpec, log: list[tuple[str, int]], fails_at: int | None = None) -> None:
         self.key, self.log, self.fails_at, self.closed = spec.key, log, fails_at, False

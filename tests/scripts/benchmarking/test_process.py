@@ -95,7 +95,7 @@ def test_a_process_that_dies_raises() -> None:
 
 
 def test_it_ends_with_its_parent() -> None:
-    """Also when the parent has no time to clean up."""
+    """Even if the parent is killed and cannot clean up."""
     code = (
         "import time\n"
         "from pathlib import PosixPath\n"
@@ -114,7 +114,7 @@ def test_it_ends_with_its_parent() -> None:
 
 
 def ended(pid: int, within_s: float = 60.0) -> bool:
-    """Whether a process is gone, or a zombie that its new parent has not reaped, before the time is over."""
+    """Whether a process exits within the time. A zombie that its new parent has not reaped counts as exited."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:

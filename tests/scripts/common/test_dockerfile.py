@@ -1,4 +1,4 @@
-"""The Dockerfile reader takes what the repository uses, and nothing that it does not understand."""
+"""The Dockerfile parser supports the syntax of this repository, and refuses any other."""
 
 from pathlib import Path
 

@@ -8,7 +8,7 @@ from tests.deploy.files import ROOT
 
 
 def test_it_is_ready_and_answers_until_it_is_terminated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASR_API_KEYS", "secret")  # of a service that the user runs
+    monkeypatch.setenv("ASR_API_KEYS", "secret")  # for a service that the user runs
     with dikte_on("onnx_int8", BUNDLED_MODEL, {"ASR_WORKERS": "1"}) as service:
         answer = transcribe(service.url, ROOT / "samples" / "short.wav")
         assert (answer["text"], answer["backend"]) == ("evet doğru", "onnx_int8")

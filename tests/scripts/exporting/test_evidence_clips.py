@@ -26,15 +26,18 @@ def test_every_proven_backend_has_a_hypothesis_for_every_clip(artifact: Artifact
     evidence = artifact.manifest["evidence"]
     assert evidence["limit"] == LARGEST_DIFFERENCE
     assert len(evidence["clips"]) == len(list(SAMPLES.glob("*.wav")))
-    for name, said_by in evidence["clips"].items():
-        assert {"onnx", "onnx_int8"} <= said_by.keys()
-        assert "pytorch" not in said_by
-        assert name in artifact.files, "it is described, so that another one is found"
+    for name, hypotheses in evidence["clips"].items():
+        assert {"onnx", "onnx_int8"} <= hypotheses.keys()
+        assert "pytorch" not in hypotheses
+        assert name in artifact.files, "the manifest has its hash, so that a change is found"
         info = soundfile.info(artifact.folder / name)
         assert 0 < info.duration <= CLIP_S
         assert info.channels == 1
         frames = ctc_settings(artifact.folder).framing.frames(info.frames)
-        assert all(len(said["tokens"]) == len(said["log_probabilities"]) == frames for said in said_by.values())
+        assert all(
+            len(hypothesis["tokens"]) == len(hypothesis["log_probabilities"]) == frames
+            for hypothesis in hypotheses.values()
+        )
 
 
 @pytest.mark.parametrize("backend", ["onnx", "onnx_int8"])
@@ -52,7 +55,7 @@ def test_clips_of_an_export_before_are_replaced(artifact: Artifact, tmp_path: Pa
     unsure = Unsure(ctc_settings(artifact.folder))
     evidence = collect_evidence(Artifact(tmp_path, "", {}), {"pytorch": unsure, "onnx": unsure})
     assert {path.name for path in tmp_path.iterdir()} == evidence["clips"].keys()
-    assert all(said_by.keys() == {"onnx"} for said_by in evidence["clips"].values())
+    assert all(hypotheses.keys() == {"onnx"} for hypotheses in evidence["clips"].values())
 
 
 def test_the_manifest_is_readable(artifact: Artifact) -> None:

@@ -12,7 +12,7 @@ from tests.fakes import FRAMING, VOCABULARY, FakeCtc
 
 
 class Counting(FakeCtc):
-    """A recognizer that gives as many frames as it is told to, and notes what lengths it was given."""
+    """A recognizer with a configurable number of frames. It records the lengths of its clips."""
 
     def __init__(self, frames: Callable[[int], int], tokens: int = len(VOCABULARY.tokens)) -> None:
         super().__init__()
@@ -45,12 +45,12 @@ def test_a_model_that_keeps_to_its_settings_passes() -> None:
     ids=["always as many", "cut at a second", "in pairs", "with the rest padded"],
 )
 def test_frames_that_the_settings_do_not_give_are_found(frames: Callable[[int], int]) -> None:
-    with pytest.raises(ArtifactError, match=r"shape \(\d+, 7\) for \d+ samples, its settings say \(\d+, 7\)"):
+    with pytest.raises(ArtifactError, match=r"shape \(\d+, 7\) for \d+ samples, but its settings say \(\d+, 7\)"):
         check_lengths(Counting(frames))
 
 
 def test_another_vocabulary_is_found() -> None:
-    with pytest.raises(ArtifactError, match=r"shape \(1, 8\) for 400 samples, its settings say \(1, 7\)"):
+    with pytest.raises(ArtifactError, match=r"shape \(1, 8\) for 400 samples, but its settings say \(1, 7\)"):
         check_lengths(Counting(FRAMING.frames, tokens=8))
 
 

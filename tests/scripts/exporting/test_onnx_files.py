@@ -53,7 +53,7 @@ def session_of(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32
 
 @pytest.fixture(scope="module")
 def files(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Shape -> folder with model.onnx as optimum makes it, without weight norm, before it is packed."""
+    """Shape -> folder with the model.onnx of optimum, without weight norm, before it is stored compactly."""
     made: dict[str, Path] = {}
 
     def get(shape: str) -> Path:
@@ -118,7 +118,7 @@ def test_a_module_is_traced_for_the_dimensions_that_vary() -> None:
 
 
 def test_the_exporter_learns_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch puts weights of more than 2 GB there, if the path is text."""
+    """PyTorch stores weights of more than 2 GB in that folder, if the path is a string."""
     export, paths = torch.onnx.export, []
 
     def exporter(module: torch.nn.Module, example: Any, path: Any, **options: Any) -> None:
@@ -170,14 +170,14 @@ def adding(values: NDArray[np.float32]) -> Any:
 class TestSave:
     @pytest.fixture
     def little(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As if a file held no more than 1000 bytes of weights."""
+        """Limit the weights in one file to 1000 bytes."""
         monkeypatch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", 1_000)
 
     @pytest.mark.usefixtures("little")
     def test_weights_lie_beside_a_model_that_is_too_large_for_one_file(self, tmp_path: Path) -> None:
         path, weights = tmp_path / "model.onnx", tmp_path / "model.onnx_data"
         values = np.random.default_rng(0).normal(size=2_000).astype(np.float32)
-        for _ in range(2):  # what was there before is replaced
+        for _ in range(2):  # existing files are replaced
             save(adding(values), path)
             assert path.stat().st_size < 1_000
             assert weights.read_bytes() == values.tobytes()

@@ -33,7 +33,7 @@ SETTINGS = CtcSettings(FeatureSettings(16_000, normalize=False), FRAMING, VOCABU
 
 
 class SpellingFamily(CtcFamily):
-    """The family of `Spelling`, whose settings are in no file."""
+    """The family of `Spelling`, without any settings file."""
 
     def __init__(self) -> None:
         self.settings = SETTINGS
@@ -45,7 +45,7 @@ FAMILY = SpellingFamily()
 
 
 class Spelling(FakeCtc):
-    """Says the same text in every clip, letter by letter, surely; `shift` is added to all log-probabilities."""
+    """Outputs the same text for every clip, with certainty. `shift` is added to all log-probabilities."""
 
     def __init__(self, text: str, shift: float = 0.0) -> None:
         super().__init__(SETTINGS)
@@ -57,10 +57,10 @@ class Spelling(FakeCtc):
 
     def _one(self, frames: int) -> Emissions:
         emissions = np.full((frames, 4), -9.0, dtype=np.float32)
-        said = np.zeros(frames, dtype=np.intp)
+        tokens = np.zeros(frames, dtype=np.intp)
         for place, letter in enumerate(self.spoken):
-            said[2 * place] = VOCABULARY.tokens.index(letter)
-        emissions[np.arange(frames), said] = -0.01
+            tokens[2 * place] = VOCABULARY.tokens.index(letter)
+        emissions[np.arange(frames), tokens] = -0.01
         return emissions + np.float32(self.shift)
 
 
@@ -104,11 +104,11 @@ def test_another_text_fails_even_if_the_numbers_are_near() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "wer", "passed"),
+    ("text", "wer", "passed"),
     [("ab ab ab ab", 0.0, True), ("ab ab aa aa", 0.5, True), ("ab aa aa aa", 0.75, False), ("bb bb bb bb", 1.0, False)],
 )
-def test_a_reference_that_understands_nothing_proves_nothing(said: str, wer: float, passed: bool) -> None:
-    recognizers = {backend: Spelling(said) for backend in ("pytorch", "onnx")}
+def test_a_reference_that_understands_nothing_proves_nothing(text: str, wer: float, passed: bool) -> None:
+    recognizers = {backend: Spelling(text) for backend in ("pytorch", "onnx")}
     rows = speech_rows(["ab ab ab ab"] * 2, [1.0] * 2)
     measured = prove(FAMILY, recognizers, {"a set": rows}, LIMITS, language="tr", workers=1)
     (proof,) = [proof for proof in measured.proofs if proof.backend == "pytorch"]

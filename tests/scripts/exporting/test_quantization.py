@@ -58,7 +58,7 @@ def copy_of(model: ModelProto) -> ModelProto:
 
 ROWS = RANDOM.normal(0, 1, (1, 12, 4)).astype(np.float32)
 CLOSE = 0.06
-"""Largest rounding error of the products below: of 4 to 8 activations up to 3, with weights up to 1, in 8 bits."""
+"""Largest rounding error of the products below: 4 to 8 activations up to 3, and weights up to 1, in 8 bits."""
 PAIR = """
 pair (float[1, time, 4] x) => (float[1, time, 3] y)
 {
@@ -232,7 +232,7 @@ class TestStatic:
 
     def test_ranges_are_the_least_and_greatest_values_of_all_feeds(self) -> None:
         model = model_of(CHAIN, one=(4, 5), two=(5, 3))
-        ranges = calibrate(model, self.FEEDS)  # type: ignore[arg-type]  # what the model does not take is left out
+        ranges = calibrate(model, self.FEEDS)  # type: ignore[arg-type]  # inputs that the model does not have are ignored
         x = np.concatenate([feed["x"] for feed in self.FEEDS])
         y = x @ weights_of(model)["one"]
         assert ranges.keys() == {"x", "y"}
@@ -240,7 +240,7 @@ class TestStatic:
         np.testing.assert_allclose(ranges["y"], (y.min(), y.max()), rtol=1e-5)
 
     def test_a_model_may_be_too_large_for_one_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So the session reads it from files, not from bytes, and the model keeps its weights."""
+        """The session reads the model from files, not from bytes, and the model keeps its weights."""
         model = model_of(CHAIN, one=(4, 500), two=(500, 3))
         ranges, before = calibrate(model, [{"x": ROWS}]), copy_of(model)
         monkeypatch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", 1_000)
@@ -309,7 +309,7 @@ class TestBeforeMoves:
         by_hand.graph.output.append(
             onnx.helper.make_tensor_value_info("patches", onnx.TensorProto.FLOAT, [1, "rows", 8])
         )
-        quantize(by_hand)  # what is given out must stay in float, so nothing is moved
+        quantize(by_hand)  # graph outputs must stay in float, so nothing is moved
         (quantizer,) = (node for node in by_hand.graph.node if node.op_type == "DynamicQuantizeLinear")
         assert quantizer.input[0] == "patches"
         np.testing.assert_array_equal(run(by_hand, x=ROWS), run(model, x=ROWS))

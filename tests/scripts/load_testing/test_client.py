@@ -1,4 +1,4 @@
-"""The client over raw sockets, against servers that do one thing each."""
+"""The raw-socket client, with servers that each have one behaviour."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -47,7 +47,7 @@ async def transcribe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 
 async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Without reading what is sent, as a service at its bound does."""
+    """Refuse without reading the body, as an overloaded service does."""
     await reader.readuntil(b"\r\n\r\n")
     writer.write(response("429 Too Many Requests", b'{"error":{"code":"overloaded"}}', "Retry-After: 1"))
     await writer.drain()
@@ -149,7 +149,7 @@ def test_a_disconnected_client_does_not_wait_for_its_answer(clips: list[Clip]) -
     async def kill_some(url: str) -> None:
         random = Random(0)
         await asyncio.gather(*(upload_and_disconnect(url, clips[0], random, 0.2) for _ in range(12)))
-        while len(ended) < 12:  # the end of the test's patience is pytest's
+        while len(ended) < 12:  # bounded by the timeout of pytest
             await asyncio.sleep(0.01)
 
     against(never, kill_some)

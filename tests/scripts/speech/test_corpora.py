@@ -16,30 +16,30 @@ DURATIONS_S = [0.5, 1.25, 0.75]
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`datasets` keeps what it has read: here, in a folder of the test."""
+    """Use a folder of the test for the cache of `datasets`."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-def sound(index: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def audio(index: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return babbling(DURATIONS_S[index], seed=index)
 
 
 def write(path: Path, index: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
-    soundfile.write(buffer, sound(index), RATE_HZ, format=path.suffix[1:].upper())
+    soundfile.write(buffer, audio(index), RATE_HZ, format=path.suffix[1:].upper())
     path.write_bytes(buffer.getvalue())
 
 
 def check(rows: SpeechRows, indices: list[int]) -> None:
-    """The rows are those of `indices`, with their sound and text; MP3 changes the samples."""
+    """Check that the rows are those of `indices`, with their audio and text. MP3 changes the samples."""
     assert rows.texts() == [TEXTS[index] for index in indices]
     assert rows.durations_s == pytest.approx([DURATIONS_S[index] for index in indices], abs=0.1)
     for row, index in enumerate(indices):
         samples = rows.samples(row, RATE_HZ)
-        assert len(samples) == pytest.approx(len(sound(index)), abs=0.1 * RATE_HZ)
+        assert len(samples) == pytest.approx(len(audio(index)), abs=0.1 * RATE_HZ)
         if not rows.name(row).endswith(".mp3"):
-            np.testing.assert_allclose(samples, sound(index), atol=2 / 32_768)
+            np.testing.assert_allclose(samples, audio(index), atol=2 / 32_768)
 
 
 class TestCommonVoice:
@@ -141,8 +141,8 @@ class TestKaldi:
         return folder
 
     def cut(self, folder: Path, *lines: str) -> None:
-        """Make one recording of the clips, with parts."""
-        soundfile.write(folder / "wav/all.wav", np.concatenate([sound(index) for index in range(3)]), RATE_HZ)
+        """Concatenate the clips to one recording, with segments."""
+        soundfile.write(folder / "wav/all.wav", np.concatenate([audio(index) for index in range(3)]), RATE_HZ)
         (folder / "wav.scp").write_text("call wav/all.wav\n", encoding="utf-8")
         (folder / "segments").write_text("\n".join(lines), encoding="utf-8")
 
@@ -172,7 +172,7 @@ class TestKaldi:
         assert rows.durations_s == DURATIONS_S
 
     @pytest.mark.parametrize(
-        ("file", "content", "said"),
+        ("file", "content", "message"),
         [
             ("wav.scp", "utt0 sph2pipe -f wav 0.sph |\n", "line 1 of .*wav.scp is a command, and commands are not run"),
             ("wav.scp", "utt0 wav/9.wav\n", "line 1 of .*text names .*9.wav, which does not exist"),
@@ -189,7 +189,7 @@ class TestKaldi:
         ],
     )
     def test_unreadable_data_is_reported_in_one_line(
-        self, folder: Path, file: str, content: str | None, said: str
+        self, folder: Path, file: str, content: str | None, message: str
     ) -> None:
         (folder / "text").write_text(f"utt0 {TEXTS[0]}\n", encoding="utf-8")
         if file == "segments":
@@ -198,6 +198,6 @@ class TestKaldi:
             (folder / file).unlink()
         else:
             (folder / file).write_text(content, encoding="utf-8")
-        with pytest.raises(DataError, match=said) as error:
+        with pytest.raises(DataError, match=message) as error:
             load_speech(str(folder))
         assert "\n" not in str(error.value)

@@ -21,22 +21,22 @@ DURATIONS_S = [0.5, 1.25, 0.75]
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`datasets` keeps what it has read: here, in a folder of the test."""
+    """Use a folder of the test for the cache of `datasets`."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-def sound(index: int, rate_hz: int = RATE_HZ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def audio(index: int, rate_hz: int = RATE_HZ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return babbling(DURATIONS_S[index], seed=index)[:: RATE_HZ // rate_hz]
 
 
 def encoded(index: int, kind: str = "WAV", rate_hz: int = RATE_HZ) -> bytes:
     buffer = io.BytesIO()
-    soundfile.write(buffer, sound(index, rate_hz), rate_hz, format=kind)
+    soundfile.write(buffer, audio(index, rate_hz), rate_hz, format=kind)
     return buffer.getvalue()
 
 
 def hub_folder(folder: Path, columns: dict[str, list[Any]], audio_column: str = "audio", **splits: list[int]) -> Path:
-    """A folder as the hub has it, written by `datasets`: parquet files with the bytes of the sound."""
+    """A folder in the hub's format, written by `datasets`: parquet files with audio bytes."""
     (folder / "data").mkdir(parents=True)
     for split, indices in splits.items():
         cells = [{"path": f"{index}.wav", "bytes": encoded(index)} for index in indices]
@@ -49,12 +49,12 @@ def hub_folder(folder: Path, columns: dict[str, list[Any]], audio_column: str = 
 
 
 def check(rows: SpeechRows, indices: list[int]) -> None:
-    """The rows are those of `indices`, with their sound, text and duration."""
+    """Check that the rows are those of `indices`, with their audio, text and duration."""
     assert len(rows) == len(indices)
     assert rows.texts() == [rows.text(row) for row in range(len(rows))] == [TEXTS[index] for index in indices]
     assert rows.durations_s == pytest.approx([DURATIONS_S[index] for index in indices], abs=1e-3)
     for row, index in enumerate(indices):
-        np.testing.assert_allclose(rows.samples(row, RATE_HZ), sound(index), atol=2 / 32_768)
+        np.testing.assert_allclose(rows.samples(row, RATE_HZ), audio(index), atol=2 / 32_768)
 
 
 def test_a_manifest_is_one_training_split(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_an_audio_column_is_known_by_its_type(tmp_path: Path) -> None:
 
 
 def audio_folder(folder: Path, indices: list[int], kinds: tuple[str, ...] = ("WAV", "FLAC", "AIFF")) -> None:
-    """Sound files in folder/clips and a table of them."""
+    """Audio files in folder/clips and a table of them."""
     (folder / "clips").mkdir(parents=True)
     metadata = ["file_name,transcription"]
     for index in indices:
@@ -154,14 +154,14 @@ def test_without_texts_a_folder_of_audio_files_is_enough(tmp_path: Path) -> None
     (tmp_path / "metadata.csv").unlink()
     rows = load_speech(str(tmp_path), with_text=False)["train"]
     assert [rows.name(row) for row in range(3)] == ["clips/0.wav", "clips/1.flac", "clips/2.aiff"]
-    np.testing.assert_allclose(rows.samples(1, RATE_HZ), sound(1), atol=2 / 32_768)
+    np.testing.assert_allclose(rows.samples(1, RATE_HZ), audio(1), atol=2 / 32_768)
     assert (rows.texts(), rows.text(2)) == (["", "", ""], "")
     folder = hub_folder(tmp_path / "hub", {"speaker": [1, 2, 3]}, train=[0, 1])
     assert load_speech(str(folder), with_text=False)["train"].texts() == ["", ""]
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         ('{"audio": "0.wav", "text": "bir"}\nbroken', "line 2 of .* is not valid JSON"),
         ('["0.wav"]', "line 1 of .* is not a JSON object"),
@@ -175,15 +175,15 @@ def test_without_texts_a_folder_of_audio_files_is_enough(tmp_path: Path) -> None
         (f'{{"audio": "0.wav", "text": "bir", "duration": {"9" * 400}}}', "duration of line 1 of .* is not a number"),
     ],
 )
-def test_a_manifest_that_cannot_be_read(tmp_path: Path, lines: str, said: str) -> None:
+def test_a_manifest_that_cannot_be_read(tmp_path: Path, lines: str, message: str) -> None:
     (tmp_path / "0.wav").write_bytes(encoded(0))
     (tmp_path / "manifest.jsonl").write_text(lines, encoding="utf-8")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         load_speech(str(tmp_path / "manifest.jsonl"))
 
 
 def test_a_manifest_that_is_made_by_hand(tmp_path: Path) -> None:
-    """A byte order mark, another name for the sound, durations of some rows only."""
+    """A byte order mark, another name of the audio column, and durations of some rows only."""
     for index in range(2):
         (tmp_path / f"{index}.wav").write_bytes(encoded(index))
     rows = [
@@ -281,7 +281,7 @@ def test_broken_audio_is_reported_when_its_duration_is_measured(tmp_path: Path) 
 
 class TestTables:
     @pytest.fixture(autouse=True)
-    def sounds(self, tmp_path: Path) -> None:
+    def audio_files(self, tmp_path: Path) -> None:
         for index in range(3):
             (tmp_path / f"{index}.wav").write_bytes(encoded(index))
 
@@ -291,7 +291,7 @@ class TestTables:
         check(load_speech(str(table))["train"], [0, 1, 2])
 
     def test_json_with_a_line_for_each_row(self, tmp_path: Path) -> None:
-        """As NeMo names its manifests."""
+        """NeMo's manifests have this suffix."""
         table = tmp_path / "train_manifest.json"
         lines = [
             json.dumps({"audio_filepath": f"{i}.wav", "text": TEXTS[i], "duration": DURATIONS_S[i]}) for i in range(3)
@@ -327,7 +327,7 @@ class TestTables:
         assert rows.texts() == ["12", "on iki"]
 
     @pytest.mark.parametrize(
-        ("name", "content", "said"),
+        ("name", "content", "message"),
         [
             ("a.json", b"[1]", "row 1 of .*a.json is not a JSON object"),
             ("a.json", b"[", "a.json is not valid JSON: "),
@@ -344,18 +344,18 @@ class TestTables:
         ],
     )
     def test_a_table_that_cannot_be_read_is_one_line(
-        self, tmp_path: Path, name: str, content: bytes, said: str
+        self, tmp_path: Path, name: str, content: bytes, message: str
     ) -> None:
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match=said) as error:
+        with pytest.raises(DataError, match=message) as error:
             load_speech(str(tmp_path / name))
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("content", "said"), [(POINTER, "is a Git LFS pointer"), (b"", "is empty")])
-def test_a_file_without_audio_is_reported_at_the_start(tmp_path: Path, content: bytes, said: str) -> None:
+@pytest.mark.parametrize(("content", "message"), [(POINTER, "is a Git LFS pointer"), (b"", "is empty")])
+def test_a_file_without_audio_is_reported_at_the_start(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "0.wav").write_bytes(content)
-    with pytest.raises(DataError, match=rf"line 1 of .* names 0\.wav: 0\.wav in .* {said}"):
+    with pytest.raises(DataError, match=rf"line 1 of .* names 0\.wav: 0\.wav in .* {message}"):
         write_rows(tmp_path, {"audio": "0.wav", "text": "bir", "duration": 1.0})
 
 
@@ -389,13 +389,13 @@ def test_an_unsupported_folder_is_reported_in_one_line_with_its_content(tmp_path
 
 
 class TestSegments:
-    """Rows that are parts of one recording, in which the three clips follow each other."""
+    """Rows that are segments of one recording, which is the concatenation of three clips."""
 
     STARTS_S = (0.0, 0.5, 1.75)
 
     @pytest.fixture(params=["wav", "flac", "m4a"])
     def recording(self, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-        whole = np.concatenate([sound(index) for index in range(3)])
+        whole = np.concatenate([audio(index) for index in range(3)])
         soundfile.write(tmp_path / "recording.wav", whole, RATE_HZ)
         if request.param == "m4a":  # lossless, so that the samples can be compared
             command = ["ffmpeg", "-loglevel", "error", "-i", "recording.wav", "-c:a", "alac", "recording.m4a"]
@@ -439,7 +439,7 @@ class TestSegments:
             rows.samples(1, RATE_HZ)
 
     @pytest.mark.parametrize(
-        ("offset", "duration", "said"),
+        ("offset", "duration", "message"),
         [
             (2.5, 0.5, "the segment from 2.5 s to 3 s is not inside the file, which is 2.5 s long"),
             (2.0, 0.75, "the segment from 2 s to 2.75 s is not inside the file"),
@@ -450,11 +450,11 @@ class TestSegments:
         ],
     )
     def test_a_segment_outside_of_its_file_is_reported_with_its_row(
-        self, tmp_path: Path, recording: str, offset: Any, duration: float | None, said: str
+        self, tmp_path: Path, recording: str, offset: Any, duration: float | None, message: str
     ) -> None:
         wrong = {"audio": recording, "text": TEXTS[1], "offset": offset, "duration": duration}
         right = {"audio": recording, "text": TEXTS[0], "offset": 0.0, "duration": 0.5}
-        with pytest.raises(DataError, match=said) as error:
+        with pytest.raises(DataError, match=message) as error:
             write_rows(tmp_path, right, wrong)
         assert "line 2 of" in str(error.value)
 
@@ -462,7 +462,7 @@ class TestSegments:
         columns: dict[str, list[Any]] = {"text": TEXTS, "offset": [0.0, 0.25, 0.5], "duration": [0.5, 0.5, 0.25]}
         rows = load_speech(str(hub_folder(tmp_path / "hub", columns, train=[0, 1, 2])))["train"]
         assert rows.durations_s == [0.5, 0.5, 0.25]
-        np.testing.assert_allclose(rows.samples(1, RATE_HZ), sound(1)[4_000:12_000], atol=2 / 32_768)
+        np.testing.assert_allclose(rows.samples(1, RATE_HZ), audio(1)[4_000:12_000], atol=2 / 32_768)
         assert rows.name(1) == "1.wav (0.25 s to 0.75 s)"
 
     @pytest.mark.parametrize("suffix", ["mp3", "ogg", "opus"])
@@ -484,20 +484,20 @@ class TestSegments:
         assert errors[0] < errors[-1] / 3
 
     def test_the_cut_is_made_at_the_rate_of_the_file(self, tmp_path: Path) -> None:
-        soundfile.write(tmp_path / "low.wav", sound(1, 8_000), 8_000)
+        soundfile.write(tmp_path / "low.wav", audio(1, 8_000), 8_000)
         rows = write_rows(tmp_path, {"audio": "low.wav", "text": "bir", "offset": 0.25, "duration": 0.5})
-        np.testing.assert_allclose(rows.samples(0, 8_000), sound(1, 8_000)[2_000:6_000], atol=2 / 32_768)
+        np.testing.assert_allclose(rows.samples(0, 8_000), audio(1, 8_000)[2_000:6_000], atol=2 / 32_768)
         assert len(rows.samples(0, RATE_HZ)) == 8_000
 
     def test_channels_of_a_part_are_mixed_as_those_of_a_whole(self, tmp_path: Path) -> None:
-        stereo = np.stack([sound(1), -0.5 * sound(1)], axis=1)
+        stereo = np.stack([audio(1), -0.5 * audio(1)], axis=1)
         soundfile.write(tmp_path / "stereo.wav", stereo, RATE_HZ, subtype="FLOAT")
         rows = write_rows(tmp_path, {"audio": "stereo.wav", "text": "bir", "offset": 0.25})
-        np.testing.assert_allclose(rows.samples(0, RATE_HZ), 0.25 * sound(1)[4_000:], atol=1e-6)
+        np.testing.assert_allclose(rows.samples(0, RATE_HZ), 0.25 * audio(1)[4_000:], atol=1e-6)
 
 
 class TestBoundsOfWhatWasCut:
-    """Columns `start` and `end` of clips that have a file each."""
+    """Columns `start` and `end` of clips in separate files."""
 
     def rows(self, tmp_path: Path, **bounds: float | str) -> SpeechRows:
         (tmp_path / "1.wav").write_bytes(encoded(1))
@@ -507,7 +507,9 @@ class TestBoundsOfWhatWasCut:
         check(self.rows(tmp_path, start=100.0, end=101.3), [1])
 
     def test_any_other_clip_is_ambiguous(self, tmp_path: Path) -> None:
-        message = r"1\.wav \(line 1 of .*\) is 1\.25 s long, its start and end are 100 and 200: .*offset and duration"
+        message = (
+            r"1\.wav \(line 1 of .*\) is 1\.25 s long, but its start and end are 100 and 200: .*offset and duration"
+        )
         with pytest.raises(DataError, match=message):
             self.rows(tmp_path, start=100.0, end=200.0)
         with pytest.raises(DataError, match=r"start of line 1 of .* is not a number of seconds: '00:01'"):
@@ -520,7 +522,7 @@ class TestBoundsOfWhatWasCut:
 
 
 def test_a_duration_that_the_file_contradicts_names_the_row(tmp_path: Path) -> None:
-    """The text is perhaps of a part of it, whose offset nobody wrote down."""
+    """The text may belong to a segment whose offset is missing."""
     soundfile.write(tmp_path / "0.wav", babbling(30.0, 1), RATE_HZ)
     rows = write_rows(tmp_path, {"audio": "0.wav", "text": "bir", "duration": 2.5})
     message = r"0\.wav \(line 1 of .*\) cannot be read: its duration is stated as 2\.5 s, but it is 30 s long .*offset"

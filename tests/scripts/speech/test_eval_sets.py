@@ -44,12 +44,12 @@ def test_the_split_for_tests_is_taken_if_there_is_one(tmp_path: Path) -> None:
     assert load_eval_set(str(tmp_path), split="train").text(0) == "hayır"
 
 
-@pytest.mark.parametrize("sound", [None, b"", b"RIFF\x00\x00\x00\x00WAVEbroken"], ids=["none", "empty", "broken"])
-def test_audio_that_cannot_be_read_is_reported(tmp_path: Path, sound: bytes | None) -> None:
+@pytest.mark.parametrize("content", [None, b"", b"RIFF\x00\x00\x00\x00WAVEbroken"], ids=["none", "empty", "broken"])
+def test_audio_that_cannot_be_read_is_reported(tmp_path: Path, content: bytes | None) -> None:
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text(json.dumps({"audio": "clip.wav", "text": "bir"}) + "\n", encoding="utf-8")
-    if sound is not None:
-        (tmp_path / "clip.wav").write_bytes(sound)
+    if content is not None:
+        (tmp_path / "clip.wav").write_bytes(content)
     with pytest.raises(DataError, match=r"manifest\.jsonl: "):
         load_eval_set(str(manifest))
 

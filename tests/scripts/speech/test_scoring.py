@@ -32,7 +32,7 @@ def test_the_interval_holds_the_rate_and_narrows_with_more_clips() -> None:
 
 
 class TestIncrease:
-    """Ten words a clip, up to five of them wrong."""
+    """Ten words per clip, up to five of them wrong."""
 
     CLIPS = [ClipErrors(index % 6, 10, 0, 1) for index in range(120)]  # noqa: RUF012  # not changed
 

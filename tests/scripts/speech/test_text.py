@@ -110,5 +110,5 @@ def test_ctc_vocabulary_has_the_blank_first() -> None:
     ],
 )
 def test_the_letters_of_a_model(tokens: str, language: str, text: str, expected: str) -> None:
-    """Some know capitals only, and of those some no ı; letters that they lack part no word."""
+    """Some have only capitals, and some of these no ı. Letters that a model does not have do not split a word."""
     assert TextNormalizer.for_tokens(["<pad>", "|", *tokens], language)(text) == expected

@@ -25,7 +25,7 @@ FILES = sorted(path.relative_to(DATA).as_posix() for path in DATA.rglob("*.*") i
 
 
 def broken(folder: Path, file: str, line: str) -> Path:
-    """A copy of the data files whose `file` ends with one line more."""
+    """A copy of the data files with an additional line at the end of `file`."""
     shutil.copytree(DATA, folder, dirs_exist_ok=True)
     with (folder / file).open("a", encoding="utf-8") as lines:
         lines.write(f"{line}\n")
@@ -64,7 +64,7 @@ def test_every_file_is_read_and_a_malformed_line_is_reported_with_file_and_line(
 
 
 def test_every_pool_is_drawn_from() -> None:
-    """By a template, or by the parts of which other pools are made."""
+    """By a template, or as a part of a combined pool."""
     data = text_data()
     slots = [parse_slot(slot) for domain in data.domains.values() for slot in SLOT.findall("".join(domain.templates))]
     lexicon = data.lexicon

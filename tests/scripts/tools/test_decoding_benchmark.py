@@ -36,7 +36,7 @@ def test_the_audio_is_repeated(clip: Path) -> None:
 
 
 def test_audio_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    (tmp_path / "broken.wav").write_bytes(b"no audio")
     with pytest.raises(BenchmarkError, match=r"broken\.wav: the file is not sound"):
         read_audio([tmp_path], 1.0)
 
@@ -97,7 +97,7 @@ def options(tmp_path: Path, **others: object) -> argparse.Namespace:
 
 @pytest.mark.parametrize("against", [None, ROOT])
 def test_the_report(tmp_path: Path, against: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a program that copies the sound that it is given, or prints its version."""
+    """With a fake program that copies its input, or prints its version."""
     copy = 'for last; do :; done; cp "$5" "$last"'
     fake_ffmpeg(tmp_path, f'case "$*" in -version) echo ffmpeg version 7.0 ;; *f32le*) ;; *) {copy} ;; esac')
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")

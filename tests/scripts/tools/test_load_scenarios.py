@@ -1,4 +1,4 @@
-"""The scenarios on the bundled model, small: that they see what happens, not how fast it is."""
+"""Small runs of the scenarios on the bundled model. They check the findings, not the speed."""
 
 import json
 from pathlib import Path

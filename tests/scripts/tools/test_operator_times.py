@@ -57,7 +57,7 @@ def test_openvino_reports_the_time_of_operators(checkpoints: Path, tmp_path: Pat
     model = CORE.read_model(served("cahya_like", checkpoints) / "model.onnx")
     openvino.save_model(model, tmp_path / "model.xml")
     watched = open_openvino(tmp_path / "model.xml", 1)
-    for _ in range(3):  # what the first runs cost must not be in it
+    for _ in range(3):  # the cost of the first runs must not be included
         total_ms, operators_ms = watched(NOISE)
     assert "FullyConnected" in {operator.type for operator in operators_ms}
     assert all(operator.kernel for operator, taken_ms in operators_ms.items() if taken_ms)

@@ -14,12 +14,12 @@ from scripts.tools.sentences import MAX_WORDS, generate, main
 ROOT = Path(__file__).resolve().parents[3]
 LETTERS = set("abcçdefgğhıijklmnoöprsştuüvyz ")
 GOLDEN = Path(__file__).with_name("sentences_seed_1.txt")
-"""The first sentences of seed 1, which change with every word and template. To renew the file after such a change:
+"""The first sentences of seed 1, which change with every word and template. To update the file after such a change:
 
 python scripts/tools/sentences.py --count 60 --seed 1 --out tests/scripts/tools/sentences_seed_1.txt
 """
 GOLDEN_SHA256 = "1d12f306c2870a9c3bf0f7c19cc9ace87cf4d5c64a4d863c2049d1fd5aa1f0b4"
-"""Of the first 20,000 sentences of seed 1, joined by line ends, in UTF-8."""
+"""SHA-256 of the first 20,000 sentences of seed 1, joined by line feeds, in UTF-8."""
 
 
 @pytest.fixture(scope="module")

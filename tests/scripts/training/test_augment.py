@@ -55,7 +55,7 @@ def random() -> np.random.Generator:
 
 @pytest.fixture(scope="module")
 def hard() -> Augmenter:
-    """An augmenter that makes every change, every time."""
+    """An augmenter that makes every change to every clip."""
     return Augmenter(ALWAYS, seed=0)
 
 
@@ -135,11 +135,11 @@ def test_babble_holds_several_clips(random: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("mu_law", [False, True])
 def test_a_telephone_leaves_only_its_band(mu_law: bool, random: np.random.Generator) -> None:
-    heard = through_telephone(colored_noise(random, 2 * RATE_HZ, 0.0), mu_law)
-    whole = band_power(heard, 0, RATE_HZ)
-    assert band_power(heard, 4_000, RATE_HZ) < 1e-4 * whole
-    assert band_power(heard, 0, 150) < 1e-3 * whole
-    assert band_power(heard, 300, 3_400) > 0.9 * whole
+    output = through_telephone(colored_noise(random, 2 * RATE_HZ, 0.0), mu_law)
+    whole = band_power(output, 0, RATE_HZ)
+    assert band_power(output, 4_000, RATE_HZ) < 1e-4 * whole
+    assert band_power(output, 0, 150) < 1e-3 * whole
+    assert band_power(output, 300, 3_400) > 0.9 * whole
 
 
 def test_mu_law_has_few_steps_and_keeps_the_signal() -> None:
@@ -152,10 +152,10 @@ def test_a_room_keeps_the_direct_sound_where_it_is() -> None:
     click = np.zeros(RATE_HZ, np.float32)
     click[1_000] = 0.5
     for seed in range(20):
-        heard = add_room(click, room_response(np.random.default_rng(seed)))
-        assert np.abs(heard[:1_000]).max() < 1e-6, "nothing is heard before it is said"
-        assert heard[1_000] == pytest.approx(0.5, abs=1e-5)
-        reverberation = np.linalg.norm(heard[1_001:])
+        output = add_room(click, room_response(np.random.default_rng(seed)))
+        assert np.abs(output[:1_000]).max() < 1e-6, "nothing precedes the direct sound"
+        assert output[1_000] == pytest.approx(0.5, abs=1e-5)
+        reverberation = np.linalg.norm(output[1_001:])
         assert 0.05 < reverberation <= 0.51, "0 to 15 dB below the direct sound"
 
 
@@ -191,7 +191,7 @@ def test_the_augmenter_is_deterministic_for_a_seed() -> None:
     for left, right in zip(first, same, strict=True):
         np.testing.assert_array_equal(left, right)
     assert any(len(left) != len(right) or (left != right).any() for left, right in zip(first, other, strict=True))
-    assert len({samples.tobytes() for samples in first}) > 3, "a clip is another one each time"
+    assert len({samples.tobytes() for samples in first}) > 3, "the same clip differs each time"
 
 
 def test_all_changes_together_stay_in_bounds(hard: Augmenter) -> None:

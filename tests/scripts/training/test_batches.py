@@ -28,14 +28,14 @@ from tests.speech import FEATURES, NORMALIZER, speech_rows
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_clip_is_one_line_with_its_row(workers: int) -> None:
-    """Also from a worker process, whose errors come with a traceback."""
+    """Also for errors from a worker process, which contain a traceback."""
     rows = speech_rows(["bir", "iki"])
     cells = [rows.rows[0]["audio"], {"path": "broken.wav", "bytes": b"broken"}]
     broken = SpeechRows(
         Dataset.from_dict({"audio": cells, "text": ["bir", "iki"]}), "audio", "text", [0.5, 0.6], places=["a", "line 2"]
     )
     dataset = SpeechDataset(broken, NORMALIZER, new_tokenizer(TURKISH_ALPHABET), FEATURES)
-    # A process of the tests has threads of many libraries, which a fork would leave in any state.
+    # The test process has threads of many libraries, which a fork would leave in an undefined state.
     start = "spawn" if workers else None
     loader = DataLoader(
         dataset, batch_size=2, num_workers=workers, collate_fn=Collator(FEATURES), multiprocessing_context=start
@@ -90,7 +90,7 @@ class TestLengthBatchSampler:
         assert {len(batches) for batches in epochs} == {len(sampler)}
         assert all(first != second for first, second in pairwise(epochs))
         together = [{frozenset(batch) for batch in batches} for batches in epochs]
-        assert all(len(first & second) < len(first) / 2 for first, second in pairwise(together)), "other batches, too"
+        assert all(len(first & second) < len(first) / 2 for first, second in pairwise(together)), "batches differ too"
 
     def test_the_seed_decides(self) -> None:
         first, same, other = (list(LengthBatchSampler(self.DURATIONS_S, self.BATCH_S, seed)) for seed in (1, 1, 2))

@@ -35,7 +35,7 @@ def test_old_weight_names_are_read(checkpoints: Path) -> None:
     torch.testing.assert_close(loaded["lm_head.weight"], stored["lm_head.weight"])
 
 
-# Old config files say so; transformers takes it and tells that it will not for ever.
+# Old config files have this option. transformers still accepts it, with a deprecation warning.
 @pytest.mark.filterwarnings("ignore:Passing `gradient_checkpointing` to a config initialization:UserWarning")
 def test_a_pretrained_encoder_gets_a_head_and_a_tokenizer(checkpoints: Path) -> None:
     folder = built("pretrained_like", checkpoints)
@@ -52,7 +52,7 @@ def test_a_pretrained_encoder_gets_a_head_and_a_tokenizer(checkpoints: Path) -> 
     torch.testing.assert_close(checkpoint.model.state_dict()[encoder], stored[encoder])
 
 
-# Old config files say so; transformers takes it and tells that it will not for ever.
+# Old config files have this option. transformers still accepts it, with a deprecation warning.
 @pytest.mark.filterwarnings("ignore:Passing `gradient_checkpointing` to a config initialization:UserWarning")
 @pytest.mark.parametrize("source", ["cahya_like", "pretrained_like"])
 def test_layers_are_computed_once_whatever_the_config_says(checkpoints: Path, tmp_path: Path, source: str) -> None:
@@ -63,7 +63,7 @@ def test_layers_are_computed_once_whatever_the_config_says(checkpoints: Path, tm
     assert not load_for_training(str(folder), TEXTS, "tr").model.is_gradient_checkpointing
 
 
-# Old config files say so; transformers takes it and tells that it will not for ever.
+# Old config files have this option. transformers still accepts it, with a deprecation warning.
 @pytest.mark.filterwarnings("ignore:Passing `gradient_checkpointing` to a config initialization:UserWarning")
 @pytest.mark.parametrize("source", ["cahya_like", "pretrained_like", "tr-small"])
 def test_dropout_can_be_changed(checkpoints: Path, source: str) -> None:

@@ -30,12 +30,12 @@ def test_a_fourier_convolution_is_the_convolution(kernel: int, groups: int, padd
 @pytest.mark.parametrize(("family", "norm"), TINY)
 def test_a_model_computes_the_same(family: str, norm: str) -> None:
     model = tiny_model(family, norm, num_conv_pos_embeddings=64)
-    sound = torch.randn(2, 9_000, generator=torch.Generator().manual_seed(0))
+    samples = torch.randn(2, 9_000, generator=torch.Generator().manual_seed(0))
     names = list(model.state_dict())
     with torch.no_grad():
-        before = model(sound).logits
+        before = model(samples).logits
         assert convolve_by_fourier(model) == 1
-        torch.testing.assert_close(model(sound).logits, before, rtol=0, atol=1e-4)
+        torch.testing.assert_close(model(samples).logits, before, rtol=0, atol=1e-4)
     assert list(model.state_dict()) == names
 
 

@@ -27,12 +27,12 @@ class TestMuonAndAdamW:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4))
         optimizer = MuonAndAdamW(model, 1e-2, 0.0)
-        sounds = torch.randn(32, 8)
-        targets = sounds[:, :4].sin()
+        inputs = torch.randn(32, 8)
+        targets = inputs[:, :4].sin()
         losses = []
         for _ in range(50):
             optimizer.zero_grad()
-            loss = nn.functional.mse_loss(model(sounds), targets)
+            loss = nn.functional.mse_loss(model(inputs), targets)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
