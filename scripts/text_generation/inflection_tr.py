@@ -161,9 +161,10 @@ def attach(word: Word | str, suffix: str) -> str:
             letter = "a" if vowel in "aıou" else "e"
         elif letter == "I":
             letter = _HIGH[vowel]
-        elif letter in "DC":
-            hard = result[-1] in _HARD
-            letter = {"D": "dt", "C": "cç"}[letter][hard]
+        elif letter == "D":
+            letter = "t" if result[-1] in _HARD else "d"
+        elif letter == "C":
+            letter = "ç" if result[-1] in _HARD else "c"
         if letter in VOWELS:
             vowel = letter
         result += letter

@@ -154,7 +154,9 @@ def _check_slot(text: str, lexicon: Lexicon) -> None:
 
 def _is_verb_form(steps: list[str]) -> bool:
     negative = steps[:1] == ["neg"]
-    form, *rest = steps[negative:] or [""]
+    if negative:
+        steps = steps[1:]
+    form, *rest = steps or [""]
     persons, cases = {"P", *PERSONS}, {"C", *endings().case}
     if form in ("T", *TENSES):
         return len(rest) <= 1 and set(rest) <= persons

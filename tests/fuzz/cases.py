@@ -76,7 +76,9 @@ Mutation = Callable[[bytes, random.Random, Sequence[bytes]], bytes]
 
 def _place(data: bytes, rng: random.Random) -> int:
     """A random position in the file, in half of the cases in its header."""
-    return rng.randrange(min(len(data), HEADER_BYTES) if rng.random() < 0.5 else len(data)) if data else 0
+    if not data:
+        return 0
+    return rng.randrange(min(len(data), HEADER_BYTES) if rng.random() < 0.5 else len(data))
 
 
 def _span(data: bytes, rng: random.Random) -> tuple[int, int]:
