@@ -111,7 +111,7 @@ def plan_own_engines(arguments: argparse.Namespace, checkpoint: Path) -> Plan:
     try:
         plan.specs.append(pytorch_spec(checkpoint))
         for engine in OWN_ENGINES:
-            beside = (folder / engine.file_name for folder in folders if engine.beside)
+            beside = (folder / engine.file_name for folder in folders if engine.auto_detected)
             path = named[engine.backend] or next((path for path in beside if path.is_file()), None)
             if path is None:
                 continue
@@ -232,7 +232,9 @@ def main() -> None:
     parser.add_argument("--checkpoint_dir", required=True, help="checkpoint folder or hub id")
     for engine in OWN_ENGINES:
         beside = (
-            f" (default: {engine.file_name} in the folder of the other files, if it exists)" if engine.beside else ""
+            f" (default: {engine.file_name} in the folder of the other files, if it exists)"
+            if engine.auto_detected
+            else ""
         )
         parser.add_argument(f"--{engine.backend}_path", type=Path, help=f"file of {engine.title}{beside}")
     parser.add_argument("--audio_path", type=Path, default=Path("samples/sample.wav"), help="audio to cut clips from")

@@ -61,12 +61,12 @@ class EngineSpec:
 class OwnEngine:
     """An engine of the service, and the file of an artifact that it reads.
 
-    beside: the engine is also measured if its file is in the folder of another engine's named file.
+    auto_detected: the engine is also measured if its file is in the folder of another engine's named file.
     """
 
     backend: str
     file_name: str
-    beside: bool = False
+    auto_detected: bool = False
 
     @property
     def title(self) -> str:
@@ -82,7 +82,7 @@ class OwnEngine:
 OWN_ENGINES = (
     OwnEngine(ONNX, onnx_fp32_file(GRAPH)),
     OwnEngine(ONNX_INT8, onnx_int8_file(GRAPH)),
-    OwnEngine(OPENVINO, openvino_int8_file(GRAPH), beside=True),
+    OwnEngine(OPENVINO, openvino_int8_file(GRAPH), auto_detected=True),
 )
 """All but PyTorch, which reads the checkpoint. Each is measured if its file exists and its package is installed."""
 
