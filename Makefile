@@ -1,32 +1,32 @@
-# make serve   install what serving needs, start the service on the bundled model
-# make test    install what the tests need, check style and types, run the tests
-# make fuzz    decode broken files of every format for an hour, on one core; what fails is saved in artifacts/fuzz.
-#              SECONDS=600: for ten minutes; OPTIONS=more of tests/fuzz, such as "--seeds recordings/"
-# make model   CHECKPOINT=cahya/wav2vec2-base-turkish: install what the scripts need, export the checkpoint to models/,
-#              quantize it, prove it, and say how it is served. EVAL=manifest.jsonl: prove it on that instead of the
-#              samples; NAME=folder below models/; OPTIONS=more of scripts/export.py
-# make load    install what the load test needs, start the service, let 10 users upload clips for a minute, and write
-#              artifacts/load_report.md. OPTIONS=more of scripts/load.py, such as --capacity
-# make lock    after a change of the dependencies in pyproject.toml: write constraints.txt and requirements.lock anew
+# make serve   install the serving dependencies, and start the service with the bundled model
+# make test    install the test dependencies, check style and types, and run the tests
+# make fuzz    decode broken files of every format for an hour, on one core, and save failures in artifacts/fuzz.
+#              SECONDS=600: for ten minutes; OPTIONS=options of tests/fuzz, such as "--seeds recordings/"
+# make model   CHECKPOINT=cahya/wav2vec2-base-turkish: install the dependencies of the scripts, export the checkpoint to
+#              models/, quantize it, prove it, and print the command that serves it. EVAL=manifest.jsonl: prove it on
+#              this set instead of the samples; NAME=folder below models/; OPTIONS=options of scripts/export.py
+# make load    install the dependencies of the load test, start the service, let 10 users upload clips for a minute, and
+#              write artifacts/load_report.md. OPTIONS=options of scripts/load.py, such as --capacity
+# make lock    update constraints.txt and requirements.lock after a change of the dependencies in pyproject.toml
 #
-# PyTorch (tests, training, export) comes from the usual index. On Linux that build brings CUDA along; for the small
+# PyTorch (tests, training, export) comes from the default index. On Linux, that build includes CUDA. For the smaller
 # CPU build: make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
-# Only the command line changes these: HOST, NAME and such mean other things in the environments of others.
+# These are only set on the command line: HOST, NAME and the like may have another meaning in the user's environment.
 PYTHON := python3.11
 HOST := $(or $(ASR_HOST),0.0.0.0)
-# Kubernetes sets ASR_PORT to tcp://... where there is a Service called `asr`.
+# Kubernetes sets ASR_PORT to tcp://... if there is a Service called `asr`.
 PORT := $(or $(if $(findstring ://,$(ASR_PORT)),,$(ASR_PORT)),8000)
 TORCH_INDEX :=
 
-# Python compiles a module when it is first imported. pip would compile three times as many as are ever used.
+# Python compiles a module at its first import. pip would compile three times as many modules as are used.
 unexport PYTHONDONTWRITEBYTECODE
 PIP := -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --no-compile
 
 SERVE := .venv
 DEV := .venv-dev
-# What the tests need has all that the scripts need.
+# The test environment has all dependencies of the scripts.
 TRAIN := $(if $(wildcard .venv-dev/installed),.venv-dev,.venv-train)
 LOAD := $(if $(wildcard .venv-dev/installed),.venv-dev,.venv-load)
 
@@ -35,7 +35,7 @@ EVAL :=
 OPTIONS :=
 SECONDS := 3600
 
-# Make splits at spaces, so that within its functions a path has | instead; in commands it is quoted for the shell.
+# Make splits at spaces, so paths have | instead of spaces in its functions. In commands they are quoted for the shell.
 empty :=
 space := $(empty) $(empty)
 whole = $(subst $(space),|,$(1))
@@ -44,7 +44,7 @@ quote = '$(subst ','\'',$(1))'
 
 FROM := $(call whole,$(CHECKPOINT))
 BASE := $(notdir $(FROM:/=))
-# A checkpoint that lies in models/ itself stays as it is.
+# A checkpoint in models/ itself is not overwritten.
 NAME := $(call path,$(BASE))$(if $(filter $(call whole,$(abspath models/$(BASE))),$(call whole,$(abspath $(FROM)))),-onnx)
 
 ifeq ($(MAKECMDGOALS)$(FROM),model)
@@ -79,7 +79,7 @@ model: $(TRAIN)/installed
 load: $(LOAD)/installed
 	$(LOAD)/bin/python scripts/load.py $(OPTIONS)
 
-# Every environment has the project itself in it (`-e .`), so that commands find it from any folder.
+# Every environment contains the project itself (`-e .`), so that commands work from any folder.
 LOCKED := pyproject.toml constraints.txt
 
 $(SERVE)/installed: requirements.txt $(LOCKED)
@@ -104,9 +104,9 @@ $(DEV)/installed: requirements-test.txt $(LOCKED)
 	.venv-load/bin/python $(INSTALL) -r requirements-load.txt
 	@touch $@
 
-# constraints.txt has every version of all extras, for whoever installs; requirements.lock those of the serving image, by
-# hash. Versions stay as they are where pyproject.toml allows it; delete the files first to have the newest. PyTorch's
-# build for CPUs counts as its release.
+# constraints.txt has the versions of all extras; requirements.lock has those of the serving image, with hashes. Versions
+# that pyproject.toml still allows do not change; delete the files first to get the newest. The CPU build of PyTorch is
+# locked as the release.
 LOCK := --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links
 lock:
 	$(PYTHON) -m venv .venv-lock

@@ -1,20 +1,20 @@
-"""Is the service of this container ready? Exit status 0 if it is, else 1 with the reason; for Docker's HEALTHCHECK."""
+"""Docker's HEALTHCHECK: exit status 0 if the service of this container is ready, else 1 with the reason."""
 
 import http.client
 import os
 import sys
 
 TIMEOUT_S = 4.0
-"""Below the timeout of HEALTHCHECK, so that the reason is seen and not a kill."""
+"""Shorter than the timeout of HEALTHCHECK, so that this program can print the reason before it is killed."""
 DEFAULT_PORT = 8000
 ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nothing is bound here
 
 
 def main() -> int:
-    """Ask `/readyz` where `ASR_HOST` and `ASR_PORT` say that the service listens."""
+    """Request `/readyz` at `ASR_HOST` and `ASR_PORT`. Returns the exit status."""
     host = os.environ.get("ASR_HOST", "")
     port = os.environ.get("ASR_PORT", "").strip()
-    # Empty, or a service link of Kubernetes: the service takes its default too.
+    # If the port is empty, or a service link of Kubernetes, the service uses its default too.
     port_number = int(port) if port.isdecimal() else DEFAULT_PORT
     connection = http.client.HTTPConnection(ANY_ADDRESS.get(host, host), port_number, timeout=TIMEOUT_S)
     try:

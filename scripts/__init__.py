@@ -1,3 +1,3 @@
-"""What is done offline, from text and sound to an artifact; each command is a file that is run by its name."""
+"""Offline commands, from text and audio to an artifact. Each file in this folder is a command."""
 
-import app  # noqa: F401  # turns telemetry off, before any script imports what would report
+import app  # noqa: F401  # turns telemetry off before a script imports a library that would send it

@@ -1,11 +1,10 @@
-"""Word and character error rate of any engine on any speech data, with 95 % intervals.
+"""Measure the word and character error rate of a backend on speech data, with 95 % intervals.
 
     python scripts/evaluate.py --model_dir models/tr-small data/eval/seen/manifest.jsonl data/eval/noisy/manifest.jsonl
     python scripts/evaluate.py --model_dir models/checkpoint --backend pytorch ysdede/khanacademy-turkish --split test
 
-Both the reference and the transcript are normalized by `scripts/speech/text.py` to the letters of the model's
-vocabulary.
-Prints a table of the sets and the worst clips; `--out` writes the figures as JSON.
+References and hypotheses are normalized to the letters of the model's vocabulary (`scripts/speech/text.py`). Prints the
+worst clips and a table of the sets. `--out` writes the figures as JSON.
 """
 
 import argparse
@@ -27,13 +26,15 @@ def main() -> None:
     parser.add_argument("data", nargs="+", help="manifests, local folders in the hub's formats, or hub ids")
     parser.add_argument("--model_dir", required=True, help="artifact folder; for pytorch a checkpoint folder or hub id")
     parser.add_argument("--backend", choices=tuple(BACKENDS), default=ONNX_INT8)
-    parser.add_argument("--split", help="split of the data (default: the only one, else test)")
-    parser.add_argument("--audio_column")
-    parser.add_argument("--text_column")
+    parser.add_argument("--split", help="split of the data (default: test, else the first)")
+    parser.add_argument("--audio_column", help="audio column (default: detected)")
+    parser.add_argument("--text_column", help="text column (default: detected)")
     parser.add_argument("--language", default="tr", help="ISO 639-1 code, for lower-casing and numbers")
-    parser.add_argument("--limit", type=int, help="score only the first LIMIT clips of each set")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="clips at a time")
-    parser.add_argument("--worst", type=int, default=5, help="how many of the worst clips to show")
+    parser.add_argument("--limit", type=int, help="use only the first LIMIT clips of each set")
+    parser.add_argument(
+        "--workers", type=int, default=len(os.sched_getaffinity(0)), help="clips that are computed at once"
+    )
+    parser.add_argument("--worst", type=int, default=5, help="number of the worst clips to show")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     try:
@@ -47,7 +48,7 @@ def main() -> None:
             results[name] = figures_of([clip.errors for clip in scored], rows)
             scored.sort(key=lambda clip: clip.errors.character_errors / max(clip.errors.characters, 1), reverse=True)
             for clip in scored[: arguments.worst]:
-                print(f"{clip.name}\n  said:  {clip.reference}\n  heard: {clip.hypothesis}")
+                print(f"{clip.name}\n  reference:  {clip.reference}\n  hypothesis: {clip.hypothesis}")
     except (ArtifactError, DataError) as error:
         sys.exit(str(error))
     print(f"\n{model.artifact.name} on {arguments.backend}, 95 % bootstrap intervals\n")

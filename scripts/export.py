@@ -3,21 +3,17 @@
     python scripts/export.py --checkpoint_dir cahya/wav2vec2-base-turkish --onnx_dir models/onnx
     ASR_MODEL_DIR=models/onnx make serve
 
-The artifact is proven: it is compared with the checkpoint clip by clip, on `samples/` or on sets of your own
-(`--eval_manifest`; 500 clips or more tell most). If a proof fails the command fails, says which, and writes no
-manifest; the service serves nothing that is unproven. `--adopt` does not export but proves what is in the folder, such
-as an export of `optimum-cli`, and adds what is missing.
+The command proves the artifact: it compares each backend with the checkpoint, clip by clip, on `samples/` or on your
+own sets (`--eval_manifest`; best with 500 clips or more). If a proof fails, the command fails, names the proof, and
+writes no manifest; the service does not load an artifact without proofs. `--adopt` proves the ONNX files that are
+already in the folder, such as an export of `optimum-cli`, and makes only the missing ones.
 """
 
 import argparse
-import math
 import os
-import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
@@ -25,19 +21,11 @@ from typing import Any, get_args
 import numpy as np
 from transformers import PreTrainedModel
 
-from app.artifacts import (
-    MANIFEST_FORMAT,
-    MANIFEST_NAME,
-    ArtifactError,
-    open_artifact,
-    read_manifest,
-    sha256_of,
-    write_manifest,
-)
+from app.artifacts import ArtifactError, open_artifact, write_manifest
 from app.families.ctc import GRAPH
 from app.families.ctc.checkpoint import load_checkpoint
 from app.families.ctc.recognizer import CtcRecognizer
-from app.families.ctc.settings import SETTINGS_FILES, CtcSettings, read_settings
+from app.families.ctc.settings import CtcSettings, read_settings
 from app.models import Model, find_model_folder, load_recognizer, open_model, warm_up
 from app.recognizer import Samples
 from app.runtimes.registry import (
@@ -52,10 +40,12 @@ from app.runtimes.registry import (
 )
 from scripts.benchmarking.engines import model_files
 from scripts.common import SAMPLES
+from scripts.common.arguments import word_error_rate
+from scripts.exporting.artifact_folder import copy_settings, describe, revision_of, take_manifest
 from scripts.exporting.calibration import calibration_feeds
-from scripts.exporting.evidence import collect_evidence
-from scripts.exporting.forms import DYNAMIC, Quantization, export_fp32, export_int8
-from scripts.exporting.lengths import check_lengths
+from scripts.exporting.evidence_clips import collect_evidence
+from scripts.exporting.graph_export import DYNAMIC, Quantization, export_fp32, export_int8
+from scripts.exporting.length_check import check_lengths
 from scripts.exporting.onnx_files import count_operators, store_compactly, store_rounded
 from scripts.exporting.proofs import (
     DECIDING_CLIPS,
@@ -68,39 +58,31 @@ from scripts.exporting.proofs import (
     prove,
 )
 from scripts.exporting.quantization import WeightBits
-from scripts.exporting.timing import Latency, measure_latency
+from scripts.exporting.timing import measure_latency
 from scripts.speech.data import DataError, SpeechRows
 from scripts.speech.eval_sets import load_eval_set
 
-COPIED_FILES = (*SETTINGS_FILES, "training.json")
-"""What an artifact takes over from its checkpoint, where it is there: settings, and how `train.py` made it."""
-DESCRIBED_SUFFIXES = frozenset({".onnx", ".onnx_data", ".data", ".json", ".safetensors", ".bin", ".xml", ".flac"})
-"""Files of models and their settings, as the backends name them, and the clips of the evidence."""
 PROVEN_BACKENDS = (ONNX, ONNX_INT8)
-"""What is proven besides the reference, and with it OpenVINO where that is installed."""
+"""The backends that are always proven, besides the reference. OpenVINO is proven too if it is installed."""
 FP32_FILE, INT8_FILE, OPENVINO_FILE = onnx_fp32_file(GRAPH), onnx_int8_file(GRAPH), openvino_int8_file(GRAPH)
-TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
 CALIBRATION_CLIPS = 64
-"""For static INT8: enough that further clips hardly widen a range."""
+"""For static INT8. More clips hardly widen a range."""
 THREADS = 1
-"""Threads of one engine, as in the service; the cores are filled by clips side by side."""
+"""Threads of one engine, as in the service. Several clips are computed at once, to use all cores."""
 LATENCY_CLIP_S = 10.0
-MOST_WER = 1.0
-"""As a limit of the reference; insertions can bring a word error rate above it, but not one that proves anything."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to export and how to prove.
+    """Options of the export and the proofs.
 
-    name: what the model is called in answers; by default as before, if adopted, or like the folder. eval_manifests:
-    sets to prove on, as `load_speech` takes them; by default the samples. eval_limit: clips of each set. audio_column,
-    text_column: of these sets, where they are not found by themselves.
-    language: ISO 639-1 code of their texts. adopt: keep the ONNX files that are there. fp16: weights of `model.onnx`
-    rounded to half precision; if it is adopted, they are so already. with_checkpoint: put the checkpoint in too, in
-    half precision. max_reference_wer: word error rate up to which the checkpoint itself is a reference (0.5 is 50 %).
-    allow_unproven: write a manifest even if a proof fails. quantization: how INT8 is made. calibration:
-    the set to calibrate on. openvino: make INT8 for OpenVINO too.
+    name: of the model in answers; by default the name of the folder, or the previous name with `adopt`. eval_manifests:
+    sets to prove on, for `load_speech`; by default the bundled samples. eval_limit: maximum number of clips of each
+    set. audio_column, text_column: of these sets, if they are not detected. language: ISO 639-1 code of their texts.
+    adopt: keep existing ONNX files. fp16: round the weights of `model.onnx` to half precision; with `adopt`, it says
+    that they already are. with_checkpoint: add the checkpoint to the artifact, in half precision. max_reference_wer:
+    largest word error rate of the checkpoint itself (0.5 is 50 %). allow_unproven: write a manifest even if a proof
+    fails. quantization: options of INT8. calibration: the set to calibrate on. openvino: make INT8 for OpenVINO too.
     """
 
     name: str = ""
@@ -120,13 +102,13 @@ class Options:
 
 
 def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measurements:
-    """Make and prove the artifact in `folder`; the manifest is written last.
+    """Make and prove the artifact in `folder`. The manifest is written last.
 
-    Raises ArtifactError when weights of the checkpoint are missing, the artifact cannot be made, or a proof fails;
-    DataError when there is nothing to prove on.
+    Raises ArtifactError if weights of the checkpoint are missing, the artifact cannot be made, or a proof fails, and
+    DataError if there is nothing to prove on.
     """
     source = find_model_folder(checkpoint, REFERENCE)
-    open_model(source)  # what could not be served is refused before anything is changed
+    open_model(source)  # refuses a checkpoint that cannot be served, before anything is changed
     sets = load_sets(options)
     if options.adopt and not (folder / FP32_FILE).is_file():
         raise ArtifactError(f"there is no {FP32_FILE} in {folder} to adopt")
@@ -134,7 +116,7 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measu
     folder.mkdir(parents=True, exist_ok=True)
     before = take_manifest(folder)
     origin = {"source": checkpoint, "revision": revision_of(source)}
-    if source.resolve() == folder.resolve():  # it holds its own checkpoint, which came from elsewhere
+    if source.resolve() == folder.resolve():  # the artifact contains the checkpoint, which came from elsewhere
         origin |= {key: before[key] for key in origin if key in before}
     copy_settings(source, folder, keep=options.adopt)
     if options.with_checkpoint:
@@ -142,12 +124,12 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measu
         source = folder
         model = load_checkpoint(source).model
     quantization = make_models(model, folder, options, before)
-    del model  # the engines load their own
+    del model  # the backends load their own copy
 
     opened = open_model(folder)
     if not options.adopt:
         for path in (folder / OPENVINO_FILE, (folder / OPENVINO_FILE).with_suffix(".bin")):
-            path.unlink(missing_ok=True)  # of what was exported before
+            path.unlink(missing_ok=True)  # from an earlier export
     if options.openvino:
         make_openvino(source, folder, options.calibration, options.quantization.bits)
     recognizers = load_all(open_model(source), opened)
@@ -167,33 +149,19 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measu
 
 
 def load_sets(options: Options) -> dict[str, SpeechRows]:
-    """Name -> rows to prove on. Raises DataError if there are none."""
+    """Name of a set -> its rows to prove on. Raises DataError if there are none."""
     if not options.eval_manifests:
         return {"samples": load_eval_set(str(SAMPLES / "manifest.jsonl"), options.eval_limit)}
     columns = options.audio_column, options.text_column
     return {name: load_eval_set(name, options.eval_limit, None, *columns) for name in options.eval_manifests}
 
 
-def take_manifest(folder: Path) -> dict[str, Any]:
-    """Remove the manifest, for what it proved is about to change; give what it said, if it could be read."""
-    try:
-        return read_manifest(folder)
-    except ArtifactError:
-        return {}
-    finally:
-        (folder / MANIFEST_NAME).unlink(missing_ok=True)
-
-
-def copy_settings(source: Path, target: Path, keep: bool) -> None:
-    """Copy the tokenizer's and feature extractor's files, as far as the checkpoint has them; `keep` those there."""
-    for name in COPIED_FILES:
-        there = keep and (target / name).exists()
-        if (source / name).is_file() and source.resolve() != target.resolve() and not there:
-            shutil.copyfile(source / name, target / name)
-
-
 def make_models(model: PreTrainedModel, folder: Path, options: Options, before: dict[str, Any]) -> dict[str, Any]:
-    """Make the ONNX files, when adopting only those that are missing. Gives what was quantized, and how."""
+    """Make the ONNX files; with `options.adopt`, only the missing ones.
+
+    before: the previous manifest. Returns the manifest's entry on quantization. Raises ArtifactError if the model
+    cannot be quantized with these options.
+    """
     fp32, int8 = folder / FP32_FILE, folder / INT8_FILE
     adopted = {path for path in (fp32, int8) if options.adopt and path.is_file()}
     method = before.get("quantization", {}).get("method", "unknown: adopted as it was")
@@ -221,7 +189,7 @@ def make_models(model: PreTrainedModel, folder: Path, options: Options, before: 
 
 
 def make_openvino(source: Path, folder: Path, calibration: str, bits: WeightBits) -> None:
-    """Make the INT8 file of OpenVINO. Raises ArtifactError if what it needs is not installed."""
+    """Make the INT8 file of OpenVINO. Raises ArtifactError if a package that it needs is not installed."""
     try:
         from scripts.exporting.openvino_files import make_openvino_int8
     except ImportError as error:
@@ -238,7 +206,7 @@ def settings_in(folder: Path) -> CtcSettings:
 
 
 def load_all(checkpoint: Model, exported: Model) -> dict[str, CtcRecognizer]:
-    """The reference, and the backends of what was exported. Raises ArtifactError if one does not run."""
+    """Backend -> recognizer: the reference and the exported backends. Raises ArtifactError if one does not run."""
     recognizers = {}
     also = (OPENVINO,) if all(map(find_spec, BACKENDS[OPENVINO].packages)) else ()
     for backend in (REFERENCE, *PROVEN_BACKENDS, *also):
@@ -255,7 +223,10 @@ def load_all(checkpoint: Model, exported: Model) -> dict[str, CtcRecognizer]:
 
 
 def clip_of(sets: Mapping[str, SpeechRows], duration_s: float, rate_hz: int) -> Samples:
-    """The first clips in a row, from the first again if need be, cut to `duration_s`; shape (samples,), float32."""
+    """The first clips of the first set, concatenated, repeated if necessary, and cut to `duration_s`.
+
+    Returns samples of shape (samples,), float32.
+    """
     rows = next(iter(sets.values()))
     wanted = int(duration_s * rate_hz)
     parts: list[Samples] = []
@@ -266,42 +237,8 @@ def clip_of(sets: Mapping[str, SpeechRows], duration_s: float, rate_hz: int) -> 
     return np.resize(np.concatenate(parts), wanted)
 
 
-def revision_of(snapshot: Path) -> str | None:
-    """The hub's commit, which its cache names the folder for; None for any other folder."""
-    return snapshot.name if snapshot.parent.name == "snapshots" else None
-
-
-def describe(
-    folder: Path,
-    name: str,
-    origin: dict[str, Any],
-    quantization: dict[str, Any],
-    measured: Measurements,
-    clips: dict[str, Any],
-    latency: Latency,
-) -> dict[str, Any]:
-    """The manifest: where the artifact came from, its files with hashes, the tools, and what was found."""
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix in DESCRIBED_SUFFIXES and path.is_file() and path.name != MANIFEST_NAME
-    )
-    return {
-        "format": MANIFEST_FORMAT,
-        "name": name,
-        **origin,
-        "created": datetime.now(UTC).date().isoformat(),
-        "files": {path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in files},
-        "tools": {tool: version(tool) for tool in TOOLS},
-        "quantization": quantization,
-        "proofs": measured.to_json(),
-        "evidence": clips,
-        "latency": asdict(latency),
-    }
-
-
 def print_proofs(measured: Measurements) -> None:
-    """Print the error rates of every backend on every set, and every proof."""
+    """Print the error rates of every backend on every set, and all proofs."""
     print("\n| set | clips | backend | WER | CER |\n|---|---|---|---|---|")
     for name, backends in measured.accuracy.items():
         for backend, figures in backends.items():
@@ -310,76 +247,73 @@ def print_proofs(measured: Measurements) -> None:
     for proof in measured.proofs:
         print(f"{'proven' if proof.passed else 'FAILED'}: {proof}")
     if (clips := measured.parity[FP32_BACKEND].clips) < DECIDING_CLIPS:
-        print(f"(Error rates of {clips} clips are rough; {DECIDING_CLIPS} or more settle them: --eval_manifest.)")
+        print(f"(Error rates of {clips} clips are rough. Use --eval_manifest with {DECIDING_CLIPS} clips or more.)")
 
 
 def hints(measured: Measurements) -> list[str]:
-    """What to do about proofs that failed for a known reason."""
+    """Advice for proofs that failed for a known reason."""
     if any(proof.backend == REFERENCE for proof in measured.failed):
         return [
-            "the checkpoint itself does not understand this speech: prove it on speech of its own language with the "
+            "the checkpoint itself does not recognize this speech: prove it on speech of its own language with the "
             "right texts (--eval_manifest, --text_column), or raise --max_reference_wer"
         ]
     return []
-
-
-def word_error_rate(text: str) -> float:
-    """A command-line argument. Raises ArgumentTypeError for what is no rate, such as a percentage."""
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
-    if not 0 < rate <= MOST_WER:
-        raise argparse.ArgumentTypeError(f"{text} is no word error rate: 0.5 is 50 %")
-    return rate
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_dir", required=True, help="checkpoint folder or hub id")
     parser.add_argument("--onnx_dir", type=Path, required=True, help="artifact folder to make")
-    parser.add_argument("--name", default="", help="name of the model in answers (default: the folder's)")
+    parser.add_argument("--name", default="", help="name of the model in answers (default: that of the folder)")
     parser.add_argument(
         "--eval_manifest",
         nargs="+",
         default=(),
-        help="manifests, folders or hub ids to prove on (default: the samples)",
+        help="manifests, folders or hub ids to prove on (default: the bundled samples)",
     )
-    parser.add_argument("--eval_limit", type=int, help="prove on the first EVAL_LIMIT clips of each set only")
-    parser.add_argument("--audio_column", help="column of its sound (default: found by itself)")
-    parser.add_argument("--text_column", help="column of its text (default: found by itself)")
-    parser.add_argument("--language", default="tr", help="ISO 639-1 code of that speech")
-    parser.add_argument("--adopt", action="store_true", help="prove the ONNX files that are there, make missing ones")
-    parser.add_argument("--fp16", action="store_true", help="weights of model.onnx in half precision: half its size")
+    parser.add_argument("--eval_limit", type=int, help="use only the first EVAL_LIMIT clips of each set")
+    parser.add_argument("--audio_column", help="audio column of these sets (default: detected)")
+    parser.add_argument("--text_column", help="text column of these sets (default: detected)")
+    parser.add_argument("--language", default="tr", help="ISO 639-1 code of these sets")
+    parser.add_argument("--adopt", action="store_true", help="prove existing ONNX files, and make only missing ones")
+    parser.add_argument(
+        "--fp16", action="store_true", help="store the weights of model.onnx in half precision, at half the size"
+    )
     parser.add_argument(
         "--quantization",
         choices=("dynamic", "static"),
         default="dynamic",
-        help="ranges of INT8 activations from each run, or from calibration clips",
+        help="take the ranges of INT8 activations from each run, or from calibration clips",
     )
     parser.add_argument(
         "--calibration",
         default="",
-        help="speech to calibrate static INT8 and OpenVINO's on, like that to be served; some clips of it are taken "
-        "(default: samples/, enough to try it)",
+        help="speech to calibrate static INT8 and OpenVINO INT8 on; it should resemble the speech that will be served "
+        "(default: samples/, which suffices to try it)",
     )
     parser.add_argument(
-        "--keep_float", nargs="+", default=(), metavar="PATTERN", help="products not to quantize: '*/head/*'"
+        "--keep_float",
+        nargs="+",
+        default=(),
+        metavar="PATTERN",
+        help="products that are not quantized, such as '*/head/*'",
     )
     parser.add_argument(
         "--weight_bits",
         type=int,
         choices=get_args(WeightBits),
         default=7,
-        help="bits of INT8's weights: 7 are exact on every CPU, 8 only on those with VNNI or AMX (default: 7)",
+        help="bits of INT8 weights: 7 are exact on every CPU, 8 only on CPUs with VNNI or AMX (default: 7)",
     )
     parser.add_argument("--openvino", action="store_true", help="make INT8 for ASR_BACKEND=openvino too")
-    parser.add_argument("--with_checkpoint", action="store_true", help="put the checkpoint in too, in half precision")
+    parser.add_argument(
+        "--with_checkpoint", action="store_true", help="add the checkpoint to the artifact, in half precision"
+    )
     parser.add_argument(
         "--max_reference_wer",
         type=word_error_rate,
         default=MAX_REFERENCE_WER,
-        help="largest word error rate of the checkpoint itself, above which nothing is proven: 0.5 is 50 %% "
+        help="largest word error rate of the checkpoint itself; above it, the proofs fail; 0.5 is 50 %% "
         "(default: %(default)s)",
     )
     parser.add_argument("--allow_unproven", action="store_true", help="write the manifest even if a proof fails")

@@ -1,15 +1,14 @@
-"""Load the service with Locust's users, and write what came of it to `artifacts/load_report.md`.
+"""Run a load test with Locust's users, and write the results to `artifacts/load_report.md`.
 
     python scripts/load.py                                  # 10 users, one of them with a long file, for a minute
-    python scripts/load.py --host http://localhost:8000     # a service that runs already; its key: DIKTE_API_KEY
-    python scripts/load.py --capacity --p95_limit_s 2       # how many users until p95 passes 2 s?
-    python scripts/load.py --formats opus,mp3               # what is uploaded; default: wav,opus,mp3,m4a
+    python scripts/load.py --host http://localhost:8000     # a running service; its API key: DIKTE_API_KEY
+    python scripts/load.py --capacity --p95_limit_s 2       # how many users until p95 exceeds 2 s?
+    python scripts/load.py --formats opus,mp3               # formats of the uploads; default: wav,opus,mp3,m4a
     python scripts/load.py --against_plain --checkpoint_dir data/base --model_dir data/onnx
 
-Starts the service itself, in a process of its own, with the settings of the environment (`ASR_*`) but for model and
-backend. `--capacity` writes load_capacity.md. `--against_plain` measures in turn with
-`scripts/tools/plain_service.py` on plain INT8 of the same checkpoint (requirements-train.txt), and writes
-load_against_plain.md. Linux only (/proc).
+Starts the service in a child process, with the `ASR_*` settings of the environment, except for model and backend.
+`--capacity` writes load_capacity.md. `--against_plain` alternates with `scripts/tools/plain_service.py` on plain INT8
+of the same checkpoint (requirements-train.txt), and writes load_against_plain.md. Linux only (/proc).
 """
 
 import argparse
@@ -51,7 +50,7 @@ PLAIN_BASELINE = "matmul_qint8"
 
 @contextmanager
 def service_url(arguments: argparse.Namespace) -> Iterator[str]:
-    """The address of a service that is ready: the one of `--host`, or one that lives as long as the `with`."""
+    """The URL of a service that is ready: that of `--host`, or that of a new service for the `with` block."""
     if arguments.host:
         yield arguments.host.rstrip("/")
         return
@@ -60,17 +59,17 @@ def service_url(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def describe_service(arguments: argparse.Namespace, references: References) -> dict[str, str]:
-    """For the report: what the service says that it serves, and whether it runs elsewhere."""
+    """The settings of the report: the model that the service reports, and its URL if it was already running."""
     settings = {"model": references.served}
     if arguments.host:
-        settings["service"] = f"{arguments.host}; machine, commit and versions above are the clients'"
+        settings["service"] = f"{arguments.host}; machine, commit and versions above are those of the clients"
     return settings
 
 
 def plain_service(checkpoint: Path, baselines: Path) -> ServiceProcess:
-    """The service to compare with, on plain INT8 of the checkpoint, which is made first if it is not there.
+    """The service to compare with, on plain INT8 of the checkpoint. Makes that model if it does not exist yet.
 
-    Raises LoadError if that fails.
+    Raises LoadError if the model cannot be made.
     """
     from scripts.benchmarking.baselines import BASELINES, BaselineError, have_baselines_made, source_of
 
@@ -87,20 +86,20 @@ def plain_service(checkpoint: Path, baselines: Path) -> ServiceProcess:
 
 
 def load_once(arguments: argparse.Namespace, load: Load) -> Path:
-    """One load on one backend; the report."""
+    """Run one load test on one backend. Returns the path of the report."""
     with service_url(arguments) as url:
-        print(f"{url}: the texts of all clips, then {load.users} users for {load.duration_s:g} s", flush=True)
+        print(f"{url}: transcribing each clip once, then {load.users} users for {load.duration_s:g} s", flush=True)
         references = References.ask(url, load.clips)
         measured = measure(url, load, references)
     print(f"\n{load_table(measured.by_kind)}\n\n{formats_section(measured.by_format)}\n")
     sections = [
-        "## What the clients saw",
+        "## Figures of the clients",
         load_table(measured.by_kind),
-        f"Failures over the whole time: {measured.failures}. Each text was compared with what the service "
-        "says in an idle moment.",
+        f"Failures over the whole test: {measured.failures}. Each text was compared with the transcript of the idle "
+        "service.",
         "## By format",
         formats_section(measured.by_format),
-        "## What the service says itself",
+        "## Figures of the service",
         server_section(measured.server),
     ]
     figures = {
@@ -114,7 +113,7 @@ def load_once(arguments: argparse.Namespace, load: Load) -> Path:
 
 
 def load_until_limit(arguments: argparse.Namespace, load: Load) -> Path:
-    """Step the users up on one backend until p95 passes the limit; the report."""
+    """Find the number of users with which p95 stays within the limit. Returns the path of the report."""
     load = replace(load, long_users=0)
     with service_url(arguments) as url:
         references = References.ask(url, load.clips)
@@ -125,7 +124,7 @@ def load_until_limit(arguments: argparse.Namespace, load: Load) -> Path:
             print(f"{users} users: {figures.rps:.2f} RPS, p95 {figures.p95_s:.3f} s", flush=True)
             return figures
 
-        print(f"{url}: up to {arguments.most_users} users, {load.duration_s:g} s each step", flush=True)
+        print(f"{url}: up to {arguments.most_users} users, {load.duration_s:g} s per step", flush=True)
         steps, capacity = find_capacity(figures_of, arguments.p95_limit_s, arguments.most_users)
     section = capacity_section(steps, capacity, arguments.p95_limit_s)
     print(f"\n{section}\n")
@@ -134,12 +133,12 @@ def load_until_limit(arguments: argparse.Namespace, load: Load) -> Path:
         "capacity": asdict(capacity) if capacity else None,
         "steps": [asdict(step) for step in steps],
     }
-    settings = describe_service(arguments, references) | load.described() | {"users": "stepped up; no pauses"}
+    settings = describe_service(arguments, references) | load.described() | {"users": "increased in steps; no pauses"}
     return Report("Capacity", describe_machine(), settings, [section], figures).write(arguments.out, "load_capacity")
 
 
 def compare_with_plain(rounds: dict[str, list[LoadFigures]]) -> list[KeyFigure]:
-    """Medians of the ratios within each round. rounds: backend or `PLAIN` -> the figures of its rounds."""
+    """The medians over the rounds of the ratios in each round. rounds: backend or `PLAIN` -> its figures by round."""
     found = []
     theirs = rounds[PLAIN]
     for backend, ours in rounds.items():
@@ -157,11 +156,14 @@ def compare_with_plain(rounds: dict[str, list[LoadFigures]]) -> list[KeyFigure]:
 
 
 def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
-    """Our backends and the plain service in turn, each freshly started in each round; the report."""
+    """Alternate between Dikte's backends and the plain service. Each round starts new services.
+
+    Returns the path of the report. Raises LoadError without `--checkpoint_dir`.
+    """
     if not arguments.checkpoint_dir:
         raise LoadError("--against_plain needs --checkpoint_dir")
     checkpoint = find_model_folder(arguments.checkpoint_dir, REFERENCE).resolve()  # services run in another folder
-    # A long file would take the plain service down, and librosa reads no M4A without the ffmpeg program.
+    # A long file would crash the plain service, and librosa needs the ffmpeg program to read M4A.
     load = replace(load, long_users=0, formats=arguments.formats or PLAIN_FORMATS)
     rounds: dict[str, list[LoadFigures]] = {key: [] for key in [*arguments.backends, PLAIN]}
     for number in range(arguments.rounds):
@@ -188,14 +190,14 @@ def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
         for key, found in rounds.items()
     ]
     sections = [
-        "Ratios are medians over the rounds of the ratios within each round.",
+        "Ratios are the medians over the rounds of the ratios in each round.",
         "## Medians",
         table(["service", "RPS", "RTFx", "p50 s", "p95 s"], medians),
         "## All rounds",
         load_table(by_round, "service"),
     ]
     print("\n" + "\n\n".join([key_figures_table(compared), *sections[2::2]]) + "\n")
-    settings = {"model": arguments.model_dir, "rounds": f"{arguments.rounds}, in turn"} | load.described()
+    settings = {"model": arguments.model_dir, "rounds": f"{arguments.rounds}, alternating"} | load.described()
     figures = {
         "rounds": {key: [asdict(figures) for figures in found] for key, found in rounds.items()},
     }
@@ -206,35 +208,37 @@ def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--capacity", action="store_true", help="step the users up until p95 passes --p95_limit_s")
-    mode.add_argument("--against_plain", action="store_true", help="in turn with the plain service")
+    mode.add_argument("--capacity", action="store_true", help="increase the users until p95 exceeds --p95_limit_s")
+    mode.add_argument("--against_plain", action="store_true", help="compare with the plain service")
     parser.add_argument(
-        "--host", help=f"address of a service that runs already (default: start one); its API key: {API_KEY_VARIABLE}"
+        "--host", help=f"URL of a running service (default: start one); its API key: {API_KEY_VARIABLE}"
     )
     parser.add_argument(
         "--model_dir", default=os.environ.get("ASR_MODEL_DIR", str(BUNDLED_MODEL)), help="artifact folder"
     )
     parser.add_argument(
         "--backends", nargs="+", default=[os.environ.get("ASR_BACKEND", ONNX_INT8)],
-        help="engine of the service; with --against_plain it may be several",
+        help="backend of the service; several with --against_plain",
     )  # fmt: skip
     parser.add_argument("--users", type=int, default=Load.users)
-    parser.add_argument("--spawn_rate", type=float, default=Load.spawn_rate, help="users that come each second")
-    parser.add_argument("--duration_s", type=float, default=Load.duration_s, help="of a load, the spawning included")
+    parser.add_argument("--spawn_rate", type=float, default=Load.spawn_rate, help="users that start per second")
+    parser.add_argument(
+        "--duration_s", type=float, default=Load.duration_s, help="duration of a load, the start of users included"
+    )
     parser.add_argument("--clips_s", default=Load.clips_s, help="lengths of short clips: 2-12 or 2,5,10")
     parser.add_argument(
         "--formats",
-        help=f"what clips are sent as, in equal shares, of {','.join(FORMATS)} "
+        help=f"formats of the uploads, in equal shares: some of {','.join(FORMATS)} "
         f"(default: {DEFAULT_FORMATS}; {PLAIN_FORMATS} with --against_plain)",
     )
-    parser.add_argument(
-        "--long_users", type=int, default=Load.long_users, help="how many of the users send a long file"
-    )
+    parser.add_argument("--long_users", type=int, default=Load.long_users, help="number of users who send a long file")
     parser.add_argument("--long_s", type=float, default=Load.long_s, help="length of the long file")
-    parser.add_argument("--p95_limit_s", type=float, default=2.0, help="of --capacity")
-    parser.add_argument("--most_users", type=int, default=512, help="of --capacity")
-    parser.add_argument("--rounds", type=int, default=3, help="of --against_plain")
-    parser.add_argument("--checkpoint_dir", help="of --against_plain: folder or hub id that the model was made from")
+    parser.add_argument("--p95_limit_s", type=float, default=2.0, help="with --capacity: limit of the p95 latency")
+    parser.add_argument("--most_users", type=int, default=512, help="with --capacity: maximum number of users")
+    parser.add_argument("--rounds", type=int, default=3, help="with --against_plain: number of rounds")
+    parser.add_argument(
+        "--checkpoint_dir", help="with --against_plain: folder or hub id of the checkpoint that the model was made from"
+    )
     parser.add_argument("--out", type=Path, default=Path("artifacts"), help="folder for the reports")
     parser.add_argument("--baselines", type=Path, help="folder of the plain model (default: baselines below --out)")
     arguments = parser.parse_args(words)
@@ -242,7 +246,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         arguments.model_dir = str(Path(arguments.model_dir).resolve())  # the service runs in another folder
     arguments.baselines = (arguments.baselines or arguments.out / BASELINES_FOLDER).resolve()
     if arguments.host and arguments.against_plain:
-        parser.error("--against_plain starts its services itself")
+        parser.error("--against_plain starts its own services; it takes no --host")
     return arguments
 
 
@@ -252,7 +256,12 @@ def main() -> None:
         arguments.users, arguments.spawn_rate, arguments.duration_s, arguments.clips_s, arguments.long_users,
         arguments.long_s, arguments.formats or DEFAULT_FORMATS,
     )  # fmt: skip
-    mode = load_until_limit if arguments.capacity else load_against_plain if arguments.against_plain else load_once
+    if arguments.capacity:
+        mode = load_until_limit
+    elif arguments.against_plain:
+        mode = load_against_plain
+    else:
+        mode = load_once
     with ending_cleanly("load test", ArtifactError, LoadError, ServiceError, ValueError):
         print(f"Report: {mode(arguments, load)}")
 

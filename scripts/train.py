@@ -6,9 +6,9 @@
       --epochs 2 --output_dir models/checkpoint
     tensorboard --logdir runs
 
-`--dataset_name` is a hub id, a local folder in the hub's formats, or a manifest of `synthesize.py`. A run that was
-broken off goes on from its last checkpoint when the same command is given again. The result is a checkpoint folder for
-`export.py`, `evaluate.py` and `ASR_BACKEND=pytorch`.
+`--dataset_name` is a hub id, a local folder in the hub's formats, or a manifest of `synthesize.py`. After an
+interruption, the same command resumes from the last checkpoint. The result is a checkpoint folder for `export.py`,
+`evaluate.py` and `ASR_BACKEND=pytorch`.
 """
 
 import argparse
@@ -18,18 +18,13 @@ import shutil
 import sys
 from pathlib import Path
 from random import Random
-from typing import Any
 
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")  # its default holds the kernels of ten shapes
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")  # by default, it holds the kernels of ten shapes
 
-import jiwer
-import numpy as np
 import torch
-from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from transformers import (
     PreTrainedModel,
-    Trainer,
     TrainingArguments,
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
@@ -38,113 +33,32 @@ from transformers import (
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
+from transformers.trainer_utils import get_last_checkpoint
 
 from app.artifacts import ArtifactError
 from app.families.ctc.checkpoint import check_weights_files
 from scripts.speech.data import DataError, SpeechRows, load_speech
 from scripts.speech.text import TextNormalizer
 from scripts.training.augment import AugmentationPolicy
-from scripts.training.batches import (
-    IGNORED_LABEL,
-    Collator,
-    LengthBatchSampler,
-    SpeechDataset,
-    join_rows,
-    message_of,
-)
+from scripts.training.batches import Collator, SpeechDataset, join_rows, message_of
 from scripts.training.checkpoints import SMALL_CONFIGS, load_for_training
-from scripts.training.speed import MuonAndAdamW, convolve_by_fourier
+from scripts.training.fourier_convolution import convolve_by_fourier
+from scripts.training.trainer import CtcTrainer, Scorer, argmax_logits
 
 RECORD = "training.json"
-"""In the output folder: the arguments, and at the end the error rates."""
-
-
-class CtcTrainer(Trainer):
-    """The transformers Trainer with batches by length, and the loss per letter of the whole batch.
-
-    CTC's loss grows with the clip. Taken per clip and then averaged ("mean" in transformers), a clip of one word, or
-    of noise without any, would outweigh all the sentences beside it.
-    """
-
-    def __init__(self, *, batch_s: float, muon: bool = False, **options: Any) -> None:
-        self.batch_s, self.muon = batch_s, muon
-        super().__init__(**options)
-
-    def create_optimizer(self) -> torch.optim.Optimizer:
-        if self.muon and self.optimizer is None:
-            assert isinstance(self.model, torch.nn.Module)
-            self.optimizer = MuonAndAdamW(self.model, self.args.learning_rate, self.args.weight_decay)
-        optimizer: torch.optim.Optimizer = super().create_optimizer()  # type: ignore[no-untyped-call]
-        return optimizer
-
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | None = None,
-    ) -> Any:
-        outputs = model(**inputs)
-        loss = outputs.loss / (inputs["labels"] != IGNORED_LABEL).sum().clamp(min=1)
-        return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
-
-    def _loader(self, dataset: SpeechDataset, shuffle: bool) -> DataLoader[Any]:
-        sampler = LengthBatchSampler(dataset.durations_s, self.batch_s, self.args.seed, shuffle)
-        loader: DataLoader[Any] = DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers if shuffle else 0,
-            prefetch_factor=8 if shuffle and self.args.dataloader_num_workers else None,
-        )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared
-
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        assert isinstance(self.train_dataset, SpeechDataset)
-        return self._loader(self.train_dataset, shuffle=True)
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        dataset = eval_dataset or self.eval_dataset
-        assert isinstance(dataset, SpeechDataset)
-        return self._loader(dataset, shuffle=False)
-
-
-class Scorer:
-    """`compute_metrics` of the Trainer: WER and CER of the greedy transcript, and samples for TensorBoard."""
-
-    def __init__(self, tokenizer: Wav2Vec2CTCTokenizer, writer: SummaryWriter, samples: int = 8) -> None:
-        self.tokenizer, self.writer, self.samples = tokenizer, writer, samples
-        self.evaluations = 0
-
-    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        blank = self.tokenizer.pad_token_id
-        ids = np.where(prediction.predictions == IGNORED_LABEL, blank, prediction.predictions)
-        labels = np.where(prediction.label_ids == IGNORED_LABEL, blank, prediction.label_ids)
-        hypotheses = self.tokenizer.batch_decode(ids)
-        references = self.tokenizer.batch_decode(labels, group_tokens=False)
-        lines = [f"- {said}\n- **{heard}**\n" for said, heard in zip(references, hypotheses, strict=True)]
-        step = max(1, len(lines) // self.samples)
-        self.writer.add_text("eval/transcripts", "\n".join(lines[::step]), self.evaluations)
-        print("\n".join(lines[::step][:3]))
-        self.evaluations += 1
-        return {"wer": float(jiwer.wer(references, hypotheses)), "cer": float(jiwer.cer(references, hypotheses))}
-
-
-def argmax_logits(logits: Any, labels: torch.Tensor) -> torch.Tensor:
-    """Keep (batch, frames) token ids instead of (batch, frames, vocabulary) logits."""
-    best: torch.Tensor = (logits[0] if isinstance(logits, tuple) else logits).argmax(dim=-1)
-    return best
+"""The file in the output folder that has the arguments and, at the end, the error rates."""
 
 
 def usable(rows: SpeechRows, normalizer: TextNormalizer, min_s: float, max_s: float) -> list[int]:
-    """Rows whose duration is in the limits and whose text is not empty and fits the frames CTC has for it."""
-    most_letters_per_s = 30.0
+    """Indices of the rows to train on.
+
+    Their duration is from `min_s` to `max_s`, and their text is not empty and has no more letters than CTC can align.
+    """
+    max_letters_per_s = 30.0
     kept = []
     for index, (duration_s, text) in enumerate(zip(rows.durations_s, rows.texts(), strict=True)):
         letters = len(normalizer(text))
-        if min_s <= duration_s <= max_s and 0 < letters <= most_letters_per_s * duration_s:
+        if min_s <= duration_s <= max_s and 0 < letters <= max_letters_per_s * duration_s:
             kept.append(index)
     return kept
 
@@ -152,10 +66,10 @@ def usable(rows: SpeechRows, normalizer: TextNormalizer, min_s: float, max_s: fl
 def split_rows(
     splits: dict[str, SpeechRows], train_percent: float, eval_percent: float, seed: int
 ) -> tuple[SpeechRows, SpeechRows]:
-    """(training rows, evaluation rows).
+    """Return training rows and evaluation rows.
 
-    Evaluation takes the split "validation" if there is one, else a part of "train" that is then not trained on; a
-    split "test" stays untouched for the final score. Raises DataError when there is nothing to train on.
+    Evaluation uses the split "validation" if there is one. Otherwise it uses a part of "train", which is not trained
+    on. The split "test" is not used, so that it remains for the final score. Raises DataError if there is no "train".
     """
     if "train" not in splits:
         raise DataError(f"there is no split 'train', only {', '.join(splits)}")
@@ -172,7 +86,7 @@ def split_rows(
 
 
 def precision(wanted: str) -> str:
-    """`auto` -> bf16 where the machine computes in it, else fp16 on a GPU, else fp32."""
+    """Resolve `auto`: bf16 if the hardware supports it, else fp16 on a GPU, else fp32."""
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():
@@ -185,33 +99,33 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model_name", required=True, help=f"hub id, checkpoint folder, or from scratch: {', '.join(SMALL_CONFIGS)}")
     add("--dataset_name", required=True, help="hub id, local folder in the hub's formats, or manifest.jsonl")
-    add("--eval_dataset_name", help="another data set, of the same columns, to evaluate on instead of a part of it")
+    add("--eval_dataset_name", help="another data set with the same columns, to evaluate on instead of a part of it")
     add("--output_dir", type=Path, required=True, help="checkpoint folder to make")
     add("--train_percent", type=float, default=1.0, help="share of the training split to use: 0.1 is a tenth")
     add("--eval_percent", type=float, default=0.05, help="share of the data to evaluate on")
-    add("--audio_column", help="column of the sound (default: found by itself)")
-    add("--text_column", help="column of the text (default: found by itself)")
+    add("--audio_column", help="audio column (default: detected)")
+    add("--text_column", help="text column (default: detected)")
     add("--language", default="tr", help="ISO 639-1 code, for lower-casing and numbers")
     add("--alphabet", default="", help="letters of a new tokenizer (default: those of the training text)")
     add("--epochs", type=float, default=1.0)
-    add("--max_steps", type=int, default=-1, help="stop after so many steps, whatever the epochs")
-    add("--batch_s", type=float, default=48.0, help="seconds of sound in a batch, padding included")
+    add("--max_steps", type=int, default=-1, help="stop after this many steps, whatever the number of epochs")
+    add("--batch_s", type=float, default=48.0, help="seconds of audio in a batch, padding included")
     add("--gradient_accumulation_steps", type=int, default=1)
-    add("--learning_rate", type=float, default=1e-4, help="peak; 1e-4 to fine-tune, 1e-3 from scratch")
-    add("--optimizer", choices=("adamw", "muon"), default="adamw", help="muon: further in as many steps from scratch")
-    add("--warmup_steps", type=int, help="steps up to the peak (default: a tenth of all)")
-    add("--min_duration_s", type=float, default=0.5, help="shorter clips are left out")
-    add("--max_duration_s", type=float, default=15.0, help="longer clips are left out")
+    add("--learning_rate", type=float, default=1e-4, help="peak: 1e-4 to fine-tune, 1e-3 from scratch")
+    add("--optimizer", choices=("adamw", "muon"), default="adamw", help="muon needs fewer steps from scratch")
+    add("--warmup_steps", type=int, help="steps to the peak learning rate (default: a tenth of all steps)")
+    add("--min_duration_s", type=float, default=0.5, help="skip shorter clips")
+    add("--max_duration_s", type=float, default=15.0, help="skip longer clips")
     add("--freeze_feature_encoder", action="store_true", help="do not train the convolutions")
     add("--augment", action="store_true", help="change voice, room, noise, band and codec at random")
-    add("--join", type=float, default=0.0, help="share of clips made of several rows, up to max_duration_s")
-    add("--dropout", type=float, help="share of hidden values left out; default: as in the checkpoint")
+    add("--join", type=float, default=0.0, help="share of clips that join several rows, up to max_duration_s")
+    add("--dropout", type=float, help="dropout probability (default: that of the checkpoint)")
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     add("--eval_steps", type=int, default=500, help="steps between evaluations and saved checkpoints")
     add("--logging_steps", type=int, default=25)
-    add("--num_workers", type=int, default=1, help="processes that decode and augment")
+    add("--num_workers", type=int, default=1, help="processes that decode and augment clips")
     add("--seed", type=int, default=0)
-    add("--restart", action="store_true", help="start anew: delete the checkpoints in output_dir to go on from")
+    add("--restart", action="store_true", help="start again: delete the checkpoints in output_dir")
     arguments = parser.parse_args(argv)
     for share in ("train_percent", "eval_percent"):
         if not 0 < getattr(arguments, share) <= 1:
@@ -227,30 +141,26 @@ def main(argv: list[str] | None = None) -> None:
         others = load_speech(arguments.eval_dataset_name, None, arguments.audio_column, arguments.text_column)
         splits["validation"] = others.get("validation") or others.get("test") or next(iter(others.values()))
     train_rows, eval_rows = split_rows(splits, arguments.train_percent, arguments.eval_percent, arguments.seed)
-    print(f"Sound from column {train_rows.audio_column!r}, text from column {train_rows.text_column!r}")
+    print(f"Audio from column {train_rows.audio_column!r}, text from column {train_rows.text_column!r}")
 
     try:
         model, tokenizer, feature_extractor, normalizer = load_for_training(
             arguments.model_name, train_rows.texts(), arguments.language, arguments.alphabet, arguments.dropout
         )
-    except (
-        ArtifactError,
-        OSError,
-        ValueError,
-    ) as error:  # not there, not reached, without its weights, or no such model
+    except (ArtifactError, OSError, ValueError) as error:  # it is missing, unreachable, incomplete, or unsupported
         raise DataError(f"{arguments.model_name} cannot be trained: {error}") from error
     if not torch.cuda.is_available():
-        model.set_attn_implementation("eager")  # a tenth less time per step than "sdpa", for clips of 2 to 20 s
+        model.set_attn_implementation("eager")  # steps take 10 % less time than with "sdpa", for clips of 2 to 20 s
         convolve_by_fourier(model)
     if arguments.freeze_feature_encoder:
-        model.freeze_feature_encoder()  # type: ignore[operator]  # every CTC model of transformers has it
+        model.freeze_feature_encoder()  # type: ignore[operator]  # all CTC models of transformers have it
     limits = (arguments.min_duration_s, arguments.max_duration_s)
     train_rows, eval_rows = (rows.select(usable(rows, normalizer, *limits)) for rows in (train_rows, eval_rows))
     hours = sum(train_rows.durations_s) / 3600
     if not (len(train_rows) and len(eval_rows)):
         raise DataError(
-            f"{len(train_rows)} clips are left to train on and {len(eval_rows)} to evaluate on, of {limits[0]:g} to "
-            f"{limits[1]:g} s and with letters that the model can say: both must be some"
+            f"{len(train_rows)} clips are left to train on and {len(eval_rows)} to evaluate on; both need at least one "
+            f"clip of {limits[0]:g} to {limits[1]:g} s with letters that the model can output"
         )
     print(f"Training on {len(train_rows)} clips ({hours:.2f} hours), evaluating on {len(eval_rows)}")
     print(f"{arguments.model_name}: {model.num_parameters() / 1e6:.1f} M parameters, {precision(arguments.precision)}")
@@ -279,15 +189,15 @@ def main(argv: list[str] | None = None) -> None:
         callbacks=[TensorBoardCallback(writer)],
     )
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    if arguments.restart:  # else a run broken off after this one would go on from the old checkpoints
+    if arguments.restart:  # otherwise, if this run is interrupted, the next one would resume from the old checkpoints
         for old in arguments.output_dir.glob("checkpoint-*"):
             shutil.rmtree(old)
     last = get_last_checkpoint(str(arguments.output_dir))
     if last:
         check_same_training(arguments)
-        check_whole(Path(last))
+        check_complete(Path(last))
     write_record(arguments, {})
-    print(f"Going on from {last}" if last else "Starting", "- follow it with: tensorboard --logdir runs")
+    print(f"Resuming from {last}" if last else "Starting", "- follow it with: tensorboard --logdir runs")
     trainer.train(resume_from_checkpoint=last)
     metrics = trainer.evaluate()
     writer.close()
@@ -333,43 +243,43 @@ def save(
     arguments: argparse.Namespace,
     metrics: dict[str, float],
 ) -> None:
-    """Write the checkpoint in the hub's format, and beside it what made it."""
+    """Write the checkpoint in the hub's format, and the record of the training."""
     for part in (model, tokenizer, feature_extractor):
         part.save_pretrained(arguments.output_dir)
     write_record(arguments, metrics)
 
 
 def write_record(arguments: argparse.Namespace, metrics: dict[str, float]) -> None:
-    """Write what is trained on what, and what came out."""
+    """Write the record of the training: its arguments and its metrics."""
     made_by = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
     record = json.dumps({"arguments": made_by, "metrics": metrics}, indent=2, ensure_ascii=False)
     (arguments.output_dir / RECORD).write_text(record + "\n", encoding="utf-8")
 
 
 def check_same_training(arguments: argparse.Namespace) -> None:
-    """Raises DataError if what lies in the output folder was begun from another model, data or optimizer."""
+    """Raise DataError if the training in the output folder has another model, data set or optimizer."""
     try:
         record = json.loads((arguments.output_dir / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
-    begun = record["arguments"]
+    previous = record["arguments"]
     for key in ("model_name", "dataset_name", "optimizer"):
-        if key in begun and begun[key] != getattr(arguments, key):
+        if key in previous and previous[key] != getattr(arguments, key):
             raise DataError(
-                f"{arguments.output_dir} holds a training with --{key} {begun[key]}: name another --output_dir, "
-                "or --restart to delete it"
+                f"{arguments.output_dir} has a training with --{key} {previous[key]}: use another --output_dir, or "
+                "--restart to delete it"
             )
 
 
-def check_whole(checkpoint: Path) -> None:
-    """Raises DataError if a checkpoint to go on from was not saved to its end, as when the power fails."""
+def check_complete(checkpoint: Path) -> None:
+    """Raise DataError if a checkpoint to resume from is incomplete, for example after a power failure."""
     try:
         check_weights_files(checkpoint)
-        whole = (checkpoint / TRAINER_STATE_NAME).is_file()  # what the Trainer writes last
+        complete = (checkpoint / TRAINER_STATE_NAME).is_file()  # the Trainer writes this file last
     except ArtifactError:
-        whole = False
-    if not whole:
-        raise DataError(f"{checkpoint} was not saved whole: delete it to go on from the one before, or --restart")
+        complete = False
+    if not complete:
+        raise DataError(f"{checkpoint} is incomplete: delete it to resume from the one before, or use --restart")
 
 
 if __name__ == "__main__":

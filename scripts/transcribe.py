@@ -4,8 +4,9 @@
     python scripts/transcribe.py recordings/ --format srt --out subtitles
     ffmpeg -i lecture.ts -f wav - | python scripts/transcribe.py -
 
-Takes files and folders of any sound that the service takes, pipes, and `-` for standard input. What cannot be read is
-reported, the others are transcribed, and the exit status is 1. Settings are those of the service (`ASR_*`).
+Takes audio files in all formats of the service, folders of them, pipes, and `-` for standard input. Files that cannot
+be read are reported, and the exit status is 1; the others are transcribed. The settings are those of the service
+(`ASR_*`).
 """
 
 import argparse
@@ -32,30 +33,34 @@ from app.service import load_model
 from app.settings import Settings, problems
 from app.transcriber import Transcriber
 from app.transcript import Transcript
-from scripts.common.sound_files import find_files
+from scripts.common.audio_files import find_audio_files
 
 SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
 STANDARD_INPUT = Path("-")
 SPOOL_BYTES = 64 << 20
-"""What comes through a pipe lies in memory up to here, beyond it in a temporary file."""
+"""Data from a pipe is kept in memory up to this size, and in a temporary file beyond it."""
 CHUNK_BYTES = 1 << 20
 MAX_NAME_BYTES = 255
-"""Of a file name, on Linux and macOS."""
+"""Maximum length of a file name on Linux and macOS."""
 HASH_CHARACTERS = 12
+"""Characters of the hash in a shortened file name."""
 
 Result = Transcript | AsrError
 
 
 def parse_path(text: str) -> Path:
-    """The path as it was written; `./-` is a file of that name, and not standard input."""
+    """Parse a path of the command line. `-` is standard input, and `./-` is a file of that name."""
     path = Path(text)
     return Path.cwd() / path if path == STANDARD_INPUT and text != str(STANDARD_INPUT) else path
 
 
 def name_transcripts(files: list[Path], suffix: str) -> dict[Path, Path]:
-    """File -> its transcript: `clip.srt`, or for all `monday/clip.wav.srt` if `clip.srt` would be that of two files."""
+    """File -> relative path of its transcript, such as `clip.srt`.
+
+    If two files would get the same name, all files get names with folder and suffix, such as `monday/clip.wav.srt`.
+    """
     names = {path: Path(fit_name("stdin" if path == STANDARD_INPUT else path.stem, suffix)) for path in files}
-    if len({str(name).casefold() for name in names.values()}) == len(names):  # some disks know no case
+    if len({str(name).casefold() for name in names.values()}) == len(names):  # some file systems ignore case
         return names
     folders = {path: path.parent.resolve() for path in files if path != STANDARD_INPUT}
     root = os.path.commonpath(folders.values())
@@ -63,7 +68,7 @@ def name_transcripts(files: list[Path], suffix: str) -> dict[Path, Path]:
 
 
 def fit_name(stem: str, suffix: str) -> str:
-    """Stem and suffix; of a stem that is too long its beginning, and a hash that tells it from others."""
+    """Stem and suffix. A stem that is too long for a file name is shortened, and gets a hash to stay unique."""
     encoded = os.fsencode(stem)
     if len(encoded) + len(suffix) <= MAX_NAME_BYTES:
         return stem + suffix
@@ -73,16 +78,16 @@ def fit_name(stem: str, suffix: str) -> str:
 
 
 def formatter(name: str, model: str, backend: str) -> Callable[[Transcript], str]:
-    """Transcript -> what is written."""
+    """The function that formats a transcript. name: a key of `SUFFIXES`. model, backend: for JSON."""
     if name == "json":
         return lambda transcript: json.dumps(to_json(transcript, model, backend, True), ensure_ascii=False) + "\n"
     return {"text": to_text, "srt": to_srt, "vtt": to_vtt}[name]
 
 
 def spool(path: Path, max_bytes: int) -> BinaryIO | AsrError:
-    """All that comes through a pipe, as a file that can be sought, for sound is not read from its beginning to its end.
+    """Read a pipe to its end, into a seekable file, because decoders seek. Returns an error if it cannot be read.
 
-    Done before anything is transcribed and in the main thread, so that Ctrl-C ends the wait for a pipe.
+    Called in the main thread before anything is transcribed, so that Ctrl-C interrupts the wait for data.
     """
     if path == STANDARD_INPUT and sys.stdin is None:
         return InvalidAudio("standard input is closed")
@@ -92,7 +97,7 @@ def spool(path: Path, max_bytes: int) -> BinaryIO | AsrError:
             while chunk := pipe.read(CHUNK_BYTES):
                 if file.tell() + len(chunk) > max_bytes:
                     file.close()
-                    return AudioTooLong(f"more than {max_bytes} bytes come through the pipe (ASR_MAX_DECODED_BYTES)")
+                    return AudioTooLong(f"the pipe has more than {max_bytes} bytes (ASR_MAX_DECODED_BYTES)")
                 file.write(chunk)
     except OSError as error:
         file.close()
@@ -101,7 +106,7 @@ def spool(path: Path, max_bytes: int) -> BinaryIO | AsrError:
 
 
 def unreadable(error: OSError) -> InvalidAudio:
-    """The error of a file that cannot be opened or read."""
+    """The error for a file that cannot be opened or read."""
     return InvalidAudio(f"the file cannot be read: {error.strerror}")
 
 
@@ -109,17 +114,18 @@ async def transcribe_all(
     transcriber: Transcriber,
     files: list[Path],
     spooled: dict[Path, BinaryIO | AsrError],
-    at_once: int,
-    done: Callable[[Path, Result], None],
+    concurrency: int,
+    on_result: Callable[[Path, Result], None],
 ) -> None:
-    """Transcribe `at_once` files at a time and hand each result on in the order of the files.
+    """Transcribe up to `concurrency` files at a time.
 
-    spooled: of those that are no files, what came, or why nothing did.
+    spooled: standard input and pipes -> their data, or the error. on_result: called with each result, in the order of
+    the files.
     """
-    turns = asyncio.Semaphore(at_once)
+    slots = asyncio.Semaphore(concurrency)
 
     async def one(path: Path) -> Result:
-        async with turns:
+        async with slots:
             try:
                 source = spooled[path] if path in spooled else path.open("rb")
                 if isinstance(source, AsrError):
@@ -130,18 +136,18 @@ async def transcribe_all(
                 return error
             except OSError as error:
                 return unreadable(error)
-            except Exception as error:  # of a library, for what nobody foresaw; the other files are none the worse
+            except Exception as error:  # an unexpected error of a library must not affect the other files
                 return AsrError(f"the file cannot be transcribed: {type(error).__name__}: {error}")
 
     tasks = [asyncio.create_task(one(path)) for path in files]
     for path, task in zip(files, tasks, strict=True):
-        done(path, await task)
+        on_result(path, await task)
 
 
 class Writer:
-    """Prints transcripts, or writes each into a file of its own in `folder`, and reports what went wrong.
+    """Prints transcripts, or writes each to its own file in `folder`, and reports errors.
 
-    names: file -> name of its transcript. labelled: whether what is printed begins with the file.
+    names: file -> relative path of its transcript. labelled: whether printed transcripts start with the file.
     """
 
     def __init__(
@@ -153,8 +159,8 @@ class Writer:
         self._labelled = labelled
         self.failed = 0
 
-    def done(self, path: Path, result: Result) -> None:
-        """Called with each file and its transcript, or why there is none."""
+    def add(self, path: Path, result: Result) -> None:
+        """Print or write a transcript, or report the error of a file."""
         if isinstance(result, AsrError):
             self.report(f"{path}: {result.message}")
         elif self._folder is not None:
@@ -167,25 +173,25 @@ class Writer:
         else:
             label = f"{path}: " if self._labelled else ""
             tqdm.write(label + self._write(result), file=sys.stdout, end="")
-            sys.stdout.flush()  # so that who reads it sees each as it is done, and we see that nobody reads
+            sys.stdout.flush()  # shows each transcript at once, and raises BrokenPipeError if nobody reads them
 
     def report(self, problem: str) -> None:
-        """Say what went wrong, and count it."""
+        """Print a problem, and count it."""
         self.failed += 1
         tqdm.write(problem, file=sys.stderr)
 
 
 def run() -> int:
-    """Transcribe what the command line names. Returns the exit status."""
+    """Transcribe the files of the command line. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", nargs="+", type=parse_path, help="sound files, folders of them, or - (standard input)")
+    parser.add_argument("paths", nargs="+", type=parse_path, help="audio files, folders, or - for standard input")
     parser.add_argument("--format", choices=tuple(SUFFIXES), default="text")
-    parser.add_argument("--out", type=Path, help="folder for one file per clip (default: print)")
+    parser.add_argument("--out", type=Path, help="folder for the transcripts, one file each (default: print them)")
     arguments = parser.parse_args()
     missing: list[FileNotFoundError] = []
     files: list[Path] = []
     for path in arguments.paths:
-        files += [path] if path == STANDARD_INPUT else find_files([path], missing.append)
+        files += [path] if path == STANDARD_INPUT else find_audio_files([path], missing.append)
     files = list(dict.fromkeys(files))
     for problem in missing:
         print(problem, file=sys.stderr)
@@ -210,11 +216,11 @@ def run() -> int:
                 spooled[path] = spool(path, settings.max_decoded_bytes)
         progress = stack.enter_context(tqdm(total=len(files), unit="file", file=sys.stderr, disable=None))
 
-        def done(path: Path, result: Result) -> None:
+        def on_result(path: Path, result: Result) -> None:
             progress.update()
-            writer.done(path, result)
+            writer.add(path, result)
 
-        asyncio.run(transcribe_all(transcriber, files, spooled, settings.workers, done))
+        asyncio.run(transcribe_all(transcriber, files, spooled, settings.workers, on_result))
     if arguments.out is not None:
         print(f"{len(files) - writer.failed} of {len(files)} transcripts in {arguments.out}", flush=True)
     return 1 if writer.failed or missing else 0
@@ -222,12 +228,12 @@ def run() -> int:
 
 def main() -> None:
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names of files are bytes, and transcripts have letters of any script
+        if isinstance(stream, io.TextIOWrapper):  # file names are bytes, and transcripts may be in any script
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         sys.exit(run())
-    except BrokenPipeError:  # who reads has seen enough, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still has to write as it ends
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout when it exits
         sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

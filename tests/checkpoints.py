@@ -295,7 +295,7 @@ def exporting() -> Iterator[None]:
     """
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         for name, trace in TRACES.items():
-            patch.setattr(f"scripts.exporting.forms.{name}", partial(_traced_once, trace))
+            patch.setattr(f"scripts.exporting.graph_export.{name}", partial(_traced_once, trace))
         patch.setattr("scripts.exporting.timing.RUNS", 1)
         warnings.filterwarnings("ignore", category=TracerWarning)
         warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)

@@ -1,1 +1,1 @@
-"""What `benchmark.py` is made of: engines in processes of their own, their figures and the report."""
+"""Modules of `benchmark.py`: engines in child processes, their figures, and the report."""

@@ -1,8 +1,7 @@
-"""What Dikte is compared with: the models that others make of the same checkpoint with the usual tools.
+"""The baselines of a benchmark: models that common tools make from the same checkpoint.
 
-None of Dikte's own work is in them, except that weight norm is removed before the export (`quantize_dynamic` raises on
-a graph with it, so everybody has to). They are kept in a folder named for the hash of the weights and the versions of
-the tools, and made only once.
+They have none of Dikte's optimizations. Weight norm is removed before the export, because `quantize_dynamic` raises on
+a graph with it. The files are cached in a folder whose name is a hash of the weights and the versions of the tools.
 """
 
 import hashlib
@@ -26,27 +25,31 @@ from app.families.ctc.settings import read_settings
 from app.recognizer import Samples
 from scripts.benchmarking.engines import EngineSpec, installed, model_files, weights_of
 from scripts.common import ROOT
+from scripts.common.audio_files import find_audio_files
 from scripts.common.machine import versions
-from scripts.common.sound_files import find_files
 
 COMMAND = ROOT / "scripts" / "tools" / "baselines.py"
 REPORT_NAME = "baselines.json"
-"""What `COMMAND` writes into the folder of the baselines: which of them failed, and why."""
+"""The file in the folder of the baselines in which `COMMAND` records which of them failed, and why."""
 STOCK_FILE = "stock.onnx"
 EXPORT_TOOLS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime")
 CALIBRATION_TOOLS = ("openvino", "nncf")
 CALIBRATION_S = 10.0
-"""Clips are cut to this length for calibration, so that one long file does not take hours."""
+"""Calibration clips are cut to this length, because one long file would take hours."""
 CALIBRATION_LIMITS = AudioLimits(max_duration_s=3600.0, max_decoded_bytes=1 << 30, max_channels=8)
 
 
 class BaselineError(Exception):
-    """No baseline can be made; the message says why."""
+    """No baseline can be made. The message says why."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What baselines are made from: the checkpoint, the folder they are kept in, and clips to calibrate with."""
+    """The inputs of baselines.
+
+    checkpoint: the checkpoint folder. folder: where their files are cached. calibration: the folder of calibration
+    clips.
+    """
 
     checkpoint: Path
     folder: Path
@@ -54,17 +57,17 @@ class Source:
 
     @property
     def stock(self) -> Path:
-        """The stock export."""
+        """Path of the stock export."""
         return self.folder / STOCK_FILE
 
     def calibration_clips(self) -> list[Samples]:
-        """The sound files of the calibration folder at the model's rate, each shape (samples,), float32.
+        """Normalized samples of the audio files in the calibration folder, each shape (samples,), float32.
 
-        Raises ValueError for one that cannot be read.
+        They have the sample rate of the model. Raises ValueError for a file that cannot be read.
         """
         features = read_settings(open_artifact(self.checkpoint)).features
         clips = []
-        for path in find_files([self.calibration]):
+        for path in find_audio_files([self.calibration]):
             try:
                 with path.open("rb") as file:
                     samples = decode(file, features.sample_rate_hz, CALIBRATION_LIMITS).samples
@@ -75,13 +78,13 @@ class Source:
         return clips
 
     def calibration_key(self) -> str:
-        """Changes with the calibration clips and with the tools that calibrate."""
-        sounds = [sha256_of(path) for path in find_files([self.calibration])]
-        return _digest([*sounds, versions(CALIBRATION_TOOLS)])
+        """A hash of the calibration clips and the versions of the tools that calibrate."""
+        hashes = [sha256_of(path) for path in find_audio_files([self.calibration])]
+        return _digest([*hashes, versions(CALIBRATION_TOOLS)])
 
 
 def export_stock(source: Source, target: Path) -> None:
-    """The graph that `optimum-cli export onnx` makes, in float32."""
+    """Write the graph that `optimum-cli export onnx` makes, in float32."""
     from app.families.ctc.checkpoint import load_checkpoint
     from scripts.exporting.onnx_files import remove_weight_norm, save, stock_export
 
@@ -91,7 +94,10 @@ def export_stock(source: Source, target: Path) -> None:
 
 
 def quantize_dynamically(operators: list[str] | None, weights: str) -> Callable[[Source, Path], None]:
-    """`quantize_dynamic` on these operators (None: all it can), weights as QInt8 or QUInt8, one scale per tensor."""
+    """A function that runs `quantize_dynamic` with one scale per tensor.
+
+    operators: the types to quantize; None means all that it supports. weights: QInt8 or QUInt8.
+    """
 
     def make(source: Source, target: Path) -> None:
         from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -102,8 +108,8 @@ def quantize_dynamically(operators: list[str] | None, weights: str) -> Callable[
 
 
 def quantize_with_nncf(source: Source, target: Path) -> None:
-    """Post-training INT8 of the stock export for OpenVINO, as NNCF does it for transformers."""
-    os.environ["NNCF_CI"] = "1"  # nothing is reported to anybody: NNCF then leaves its telemetry alone
+    """Quantize the stock export to INT8 for OpenVINO with NNCF's settings for transformers."""
+    os.environ["NNCF_CI"] = "1"  # turns NNCF's telemetry off
     import nncf
     import openvino
 
@@ -121,10 +127,11 @@ def quantize_with_nncf(source: Source, target: Path) -> None:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Something to compare with. `file` is a name in the folder of the baselines; empty: the checkpoint itself.
+    """A model to compare with.
 
-    needs: the packages without which it can neither be made nor run. make: writes its file, given the path to write.
-    calibrated: the file depends on the calibration clips too.
+    file: name in the folder of the baselines; empty for the checkpoint itself. make: writes the file to a path. needs:
+    packages without which the baseline can neither be made nor run. calibrated: the file also depends on the
+    calibration clips.
     """
 
     key: str
@@ -136,25 +143,25 @@ class Baseline:
     calibrated: bool = False
 
     def path(self, source: Source) -> Path:
-        """Where its file is kept."""
+        """Path of its file."""
         name = Path(self.file)
         return source.folder / (f"{name.stem}-{source.calibration_key()}{name.suffix}" if self.calibrated else name)
 
     def spec(self, source: Source) -> EngineSpec:
-        """How to load it. Raises FileNotFoundError if its file was not made."""
+        """How to load it. Raises FileNotFoundError if its file does not exist."""
         files = model_files(self.path(source)) if self.file else weights_of(source.checkpoint)
         return EngineSpec(self.key, self.title, self.loader, source.checkpoint, files)
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The packages that it needs and that are not installed."""
+        """The packages that it needs but that are not installed."""
         return tuple(package for package in self.needs if not installed(package))
 
 
 BASELINES = (
     Baseline("pytorch_bf16", "PyTorch bf16 autocast", "pytorch_bf16", needs=("torch",)),
     Baseline("stock_fp32", "stock export FP32", "plain_onnx_file", STOCK_FILE),
-    # Unsigned weights: ONNX Runtime has no convolution with signed ones (ConvInteger: NOT_IMPLEMENTED).
+    # QUInt8 because ONNX Runtime does not implement ConvInteger with signed weights (NOT_IMPLEMENTED).
     Baseline(
         "dynamic_all",
         "quantize_dynamic, all",
@@ -187,11 +194,14 @@ BASELINES = (
         calibrated=True,
     ),
 )
-"""In the order in which they are made: the stock export is what most others are made from."""
+"""All baselines, in the order in which they are made. Most are made from the stock export."""
 
 
 def source_of(checkpoint: Path, folder: Path, calibration: Path) -> Source:
-    """The source of a checkpoint's baselines, kept in a folder of `folder` that is named for what they depend on."""
+    """The source of a checkpoint's baselines. They are cached in a subfolder of `folder`, named after their inputs.
+
+    Raises FileNotFoundError if the checkpoint has no weights.
+    """
     files = [checkpoint / "config.json", *weights_of(checkpoint)]
     return Source(
         checkpoint, folder / _digest([[sha256_of(path) for path in files], versions(EXPORT_TOOLS)]), calibration
@@ -199,7 +209,7 @@ def source_of(checkpoint: Path, folder: Path, calibration: Path) -> Source:
 
 
 def make_baselines(source: Source, keys: list[str]) -> dict[str, str]:
-    """Make those files of the named baselines that are not there yet. Returns what failed: key -> reason."""
+    """Make the files of the named baselines that do not exist yet. Returns the failures: key -> reason."""
     source.folder.mkdir(parents=True, exist_ok=True)
     failed = {}
     for baseline in BASELINES:
@@ -213,18 +223,18 @@ def make_baselines(source: Source, keys: list[str]) -> dict[str, str]:
                     _make(export_stock, source, source.stock)
                 if not baseline.path(source).is_file():
                     _make(baseline.make, source, baseline.path(source))
-            except Exception as error:  # each tool has errors of its own
+            except Exception as error:  # each tool raises its own kinds of errors
                 failed[baseline.key] = f"cannot be made: {type(error).__name__}: {error}"
         print(f"{baseline.title}: {failed.get(baseline.key, 'ready')}", flush=True)
     return failed
 
 
 def _make(make: Callable[[Source, Path], None], source: Source, target: Path) -> None:
-    """Write a file, and what goes with it, under another name first: one that is there is whole."""
+    """Write a file and its weights to a temporary folder, then move them, so that an existing file is complete."""
     print(f"making {target.name} ...", flush=True)
     with tempfile.TemporaryDirectory(dir=source.folder) as folder:
         make(source, Path(folder) / target.name)
-        for part in sorted(Path(folder).iterdir(), key=lambda path: path.name == target.name):  # the model itself last
+        for part in sorted(Path(folder).iterdir(), key=lambda path: path.name == target.name):  # the model file last
             shutil.move(part, target.with_name(part.name))
 
 
@@ -233,7 +243,7 @@ def _digest(value: object) -> str:
 
 
 def have_baselines_made(source: Source, keys: list[str]) -> dict[str, str]:
-    """`make_baselines` in another process, which ends with its memory. Raises BaselineError if that process fails."""
+    """Run `make_baselines` in a child process, so that its memory is freed. Raises BaselineError if that fails."""
     command = [sys.executable, str(COMMAND), "--checkpoint_dir", str(source.checkpoint)]
     command += ["--out", str(source.folder.parent), "--calibration", str(source.calibration), "--only", *keys]
     if code := subprocess.run(command, check=False).returncode:

@@ -1,4 +1,4 @@
-"""What a benchmark writes: a report to read, the same figures as JSON, and two pictures."""
+"""The output of a benchmark: a report in Markdown, the same figures as JSON, and two plots."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +16,7 @@ DOTS_PER_INCH = 120
 
 
 def write_report(results: Results, folder: Path) -> Path:
-    """Write report, JSON and pictures into `folder`. Returns the path of the report."""
+    """Write report, JSON and plots to `folder`. Returns the path of the report."""
     folder.mkdir(parents=True, exist_ok=True)
     plot_latency(results).savefig(folder / LATENCY_PLOT, dpi=DOTS_PER_INCH)
     plot_trade_off(results).savefig(folder / TRADE_OFF_PLOT, dpi=DOTS_PER_INCH)
@@ -24,12 +24,12 @@ def write_report(results: Results, folder: Path) -> Path:
 
 
 def report_of(results: Results) -> Report:
-    """The report, with every single call in its JSON."""
+    """The report. Its JSON has the latency of every call."""
     setup, engines = results.setup, list(results.engines.values())
     settings = {
         "sound": f"{setup.clip}, looped or cut",
-        "calls": f"{setup.runs} of each engine and length, interleaved, after {setup.warm_up} to warm up",
-        "threads": f"{setup.threads} for one call; {setup.callers} single-thread calls side by side",
+        "calls": f"{setup.runs} per engine and length, interleaved, after {setup.warm_up} warm-up calls",
+        "threads": f"{setup.threads} for one call; {setup.callers} single-thread calls at once",
     }
     sections = [
         "## Engines",
@@ -44,7 +44,7 @@ def report_of(results: Results) -> Report:
     failed = [[engine.title, error] for engine in engines for error in engine.errors]
     if failed or results.missing:
         rows = [*failed, *([title, reason] for title, reason in results.missing.items())]
-        sections += ["## Not measured, or not to the end", table(["engine", "reason"], rows)]
+        sections += ["## Not measured, or not completely", table(["engine", "reason"], rows)]
     figures = {
         "setup": asdict(setup),
         "compared_at_s": results.length_s,

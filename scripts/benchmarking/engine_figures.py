@@ -1,4 +1,4 @@
-"""The figures of a benchmark: what was measured of each engine, and how engines compare."""
+"""The figures of a benchmark: the measurements of each engine, and comparisons between engines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from scripts.common.report import KeyFigure
 from scripts.speech.scoring import ErrorRate
 
 REFERENCE_S = 10.0
-"""The clip length that engines are compared at, if it was measured; else the longest."""
+"""The clip length at which engines are compared, if it was measured; else the longest is used."""
 MIN_WER_CLIPS = 500
-"""With fewer held-out clips a difference of half a point says nothing."""
+"""With fewer held-out clips, a WER difference of half a point is within the noise."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of one call with a clip of `length_s` seconds: mean, standard deviation, median, 95th percentile.
+    """Latency of one call with a clip of `length_s` seconds: mean, standard deviation, median, 95th percentile.
 
-    rtfx: seconds of sound per second of the median call. runs_s: each measured call, in the order they were made.
+    rtfx: seconds of audio per second, at the median latency. runs_s: each measured call, in order.
     """
 
     length_s: float
@@ -33,7 +33,7 @@ class Latency:
 
     @classmethod
     def of(cls, length_s: float, runs_s: Sequence[float]) -> Self:
-        """The statistics of one or more calls. The standard deviation is that of a sample (0 for a single call)."""
+        """Statistics of one or more calls. The standard deviation is that of a sample (0 for a single call)."""
         p50_s, p95_s = (float(value) for value in np.percentile(runs_s, [50, 95]))
         std_s = float(np.std(runs_s, ddof=1)) if len(runs_s) > 1 else 0.0
         return cls(length_s, float(np.mean(runs_s)), std_s, p50_s, p95_s, length_s / p50_s, tuple(runs_s))
@@ -41,12 +41,13 @@ class Latency:
 
 @dataclass
 class EngineFigures:
-    """What was measured of one engine; None (or no entry) where nothing was, `errors` say why.
+    """The measurements of one engine. Missing ones are None, or not in the list; `errors` says why.
 
-    load_s: with imports, from a bare interpreter. start_bytes, loaded_bytes, peak_bytes: resident memory of the
-    engine's process before loading, after, and at most. service_peak_bytes: of the whole service on this engine.
-    latencies: by clip length. wide, narrow: seconds of sound per second, of one call at a time on all threads, and of
-    single-thread calls side by side. agreement: share of frames with the same best token as the reference engine's.
+    load_s: time to load, from a bare interpreter, imports included. start_bytes, loaded_bytes, peak_bytes: resident
+    memory of the engine's process before loading, after loading, and at its peak. service_peak_bytes: peak memory of
+    the whole service on this engine. latencies: one for each clip length. wide: seconds of audio per second, with one
+    call at a time on all threads. narrow: the same with several single-thread calls at once. agreement: share of frames
+    with the same most likely token as the reference engine.
     """
 
     key: str
@@ -68,23 +69,23 @@ class EngineFigures:
     errors: list[str] = field(default_factory=list)
 
     def at(self, length_s: float) -> Latency | None:
-        """The latency with clips of this length."""
+        """The latency for clips of this length."""
         return next((latency for latency in self.latencies if latency.length_s == length_s), None)
 
 
 def reference_length_s(lengths_s: Sequence[float]) -> float:
-    """The clip length that engines are compared at."""
+    """The clip length at which engines are compared."""
     return REFERENCE_S if REFERENCE_S in lengths_s else max(lengths_s)
 
 
 def ratio(engine: EngineFigures | None, base: EngineFigures | None, length_s: float) -> float | None:
-    """Median latency of an engine in units of another's; None where one of them was not measured."""
+    """Median latency of an engine divided by that of another; None if one of them was not measured."""
     ours, theirs = (figures.at(length_s) if figures else None for figures in (engine, base))
     return ours.p50_s / theirs.p50_s if ours and theirs else None
 
 
 def plain_int8(engines: dict[str, EngineFigures], length_s: float) -> EngineFigures | None:
-    """Plain `quantize_dynamic` of the matrix products: of its two kinds of weights the one that is faster here."""
+    """Plain `quantize_dynamic` of the matrix products, with signed or unsigned weights, whichever is faster here."""
     measured = [
         (latency.p50_s, key)
         for key in ("matmul_quint8", "matmul_qint8")
@@ -94,9 +95,9 @@ def plain_int8(engines: dict[str, EngineFigures], length_s: float) -> EngineFigu
 
 
 def key_figures(engines: dict[str, EngineFigures], length_s: float) -> list[KeyFigure]:
-    """How Dikte's engines compare with the others, as far as it was measured.
+    """The comparisons of Dikte's engines with the others, as far as both were measured.
 
-    engines: key -> figures. length_s: clip length that latencies are compared at.
+    engines: key -> figures. length_s: clip length at which latencies are compared.
     """
     pytorch, fp32, int8, openvino = (engines.get(key) for key in (PYTORCH, ONNX, ONNX_INT8, OPENVINO))
     plain = plain_int8(engines, length_s)
@@ -129,7 +130,7 @@ def key_figures(engines: dict[str, EngineFigures], length_s: float) -> list[KeyF
 
 
 def _fastest(engines: dict[str, EngineFigures], length_s: float) -> list[KeyFigure]:
-    """In absolute figures, so only of this machine."""
+    """Absolute figures of Dikte's fastest engine. They are only valid for this machine."""
     found = []
     own = [engine for engine in engines.values() if engine.own]
     latencies = [(latency.p50_s, engine.title) for engine in own if (latency := engine.at(length_s))]
@@ -140,5 +141,5 @@ def _fastest(engines: dict[str, EngineFigures], length_s: float) -> list[KeyFigu
     rates = [(max(engine.wide or 0.0, engine.narrow or 0.0), engine.title) for engine in own]
     if rates and max(rates)[0]:
         rate, title = max(rates)
-        found.append(KeyFigure("throughput", f"throughput of Dikte's fastest engine ({title})", rate, "s of sound/s"))
+        found.append(KeyFigure("throughput", f"throughput of Dikte's fastest engine ({title})", rate, "s of audio/s"))
     return found

@@ -1,8 +1,8 @@
-"""The engines that a benchmark compares: each described as data, and loaded by name in a process of its own.
+"""The engines that a benchmark compares. Each is described by an `EngineSpec` and loaded by name in its own process.
 
-What is measured is what the service does: Dikte's own engines come from `app.models`, and every other runtime is put
-under the same `CtcRecognizer`, so that scaling, silence and log-probabilities are in the time of all. Runtimes are
-imported by the loaders only: a process holds the one that it measures and no other.
+Dikte's own engines are loaded by `app.models`, as in the service. Every other runtime is called by the same
+`CtcRecognizer`, so that the times of all engines include normalization and log-softmax. Only the loaders import
+runtimes, so that a process holds the one that it measures and no other.
 """
 
 import threading
@@ -36,11 +36,11 @@ from app.runtimes.registry import (
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What to load and how it is called in the report.
+    """What to load, and its names in the report.
 
-    key: short name. loader: a key of `LOADERS`. settings: folder with `config.json` and the tokenizer's files.
-    files: what the engine reads its weights and graph from, counted as its size. backend: a key of `BACKENDS`, for the
-    loader "backend". own: one of Dikte's engines, not something to compare with.
+    key: short name. loader: a key of `LOADERS`. settings: folder with `config.json` and the files of the tokenizer.
+    files: files of graph and weights, which count as the engine's size. backend: a key of `BACKENDS`, for the loader
+    "backend". own: whether it is an engine of Dikte, as opposed to a baseline.
     """
 
     key: str
@@ -53,20 +53,20 @@ class EngineSpec:
 
     @property
     def size_bytes(self) -> int:
-        """Size on disk of what is loaded."""
+        """Size of its files on disk."""
         return sum(path.stat().st_size for path in self.files)
 
 
 @dataclass(frozen=True)
 class OwnEngine:
-    """An engine of the service as the benchmark meets it, and the file that it reads of an artifact.
+    """An engine of the service, and the file of an artifact that it reads.
 
-    beside: it is also measured when its file lies beside another's that was named.
+    auto_detected: the engine is also measured if its file is in the folder of another engine's named file.
     """
 
     backend: str
     file_name: str
-    beside: bool = False
+    auto_detected: bool = False
 
     @property
     def title(self) -> str:
@@ -75,31 +75,31 @@ class OwnEngine:
 
     @property
     def needs(self) -> str:
-        """The package without which it cannot run."""
+        """The package that it needs."""
         return BACKENDS[self.backend].packages[0]
 
 
 OWN_ENGINES = (
     OwnEngine(ONNX, onnx_fp32_file(GRAPH)),
     OwnEngine(ONNX_INT8, onnx_int8_file(GRAPH)),
-    OwnEngine(OPENVINO, openvino_int8_file(GRAPH), beside=True),
+    OwnEngine(OPENVINO, openvino_int8_file(GRAPH), auto_detected=True),
 )
-"""Besides PyTorch, which reads the checkpoint. Each is measured when its file is there and its package installed."""
+"""All but PyTorch, which reads the checkpoint. Each is measured if its file exists and its package is installed."""
 
 
 def pytorch_spec(checkpoint: Path) -> EngineSpec:
-    """The checkpoint as it is, in float32."""
+    """The checkpoint itself, in float32."""
     return EngineSpec(
         PYTORCH, BACKENDS[PYTORCH].title, "backend", checkpoint, weights_of(checkpoint), PYTORCH, own=True
     )
 
 
 def own_spec(engine: OwnEngine, path: Path, checkpoint: Path) -> EngineSpec:
-    """The engine on the file `path`.
+    """The spec of an engine that reads the file `path`.
 
-    A file under its usual name in an artifact is loaded as the service loads it. Any other file for ONNX Runtime is
-    loaded with the settings of its folder or, if there are none, of the checkpoint. Raises FileNotFoundError if it is
-    not there, and ValueError if it is for another runtime and not in an artifact.
+    A file with its usual name in an artifact is loaded as the service loads it. Any other file for ONNX Runtime is
+    loaded with the settings of its folder or, if there are none, of the checkpoint. Raises FileNotFoundError if the
+    file does not exist, and ValueError if it is for another runtime and not in an artifact.
     """
     files = model_files(path)
     has_settings = (path.parent / "config.json").is_file()
@@ -123,12 +123,12 @@ def available(engine: OwnEngine) -> bool:
 
 
 def model_files(path: Path) -> tuple[Path, ...]:
-    """A model file and the files that hold its weights, if it has such: `.onnx_data`, `.onnx.data`, `.bin` for `.xml`.
+    """A model file and its external weights, if any: `.onnx_data`, `.onnx.data`, or `.bin` of an `.xml` file.
 
-    Raises FileNotFoundError if it is not there.
+    Raises FileNotFoundError if the model file does not exist.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
+        raise FileNotFoundError(f"{path} does not exist")
     beside = [path.with_name(path.name + "_data"), path.with_name(path.name + ".data")]
     if path.suffix == ".xml":
         beside.append(path.with_suffix(".bin"))
@@ -136,7 +136,7 @@ def model_files(path: Path) -> tuple[Path, ...]:
 
 
 def weights_of(checkpoint: Path) -> tuple[Path, ...]:
-    """The files that transformers takes the weights from: safetensors if there are any."""
+    """The weight files that transformers reads: safetensors if there are any. Raises FileNotFoundError without any."""
     for pattern in PYTORCH_WEIGHTS:
         if found := sorted(checkpoint.glob(pattern)):
             return tuple(found)
@@ -144,7 +144,7 @@ def weights_of(checkpoint: Path) -> tuple[Path, ...]:
 
 
 def _on_graph(spec: EngineSpec, graph: Graph) -> CtcRecognizer:
-    """A recognizer with the settings of a spec that computes on any graph."""
+    """A recognizer with the settings of a spec, on any graph."""
     return CtcFamily(open_artifact(spec.settings)).recognizer({GRAPH: graph})
 
 
@@ -161,7 +161,7 @@ def _onnx_file(spec: EngineSpec, threads: int, callers: int) -> CtcRecognizer:
 
 
 def _plain_onnx_file(spec: EngineSpec, threads: int, callers: int) -> CtcRecognizer:
-    """A session as most services make it: ONNX Runtime's own settings, but for the number of threads."""
+    """A session as most services create it: the defaults of ONNX Runtime, except for the number of threads."""
     import onnxruntime
 
     from app.runtimes.onnx import OnnxGraph
@@ -192,7 +192,7 @@ def _pytorch_bf16(spec: EngineSpec, threads: int, callers: int) -> CtcRecognizer
 
 
 class _OpenVinoFile:
-    """A file that OpenVINO reads (.xml or .onnx) with one input and one output, with nothing of Dikte's done to it."""
+    """A model file (.xml or .onnx) with one input and one output, on OpenVINO, without any of Dikte's optimizations."""
 
     compiles_shapes = True
     metadata: ClassVar[Mapping[str, str]] = {}
@@ -204,10 +204,10 @@ class _OpenVinoFile:
             path,
             "CPU",
             {
-                "INFERENCE_NUM_THREADS": threads * callers,  # of all streams together
+                "INFERENCE_NUM_THREADS": threads * callers,  # in all streams together
                 "NUM_STREAMS": callers,
                 "INFERENCE_PRECISION_HINT": precision,
-                "ENABLE_CPU_PINNING": False,  # pinned threads could not leave a core that another process keeps busy
+                "ENABLE_CPU_PINNING": False,  # pinned threads could not move away from a core that is busy
             },
         )
         self.inputs = {value.get_any_name(): tensor_of(value) for value in self._compiled.inputs}
@@ -236,12 +236,12 @@ LOADERS: dict[str, Callable[[EngineSpec, int, int], CtcRecognizer]] = {
     "plain_onnx_file": _plain_onnx_file,
     "pytorch_bf16": _pytorch_bf16,
     "openvino_bf16": _openvino_file("bf16"),
-    # Where the INT8 model is not INT8, in bfloat16 too if the CPU can: OpenVINO's own default.
+    # The parts that are not INT8 run in bfloat16 if the CPU supports it. That is OpenVINO's own default.
     "openvino_int8": _openvino_file("bf16"),
 }
-"""Name -> what loads an engine, given its spec, the threads of one call, and how many calls there will be at once."""
+"""Name -> function that loads an engine, given the spec, the threads of one call, and the number of calls at once."""
 
 
 def load(spec: EngineSpec, threads: int, callers: int) -> CtcRecognizer:
-    """The engine that a spec describes. Raises whatever its runtime raises."""
+    """Load the engine that a spec describes. Raises the errors of its runtime."""
     return LOADERS[spec.loader](spec, threads, callers)

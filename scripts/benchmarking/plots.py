@@ -1,4 +1,4 @@
-"""The two pictures of a benchmark."""
+"""The two plots of a benchmark."""
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, ScalarFormatter
@@ -6,11 +6,11 @@ from matplotlib.ticker import LogLocator, ScalarFormatter
 from scripts.benchmarking.results import Results
 
 LARGEST_MARKER = 900.0
-"""Area of the largest model's marker, in square points."""
+"""Area of the marker of the largest model, in square points."""
 
 
 def plot_latency(results: Results) -> Figure:
-    """Median latency against clip length, a line for each engine, from the median to the 95th percentile shaded."""
+    """Median latency against clip length: a line for each engine, shaded up to the 95th percentile."""
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
     for index, engine in enumerate(results.engines.values()):
@@ -34,10 +34,10 @@ def plot_latency(results: Results) -> Figure:
 
 
 def plot_trade_off(results: Results) -> Figure:
-    """Speed to the right, errors upwards, size on disk as the area of the marker.
+    """Errors against speed, with the size on disk as the area of the marker.
 
-    Errors are the WER if it was measured, with its interval; else the share of frames whose best token is another than
-    the reference engine's.
+    Errors are the WER with its interval, if it was measured. Otherwise they are the share of frames whose most likely
+    token differs from that of the reference engine.
     """
     engines = [engine for engine in results.engines.values() if engine.at(results.length_s)]
     evaluated = any(engine.wer for engine in engines)
@@ -46,8 +46,13 @@ def plot_trade_off(results: Results) -> Figure:
     largest = max((engine.size_bytes for engine in engines), default=1)
     for index, engine in enumerate(engines):
         latency = engine.at(results.length_s)
-        share = engine.wer.rate if engine.wer else None if engine.agreement is None else 1 - engine.agreement
-        if latency is None or share is None or (evaluated and not engine.wer):
+        if latency is None:
+            continue
+        if engine.wer:
+            share = engine.wer.rate
+        elif engine.agreement is not None and not evaluated:
+            share = 1 - engine.agreement
+        else:
             continue
         area = LARGEST_MARKER * engine.size_bytes / largest
         color = f"C{index % 10}"
@@ -58,13 +63,13 @@ def plot_trade_off(results: Results) -> Figure:
         if engine.wer:
             axes.vlines(latency.rtfx, 100 * engine.wer.low, 100 * engine.wer.high, color=color)
     axes.set(
-        xlabel=f"seconds of sound per second, {results.length_s:g} s clips, one call at a time",
-        ylabel="WER, %" if evaluated else f"frames with another best token than {results.setup.reference}, %",
+        xlabel=f"seconds of audio per second, {results.length_s:g} s clips, one call at a time",
+        ylabel="WER, %" if evaluated else f"frames whose most likely token differs from {results.setup.reference}, %",
         title="Speed, errors and size (area of the marker)",
     )
     axes.grid(alpha=0.3)
     if axes.collections:
         legend = axes.legend(fontsize="small", labelspacing=1.0)
         for handle in legend.legend_handles:
-            handle.set_sizes([40.0])  # type: ignore[union-attr]  # a PathCollection, as scatter makes it
+            handle.set_sizes([40.0])  # type: ignore[union-attr]  # a PathCollection, as scatter returns it
     return figure

@@ -1,4 +1,4 @@
-"""An engine in a process of its own: what it holds in memory is its own, and it sleeps while others are measured."""
+"""An engine in a child process, so that its memory can be measured and its threads sleep while others run."""
 
 import os
 import signal
@@ -16,21 +16,21 @@ from scripts.common.child_process import ChildProcess
 
 WORKER = Path(__file__).with_name("worker.py")
 ANSWER_TIMEOUT_S = 900.0
-"""An engine that has not answered by then hangs."""
+"""An engine that has not answered after this time is considered hung."""
 END_TIMEOUT_S = 5.0
 SLEEPING_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-"""OpenMP's threads sleep when they wait: spinning ones would take the cores from the engine that is measured next."""
+"""OpenMP threads sleep while they wait. Spinning threads would take cores from the engine that is measured next."""
 
 
 class EngineFailed(Exception):
-    """An engine that could not be loaded or run; the message says why."""
+    """The engine cannot be loaded, or fails in a call. The message says why."""
 
 
 class EngineProcess(ChildProcess):
-    """A fresh interpreter for one engine, to be loaded with `load` and ended with `close`.
+    """A new interpreter for one engine. `load` loads the engine, `close` ends the process.
 
-    threads: of one call. callers: how many calls `throughput` and `texts` make at once. Every method that asks the
-    engine something raises EngineFailed when the engine fails or its process dies.
+    threads: number of threads of one call. callers: number of calls that `throughput` and `texts` make at once. Every
+    method but `close` raises EngineFailed if the engine fails or its process dies.
     """
 
     def __init__(self, spec: EngineSpec, threads: int, callers: int) -> None:
@@ -52,31 +52,31 @@ class EngineProcess(ChildProcess):
         self.close()
 
     def load(self) -> float:
-        """Load the engine; seconds from a bare interpreter to an engine that can be called, its imports included."""
+        """Load the engine. Returns the seconds from a bare interpreter to a loaded engine, imports included."""
         return cast(float, self._ask("load", self.spec, self._threads, self._callers))
 
     def emissions(self, samples: Samples) -> Emissions:
-        """Emissions of one clip, shape (samples,) -> (frames, vocabulary), float32."""
+        """Emissions of one clip: samples, shape (samples,) -> (frames, vocabulary). Both are float32."""
         return cast(Emissions, self._ask("emissions", samples))
 
     def latency_s(self, samples: Samples) -> float:
-        """Seconds that one call with one clip took, measured in the engine's process."""
+        """Wall time of one call with one clip, in seconds, measured in the engine's process."""
         return cast(float, self._ask("latency_s", samples))
 
     def throughput(self, clips: Sequence[Samples], seconds: float) -> float:
-        """Samples per second of all callers together, each going over all clips again and again for `seconds`."""
+        """Samples per second of all callers together. Each caller computes all clips repeatedly for `seconds`."""
         return cast(float, self._ask("throughput", clips, self._callers, seconds))
 
     def texts(self, clips: Sequence[Samples]) -> list[str]:
-        """What the engine hears in each clip."""
+        """The hypothesis for each clip, as text."""
         return cast(list[str], self._ask("texts", clips, self._callers))
 
     def modules(self) -> set[str]:
-        """Names of the modules that the process has imported; it has started when this returns."""
+        """Names of the modules that the process has imported. When this returns, the process has started."""
         return cast(set[str], self._ask("modules"))
 
     def close(self) -> None:
-        """End the process, also one that is computing."""
+        """End the process, even during a call."""
         self._connection.close()
         self._process.kill()
         self._process.wait(END_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""All that one run of the benchmark found."""
+"""The setup and the results of one run of the benchmark."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from scripts.common.machine import Machine
 
 @dataclass(frozen=True)
 class Setup:
-    """How it was measured: the options of the command as they were understood."""
+    """The options of the run."""
 
     threads: int
     callers: int
@@ -20,27 +20,27 @@ class Setup:
     seed: int
     clip: str
     reference: str
-    """Key of the engine that frames are compared with."""
+    """Key of the engine whose frames the others are compared with."""
     evaluated: str = ""
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that one run of the benchmark found. engines: key -> figures."""
+    """The results of one run of the benchmark. engines: key -> figures."""
 
     setup: Setup
     machine: Machine
     engines: dict[str, EngineFigures]
     missing: dict[str, str]
-    """Title -> why it could not be measured at all."""
+    """Title of an engine that was not measured at all -> reason."""
 
     @property
     def length_s(self) -> float:
-        """The clip length that engines are compared at."""
+        """The clip length at which engines are compared."""
         return reference_length_s(self.setup.lengths_s)
 
     def ratios(self) -> dict[str, dict[str, float | None]]:
-        """Engine -> median latency in units of PyTorch's, and of plain MatMul-only INT8's."""
+        """Engine -> its median latency divided by that of PyTorch, and by that of plain MatMul-only INT8."""
         bases = {REFERENCE: self.engines.get(REFERENCE), "plain_int8": plain_int8(self.engines, self.length_s)}
         return {
             key: {name: ratio(figures, base, self.length_s) for name, base in bases.items()}

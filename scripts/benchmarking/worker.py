@@ -1,8 +1,8 @@
-"""The child's side of `process.py`: loads one engine, runs it and takes its time. Run by its parent only.
+"""The child side of `process.py`: loads one engine, runs it and measures it. Only `process.py` starts it.
 
     python scripts/benchmarking/worker.py FILE_DESCRIPTOR
 
-A fresh interpreter that imports no more than its engine needs. It ends when the parent's end of the pipe closes.
+It imports no more than its engine needs, and exits when the parent closes its end of the pipe.
 """
 
 import signal
@@ -21,20 +21,20 @@ from scripts.speech.recognition import text_of
 
 
 class Worker:
-    """What a parent may ask for, by the name of the method."""
+    """The methods that the parent can call, by name."""
 
     def load(self, spec: EngineSpec, threads: int, callers: int) -> float:
-        """Load the engine; seconds it took, with its imports."""
+        """Load the engine. Returns the seconds it took, imports included."""
         begin = time.perf_counter()
         self._engine = load(spec, threads, callers)
         return time.perf_counter() - begin
 
     def emissions(self, samples: Samples) -> Emissions:
-        """Shape (samples,) -> (frames, vocabulary), float32."""
+        """Emissions of one clip: samples, shape (samples,) -> (frames, vocabulary). Both are float32."""
         return self._engine.emissions([samples])[0]
 
     def latency_s(self, samples: Samples) -> float:
-        """Seconds of one call with one clip."""
+        """Wall time of one call with one clip, in seconds."""
         begin = time.perf_counter()
         self._engine.emissions([samples])
         return time.perf_counter() - begin
@@ -42,8 +42,9 @@ class Worker:
     def throughput(self, clips: Sequence[Samples], callers: int, seconds: float) -> float:
         """Samples per second of all callers together.
 
-        Each caller begins with another clip and stops after a whole pass over the clips: the mix is the same for all.
-        The rates of the callers are added, each over its own time, so that waiting for the last one does not count.
+        Each caller starts with another clip and stops only after a whole pass over the clips, so that all have the same
+        mix of lengths. The sum is over the rates of the callers, each over its own time, so that waiting for the last
+        caller does not count.
         """
 
         def call(first: int) -> float:
@@ -60,25 +61,25 @@ class Worker:
             return sum(pool.map(call, range(callers)))
 
     def texts(self, clips: Sequence[Samples], callers: int) -> list[str]:
-        """What the engine hears in each clip."""
+        """The hypothesis for each clip, as text."""
         with ThreadPoolExecutor(callers) as pool:
             return list(pool.map(lambda samples: text_of(self._engine, samples), clips))
 
     def modules(self) -> set[str]:
-        """Names of the modules imported so far."""
+        """Names of the modules that are imported so far."""
         return set(sys.modules)
 
 
 def serve(connection: "Connection[Any, Any]") -> None:
-    """Answer (method, arguments) with (True, answer) or (False, what went wrong), until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its children
+    """Answer each (method, arguments) with (True, result) or (False, error message), until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent ends its children
     worker = Worker()
     with suppress(EOFError, OSError):  # the parent has closed its end, or is dead
         while True:
             method, arguments = connection.recv()
             try:
                 answer = True, getattr(worker, method)(*arguments)
-            except Exception as error:  # each runtime has errors of its own
+            except Exception as error:  # each runtime raises its own kinds of errors
                 answer = False, f"{type(error).__name__}: {error}"
             connection.send(answer)
 

@@ -1,9 +1,9 @@
-"""What several scripts need that has nothing to do with speech."""
+"""Helpers of several scripts that have nothing to do with speech."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The top of the repository."""
+"""Root folder of the repository."""
 SAMPLES = ROOT / "samples"
-"""Short clips, with what is said in them in `manifest.jsonl`."""
+"""Short clips, with their reference texts in `manifest.jsonl`."""
 MIB = 1 << 20

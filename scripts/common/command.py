@@ -1,4 +1,4 @@
-"""How a command that starts processes of its own ends: whatever stops it, they are ended too."""
+"""Clean exit of commands that start child processes: the children end with the command, whatever stops it."""
 
 import signal
 import sys
@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 INTERRUPTED, TERMINATED = 130, 143
-"""Exit codes after SIGINT and SIGTERM, as shells have them."""
+"""Exit codes after SIGINT and SIGTERM, by the convention of shells: 128 plus the number of the signal."""
 
 
 @contextmanager
 def ending_cleanly(what: str, *failures: type[Exception]) -> Iterator[None]:
-    """Leave by way of every `with`, on SIGTERM as on Ctrl-C. `failures` are told in a line: "`what` failed: ..."."""
+    """Exit through every open `with` block, on SIGTERM as on Ctrl-C.
+
+    failures: exceptions that end the command with the message "`what` failed: ..." instead of a traceback.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         yield

@@ -1,8 +1,8 @@
-"""Read the Dockerfile of this repository, and which files its .dockerignore lets in.
+"""A parser of this repository's Dockerfile, and of the build context that .dockerignore leaves.
 
-Of Dockerfiles, what this repository uses: instructions with continued lines, stages, ARG and ENV with `${NAME}`, COPY
-with `--from`, RUN in shell form with `--mount`, the exec form of CMD, ENTRYPOINT and HEALTHCHECK. Anything else is an
-error, so that nothing is passed over.
+It knows the part of the syntax that this repository uses: instructions with continued lines, stages, ARG and ENV with
+`${NAME}`, COPY with `--from`, RUN in shell form with `--mount`, the exec form of CMD, ENTRYPOINT and HEALTHCHECK.
+Anything else is an error, so that no instruction is silently ignored.
 """
 
 import json
@@ -18,12 +18,15 @@ KNOWN = frozenset(
 
 
 class DockerfileError(ValueError):
-    """The file has something that is not understood here."""
+    """The Dockerfile uses syntax that this parser does not support, or copies files that do not exist."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One instruction: its name in capitals, its options (`--from=build` as `from`: `build`), the rest as written."""
+    """One instruction.
+
+    name: in capitals. options: `--from=build` is `{"from": "build"}`. rest: the text after the options, as written.
+    """
 
     name: str
     options: dict[str, str]
@@ -31,7 +34,7 @@ class Step:
 
     @property
     def exec_form(self) -> list[str]:
-        """The words of a command written as a JSON list."""
+        """The words of a command that is written as a JSON list. Raises DockerfileError if it is in shell form."""
         if not self.rest.startswith("["):
             raise DockerfileError(f"{self.name} is not in exec form: {self.rest}")
         return [str(word) for word in json.loads(self.rest)]
@@ -39,7 +42,7 @@ class Step:
 
 @dataclass
 class Stage:
-    """What follows a FROM."""
+    """A FROM instruction and the steps after it. parent: the image or stage that it starts from."""
 
     parent: str
     name: str
@@ -47,7 +50,10 @@ class Stage:
 
 
 def parse(text: str) -> tuple[dict[str, str], list[Stage]]:
-    """The arguments before the first FROM with their defaults, and the stages in order."""
+    """Parse a Dockerfile into the default values of the ARGs before the first FROM, and the stages in order.
+
+    Raises DockerfileError for unsupported syntax.
+    """
     arguments: dict[str, str] = {}
     stages: list[Stage] = []
     for step in _steps(text):
@@ -68,7 +74,7 @@ def _steps(text: str) -> Iterator[Step]:
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
         name, _, rest = line.strip().partition(" ")
         if name.upper() not in KNOWN:
-            raise DockerfileError(f"{name} is not understood here")
+            raise DockerfileError(f"the instruction {name} is not supported")
         options: dict[str, str] = {}
         while option := re.match(r"\s*--([a-z-]+)=(\S+)\s*", rest):
             options[option[1]] = option[2]
@@ -77,12 +83,12 @@ def _steps(text: str) -> Iterator[Step]:
 
 
 def pairs(text: str) -> dict[str, str]:
-    """`A=1 B="two words"` of ARG, ENV and LABEL; a name alone is empty."""
+    """Parse `A=1 B="two words"`, as ARG, ENV and LABEL take it. A name without a value gets an empty one."""
     return {name: value for name, _, value in (word.partition("=") for word in shlex.split(text))}
 
 
 def expand(text: str, values: dict[str, str]) -> str:
-    """`${NAME}` replaced by its value. Raises DockerfileError if it has none."""
+    """Replace each `${NAME}` by its value. Raises DockerfileError if a name has no value."""
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in values:
@@ -93,7 +99,7 @@ def expand(text: str, values: dict[str, str]) -> str:
 
 
 class Context:
-    """The files that a build may copy: those below `folder` that its .dockerignore lets in."""
+    """The build context: the files below `folder` that its .dockerignore does not exclude."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -102,7 +108,7 @@ class Context:
         self._rules = [(not rule.startswith("!"), _pattern(rule.removeprefix("!"))) for rule in rules]
 
     def includes(self, path: str) -> bool:
-        """Is the file, named from the context's folder, let in? The last rule that fits it or its folder decides."""
+        """Whether a file is in the context. path: relative to `folder`. The last rule that matches decides."""
         parts = path.split("/")
         folders = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
         ignored = False
@@ -112,12 +118,15 @@ class Context:
         return not ignored
 
     def files(self, source: str) -> list[str]:
-        """The files that `COPY source` takes: `source` or all below it. Raises DockerfileError if there is none."""
+        """The files that `COPY source` copies: `source` itself, or all files below it.
+
+        Raises DockerfileError if there are none.
+        """
         place = self.folder / source
         below = sorted(place.rglob("*")) if place.is_dir() else [place]
         names = [path.relative_to(self.folder).as_posix() for path in below if path.is_file()]
         if not (found := [name for name in names if self.includes(name)]):
-            raise DockerfileError(f"COPY {source}: nothing there, or .dockerignore keeps it out")
+            raise DockerfileError(f"COPY {source}: no such file, or .dockerignore excludes it")
         return found
 
 

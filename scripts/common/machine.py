@@ -1,4 +1,4 @@
-"""What a measurement depends on besides the code: processor, memory, versions, commit."""
+"""The machine of a measurement: processor, memory, versions and commit."""
 
 import os
 import platform
@@ -17,9 +17,9 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and with what something was measured.
+    """The machine and the software of a measurement.
 
-    cores: those that this process may use. features: instruction sets, as `app.cpu` names them.
+    cores: the number that this process may use. features: instruction sets, by their names in `app.cpu`.
     """
 
     processor: str
@@ -35,7 +35,7 @@ class Machine:
 
 
 def describe_machine() -> Machine:
-    """This machine, as far as Linux tells; what it does not tell is "unknown" or empty."""
+    """Describe this machine. A commit that is not known is "unknown"."""
     commit = _git("rev-parse", "HEAD")
     return Machine(
         processor=processor(),
@@ -51,12 +51,12 @@ def describe_machine() -> Machine:
 
 
 def processor() -> str:
-    """The model name of the processor."""
+    """Model name of the processor."""
     return this_cpu().model
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Package -> version, of those that are installed."""
+    """Package -> version, for the packages that are installed."""
     found = {}
     for package in packages:
         try:
@@ -67,7 +67,7 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str:
-    """What git prints; empty where there is no git or no repository."""
+    """Output of a git command. Empty without git, or outside of a repository."""
     try:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

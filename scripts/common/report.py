@@ -1,4 +1,4 @@
-"""What measurements write: a report in Markdown to read, and the same figures as JSON."""
+"""Reports of measurements: Markdown for people, and the same figures as JSON for programs."""
 
 import json
 import math
@@ -15,14 +15,14 @@ from scripts.common.machine import Machine
 
 UNKNOWN = "-"
 FORMAT = 2
-"""Of the JSON. 2: command, date and settings stand at the top of every report."""
+"""Version of the JSON layout. In version 2, every report has command, date and settings at the top level."""
 
 
 @dataclass(frozen=True)
 class KeyFigure:
-    """A figure that sums a report up. key: its name for programs, the same in every report. what: the same in words.
+    """A figure of a report's summary.
 
-    unit: of the value, "" for a ratio or a count.
+    key: stable name, for programs. what: description, for people. unit: of the value; empty for a ratio or a count.
     """
 
     key: str
@@ -31,7 +31,7 @@ class KeyFigure:
     unit: str = ""
 
     def row(self) -> list[str]:
-        """Cells below `KEY_FIGURES_HEAD`."""
+        """The cells of this figure, in the order of `KEY_FIGURES_HEAD`."""
         value = str(self.value) if isinstance(self.value, int) else number(self.value, ".3g")
         return [self.what, value if value == UNKNOWN else f"{value} {self.unit}".strip()]
 
@@ -40,13 +40,17 @@ KEY_FIGURES_HEAD = ["figure", "measured"]
 
 
 def key_figures_table(figures: Sequence[KeyFigure]) -> str:
-    """A row for each."""
+    """A Markdown table with a row for each figure."""
     return table(KEY_FIGURES_HEAD, [figure.row() for figure in figures])
 
 
 @dataclass(frozen=True)
 class Report:
-    """title: the first line. settings: name -> value, as understood. sections: Markdown. figures: for JSON."""
+    """A report of one measurement.
+
+    title: the heading. settings: name -> value, of the options that were used. sections: Markdown. figures: the content
+    of the JSON file besides its head. key_figures: the summary.
+    """
 
     title: str
     machine: Machine
@@ -56,7 +60,7 @@ class Report:
     key_figures: Sequence[KeyFigure] = ()
 
     def write(self, folder: Path, stem: str) -> Path:
-        """Write `stem.md` and `stem.json` into `folder`. Returns the path of the first."""
+        """Write `stem.md` and `stem.json` into `folder`. Returns the path of the Markdown file."""
         folder.mkdir(parents=True, exist_ok=True)
         date = now()
         text = json.dumps(self.content(date), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -65,14 +69,14 @@ class Report:
         return folder / f"{stem}.md"
 
     def content(self, date: str) -> dict[str, Any]:
-        """The JSON. NaN and infinity, which it does not have, are null."""
+        """The content of the JSON file. NaN and infinity become null, because JSON has neither."""
         head = {"format": FORMAT, "command": command_line(), "date": date, "machine": asdict(self.machine)}
         head |= {"settings": dict(self.settings), "key_figures": [asdict(figure) for figure in self.key_figures]}
         content: dict[str, Any] = finite(head | dict(self.figures))
         return content
 
     def markdown(self, date: str) -> str:
-        """The report; `docs/performance.md` says what its columns mean."""
+        """The Markdown file. `docs/performance.md` explains its columns."""
         machine = self.machine
         rows = [
             ["date", date],
@@ -89,19 +93,19 @@ class Report:
 
 
 def command_line() -> str:
-    """The command that this process was started with; one of this repository by its path within it."""
+    """The command line of this process. A program in this repository gets its path relative to the root."""
     program = Path(sys.argv[0]).absolute()
     name = program.relative_to(ROOT) if program.is_relative_to(ROOT) else sys.argv[0]
     return shlex.join(["python", str(name), *sys.argv[1:]])
 
 
 def now() -> str:
-    """ISO 8601, UTC."""
+    """The current time in UTC, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def finite(value: Any) -> Any:
-    """The same without NaN and infinity: null."""
+    """Replace NaN and infinity by None, in nested mappings and lists too."""
     if isinstance(value, Mapping):
         return {name: finite(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -110,17 +114,17 @@ def finite(value: Any) -> Any:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; what would break its lines or cells is made harmless."""
+    """A Markdown table. Line breaks and pipes in cells are escaped."""
     lines = [[" ".join(cell.replace("|", "\\|").split()) for cell in line] for line in (head, *rows)]
     lines.insert(1, ["---"] * len(head))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def number(value: float | None, form: str = ".0f") -> str:
-    """Formatted; "-" for NaN, and for what was not measured."""
+    """Format a number; "-" for NaN and None."""
     return UNKNOWN if value is None or math.isnan(value) else format(value, form)
 
 
 def milliseconds(seconds: float) -> str:
-    """Without decimals; "-" for NaN."""
+    """Format seconds as whole milliseconds; "-" for NaN."""
     return number(1000 * seconds)

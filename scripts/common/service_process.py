@@ -1,4 +1,4 @@
-"""A service in another process: started, ready, asked, watched from outside, and stopped."""
+"""The service in a child process: start it, wait until it is ready, send requests, watch its resources, stop it."""
 
 import json
 import os
@@ -19,46 +19,48 @@ from scripts.common import ROOT
 from scripts.common.child_process import ChildProcess
 
 START_TIMEOUT_S = 300.0
-"""PyTorch and a large checkpoint, on a machine that is busy with something else."""
+"""Long enough for PyTorch and a large checkpoint on a busy machine."""
 STOP_TIMEOUT_S = 120.0
 READY_PAUSE_S = 0.02
 LOG_TAIL_BYTES = 2_000
 
 
 class ServiceError(Exception):
-    """A service that does not start, does not become ready or does not end; the message says why."""
+    """The service does not start, become ready or exit. The message says why."""
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
+    """A free TCP port of 127.0.0.1."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
-def wait_until_ready(url: str, timeout_s: float = START_TIMEOUT_S, lives: Callable[[], bool] = lambda: True) -> None:
+def wait_until_ready(
+    url: str, timeout_s: float = START_TIMEOUT_S, is_running: Callable[[], bool] = lambda: True
+) -> None:
     """Return when `/readyz` answers 200.
 
-    lives: whether the service still runs. Raises ServiceError if the model will never be ready, and TimeoutError if
-    nothing is heard of the service within `timeout_s` seconds or before it ends.
+    is_running: whether the service still runs. Raises ServiceError if the model will never be ready, and TimeoutError
+    if the service does not answer within `timeout_s` or before it exits.
     """
     deadline = time.monotonic() + timeout_s
-    while lives() and time.monotonic() < deadline:
+    while is_running() and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=1):  # noqa: S310  # our own address
                 return
         except urllib.error.HTTPError as answer:
             reason = json.load(answer)["error"]["message"]
-            if reason != LOADING:  # any other stays
+            if reason != LOADING:  # any other reason is permanent
                 raise ServiceError(f"the service is not ready: {reason}") from None
         except (urllib.error.URLError, ConnectionError, TimeoutError):
-            pass  # it does not listen yet
+            pass  # the service does not listen yet
         time.sleep(READY_PAUSE_S)
     raise TimeoutError("the service did not become ready")
 
 
 def transcribe(url: str, path: Path) -> dict[str, Any]:
-    """Upload a file as curl would."""
+    """Upload a file to `/transcribe` and return the JSON body. Raises URLError (an OSError) if that fails."""
     boundary = "a-line-that-is-in-no-file"
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{path.name}"\r\n\r\n'
     request = urllib.request.Request(  # noqa: S310  # our own address
@@ -72,11 +74,12 @@ def transcribe(url: str, path: Path) -> dict[str, Any]:
 
 
 class ServiceProcess(ChildProcess):
-    """A service that listens on 127.0.0.1, from `with` to its end.
+    """A service that listens on 127.0.0.1. It runs for the length of a `with` block.
 
-    command: starts it, in the top folder; `{port}` in it is replaced. settings: environment variables beside those of
-    this process. Its temporary files go into a folder of its own, and what it logs into a file; `with` raises
-    ServiceError, with the reason or the end of that log, when the service does not become ready.
+    command: starts the service, in the root folder of the repository; `{port}` is replaced. settings: environment
+    variables besides those of this process. The service has its own folder for temporary files, and logs to a file.
+    Entering the `with` block raises ServiceError, with the reason or the end of the log, if the service does not become
+    ready.
     """
 
     def __init__(self, command: Sequence[str], settings: Mapping[str, str], port: int | None = None) -> None:
@@ -96,7 +99,7 @@ class ServiceProcess(ChildProcess):
                 self._command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
         try:
-            wait_until_ready(self.url, lives=lambda: self._process.poll() is None)
+            wait_until_ready(self.url, is_running=lambda: self._process.poll() is None)
         except TimeoutError:
             reason = f"the service did not start:\n{self.log_tail}"
             self.__exit__()
@@ -113,23 +116,23 @@ class ServiceProcess(ChildProcess):
 
     @property
     def log_tail(self) -> str:
-        """The end of what it logged."""
+        """The end of the log."""
         return self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
 
     @property
     def threads(self) -> int:
-        """Threads of the process now."""
+        """Current number of threads."""
         return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
 
     @property
     def temporary_files(self) -> int:
-        """Files in its folder for temporary files, and those that are open without a name."""
+        """Number of temporary files: those in its folder, and open ones without a name."""
         named = sum(path.is_file() for path in self.temporary.rglob("*"))
         return named + sum(str(self.temporary) in target for target in self._open_files())
 
     @property
     def sockets(self) -> int:
-        """Open sockets, the listening one included."""
+        """Number of open sockets, the listening one included."""
         return sum(target.startswith("socket:") for target in self._open_files())
 
     def _open_files(self) -> list[str]:
@@ -138,23 +141,23 @@ class ServiceProcess(ChildProcess):
             try:
                 targets.append(str(link.readlink()))
             except FileNotFoundError:
-                continue  # closed in between
+                continue  # closed since the folder was listed
         return targets
 
     def terminate(self) -> None:
-        """Send SIGTERM, and return at once."""
+        """Send SIGTERM, without waiting for the process to exit."""
         self._process.send_signal(signal.SIGTERM)
 
     def exit_code(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
-        """Wait for the end of the process. Raises ServiceError if it goes on."""
+        """Wait for the process to exit and return its exit code. Raises ServiceError if it does not exit in time."""
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise ServiceError(f"the service did not end within {timeout_s:g} s after SIGTERM") from None
+            raise ServiceError(f"the service did not exit within {timeout_s:g} s after SIGTERM") from None
 
 
 def dikte(settings: Mapping[str, str] | None = None, port: int | None = None) -> ServiceProcess:
-    """This service, open to everybody on this machine. settings: `ASR_*` beside those of the environment."""
+    """Dikte itself, without API keys. settings: `ASR_*` variables besides those of the environment."""
     own = {"ASR_HOST": "127.0.0.1", "ASR_LOG_LEVEL": "warning", "ASR_API_KEYS": ""}
     return ServiceProcess([sys.executable, "-m", "app"], own | dict(settings or {}), port)
 
@@ -162,6 +165,6 @@ def dikte(settings: Mapping[str, str] | None = None, port: int | None = None) ->
 def dikte_on(
     backend: str, model: str | Path, settings: Mapping[str, str] | None = None, port: int | None = None
 ) -> ServiceProcess:
-    """The same on a backend and a model (`ASR_BACKEND`, `ASR_MODEL_DIR`), be it unproven."""
+    """Dikte on this backend and model (`ASR_BACKEND`, `ASR_MODEL_DIR`). The model may be unproven."""
     chosen = {"ASR_BACKEND": backend, "ASR_MODEL_DIR": str(model), "ASR_ALLOW_UNPROVEN": "true"}
     return dikte(chosen | dict(settings or {}), port)

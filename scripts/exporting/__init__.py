@@ -1,1 +1,1 @@
-"""What `export.py` is made of: forms of a model, their files, quantization, and the proofs."""
+"""Modules of `export.py`: the forms of a model, its files, quantization, and the proofs."""

@@ -1,4 +1,4 @@
-"""Clips on which the ranges of INT8 activations are taken."""
+"""Calibration clips, from which the ranges of INT8 activations are taken."""
 
 import numpy as np
 from tqdm import tqdm
@@ -14,13 +14,13 @@ from scripts.speech.data import load_speech
 
 
 def calibration_feeds(calibration: str, settings: CtcSettings, most: int) -> list[Feed]:
-    """`input_values` (1, samples) float32 and `lengths` (1,) int64 of some clips, spread evenly over the data.
+    """`input_values` (1, samples) float32 and `lengths` (1,) int64 of clips that are spread evenly over the data.
 
-    calibration: speech data as `load_speech` takes it, or a folder of sound files; of splits "train" is taken if there
-    is one. By default the samples, which are enough to try a model. most: how many clips at most, of each of which the
-    first window is taken, for an engine sees no more at once. Clips that are silent or shorter than a frame are left
-    out, for engines do not compute them. Raises DataError if there is no such data or it cannot be read, ArtifactError
-    if no clip is left.
+    calibration: speech data for `load_speech`, or a folder of audio files; if empty, the bundled samples, which suffice
+    to try a model. The split "train" is used if there is one. most: maximum number of clips. Only the first window of
+    each clip is used, because an engine computes no more in one call. Clips that are silent or shorter than a frame are
+    skipped, because engines do not compute them. Raises DataError if the data does not exist or cannot be read, and
+    ArtifactError if no clip is left.
     """
     name = calibration or str(SAMPLES / "manifest.jsonl")
     splits = load_speech(name, with_text=False)

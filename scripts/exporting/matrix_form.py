@@ -1,19 +1,19 @@
-"""wav2vec2 and HuBERT as matrix products: the form that is exported to ONNX.
+"""The matrix form of wav2vec2 and HuBERT, which is exported to ONNX: convolutions are matrix products.
 
 The stock graph of these models spends most of its time in one-dimensional convolutions, which CPU runtimes compute
-slowly (in INT8 slower than in float), and has no input for the length of a clip, so clips of different lengths cannot
-share a batch. `MatrixForm` computes the same emissions from the same weights, with two differences:
+slowly (in INT8 more slowly than in float). It has no input for the length of a clip, so clips of different lengths
+cannot share a batch. `MatrixForm` computes the same emissions from the same weights, with two differences:
 
-- **Convolutions are products.** A convolution of kernel k and stride s over channel-last frames is the product of
-  patches, k neighbouring frames laid side by side, with a (k * channels, channels') matrix; the patches are views and
-  byte copies of the frames (`patches`). So INT8 kernels for matrix products compute nearly everything.
-- **Clips know their lengths.** Norms over time take a clip's own frames only, frames past its end are zero before the
-  positional convolution, and attention does not look at them. So what comes out for a clip does not depend on the
-  clips beside it.
+- **Convolutions are products.** A convolution with kernel k and stride s over channel-last frames is the product of
+  patches (k neighbouring frames, concatenated) with a (k * channels, channels') matrix. The patches are views and byte
+  copies of the frames (`patches`). INT8 kernels for matrix products then compute nearly everything.
+- **Clips have lengths.** Norms over time use only a clip's own frames, frames past its end are zero before the
+  positional convolution, and attention masks them. The result of a clip does not depend on the other clips of the
+  batch.
 
-The group norm after the first convolution is folded into its weights, for each clip anew: see `GroupNormProduct`.
+The group norm after the first convolution is folded into its weights, separately for each clip: see `GroupNormProduct`.
 
-`MatrixForm` consists of three parts, so that an export may run the middle one piece by piece:
+`MatrixForm` consists of three parts, so that an export can run the middle one piece by piece:
 
     samples -> FirstProduct -> patches, weights -> FrontEnd -> frames -> Encoder -> logits
 """
@@ -30,11 +30,11 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 FAMILIES = ("wav2vec2", "hubert")
-"""The `model_type`s of transformers that have this form."""
+"""The values of `model_type` in transformers that have this form."""
 
 
 def has_matrix_form(config: Any) -> bool:
-    """Whether a checkpoint with this transformers config can be brought to the matrix form."""
+    """Whether a checkpoint with this transformers config can be converted to the matrix form."""
     return (
         config.model_type in FAMILIES
         and not getattr(config, "add_adapter", False)
@@ -46,18 +46,18 @@ def has_matrix_form(config: Any) -> bool:
 
 
 def patches(frames: Tensor, kernel: int, stride: int) -> Tensor:
-    """What a convolution sees at each step: (batch, time, channels) -> (batch, time', kernel * channels).
+    """The input of a convolution at each step: (batch, time, channels) -> (batch, time', kernel * channels).
 
-    time' = (time - kernel) // stride + 1. Where the kernel is made of whole strides they are laid side by side, each a
-    view of the frames; otherwise frames are gathered one by one.
+    time' = (time - kernel) // stride + 1. If the kernel is a whole number of strides, patches are concatenations of
+    views of the frames. Otherwise frames are gathered one by one.
     """
     batch, time = frames.shape[:2]
-    channels = int(frames.shape[2])  # in a trace the others are computed, which takes operators
+    channels = int(frames.shape[2])  # a constant: in a trace, the other dimensions are computed by operators
     whole, rest = divmod(kernel, stride)
     if rest:
         first = torch.arange(0, time - (kernel - 1), stride, device=frames.device)
-        seen = first[:, None] + torch.arange(kernel, device=frames.device)[None, :]
-        return frames.index_select(1, seen.reshape(-1)).reshape(batch, -1, kernel * channels)
+        taps = first[:, None] + torch.arange(kernel, device=frames.device)[None, :]
+        return frames.index_select(1, taps.reshape(-1)).reshape(batch, -1, kernel * channels)
     steps: Any = torch.div(time - kernel, stride, rounding_mode="trunc") + 1
     parts = [
         frames[:, stride * index : stride * (index + steps)].reshape(batch, -1, stride * channels)
@@ -67,22 +67,22 @@ def patches(frames: Tensor, kernel: int, stride: int) -> Tensor:
 
 
 def frame_counts(lengths: Tensor, kernel: int, stride: int) -> Tensor:
-    """Frames that a convolution without padding gives for clips of so many frames. Integer, any shape."""
+    """Number of output frames of a convolution without padding, for these numbers of input frames (integers)."""
     return torch.div(lengths - kernel, stride, rounding_mode="trunc") + 1
 
 
 def is_inside(lengths: Tensor, time: int) -> Tensor:
-    """True for the frames that are a clip's own: (batch,) -> bool (batch, time)."""
+    """True for frames before the end of each clip: (batch,) -> bool (batch, time)."""
     return torch.arange(time, device=lengths.device)[None, :] < lengths[:, None]
 
 
 def as_product(convolution: nn.Conv1d) -> Tensor:
-    """The (kernel * channels, channels') matrix that patches are multiplied with."""
+    """The weights of a convolution as the (kernel * channels, channels') matrix that patches are multiplied by."""
     return convolution.weight.detach().permute(2, 1, 0).reshape(-1, convolution.out_channels).contiguous()
 
 
 class FirstProduct(nn.Module):
-    """The first convolution as patches and the weights to multiply them with; the bias is a row of the weights."""
+    """The first convolution, as patches and the weights to multiply them by. The bias is a row of the weights."""
 
     def __init__(self, convolution: nn.Conv1d) -> None:
         super().__init__()
@@ -91,62 +91,62 @@ class FirstProduct(nn.Module):
         self.bias = convolution.bias
 
     def forward(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples (batch, samples), their number (batch,) -> patches (batch, time, kernel + 1), weights.
+        """Samples (batch, samples), lengths in samples (batch,) -> patches (batch, time, kernel + 1), weights.
 
-        The weights have the shape (batch, kernel + 1, channels). Patches end in a 1, for the bias.
+        The weights have the shape (batch, kernel + 1, channels). Each patch ends with a 1, for the bias.
         """
-        seen = patches(samples[..., None], self.kernel, self.stride)
-        weight = self.weights(seen, frame_counts(lengths, self.kernel, self.stride))
-        return torch.cat((seen, torch.ones_like(seen[..., :1])), dim=-1), weight
+        inputs = patches(samples[..., None], self.kernel, self.stride)
+        weight = self.weights(inputs, frame_counts(lengths, self.kernel, self.stride))
+        return torch.cat((inputs, torch.ones_like(inputs[..., :1])), dim=-1), weight
 
-    def weights(self, seen: Tensor, lengths: Tensor) -> Tensor:
+    def weights(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Weights and bias, shape (batch, kernel + 1, channels), for patches (batch, time, kernel).
 
-        lengths: how many patches are each clip's own, shape (batch,).
+        lengths: the number of patches of each clip, shape (batch,).
         """
         bias = self.bias if self.bias is not None else torch.zeros_like(self.weight[0])
-        return torch.cat((self.weight, bias[None])).expand(seen.shape[0], -1, -1)
+        return torch.cat((self.weight, bias[None])).expand(inputs.shape[0], -1, -1)
 
 
 class GroupNormProduct(FirstProduct):
-    """The first convolution of a model with `feat_extract_norm: group`, its norm folded into the weights.
+    """The first convolution of a model with `feat_extract_norm: group`, with the norm folded into its weights.
 
-    The norm has a group per channel: channel c of the product of the patches p(t), shape (kernel,), with the weights
-    w(c) is shifted and scaled by its own mean and variance over time. Both follow from the patches alone, for the
-    product is linear: with m the mean of the patches and C their (kernel, kernel) covariance,
+    The norm has one group per channel: channel c of the product of the patches p(t), shape (kernel,), with the weights
+    w(c) is shifted and scaled by its own mean and variance over time. The product is linear, so both follow from the
+    patches alone. With m the mean of the patches and C their (kernel, kernel) covariance,
 
         mean(c) = w(c) . m        variance(c) = w(c) C w(c)
 
         norm(c) = gamma(c) (w(c) . p(t) - mean(c)) / sqrt(variance(c) + epsilon) + beta(c)
                 = w'(c) . p(t) + b'(c)
 
-    so instead of three passes over (time, channels) there is one product, with weights made for this clip. m and C are
-    taken over the clip's own patches. A bias of the convolution is taken away by the norm.
+    so one product with weights for this clip replaces three passes over (time, channels). m and C are taken over the
+    patches of the clip, without its padding. A bias of the convolution is cancelled by the norm.
 
-    They are computed in float64: neighbouring samples of speech are nearly equal, so for a filter of high frequencies
-    w C w is a small difference of large terms, and in float32 its error reaches the logits.
+    m and C are computed in float64: neighbouring samples of speech are nearly equal, so w C w of a high-pass filter is
+    a small difference of large terms, and in float32 its error reaches the logits.
     """
 
     def __init__(self, convolution: nn.Conv1d, norm: nn.GroupNorm) -> None:
         super().__init__(convolution)
         self.norm = norm
 
-    def weights(self, seen: Tensor, lengths: Tensor) -> Tensor:
-        """Weights and bias, made for each clip; shapes as in `FirstProduct.weights`."""
-        exact = seen.double()
+    def weights(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Weights and bias of each clip. Shapes as in `FirstProduct.weights`."""
+        exact = inputs.double()
         count = lengths[:, None, None].double()
-        inside = is_inside(lengths, seen.shape[1])[..., None].double()
+        inside = is_inside(lengths, inputs.shape[1])[..., None].double()
         mean = (exact * inside).sum(dim=1, keepdim=True) / count
         centered = (exact - mean) * inside
         covariance = centered.transpose(1, 2) @ centered / count
         rows = self.weight.T.double()
         variance = (rows @ covariance * rows).sum(dim=2)[:, None]
         weight = self.weight.double() * (self.norm.weight * torch.rsqrt(variance + self.norm.eps))
-        return torch.cat((weight, self.norm.bias - mean @ weight), dim=1).to(seen.dtype)
+        return torch.cat((weight, self.norm.bias - mean @ weight), dim=1).to(inputs.dtype)
 
 
 class Product(nn.Module):
-    """A convolution as the product of patches."""
+    """A convolution as a product of patches and weights."""
 
     def __init__(self, convolution: nn.Conv1d) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class Product(nn.Module):
 
 
 class FrontEnd(nn.Module):
-    """The convolutions, from the patches of the first on; each followed by its layer norm, if any, and a GELU."""
+    """The convolutions, from the patches of the first one on. A layer norm, if any, and a GELU follow each."""
 
     def __init__(self, convolutions: list[nn.Conv1d], norms: list[nn.Module], activation: nn.Module) -> None:
         super().__init__()
@@ -171,30 +171,30 @@ class FrontEnd(nn.Module):
 
     @property
     def hop(self) -> int:
-        """Patches from one frame to the next."""
+        """Number of patches from one frame to the next."""
         return math.prod(stride for _, stride in self.steps)
 
     @property
     def receptive_field(self) -> int:
-        """Patches that one frame is made of."""
+        """Number of patches that one frame depends on."""
         field = 1
         for kernel, stride in reversed(self.steps):
             field = (field - 1) * stride + kernel
         return field
 
-    def forward(self, seen: Tensor, weight: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, weight: Tensor) -> Tensor:
         """Patches (batch, time, kernel + 1), weights (batch, kernel + 1, channels) -> (batch, time', channels')."""
-        frames: Tensor = self.activation(self.norms[0](seen @ weight))
+        frames: Tensor = self.activation(self.norms[0](inputs @ weight))
         for product, norm in zip(self.products, list(self.norms)[1:], strict=True):
             frames = self.activation(norm(product(frames)))
         return frames
 
 
 class PositionalProduct(nn.Module):
-    """The grouped convolution over time that tells frames apart, as one product per group.
+    """The positional convolution, which is grouped, as one product per group.
 
-    With all taps side by side, patches would be `kernel` times as large as the frames. So only `TAPS` taps at a time
-    are laid side by side, and the product gives what each block of taps contributes, for all blocks at once:
+    Patches with all taps would be `kernel` times as large as the frames. So patches have only `TAPS` taps, and the
+    product gives the contribution of each block of taps, for all blocks at once:
 
         y(t) = sum over blocks b of P_b(t + b * TAPS),    P_b(t) = sum over taps k of W(b * TAPS + k) x(t + k)
     """
@@ -217,14 +217,14 @@ class PositionalProduct(nn.Module):
         self.bias = nn.Parameter(torch.zeros(convolution.out_channels)) if bias is None else bias
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(batch, time, channels), zero past each clip's end -> the same shape."""
+        """(batch, time, channels), zero past the end of each clip -> the same shape."""
         batch, time, channels = frames.shape
         before, reach = self.kernel // 2, self.blocks * self.TAPS
         padded = functional.pad(frames, (0, 0, before, reach - before))
         by_group = padded.view(batch, -1, self.groups, channels // self.groups).transpose(1, 2)
         starts = torch.arange(time + reach - self.TAPS, device=frames.device)
-        seen = (starts[:, None] + torch.arange(self.TAPS, device=frames.device)).flatten()
-        gathered = by_group.index_select(2, seen).reshape(batch, self.groups, -1, self.weight.shape[1])
+        taps = (starts[:, None] + torch.arange(self.TAPS, device=frames.device)).flatten()
+        gathered = by_group.index_select(2, taps).reshape(batch, self.groups, -1, self.weight.shape[1])
         products = gathered @ self.weight
         parts = [
             products[:, :, block * self.TAPS : block * self.TAPS + time, block * self.width : (block + 1) * self.width]
@@ -234,12 +234,12 @@ class PositionalProduct(nn.Module):
 
 
 AttentionFunction = Callable[[Tensor, Tensor, Tensor, Tensor | None, int], Tensor]
-"""Queries, keys, values, each (batch, time, channels), a mask (batch, 1, 1, time) to be added to the scores or None,
-and the number of heads -> (batch, time, channels)."""
+"""Queries, keys and values, each (batch, time, channels); a mask (batch, 1, 1, time) that is added to the scores, or
+None; and the number of heads -> (batch, time, channels)."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, heads: int) -> Tensor:
-    """softmax(query key^T + mask) value for each head; the queries are scaled already."""
+    """softmax(query key^T + mask) value, for each head. The queries are already scaled."""
     batch, time, channels = query.shape
     query, key, value = (part.view(batch, time, heads, -1).transpose(1, 2) for part in (query, key, value))
     scores = query @ key.transpose(2, 3)
@@ -249,7 +249,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, heads
 
 
 class Attention(nn.Module):
-    """Self-attention of one layer. The scale 1 / sqrt(channels of a head) goes into the weights of the queries."""
+    """Self-attention of one layer. The scale 1 / sqrt(channels per head) is folded into the weights of the queries."""
 
     def __init__(self, attention: Any, function: AttentionFunction) -> None:
         super().__init__()
@@ -261,14 +261,14 @@ class Attention(nn.Module):
             self.query.bias.mul_(attention.scaling)
 
     def forward(self, frames: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, time, channels), mask to be added to the scores (batch, 1, 1, time) -> (batch, time, channels)."""
+        """(batch, time, channels), mask that is added to the scores (batch, 1, 1, time) -> (batch, time, channels)."""
         attended = self.function(self.query(frames), self.key(frames), self.value(frames), mask, self.heads)
         projected: Tensor = self.out(attended)
         return projected
 
 
 class Encoder(nn.Module):
-    """Everything after the convolutions: projection, positions, transformer layers and head."""
+    """Everything after the front end: projection, positional convolution, transformer layers and head."""
 
     def __init__(self, model: PreTrainedModel, attention: AttentionFunction) -> None:
         super().__init__()
@@ -283,9 +283,9 @@ class Encoder(nn.Module):
         self.head = model.lm_head
 
     def forward(self, frames: Tensor, lengths: Tensor | None) -> Tensor:
-        """(batch, time, channels), own frames of each clip (batch,) or None for all -> logits (batch, time, tokens)."""
+        """(batch, time, channels), frames of each clip (batch,) or None for all -> logits (batch, time, tokens)."""
         frames = self.projection(frames)
-        frames = frames[0] if isinstance(frames, tuple) else frames  # wav2vec2 also gives what it normalized
+        frames = frames[0] if isinstance(frames, tuple) else frames  # wav2vec2 also returns the normalized input
         mask = None
         if lengths is not None:
             inside = is_inside(lengths, frames.shape[1])
@@ -308,10 +308,10 @@ class Encoder(nn.Module):
 
 
 class MatrixForm(nn.Module):
-    """A CTC model of transformers in the matrix form; they share weights.
+    """A CTC model of transformers in the matrix form. It shares the weights of the model.
 
-    Weight norm must be removed before (`scripts.exporting.onnx_files.remove_weight_norm`).
-    Raises ValueError if the model has no such form (`has_matrix_form`).
+    Weight norm must be removed first (`scripts.exporting.onnx_files.remove_weight_norm`). Raises ValueError if the
+    model has no such form (`has_matrix_form`).
     """
 
     def __init__(self, model: PreTrainedModel, attention: AttentionFunction = attend) -> None:
@@ -331,17 +331,17 @@ class MatrixForm(nn.Module):
         self.encoder = Encoder(model, attention)
 
     def forward(self, input_values: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, samples) float32, (batch,) int64 samples of each -> logits (batch, time, tokens).
+        """(batch, samples) float32, lengths in samples (batch,) int64 -> logits (batch, time, tokens).
 
-        What lies past the end of a clip may be any finite numbers. Only a clip's own frames mean something,
-        `Framing.frames(length)` of them.
+        The samples past the end of a clip may be any finite numbers. Only the first `Framing.frames(length)` frames of
+        a clip are valid.
         """
         frames = self.front_end(*self.first(input_values, lengths))
         logits: Tensor = self.encoder(frames, self.frame_counts(lengths))
         return logits
 
     def frame_counts(self, lengths: Tensor) -> Tensor:
-        """Frames of clips of so many samples, (batch,)."""
+        """Number of frames of clips with these lengths in samples, both (batch,)."""
         for kernel, stride in ((self.first.kernel, self.first.stride), *self.front_end.steps):
             lengths = frame_counts(lengths, kernel, stride)
         return lengths

@@ -1,9 +1,9 @@
-"""ONNX files: traced from PyTorch, stored in few bytes, and looked into."""
+"""ONNX files: trace them from PyTorch, store them compactly, and inspect their graphs."""
 
 import math
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +19,17 @@ from transformers import PreTrainedModel
 from app.families.ctc.graph import LENGTHS_INPUT
 
 OPSET = 17
-"""The first with LayerNormalization. GELU, which it spells out, is put together again by every runtime."""
+"""The first with LayerNormalization. It has no Gelu operator, but every runtime fuses the nodes of a GELU."""
 EXAMPLE_LENGTHS = (16_000, 9_000)
-"""Lengths, in samples, of the clips that the exporter traces."""
+"""Lengths of the clips that the exporter traces, in samples."""
 MIN_STORED_ELEMENTS = 1024
 """Smaller initializers are not worth a Cast node."""
 MIN_STORED_BYTES = 1024
-"""Smaller initializers stay in the model when the others go to a file beside it."""
+"""Smaller initializers stay in the model file when the others are stored externally."""
 MOST_WEIGHTS_BYTES = 2_000_000_000
-"""In one file, which protobuf does not write from 2 GiB on; what is left of that is for the nodes."""
+"""Most weights in one file. Protobuf cannot write 2 GiB or more, and the nodes need some space too."""
 HALF_ROUNDING = 2.0**-11
-"""Largest relative error of rounding a number to float16, whose significand has 11 bits."""
+"""Largest relative error of rounding to float16, whose significand has 11 bits."""
 
 
 def trace(
@@ -41,16 +41,16 @@ def trace(
 ) -> ModelProto:
     """Export a module by tracing it on an example.
 
-    inputs, outputs: names and, by number, what those of their dimensions are called that vary. prefix: what the names
-    of all that lies between them begin with, so that graphs can be joined.
+    inputs, outputs: name -> the variable dimensions, as index -> name. prefix: of the names of all nodes, initializers
+    and intermediate tensors, so that graphs can be joined.
     """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what it cannot fold, and of what it takes for constant: the proofs tell
+        warnings.simplefilter("ignore")  # about constants and folding; the proofs check the result
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             module.eval(),
             example,
-            str(path),  # of a Path it would not learn the folder, where it puts weights of more than 2 GB
+            str(path),  # with a Path, it would not find the folder for external weights of more than 2 GB
             input_names=list(inputs),
             output_names=list(outputs),
             dynamic_axes={name: dict(axes) for name, axes in {**inputs, **outputs}.items()},
@@ -64,8 +64,8 @@ def trace(
 
 
 def trace_with_lengths(module: nn.Module) -> ModelProto:
-    """Export a module of `input_values` (batch, samples) float32 and `lengths` (batch,) int64 -> `logits` (batch,
-    frames, vocabulary); the graph takes any numbers of these.
+    """Export a module that takes `input_values` (batch, samples) float32 and `lengths` (batch,) int64, and returns
+    `logits` (batch, frames, vocabulary) float32. All dimensions but the vocabulary are variable.
     """
     lengths = torch.tensor(EXAMPLE_LENGTHS)
     return trace(
@@ -77,21 +77,21 @@ def trace_with_lengths(module: nn.Module) -> ModelProto:
 
 
 def stock_export(model: PreTrainedModel) -> ModelProto:
-    """A CTC model as optimum exports it: `input_values` (batch, samples) -> `logits` (batch, frames, vocabulary)."""
+    """Export a CTC model with optimum: `input_values` (batch, samples) -> `logits` (batch, frames, vocabulary)."""
     with tempfile.TemporaryDirectory() as folder:
         onnx_export_from_model(model.eval(), folder, task="automatic-speech-recognition", do_validation=False)
         return onnx.load(Path(folder) / "model.onnx")
 
 
 def save(model: ModelProto, path: Path) -> None:
-    """Write a model. Weights that are too many for one file go to `model.onnx_data` beside `model.onnx`, as optimum
-    does it, and are taken out of the model.
+    """Write a model. If its weights are too large for one file, they move from the model to `model.onnx_data`.
 
-    Those in the bodies of loops stay in `model.onnx`: ONNX Runtime refuses weights of a body in a file that is a
-    symbolic link or has several hard links, as in the hub's cache or a Kubernetes volume.
+    That is the name that optimum uses. Weights in the bodies of loops stay in `model.onnx`: ONNX Runtime refuses
+    external weights of a body if their file is a symbolic link or has several hard links, as in the hub's cache or a
+    Kubernetes volume.
     """
     weights = path.with_name(f"{path.name}_data")
-    weights.unlink(missing_ok=True)  # of what was there before
+    weights.unlink(missing_ok=True)  # from an earlier export
     if weights_bytes(model) > MOST_WEIGHTS_BYTES:
         for tensor in model.graph.initializer:
             if len(tensor.raw_data) >= MIN_STORED_BYTES:
@@ -100,7 +100,7 @@ def save(model: ModelProto, path: Path) -> None:
 
 
 def weights_bytes(model: ModelProto) -> int:
-    """Size of all initializers, those in loops and branches included."""
+    """Size of all initializers in bytes, those in loops and branches included."""
     return sum(
         math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
         for graph in graphs_of(model.graph)
@@ -111,8 +111,8 @@ def weights_bytes(model: ModelProto) -> int:
 def remove_weight_norm(model: PreTrainedModel) -> None:
     """Replace every parametrized weight by its value.
 
-    The positional convolution of wav2vec2 is weight-normed; exported as it is, its weight would be computed anew in
-    every run, and the quantizer could not read it.
+    The positional convolution of wav2vec2 has weight norm. In an export, every run would compute its weight again, and
+    the quantizer could not read it.
     """
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):
@@ -121,24 +121,25 @@ def remove_weight_norm(model: PreTrainedModel) -> None:
 
 
 def store_compactly(path: Path) -> None:
-    """Store float32 weights that are exactly representable in float16 as float16, followed by a Cast, in place.
+    """Store float32 weights as float16, followed by a Cast, if float16 represents them exactly. Changes the file.
 
-    That is so for every weight of a checkpoint published in half precision; the file gets half the size and computes
-    the same bits. ONNX Runtime folds the Cast when it loads the model.
+    This is the case for every weight of a checkpoint that was published in half precision. The file gets half as large
+    and computes the same bits. ONNX Runtime folds the Cast when it loads the model.
     """
     _store_half(path, tolerance=0.0)
 
 
 def store_rounded(path: Path) -> None:
-    """Store all float32 weights as float16, followed by a Cast, in place: half the size, computed in float32.
+    """Store all float32 weights as float16, followed by a Cast. Changes the file, which gets half as large.
 
-    Weights that float16 cannot hold, above 65,504 or all so small that they would be lost, stay float32.
+    The model still computes in float32. Weights that float16 cannot represent stay float32: those above 65,504, and
+    tensors whose values are so small that they would be lost.
     """
     _store_half(path, tolerance=HALF_ROUNDING)
 
 
 def restore_halves(graph: GraphProto) -> None:
-    """Undo `store_compactly` and `store_rounded`, in place: what is stored in float16 and cast becomes float32."""
+    """Undo `store_compactly` and `store_rounded`: weights that are stored as float16 become float32, in place."""
     for part in graphs_of(graph):
         _restore_halves(part)
 
@@ -156,7 +157,7 @@ def _restore_halves(graph: GraphProto) -> None:
 
 
 def _store_half(path: Path, tolerance: float) -> None:
-    """tolerance: largest change of an initializer that is stored in half, relative to it, both as Euclidean norms."""
+    """tolerance: largest Euclidean norm of the rounding error of an initializer, relative to the norm of its values."""
     proto = onnx.load(path)
     for graph in graphs_of(proto.graph):
         _store_half_of(graph, tolerance)
@@ -185,7 +186,7 @@ def _store_half_of(graph: GraphProto, tolerance: float) -> None:
 
 
 def graphs_of(graph: GraphProto) -> list[GraphProto]:
-    """A graph and the bodies of its loops and branches, inner ones first."""
+    """A graph and the bodies of its loops and branches, innermost first."""
     bodies = [
         attribute.g for node in graph.node for attribute in node.attribute if attribute.type == AttributeProto.GRAPH
     ]
@@ -193,7 +194,7 @@ def graphs_of(graph: GraphProto) -> list[GraphProto]:
 
 
 def reads_of(node: NodeProto) -> set[str]:
-    """Names of the tensors that a node reads; those that its bodies read, if it is a loop or a branch, included."""
+    """Names of the tensors that a node reads. For a loop or a branch, those that its bodies read are included."""
     inside = {
         name
         for attribute in node.attribute
@@ -201,13 +202,21 @@ def reads_of(node: NodeProto) -> set[str]:
         for graph in graphs_of(attribute.g)
         for name in (*(name for inner in graph.node for name in inner.input), *(value.name for value in graph.output))
     }
-    return {*node.input, *inside} - {""}  # an input that is left out has no name
+    return {*node.input, *inside} - {""}  # an omitted optional input has an empty name
 
 
 def count_operators(path: Path) -> dict[str, int]:
-    """Operator name -> number of nodes, those in loops and branches included."""
+    """Operator type -> number of nodes, those in loops and branches included."""
     counts: dict[str, int] = {}
     for graph in graphs_of(onnx.load(path, load_external_data=False).graph):
         for node in graph.node:
             counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return counts
+
+
+def replace_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
+    """Replace the nodes of a graph, and drop the types and shapes that were inferred for the old ones."""
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]  # the next line frees the graph's own
+    del graph.node[:]
+    del graph.value_info[:]
+    graph.node.extend(copies)

@@ -1,12 +1,12 @@
-"""The matrix form as ONNX Runtime computes it fastest: what `model.onnx` is, and the graph that INT8 is made from.
+"""The matrix form for ONNX Runtime: the graph of `model.onnx`, and the graph that is quantized to INT8.
 
-They compute what `scripts/exporting/matrix_form.py` computes.
+Both compute the same as `scripts/exporting/matrix_form.py`.
 
-- **The front end runs piece by piece**, in a Loop. Its first layers have 160,000 numbers per 0.1 s: those of a whole
-  window are far larger than any cache. Those of a piece stay in the cache, and memory does not grow with the window.
-- **Attention is one operator** (`com.microsoft.MultiHeadAttention`), which never writes the whole matrix of scores, in
-  the graph for INT8 only: it takes one clip at a time, for activations of several clips would share a scale anyway, and
-  no other runtime is to read it.
+- **The front end runs piece by piece**, in a Loop. Its first layers have 160,000 values per 0.1 s, so the activations
+  of a whole window do not fit any cache. Those of a piece do, and memory does not grow with the window.
+- **Attention is one operator** (`com.microsoft.MultiHeadAttention`), which never stores the whole matrix of scores.
+  Only the graph for INT8 has it. That graph takes one clip at a time, because several clips would share the scale of
+  their activations, and no other runtime needs to read it.
 """
 
 from typing import Any
@@ -21,22 +21,22 @@ from scripts.exporting.matrix_form import Encoder, FirstProduct, FrontEnd, Matri
 from scripts.exporting.onnx_files import EXAMPLE_LENGTHS, trace
 
 PIECE_FRAMES = 50
-"""Frames of a piece, about: 1 s of sound. Pieces of a clip are equally long."""
+"""Approximate number of frames of a piece: 1 s of audio. All pieces of a clip have the same length."""
 EXAMPLE_SAMPLES = 16_000
-"""Length of the clip that the exporter traces; the graph takes any."""
+"""Length of the clip that the exporter traces, in samples. The graph takes any length."""
 
 
 class FusedAttention(torch.autograd.Function):
-    """`attend` that is exported as ONNX Runtime's operator."""
+    """`attend`, exported as an operator of ONNX Runtime."""
 
     @staticmethod
     def forward(_: Any, query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-        """softmax(query key^T) value for each head; shapes as in `attend`."""
+        """softmax(query key^T) value, for each head. Shapes as in `attend`."""
         return attend(query, key, value, None, heads)
 
     @staticmethod
     def symbolic(graph: Any, query: Any, key: Any, value: Any, heads: int) -> Any:
-        """The ONNX node. The queries are scaled already."""
+        """The ONNX node. The queries are already scaled."""
         output = graph.op("com.microsoft::MultiHeadAttention", query, key, value, num_heads_i=heads, scale_f=1.0)
         return output.setType(query.type())
 
@@ -50,7 +50,7 @@ def fused_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | No
 
 
 class _First(nn.Module):
-    """The first part, and how many frames of each clip the last part gets."""
+    """The first part, and the number of frames of each clip for the last part."""
 
     def __init__(self, form: MatrixForm) -> None:
         super().__init__()
@@ -86,10 +86,10 @@ class _EncoderOfOne(nn.Module):
 
 
 def export_for_batches(model: PreTrainedModel) -> ModelProto:
-    """A CTC model that has a matrix form, for clips of any lengths at once.
+    """Export a CTC model that has a matrix form, for batches of clips of any length.
 
     `input_values` (batch, samples) float32, `lengths` (batch,) int64 -> `logits` (batch, frames, vocabulary) float32.
-    Weight norm must be removed before. Raises ValueError if the model has no matrix form.
+    Weight norm must be removed first. Raises ValueError if the model has no matrix form.
     """
     form = MatrixForm(model).eval()
     first = _First(form)
@@ -114,9 +114,10 @@ def export_for_batches(model: PreTrainedModel) -> ModelProto:
 
 
 def export_for_onnx_runtime(model: PreTrainedModel) -> ModelProto:
-    """A CTC model that has a matrix form: `input_values` (1, samples) -> `logits` (1, frames, vocabulary), float32.
+    """Export a CTC model that has a matrix form, for one clip at a time.
 
-    Weight norm must be removed before. Raises ValueError if the model has no matrix form.
+    `input_values` (1, samples) float32 -> `logits` (1, frames, vocabulary) float32. Weight norm must be removed first.
+    Raises ValueError if the model has no matrix form.
     """
     form = MatrixForm(model, fused_attention).eval()
     first, encoder = _FirstOfOne(form.first), _EncoderOfOne(form.encoder)
@@ -135,7 +136,7 @@ def export_for_onnx_runtime(model: PreTrainedModel) -> ModelProto:
 def _front_end(
     front_end: FrontEnd, patches: Tensor, weight: Tensor, channels: int, clips: dict[int, str]
 ) -> ModelProto:
-    """The middle part, in pieces. clips: name of the dimension of the clips, by its number, if there may be several."""
+    """The middle part, in pieces. clips: index and name of the batch dimension; empty if there is only one clip."""
     piece = trace(
         front_end,
         (patches, weight),
@@ -147,12 +148,12 @@ def _front_end(
 
 
 def in_pieces(front_end: ModelProto, hop: int, receptive_field: int, channels: int, batch: str) -> ModelProto:
-    """A Loop that runs the front end over pieces of the patches and lays their frames end to end.
+    """A Loop that runs the front end over pieces of the patches and concatenates their frames.
 
-    hop, receptive_field: of a frame, in patches. channels: of a frame. batch: number of clips, or its name. All pieces
-    have the same size, so that a Loop can stack what they give: as many as there are whole `PIECE_FRAMES` in the clip,
-    at least one. The last is filled up with zeros, by less than one frame for each piece, and what comes of that is
-    cut off.
+    hop, receptive_field: of a frame, in patches. channels: of a frame. batch: number of clips, or the name of that
+    dimension. All pieces have the same size, because a Loop stacks its outputs. Their number is that of whole
+    `PIECE_FRAMES` in the clip, at least one. The last piece is padded with zeros, by less than one frame per piece, and
+    the frames of the padding are cut off.
     """
     graph = parser.parse_graph(
         f"""
@@ -201,9 +202,9 @@ def in_pieces(front_end: ModelProto, hop: int, receptive_field: int, channels: i
 
 
 def joined(*parts: ModelProto) -> ModelProto:
-    """One model of several, of which each takes by name what those before it give.
+    """Join models into one. Each reads the outputs of those before it by name.
 
-    Not by onnx's `merge_models`, which checks what it gives, and cannot check what is larger than 2 GB.
+    onnx's `merge_models` is not used, because it checks its result and cannot check a model of more than 2 GB.
     """
     graph = parts[0].graph
     for part in parts[1:]:

@@ -1,4 +1,4 @@
-"""OpenVINO files: a CTC model in INT8, made with NNCF from the form that OpenVINO computes fastest."""
+"""OpenVINO files: quantize a CTC model to INT8 with NNCF, in the form that OpenVINO computes fastest."""
 
 import logging
 import tempfile
@@ -20,33 +20,33 @@ from scripts.exporting.openvino_form import OpenVinoForm, has_openvino_form
 from scripts.exporting.quantization import Feed, WeightBits
 
 CALIBRATION_CLIPS = 300
-"""What NNCF takes by default, too."""
+"""NNCF's default."""
 SMOOTHING, OFF = 0.5, -1
-"""Alphas of SmoothQuant: the share that is moved (half, as in arXiv:2211.10438), and what switches it off."""
+"""Alphas of SmoothQuant: the migration strength of arXiv:2211.10438, and the value that turns it off."""
 OVERFLOW_FIX: dict[WeightBits, nncf.OverflowFix] = {7: nncf.OverflowFix.ENABLE, 8: nncf.OverflowFix.DISABLE}
-"""By the bits of weights."""
+"""Number of bits of the weights -> NNCF's overflow fix."""
 KEPT_IN_FLOAT = ("/first/", "/positions/", "/head/")
-"""How the names of those nodes begin that gain little or nothing in INT8: samples of sound need more than eight bits,
-OpenVINO computes the positional convolution in float anyhow, and the head is small."""
+"""Prefixes of the names of nodes that gain little or nothing from INT8: audio samples need more than eight bits,
+OpenVINO computes the positional convolution in float anyway, and the head is small."""
 NORM = "/first/norm/"
-"""How the names of the nodes of `ClipNorm` begin."""
+"""Prefix of the names of the nodes of `ClipNorm`."""
 KEEP_FLOAT32 = "precise_0"
-"""Mark of a node that OpenVINO computes in float32 even where the rest is in bfloat16. A variance that is a small
-difference of large covariances needs it: with 8 bits of mantissa it could come out negative."""
+"""Attribute of a node that OpenVINO computes in float32 even if the rest is in bfloat16. The variance needs it, because
+it is a small difference of large covariances: with 8 bits of mantissa it could be negative."""
 
 LEAST_GROUP_CHANNELS = 16
-"""oneDNN's AMX kernels compute grouped convolutions of fewer channels per group wrongly in bfloat16: seen with oneDNN
-3.12, whose result has nothing to do with the input for every such shape tried. Published models have 16 and more."""
+"""In bfloat16, oneDNN's AMX kernels give wrong results for grouped convolutions with fewer channels per group: in
+oneDNN 3.12, for every such shape that was tried. Published models have 16 or more."""
 
 
 def make_openvino_int8(
     checkpoint: Path, folder: Path, settings: CtcSettings, calibration: str, bits: WeightBits = 7
 ) -> dict[str, int]:
-    """Write `model_openvino_int8.xml` and `.bin` into the folder of an artifact that has its `model.onnx`.
+    """Write `model_openvino_int8.xml` and `.bin` to the folder of an artifact that already has `model.onnx`.
 
-    settings: of the model. calibration: what `calibration_feeds` takes; speech like that to be served. bits: as in
-    `quantize`. Returns how many operators of each type compute in INT8. Raises DataError or ArtifactError if there is
-    nothing to calibrate on.
+    settings: of the model. calibration: see `calibration_feeds`; it should resemble the speech that will be served.
+    bits: see `quantize`. Returns the number of operators of each type that compute in INT8. Raises DataError or
+    ArtifactError if there is nothing to calibrate on.
     """
     model = load_checkpoint(checkpoint).model
     stock = folder / onnx_fp32_file(GRAPH)
@@ -60,12 +60,12 @@ def make_openvino_int8(
 
 
 def quantize(graph: openvino.Model, feeds: list[Feed], bits: WeightBits = 7) -> openvino.Model:
-    """INT8 by NNCF: weights with a scale per channel, activations with the range they have on the clips.
+    """Quantize to INT8 with NNCF: a scale per channel for weights, the range on the calibration feeds for activations.
 
-    SmoothQuant, which moves part of the differences between channels from activations into weights, is used for the
-    convolutions only. Other layers gain nothing by it, and would begin with one more product.
+    SmoothQuant moves part of the differences between channels from activations to weights. It is used for convolutions
+    only. Other layers gain nothing from it, and would start with an additional product.
 
-    bits: of the weights; seven (NNCF's overflow fix, for all layers) are exact on every CPU, see
+    bits: of the weights. Seven (NNCF's overflow fix for all layers) are exact on every CPU, see
     `scripts.exporting.quantization`.
     """
     nncf.set_log_level(logging.ERROR)
@@ -88,7 +88,7 @@ def quantize(graph: openvino.Model, feeds: list[Feed], bits: WeightBits = 7) -> 
 
 
 def has_narrow_groups(node: openvino.Node) -> bool:
-    """Whether it is a grouped convolution of fewer input channels per group than `LEAST_GROUP_CHANNELS`."""
+    """Whether a node is a grouped convolution with fewer input channels per group than `LEAST_GROUP_CHANNELS`."""
     if node.get_type_name() != "GroupConvolution":
         return False
     channels_per_group = node.input(1).get_partial_shape()[2]  # of weights (groups, outputs, inputs, kernel)
@@ -96,7 +96,7 @@ def has_narrow_groups(node: openvino.Node) -> bool:
 
 
 def read_form(model: PreTrainedModel) -> openvino.Model:
-    """`OpenVinoForm` of a model, which is changed, as OpenVINO's graph."""
+    """Convert a model to `OpenVinoForm`, as an OpenVINO graph. Changes the model."""
     remove_weight_norm(model)
     form = OpenVinoForm(model.requires_grad_(False)).eval()
     with tempfile.TemporaryDirectory() as folder:
@@ -106,7 +106,7 @@ def read_form(model: PreTrainedModel) -> openvino.Model:
 
 
 def kept_in_float(graph: openvino.Model) -> list[str]:
-    """Names of the nodes that are not quantized; of a stock graph, only the first convolution's."""
+    """Names of the nodes that are not quantized. In a stock graph, that is only the first convolution."""
     return [
         node.get_friendly_name()
         for node in graph.get_ops()
@@ -116,7 +116,7 @@ def kept_in_float(graph: openvino.Model) -> list[str]:
 
 
 def count_quantized(graph: openvino.Model) -> dict[str, int]:
-    """Type of operator -> how many of its nodes compute in INT8: their weights, or both inputs, are quantized."""
+    """Operator type -> number of nodes that compute in INT8, which have only quantized inputs and weights."""
     counts: Counter[str] = Counter()
     for node in graph.get_ops():
         if node.get_type_name() in ("MatMul", "Convolution", "GroupConvolution"):
@@ -125,7 +125,7 @@ def count_quantized(graph: openvino.Model) -> dict[str, int]:
 
 
 def is_quantized(value: openvino.Output) -> bool:
-    """Whether a value comes from a FakeQuantize, or from INT8 weights, but for operators that only move or scale it."""
+    """Whether a value comes from a FakeQuantize or INT8 weights, through no operators but those that move or scale."""
     node = value.get_node()
     if node.get_type_name() == "Constant":
         return bool(value.get_element_type() in (openvino.Type.i8, openvino.Type.u8))

@@ -1,13 +1,13 @@
-"""wav2vec2 and HuBERT in the form that OpenVINO computes fastest: the one that its INT8 file is made from.
+"""wav2vec2 and HuBERT in the form that OpenVINO computes fastest, which is quantized to INT8.
 
-OpenVINO has fast INT8 convolutions, so they stay; what it does slowly is the group norm after the first of them, over
-the largest tensor of the model (3200 frames a second), with a change of layout before and after. `OpenVinoForm`
+OpenVINO has fast INT8 convolutions, so they stay convolutions. It is slow at the group norm after the first one, over
+the largest tensor of the model (3200 frames per second), with a change of layout before and after. `OpenVinoForm`
 computes the same emissions from the same weights, with two differences:
 
-- **The group norm is a scale and a shift** that follow from a clip's samples (`ClipNorm`), so the large tensor is
-  scaled, activated and quantized in one pass, in the layout in which the convolutions leave and take it.
-- **Clips know their lengths**: a second input tells what is padding, and padding changes nothing. OpenVINO generates
-  code for every length of input, so that clips are best padded to a few.
+- **The group norm is a scale and a shift** that follow from a clip's samples (`ClipNorm`). The large tensor is scaled,
+  activated and quantized in one pass, in the layout of the convolutions.
+- **Clips have lengths**: a second input gives the number of samples of each clip, and padding does not change the
+  result. OpenVINO generates code for every input length, so clips are best padded to a few lengths.
 """
 
 from typing import Any
@@ -20,11 +20,11 @@ from transformers import PreTrainedModel
 from scripts.exporting.matrix_form import FAMILIES, frame_counts, is_inside
 
 MASKED = torch.finfo(torch.float32).min
-"""Added to the attention scores of padding, of which nothing is left after the softmax."""
+"""Added to the attention scores of padding, so that they are zero after the softmax."""
 
 
 def has_openvino_form(model: PreTrainedModel) -> bool:
-    """Whether a CTC model can be brought to this form."""
+    """Whether a CTC model can be converted to this form."""
     config = model.config
     return (
         config.model_type in FAMILIES
@@ -37,11 +37,12 @@ def has_openvino_form(model: PreTrainedModel) -> bool:
 
 
 def patch_sums(samples: Tensor, lengths: Tensor, kernel: int, stride: int) -> Tensor:
-    """Sums over time of what a convolution of one channel sees at each step, and of the products of each two of it.
+    """Sums over time of the inputs of a one-channel convolution at each step, and of the products of each two inputs.
 
-    Samples (batch, samples), their number (batch,) -> (batch, kernel + 1, kernel + 1): the sum over all patches of a
-    clip's own samples of p p^T, where p are the `kernel` samples of a patch and a 1. So in the last row and column the
-    sums of the samples stand. The kernel is a whole number of strides, as in every model of these families.
+    Samples (batch, samples), lengths in samples (batch,) -> (batch, kernel + 1, kernel + 1): the sum of p p^T over all
+    patches of a clip, without its padding, where p is the `kernel` samples of a patch followed by a 1. The last row and
+    the last column are the sums of the samples. The kernel must be a whole number of strides, as it is in every model
+    of these families.
     """
     chunks = samples.shape[1] // stride
     steps = chunks - kernel // stride + 1
@@ -58,21 +59,21 @@ def patch_sums(samples: Tensor, lengths: Tensor, kernel: int, stride: int) -> Te
 class ClipNorm(nn.Module):
     """The group norm after the first convolution, as a scale and a shift for each clip and channel.
 
-    The norm has a group per channel: channel c of the convolution is centred and scaled by its own mean and variance
-    over time. Both follow from the patches of samples that the convolution sees, for it is linear: with w(c) its
-    weights, n patches p(t), and sums over i and j, places in a patch,
+    The norm has one group per channel: channel c of the convolution is centred and scaled by its own mean and variance
+    over time. The convolution is linear, so both follow from its input patches. With its weights w(c), n patches p(t),
+    and sums over the positions i and j in a patch,
 
         mean(c) = sum of w(c, i) S(i) / n                             S(i) = sum over t of p(t, i)
         variance(c) = sum of w(c, i) w(c, j) Q(i, j) / n - mean(c)^2  Q(i, j) = sum over t of p(t, i) p(t, j)
 
         scale(c) = gamma(c) / sqrt(variance(c) + epsilon)             shift(c) = beta(c) - mean(c) scale(c)
 
-    so instead of passes over (channels, time) there are products with constant weights, of the 121 numbers of
-    `patch_sums`. They are written as convolutions, because OpenVINO then gives scale and shift the layout of the
-    convolution that they are applied to; and each takes all sums, for cut apart they would be rounded to bfloat16.
+    so products of the 121 values of `patch_sums` with constant weights replace the passes over (channels, time). They
+    are written as convolutions, because OpenVINO then gives scale and shift the layout of the convolution that they
+    apply to. Each takes all sums, because slices of them would be rounded to bfloat16.
 
-    The level of the clip, the mean of its samples, is taken away before and given back to mean(c): Q would be large
-    numbers with small differences. A bias of the convolution is part of its mean, and so taken away.
+    The level of the clip, which is the mean of its samples, is subtracted first and added to mean(c) again; otherwise Q
+    would be large numbers with small differences. A bias of the convolution is part of its mean, and so cancelled.
     """
 
     def __init__(self, convolution: nn.Conv1d, norm: nn.GroupNorm) -> None:
@@ -88,7 +89,7 @@ class ClipNorm(nn.Module):
         self.beta = nn.Parameter(norm.bias.detach()[:, None].clone())
 
     def forward(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples (batch, samples), their number (batch,) -> scale and shift, each (batch, channels, 1)."""
+        """Samples (batch, samples), lengths in samples (batch,) -> scale and shift, each (batch, channels, 1)."""
         own = is_inside(lengths, samples.shape[1]).to(samples.dtype)
         level = (samples * own).sum(dim=1, keepdim=True) / lengths[:, None].to(samples.dtype)
         sums = patch_sums(samples - level, lengths, self.kernel, self.stride)
@@ -102,7 +103,7 @@ class ClipNorm(nn.Module):
 
 
 class FirstLayer(nn.Module):
-    """The first convolution with its norm and activation; a group norm becomes a scale and a shift."""
+    """The first convolution with its norm and activation. A group norm becomes a scale and a shift."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ class FirstLayer(nn.Module):
         self.norm = ClipNorm(layer.conv, norm) if isinstance(norm, nn.GroupNorm) else None
 
     def forward(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """Samples (batch, samples), their number (batch,) -> (batch, channels, time)."""
+        """Samples (batch, samples), lengths in samples (batch,) -> (batch, channels, time)."""
         if self.norm is None:
             frames: Tensor = self.layer(samples[:, None])
         else:
@@ -121,11 +122,12 @@ class FirstLayer(nn.Module):
 
 
 class CentredConvolution(nn.Module):
-    """One of the other convolutions, fed with the difference from what silence makes of its input.
+    """One of the other convolutions, on the difference between its input and its input for silence.
 
-    In 8 bits, steps are a 255th of the loudest; what quiet moments and silence make of the first layers lies within a
-    step or two. The norm before the encoder then blows the rounding up to full size, and the positional convolution
-    spreads it over half a second on either side. As a difference, silence is zero, which 8 bits hold exactly:
+    In 8 bits, a step is a 255th of the loudest value. In the first layers, quiet moments and silence differ by only a
+    step or two. The norm before the encoder then amplifies the rounding error to full scale, and the positional
+    convolution spreads it over half a second in both directions. As a difference, silence is zero, which 8 bits
+    represent exactly:
 
         W x + b = W (x - silence) + (b + W silence)
 
@@ -142,26 +144,26 @@ class CentredConvolution(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """(batch, channels, time) -> (batch, channels', time')."""
-        made: Tensor = self.layer(frames - self.silence)
-        return made
+        outputs: Tensor = self.layer(frames - self.silence)
+        return outputs
 
 
 @torch.no_grad()
 def silences(extractor: Any) -> list[Tensor]:
-    """What every convolution but the last makes of silence: for each, shape (channels, 1)."""
+    """The output of every convolution but the last for silence, each of shape (channels, 1)."""
     samples = 1
     for layer in reversed(extractor.conv_layers):
         samples = (samples - 1) * layer.conv.stride[0] + layer.conv.kernel_size[0]
     frames = torch.zeros(1, 1, samples, dtype=extractor.conv_layers[0].conv.weight.dtype)
-    made = []
+    outputs = []
     for layer in list(extractor.conv_layers)[:-1]:
         frames = layer(frames)
-        made.append(frames[0, :, :1])
-    return made
+        outputs.append(frames[0, :, :1])
+    return outputs
 
 
 class OpenVinoForm(nn.Module):
-    """A CTC model of transformers in this form, of the same modules: to be exported, not to be trained.
+    """A CTC model of transformers in this form, for export only. It changes and shares the modules of the model.
 
     Raises ValueError if the model has no such form (`has_openvino_form`).
     """
@@ -185,9 +187,9 @@ class OpenVinoForm(nn.Module):
         self.head: nn.Module = model.lm_head
 
     def forward(self, input_values: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, samples) float32 padded with zeros, (batch,) int64 samples of each -> logits (batch, time, tokens).
+        """(batch, samples) float32, zero-padded, lengths in samples (batch,) int64 -> logits (batch, time, tokens).
 
-        Only a clip's own frames mean something, `Framing.frames(length)` of them.
+        Only the first `Framing.frames(length)` frames of a clip are valid.
         """
         hidden = self.first(input_values, lengths)
         for convolution in self.convolutions:
@@ -195,9 +197,9 @@ class OpenVinoForm(nn.Module):
         for kernel, stride in self.steps:
             lengths = frame_counts(lengths, kernel, stride)
         frames = self.projection(hidden.transpose(1, 2))
-        frames = frames[0] if isinstance(frames, tuple) else frames  # wav2vec2 also gives what it normalized
+        frames = frames[0] if isinstance(frames, tuple) else frames  # wav2vec2 also returns the normalized input
         inside = is_inside(lengths, frames.shape[1])
-        frames = frames * inside[..., None].to(frames.dtype)  # the positional convolution sees zeros, as at the end
+        frames = frames * inside[..., None].to(frames.dtype)  # for the positional convolution, padding is zero
         mask = torch.where(inside, 0.0, MASKED).to(frames.dtype)[:, None, None, :]
         frames = frames + self.positions(frames)
         if not self.norm_first:

@@ -1,18 +1,18 @@
-"""What is proven of an artifact: that every backend says what the checkpoint says, measured on sets of speech.
+"""The proofs of an artifact: every backend gives the same results as the checkpoint, on sets of speech.
 
-Each clip goes through all backends. FP32 is compared with PyTorch, and what is quantized with FP32:
+All backends compute each clip. FP32 is compared with PyTorch, and quantized backends are compared with FP32, by
 
 - the largest difference of log-probabilities, the share of frames with the same most likely token (argmax), and the
   share of clips with the same text;
-- the word error rate, and by how much it rose.
+- the increase of the word error rate.
 
-That they are alike proves nothing if the checkpoint itself understands nothing: random weights are alike too. So the
-word error rate of PyTorch has a limit of its own.
+Agreement proves nothing if the checkpoint does not recognize speech: random weights agree too. So the word error rate
+of PyTorch has its own limit.
 
-`LIMITS` says what each must keep. The rise of the WER is compared with its limit as it is if there are at least
-`DECIDING_CLIPS` clips. Fewer cannot decide it: in the four samples one word is 3 points. There the lower bound of its
-95 % interval (paired bootstrap over clips) is compared with the limit, so that the proof fails when the clips show a
-rise, and not by one unlucky word; the share of equal frames, of which there are thousands, then guards the quality.
+`LIMITS` has the limits. With at least `DECIDING_CLIPS` clips, the increase of the WER itself is compared with its
+limit. Fewer clips are too few for that: in the four bundled samples, one word is 3 points. Then the lower bound of its
+95 % interval (paired bootstrap over clips) is compared with the limit, so that the proof fails if the clips show an
+increase, but not because of a single word. The share of equal frames, of which there are thousands, still has to pass.
 """
 
 import math
@@ -34,12 +34,15 @@ from scripts.speech.scoring import ClipErrors, ErrorRate, count_errors, word_err
 
 FP32_BACKEND = ONNX
 DECIDING_CLIPS = 500
-"""From so many clips on the WER itself decides: with 8 words a clip, half a point is 20 words."""
+"""From this number of clips on, the WER itself decides. With 8 words per clip, half a point is 20 words."""
 
 
 class Limit(NamedTuple):
-    """What a figure must keep. figure: a field of `Parity`, or "wer_increase" (0.005 is half a point), or "wer" of the
-    reference, which is not compared with anything."""
+    """A limit of a figure.
+
+    figure: a field of `Parity`; or "wer_increase" (0.005 is half a point); or "wer", for the reference, which is not
+    compared with another backend.
+    """
 
     figure: str
     bound: Literal["at most", "at least"]
@@ -47,8 +50,8 @@ class Limit(NamedTuple):
 
 
 EXACT = (Limit("max_difference", "at most", 1e-3), Limit("text_equality", "at least", 0.995))
-"""The same numbers but for the order of sums: in float32 they differ by about 1e-4. Two tokens may be as likely as each
-other to the last bits, so one text in two hundred may differ; of fewer clips, none."""
+"""Only the order of summation differs, which changes float32 results by about 1e-4. Two tokens may be equally likely up
+to the last bits, so one text in two hundred may differ. With fewer clips, none may."""
 ROUNDED = (
     Limit("max_difference", "at most", 0.1),
     Limit("argmax_agreement", "at least", 0.995),
@@ -56,19 +59,23 @@ ROUNDED = (
 )
 """Weights rounded to float16: log-probabilities differ by about 1e-2."""
 QUANTIZED = (Limit("argmax_agreement", "at least", 0.95), Limit("wer_increase", "at most", 0.005))
-"""INT8 moves single log-probabilities far where they matter little; what counts is what is chosen, and the words."""
+"""INT8 changes unlikely log-probabilities a lot. Only the most likely token and the words count."""
 MAX_REFERENCE_WER = 0.5
-"""Checkpoints in use have a WER of 5 to 30 %, on hard recordings 40 %; random weights, or texts of other clips, of
-100 % and more."""
-UNDERSTANDING = (Limit("wer", "at most", MAX_REFERENCE_WER),)
-"""The checkpoint itself, over the clips of all sets."""
-LIMITS = {REFERENCE: UNDERSTANDING, FP32_BACKEND: EXACT}
-"""Backend -> its limits; all others are `QUANTIZED`."""
+"""Useful checkpoints have a WER of 5 to 30 %, and 40 % on difficult recordings. Random weights, or reference texts of
+other clips, give 100 % or more."""
+REFERENCE_LIMITS = (Limit("wer", "at most", MAX_REFERENCE_WER),)
+"""For the checkpoint itself, over the clips of all sets."""
+LIMITS = {REFERENCE: REFERENCE_LIMITS, FP32_BACKEND: EXACT}
+"""Backend -> its limits. All others have the limits `QUANTIZED`."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How alike two backends are over all clips. max_difference: of log-probabilities, NaN if there is one."""
+    """The agreement of two backends over all clips.
+
+    against: the other backend. max_difference: largest difference of log-probabilities; NaN if one is NaN.
+    argmax_agreement: share of frames with the same most likely token. text_equality: share of clips with the same text.
+    """
 
     against: str
     clips: int
@@ -80,9 +87,10 @@ class Parity:
 
 @dataclass(frozen=True)
 class Measurements:
-    """All that was measured, and what it proves.
+    """The measurements, and the proofs that follow from them.
 
-    parity: by backend. wer_increase: by backend, over the one it is compared with. accuracy: set -> backend -> figures.
+    parity: by backend. wer_increase: by backend, relative to the one that it is compared with. accuracy: set -> backend
+    -> figures.
     """
 
     proofs: tuple[Proof, ...]
@@ -92,11 +100,11 @@ class Measurements:
 
     @property
     def failed(self) -> list[Proof]:
-        """The proofs that did not keep their limits."""
+        """The proofs whose figures exceed their limits."""
         return [proof for proof in self.proofs if not proof.passed]
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest; a number that is none becomes null."""
+        """The entry in the manifest. NaN and infinity become null."""
         return {
             "proven": not self.failed,
             "checks": [asdict(proof) for proof in self.proofs],
@@ -117,11 +125,11 @@ def prove(
     language: str,
     workers: int,
 ) -> Measurements:
-    """Measure backends on sets of speech, and compare them with their limits.
+    """Measure all backends on sets of speech, and compare their figures with the limits.
 
-    recognizers: by backend, the reference and FP32 among them. limits: by backend; those not named are `QUANTIZED`.
-    workers: clips at a time. Raises DataError for a clip that cannot be read, ArtifactError for models that cannot be
-    compared.
+    recognizers: by backend; the reference and FP32 are required. limits: by backend; others have the limits
+    `QUANTIZED`. language: ISO 639-1 code. workers: number of clips that are computed at once. Raises DataError for a
+    clip that cannot be read, and ArtifactError for models that cannot be compared.
     """
     normalizer = normalizer_for(family, language)
     reference = recognizers[REFERENCE]
@@ -132,17 +140,17 @@ def prove(
 
     def measure(rows: SpeechRows, index: int) -> tuple[dict[str, ClipErrors], dict[str, Agreement]]:
         samples = rows.samples(index, reference.rate_hz)
-        heard = {backend: compute_clip(recognizer, samples) for backend, recognizer in recognizers.items()}
-        said = normalizer(rows.text(index))
+        outputs = {backend: compute_clip(recognizer, samples) for backend, recognizer in recognizers.items()}
+        expected = normalizer(rows.text(index))
         texts = {
             backend: " ".join(segment.text for segment in decode_clip(recognizers[backend], samples, parts))
-            for backend, parts in heard.items()
+            for backend, parts in outputs.items()
         }
         windows = reference.windows(samples, Options())
         return (
-            {backend: count_errors(said, normalizer(text)) for backend, text in texts.items()},
+            {backend: count_errors(expected, normalizer(text)) for backend, text in texts.items()},
             {
-                backend: reference.compare(windows, heard[compared_with(backend)], heard[backend])
+                backend: reference.compare(windows, outputs[compared_with(backend)], outputs[backend])
                 for backend in backends
             },
         )
@@ -161,7 +169,7 @@ def prove(
 
     parity = {backend: _parity(compared_with(backend), agreements[backend]) for backend in backends}
     increase = {backend: word_error_increase(errors[compared_with(backend)], errors[backend]) for backend in backends}
-    proofs = [judge_reference(errors[REFERENCE], limit) for limit in limits.get(REFERENCE, UNDERSTANDING)]
+    proofs = [judge_reference(errors[REFERENCE], limit) for limit in limits.get(REFERENCE, REFERENCE_LIMITS)]
     proofs += [
         proof
         for backend in backends
@@ -171,14 +179,14 @@ def prove(
 
 
 def judge_reference(errors: Sequence[ClipErrors], limit: Limit) -> Proof:
-    """Compare the word error rate of the checkpoint with its limit. Clips in which nothing is said prove nothing."""
-    said = any(clip.words for clip in errors)
-    wer = word_error_rate(list(errors)).rate if said else math.nan
+    """Compare the word error rate of the checkpoint with its limit. Without any reference words, the proof fails."""
+    has_words = any(clip.words for clip in errors)
+    wer = word_error_rate(list(errors)).rate if has_words else math.nan
     return Proof.judge(REFERENCE, limit.figure, wer, limit.bound, limit.value)
 
 
 def compared_with(backend: str) -> str:
-    """The backend that another is compared with."""
+    """The backend that a backend is compared with."""
     return REFERENCE if backend == FP32_BACKEND else FP32_BACKEND
 
 
@@ -198,7 +206,7 @@ def _parity(against: str, clips: list[Agreement]) -> Parity:
         against=against,
         clips=len(clips),
         frames=frames,
-        max_difference=float(np.max([clip.max_difference for clip in clips])),  # NaN if any is
+        max_difference=float(np.max([clip.max_difference for clip in clips])),  # NaN if any of them is
         argmax_agreement=sum(clip.same_steps for clip in clips) / frames if frames else math.nan,
         text_equality=sum(clip.same_text for clip in clips) / len(clips),
     )

@@ -4,25 +4,23 @@ A product of activations with constant weights becomes
 
     DynamicQuantizeLinear -> MatMulInteger -> Cast -> Mul        (uint8 x int8 -> int32 -> float32)
 
-which ONNX Runtime fuses into one kernel. Weights are signed, symmetric, with one scale per output channel: unsigned
-activations with signed weights (U8S8) reach the VNNI and AMX instructions, unsigned weights do not. Activations take
-their scale from what goes through in each run (dynamic), or from what went through for calibration clips (static,
-with QuantizeLinear). Convolutions stay in float32, for INT8 ones (ConvInteger) are slower.
+which ONNX Runtime fuses into one kernel. Weights are signed and symmetric, with one scale per output channel: unsigned
+activations with signed weights (U8S8) use the VNNI and AMX instructions, unsigned weights do not. The scale of
+activations comes from their range in each run (dynamic), or from their range on calibration clips (static, with
+QuantizeLinear). Convolutions stay in float32, because INT8 convolutions (ConvInteger) are slower.
 
-**Exact on every CPU.** Without VNNI, a CPU adds neighbouring products in 16 bits (VPMADDUBSW in AVX2 and AVX-512). With
-8-bit weights that sum overflows and saturates, and the model says something else. With weights of at most
-`EXACT_MAX_INT8` it never does, so every CPU gets the same integers. Eight bits are an option.
+**Exact on every CPU.** Without VNNI, a CPU adds pairs of products in 16 bits (VPMADDUBSW in AVX2 and AVX-512). With
+8-bit weights that sum can saturate, and the results differ between CPUs. With weights of at most `EXACT_MAX_INT8` it
+cannot, so every CPU computes the same integers. Eight bits are an option.
 
-**By row.** One scale for a whole clip is set by its loudest moment, and little is left for a quiet one. Encoder layers
-begin with a norm, which makes frames alike; the layers of the front end do not. There each row of a product, what one
-frame is made of, can take a scale of its own, with which the result is multiplied again.
+**By row.** With one scale for a whole clip, the loudest moment sets the scale, and few steps are left for quiet ones.
+Encoder layers begin with a norm, which gives all frames a similar range; the layers of the front end do not. There,
+each row of a product, which is the input of one frame, can have its own scale, by which the result is multiplied again.
 
-Where only data movement (Reshape, Slice, Concat, ...) lies between a tensor and a product, the tensor is quantized
-before it is moved: bytes move four times as fast as floats, and what is moved twice is quantized once.
+A tensor is quantized before data movement (Reshape, Slice, Concat, ...), see `scripts/exporting/data_movement.py`.
 """
 
 import tempfile
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -33,50 +31,50 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
 
-from scripts.exporting.onnx_files import graphs_of, reads_of, save
+from scripts.exporting.data_movement import quantize_before_moves
+from scripts.exporting.onnx_files import graphs_of, reads_of, replace_nodes, save
 
 MAX_UINT8, MAX_INT16 = 255, 32_767
 WeightBits = Literal[7, 8]
 EXACT_MAX_INT8 = MAX_INT16 // (2 * MAX_UINT8)
-"""64: the largest weight whose products with two bytes, added, always fit in 16 bits (2 x 255 x 64 = 32,640)."""
+"""64: the largest weight for which the sum of two products with bytes fits in 16 bits (2 x 255 x 64 = 32,640)."""
 LARGEST_WEIGHT: dict[WeightBits, int] = {7: EXACT_MAX_INT8, 8: 127}
-"""By bits. Symmetric, so that a weight and its negative are equally far from zero."""
-MOVES = frozenset(
-    {"Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
-)
-"""Operators that move numbers without changing them, and take bytes as well as floats."""
+"""Number of bits -> largest absolute value of a weight."""
 GELU_MINIMUM = -0.17
-"""No value of GELU is less (-0.16997 at -0.7518)."""
+"""A lower bound of GELU, whose minimum is -0.16997 at -0.7518."""
 GELU_ZERO_POINT = 64
-"""Of the 256 values of a byte so many are for what is below zero, when rows come from a GELU."""
+"""Number of byte values for negative numbers, if rows come from a GELU."""
 ROW_PARTS = ("top", "wanted", "scale", "flat", "shape", "zero", "q", "y", "per")
-QUANTIZERS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
+"""Suffixes of the names of the tensors in a product by row."""
 
 Feed = Mapping[str, NDArray[Any]]
-"""Inputs of a model, by name, for one calibration clip; maybe more than the model has."""
+"""Input name -> values, for one calibration clip. It may have more inputs than the model."""
 
 
 class Range(NamedTuple):
-    """Least and greatest value of an activation."""
+    """Smallest and largest value of an activation."""
 
     low: float
     high: float
 
 
 def products_of(graph: GraphProto) -> list[NodeProto]:
-    """The MatMul nodes of one graph, without its subgraphs, that multiply activations with constant float weights."""
+    """The MatMul nodes of one graph, without its subgraphs, that multiply activations by constant float weights."""
     weights = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     return [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
 
 
 def names_matching(model: ModelProto, patterns: Iterable[str]) -> set[str]:
-    """Names of the products that match a pattern such as `*/head/*`. Raises ValueError if one matches nothing."""
+    """Names of the products that match one of the patterns, such as `*/head/*`.
+
+    Raises ValueError if a pattern matches no product.
+    """
     names = {node.name for graph in graphs_of(model.graph) for node in products_of(graph)}
     kept: set[str] = set()
     for pattern in patterns:
         matching = {name for name in names if fnmatchcase(name, pattern)}
         if not matching:
-            raise ValueError(f"no product is called {pattern}; there are {', '.join(sorted(names))}")
+            raise ValueError(f"no product matches {pattern}; there are {', '.join(sorted(names))}")
         kept |= matching
     return kept
 
@@ -88,12 +86,11 @@ def quantize(
     bits: WeightBits = 7,
     by_row: Collection[str] = (),
 ) -> int:
-    """Quantize every product in place. Returns how many.
+    """Quantize every product in place. Returns the number of quantized products.
 
-    keep: names of nodes that stay in float32. ranges: of the activations that go into products, by name, as
-    `calibrate` finds them; without it they are found in each run. bits: of the weights; seven are exact on every CPU.
-    by_row: names of nodes whose activations, (1, rows, inputs), come from a GELU and take a scale for each row.
-    Raises ValueError if a range is missing.
+    keep: names of nodes that stay in float32. ranges: name of an activation -> its range, as `calibrate` returns them;
+    None for dynamic quantization. bits: of the weights; seven are exact on every CPU. by_row: names of nodes that get a
+    scale per row; their activations (1, rows, inputs) must come from a GELU. Raises ValueError if a range is missing.
     """
     count = 0
     limit = LARGEST_WEIGHT[bits]
@@ -102,7 +99,7 @@ def quantize(
         if products:
             _quantize_rows(graph, [node for node in products if node.name in by_row], limit)
             _quantize_products(graph, [node for node in products if node.name not in by_row], ranges, limit)
-            _quantize_before_moves(graph)
+            quantize_before_moves(graph)
             count += len(products)
     return count
 
@@ -110,8 +107,8 @@ def quantize(
 def quantize_weight(weight: NDArray[np.float32], limit: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Round weights to int8 with one scale per output channel.
 
-    weight: shape (..., inputs, outputs). Returns the int8 weights, -limit to limit, of that shape and the scales, shape
-    (outputs,) or (..., 1, outputs), so that weight ~ int8 * scale. A channel of zeros has the scale 1.
+    weight: shape (..., inputs, outputs). Returns the int8 weights, from -limit to limit, of the same shape, and the
+    scales, shape (outputs,) or (..., 1, outputs), so that weight ~ int8 * scale. A channel of zeros has the scale 1.
     """
     scale = np.abs(weight).max(axis=-2, keepdims=weight.ndim > 2) / np.float32(limit)
     scale[scale == 0] = 1
@@ -119,9 +116,9 @@ def quantize_weight(weight: NDArray[np.float32], limit: int) -> tuple[NDArray[np
 
 
 def quantize_range(values: Range) -> tuple[np.float32, np.uint8]:
-    """Scale and zero point so that uint8 reaches from `low` to `high`, zero included: x ~ scale * (uint8 - zero point).
+    """Scale and zero point with which uint8 covers a range and zero: x ~ scale * (uint8 - zero point).
 
-    As in ONNX's DynamicQuantizeLinear.
+    The formulas are those of ONNX's DynamicQuantizeLinear.
     """
     low, high = min(values.low, 0.0), max(values.high, 0.0)
     scale = np.float32((high - low) / MAX_UINT8) or np.float32(1)
@@ -129,9 +126,9 @@ def quantize_range(values: Range) -> tuple[np.float32, np.uint8]:
 
 
 def calibrate(model: ModelProto, feeds: Iterable[Feed]) -> dict[str, Range]:
-    """The range of each activation that goes into a product, over all feeds, by name. Not of products in subgraphs.
+    """Name of each activation that is the input of a product -> its range over all feeds.
 
-    Raises ValueError if there are no feeds.
+    Products in subgraphs are not included. Raises ValueError if there are no feeds.
     """
     names = sorted({node.input[0] for node in products_of(model.graph)})
     watched = ModelProto()
@@ -156,8 +153,11 @@ def calibrate(model: ModelProto, feeds: Iterable[Feed]) -> dict[str, Range]:
 
 
 def split_gemms(model: ModelProto) -> None:
-    """Make MatMul, and Add for the bias, of each Gemm with constant float weights that neither scales nor transposes
-    its activations, in place: so are linear layers exported whose input has two dimensions."""
+    """Replace each Gemm with constant float weights by a MatMul, and an Add for the bias, in place.
+
+    Linear layers with a two-dimensional input are exported as Gemm. Nodes that scale or transpose their activations are
+    left as they are.
+    """
     for graph in graphs_of(model.graph):
         weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
         nodes: list[NodeProto] = []
@@ -177,13 +177,13 @@ def split_gemms(model: ModelProto) -> None:
             product = f"{node.output[0]}_product" if biases else node.output[0]
             nodes.append(helper.make_node("MatMul", [node.input[0], weight], [product], name=node.name))
             nodes += [helper.make_node("Add", [product, bias], [node.output[0]]) for bias in biases]
-        _replace_nodes(graph, nodes)
+        replace_nodes(graph, nodes)
 
 
 def _quantize_products(
     graph: GraphProto, products: Sequence[NodeProto], ranges: Mapping[str, Range] | None, limit: int
 ) -> None:
-    outputs = {node.output[0] for node in products}  # nodes need no name, and in files of other tools have none
+    outputs = {node.output[0] for node in products}  # not their names: in files of other tools, nodes may have none
     weights = {tensor.name: tensor for tensor in graph.initializer}
     quantized: dict[str, list[str]] = {}
     nodes: list[NodeProto] = []
@@ -196,14 +196,14 @@ def _quantize_products(
             quantized[source] = [f"{source}_{part}" for part in ("uint8", "scale", "zero_point")]
             nodes.append(_quantizer(graph, source, quantized[source], ranges))
         nodes += _integer_product(graph, node, quantized[source], weights[node.input[1]], limit)
-    _replace_nodes(graph, nodes)
+    replace_nodes(graph, nodes)
     _remove_unused(graph)
 
 
 def _quantize_rows(graph: GraphProto, products: Sequence[NodeProto], limit: int) -> None:
-    """Put products by row in the place of MatMul nodes: y(t, n) = r(t) s(n) sum over k of (q(t, k) - z) w(k, n).
+    """Replace MatMul nodes by products with a scale per row: y(t, n) = r(t) s(n) sum over k of (q(t, k) - z) w(k, n).
 
-    r(t) is the least scale with which neither the greatest value of row t nor `GELU_MINIMUM` leaves the byte.
+    r(t) is the smallest scale with which the largest value of row t and `GELU_MINIMUM` both fit into a byte.
     """
     if not products:
         return
@@ -225,10 +225,7 @@ def _quantize_rows(graph: GraphProto, products: Sequence[NodeProto], limit: int)
             nodes.append(node)
             continue
         source, output = node.input[0], node.output[0]
-        names = {
-            part: f"{output}_rows_{part}"
-            for part in ("top", "wanted", "scale", "flat", "shape", "zero", "q", "y", "per")
-        }
+        names = {part: f"{output}_rows_{part}" for part in ROW_PARTS}
         values, scales = _store_int8(graph, weights[node.input[1]], limit)
         nodes += [
             helper.make_node("ReduceMax", [source], [names["top"]], axes=[-1], keepdims=1),
@@ -245,20 +242,20 @@ def _quantize_rows(graph: GraphProto, products: Sequence[NodeProto], limit: int)
                 name=node.name and f"{node.name}_int8",
                 domain="com.microsoft",
             ),
-            # Not a Mul by the scale: ONNX Runtime would take it for part of the GELU that follows, and fuse neither.
+            # Not a Mul by the scale: ONNX Runtime would take it for a part of the following GELU, and fuse neither.
             helper.make_node("Reciprocal", [names["scale"]], [names["per"]]),
             helper.make_node("Div", [names["y"], names["per"]], [output]),
         ]
-    _replace_nodes(graph, nodes)
+    replace_nodes(graph, nodes)
     _remove_unused(graph)
 
 
 def _quantizer(graph: GraphProto, source: str, outputs: Sequence[str], ranges: Mapping[str, Range] | None) -> NodeProto:
-    """The node that makes bytes of an activation. outputs: names of the bytes, their scale and their zero point."""
+    """The node that quantizes an activation. outputs: names of the bytes, their scale and their zero point."""
     if ranges is None:
         return helper.make_node("DynamicQuantizeLinear", [source], outputs)
     if source not in ranges:
-        raise ValueError(f"no range is known of {source}")
+        raise ValueError(f"there is no range for {source}")
     for value, name in zip(quantize_range(ranges[source]), outputs[1:], strict=True):
         graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     return helper.make_node("QuantizeLinear", [source, *outputs[1:]], outputs[:1])
@@ -267,7 +264,7 @@ def _quantizer(graph: GraphProto, source: str, outputs: Sequence[str], ranges: M
 def _integer_product(
     graph: GraphProto, node: NodeProto, activations: Sequence[str], weight: TensorProto, limit: int
 ) -> list[NodeProto]:
-    """The nodes that take the place of one MatMul; its int8 weights and their scales are added to the graph."""
+    """The nodes that replace one MatMul. Adds its int8 weights and their scales to the graph."""
     values, scales = _store_int8(graph, weight, limit)
     output, (bytes_, scale_of, zero_point) = node.output[0], activations
     return [
@@ -281,7 +278,7 @@ def _integer_product(
 
 
 def _store_int8(graph: GraphProto, weight: TensorProto, limit: int) -> tuple[str, str]:
-    """Add the int8 weights and their scales to the graph, if they are not there; gives their names."""
+    """Add int8 weights and their scales to the graph, unless it has them already. Returns their names."""
     values, scales = f"{weight.name}_int8", f"{weight.name}_scale"
     if not any(tensor.name == values for tensor in graph.initializer):
         rounded, scale = quantize_weight(numpy_helper.to_array(weight), limit)
@@ -293,71 +290,3 @@ def _remove_unused(graph: GraphProto) -> None:
     used = {name for node in graph.node for name in reads_of(node)}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
-
-
-def _quantize_before_moves(graph: GraphProto) -> None:
-    """Move each quantizing node up through data movement.
-
-    Only if all that the moves join comes from one tensor, and nothing else reads what they give.
-    """
-    given = {value.name for value in graph.output}
-    for node in [node for node in graph.node if node.op_type in QUANTIZERS]:
-        makers = {output: maker for maker in graph.node for output in maker.output}
-        readers = defaultdict(list)
-        for reader in graph.node:
-            for name in reads_of(reader):
-                readers[name].append(reader)
-        moves, sources = _moves_before(node.input[0], makers)
-        inside = {id(move) for move in moves} | {id(node)}
-        between = {name for move in moves for name in move.output}
-        outside = {id(reader) for name in between for reader in readers[name]} - inside
-        if not moves or len(sources) != 1 or outside or between & given:
-            continue
-        (source,) = sources
-        moved, last = node.input[0], node.output[0]
-        first = f"{last}_before_moves"
-        node.input[0], node.output[0] = source, first
-        for move in moves:
-            move.input[:] = [first if name == source else name for name in move.input]
-            move.output[:] = [last if name == moved else name for name in move.output]
-    _replace_nodes(graph, _sorted(graph))
-
-
-def _moves_before(name: str, makers: Mapping[str, NodeProto]) -> tuple[list[NodeProto], set[str]]:
-    """The data movement that ends in the tensor `name`, and the tensors that it begins with."""
-    moves: list[NodeProto] = []
-    sources: set[str] = set()
-    names = [name]
-    while names:
-        name = names.pop()
-        maker = makers.get(name)
-        if maker is None or maker.op_type not in MOVES:
-            sources.add(name)
-        elif not any(maker is move for move in moves):
-            moves.append(maker)
-            names += maker.input if maker.op_type == "Concat" else maker.input[:1]
-    return moves, sources
-
-
-def _sorted(graph: GraphProto) -> list[NodeProto]:
-    """The nodes in an order in which each comes after what it reads."""
-    waiting = list(graph.node)
-    missing = {name for node in waiting for name in node.output if name}
-    ordered: list[NodeProto] = []
-    while waiting:
-        later = []
-        for node in waiting:
-            if missing.isdisjoint(reads_of(node)):
-                ordered.append(node)
-                missing.difference_update(node.output)
-            else:
-                later.append(node)
-        waiting = later
-    return ordered
-
-
-def _replace_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
-    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]  # the graph's own die with its list
-    del graph.node[:]
-    del graph.value_info[:]  # types and shapes that were found before
-    graph.node.extend(copies)

@@ -1,4 +1,4 @@
-"""How long backends take for a clip, side by side: a figure for the manifest (`benchmark.py` measures thoroughly)."""
+"""The latency of each backend for one clip, for the manifest. `benchmark.py` measures more thoroughly."""
 
 import time
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from app.recognizer import AnyRecognizer, Samples, compute_clip
 from scripts.common.machine import processor
 
 RUNS = 3
-"""After one to warm up; backends take turns, so that what else the machine does falls on all."""
+"""Measured runs after one warm-up run. Backends take turns, so that other load on the machine affects all of them."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Median seconds that each backend took for one clip of `clip_s` seconds, on `threads` threads of `cpu`."""
+    """Median latency of each backend for a clip of `clip_s` seconds, on `threads` threads of the processor `cpu`."""
 
     cpu: str
     threads: int
@@ -23,7 +23,7 @@ class Latency:
 
 
 def measure_latency(recognizers: Mapping[str, AnyRecognizer], samples: Samples, threads: int) -> Latency:
-    """Run every backend on one clip, shape (samples,). threads: what the recognizers were loaded with."""
+    """Run every backend on one clip, shape (samples,), float32. threads: the number with which they were loaded."""
     taken_s: dict[str, list[float]] = {backend: [] for backend in recognizers}
     for _ in range(1 + RUNS):
         for backend, recognizer in recognizers.items():

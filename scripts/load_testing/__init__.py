@@ -1,1 +1,1 @@
-"""What `load.py`, `tools/load_scenarios.py` and Locust share: clips, users, answers, figures and their tables."""
+"""Modules of `load.py`, `tools/load_scenarios.py` and the locustfile: clips, users, answers, figures and tables."""

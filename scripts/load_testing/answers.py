@@ -1,4 +1,4 @@
-"""What became of a request under load: whether its answer is right, refused or wrong, and what it took."""
+"""The answers to requests under load: whether each is correct, refused or wrong, and how long it took."""
 
 import json
 import os
@@ -17,28 +17,30 @@ from scripts.speech.text import TextNormalizer
 OK, WRONG_TEXT, NO_ANSWER = "ok", "wrong_text", "no_answer"
 UNAUTHORIZED, TOO_MANY_REQUESTS = 401, 429
 API_KEY_VARIABLE = "DIKTE_API_KEY"
-"""From the environment, as a command line is seen by everybody on the machine and stands in the reports."""
-LEAST_ALIKE = 0.9
-"""Likeness of two texts of the same sound. One thread or two add in another order, and INT8 rounds on from there."""
-LEAST_TRUE = 0.8
-"""Likeness of what the bundled model says to what is said: it makes errors, but not many in its own samples."""
+"""The environment variable for the API key. A command line is visible to all users, and is part of the reports."""
+MIN_SIMILARITY = 0.9
+"""Minimum similarity of two transcripts of one clip. With another number of threads, the order of summation differs,
+and INT8 amplifies the rounding errors."""
+MIN_REFERENCE_SIMILARITY = 0.8
+"""Minimum similarity of the bundled model's transcripts to the reference texts of the samples. It makes few errors."""
 COMPARED_LETTERS = 500
-"""Of longer texts so many letters from each end are compared: the comparison takes quadratic time."""
+"""Letters that are compared at each end of a long text, because the comparison takes quadratic time."""
 REFERENCE_TIMEOUT_S = 600.0
 MAX_PAUSE_S = 60.0
 
 
 class LoadError(Exception):
-    """The service cannot be tested; the message says why."""
+    """The load test cannot run. The message says why."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One request. Times in seconds; `ended_s` since the epoch, `latency_s` until the whole answer was there.
+    """The answer to one request. Times are in seconds.
 
-    kind: of user. outcome: `OK`, the code of the service's error, `WRONG_TEXT`, or `NO_ANSWER` (status 0).
-    queue_s, inference_s, decode_s: as the answer says itself, where it does. retry_after_s: of a refusal. format: of
-    the clip. sent_bytes: of its request's body.
+    kind: the kind of user. ended_s: when the answer was complete, since the epoch. latency_s: until the answer was
+    complete. outcome: `OK`, the code of the service's error, `WRONG_TEXT`, or `NO_ANSWER` (with status 0). queue_s,
+    inference_s, decode_s: as reported in the answer, if at all. retry_after_s: of a refusal. format: of the clip.
+    sent_bytes: size of the request body.
     """
 
     kind: str
@@ -57,17 +59,17 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """The right text came back."""
+        """Whether the text is correct."""
         return self.outcome == OK
 
     @property
     def refused(self) -> bool:
-        """Turned away at the door; no failure."""
+        """Whether the service refused the request with 429, which does not count as a failure."""
         return self.status == TOO_MANY_REQUESTS
 
     @property
     def failed(self) -> bool:
-        """Neither answered nor refused."""
+        """Whether the request was neither answered correctly nor refused."""
         return not self.ok and not self.refused
 
     @classmethod
@@ -82,7 +84,7 @@ class Answer:
         body: bytes,
         expected: str | None = None,
     ) -> Self:
-        """Judge an answer. headers: names in lower case. expected: the text; None: any text is right."""
+        """Evaluate an HTTP response. headers: with lower-case names. expected: the correct text; None accepts any."""
         content = _json_object(body)
         timings = content.get("timings") or {}
         retry_after = headers.get("retry-after", "")
@@ -123,15 +125,16 @@ def _outcome(status: int, content: dict[str, Any], expected: str | None) -> str:
     return OK
 
 
-def same_text(expected: str, text: str, least: float = LEAST_ALIKE) -> bool:
-    """Whether two texts are of the same sound: equal or nearly so."""
-    return expected == text or likeness(expected, text) >= least
+def same_text(expected: str, text: str, least: float = MIN_SIMILARITY) -> bool:
+    """Whether two texts can be transcripts of the same audio. least: minimum similarity."""
+    return expected == text or similarity(expected, text) >= least
 
 
-def likeness(expected: str, text: str) -> float:
-    """1 for equal texts, 0 for texts that share no letter: twice the matching letters over all letters (Ratcliff).
+def similarity(expected: str, text: str) -> float:
+    """Similarity of two texts, from 0 to 1: twice the matching letters over all letters (Ratcliff and Obershelp, 1988).
 
-    Of texts longer than twice `COMPARED_LETTERS` the less alike of both ends counts, and how much their lengths differ.
+    For texts longer than twice `COMPARED_LETTERS`, it is the smallest of three: the similarity of the beginnings, that
+    of the ends, and the ratio of the lengths.
     """
     if not expected or not text:
         return float(expected == text)
@@ -139,21 +142,21 @@ def likeness(expected: str, text: str) -> float:
         return SequenceMatcher(None, expected, text, autojunk=False).ratio()
     return min(
         min(len(expected), len(text)) / max(len(expected), len(text)),
-        likeness(expected[:COMPARED_LETTERS], text[:COMPARED_LETTERS]),
-        likeness(expected[-COMPARED_LETTERS:], text[-COMPARED_LETTERS:]),
+        similarity(expected[:COMPARED_LETTERS], text[:COMPARED_LETTERS]),
+        similarity(expected[-COMPARED_LETTERS:], text[-COMPARED_LETTERS:]),
     )
 
 
-def likeness_to_truth(clip: Clip, text: str) -> float:
-    """Likeness of a transcript to what is said in the clip, both without punctuation and capitals."""
+def similarity_to_reference(clip: Clip, text: str) -> float:
+    """Similarity of a transcript to the reference text of a clip, both without punctuation and capitals."""
     normalize = TextNormalizer(language="tr")
-    return likeness(normalize(clip.text or ""), normalize(text))
+    return similarity(normalize(clip.text or ""), normalize(text))
 
 
 def upload_headers() -> dict[str, str]:
-    """Headers of an upload, with the API key of the environment if there is one; of several, with the first.
+    """Headers of an upload. If the environment has API keys, they include the first one.
 
-    Raises LoadError if that cannot be sent.
+    Raises LoadError if the key cannot be sent in a header.
     """
     headers = {"Content-Type": CONTENT_TYPE}
     for key in entries(os.environ.get(API_KEY_VARIABLE, ""))[:1]:
@@ -164,22 +167,22 @@ def upload_headers() -> dict[str, str]:
 
 
 def connect(url: str) -> HTTPConnection:
-    """A connection to a service, with TLS if its address says so. Raises LoadError if it is no address."""
+    """A connection to a service, with TLS for `https`. Raises LoadError if the URL is invalid."""
     kinds: dict[str, type[HTTPConnection]] = {"http": HTTPConnection, "https": HTTPSConnection}
     try:
         address = urlsplit(url)
         if address.scheme in kinds and address.hostname:
             return kinds[address.scheme](address.hostname, address.port, timeout=REFERENCE_TIMEOUT_S)
-    except ValueError:  # a port that is none
+    except ValueError:  # an invalid port
         pass
-    raise LoadError(f"{url!r} is no address: write http://localhost:8000 or https://example.org/path")
+    raise LoadError(f"{url!r} is not a valid URL, such as http://localhost:8000 or https://example.org/path")
 
 
 @dataclass(frozen=True)
 class References:
-    """What a service says of each clip in an idle moment: what it has to say under load too. texts: name -> text.
+    """The transcripts of an idle service, which the answers under load must match.
 
-    model, backend: what it says that it serves; empty where it does not.
+    texts: name of a clip -> transcript. model, backend: as reported by the service; empty if it does not report them.
     """
 
     model: str
@@ -189,14 +192,14 @@ class References:
     @property
     def served(self) -> str:
         """Model and backend, for the report."""
-        return " on ".join(filter(None, (self.model, self.backend))) or "not told by the service"
+        return " on ".join(filter(None, (self.model, self.backend))) or "not reported by the service"
 
     @classmethod
     def ask(cls, url: str, clips: Iterable[Clip]) -> Self:
-        """Have each clip transcribed, one after the other.
+        """Transcribe all clips, one after the other.
 
-        url: of the service, with the path below which it answers, if any. Raises LoadError when a clip is refused, the
-        service cannot be reached, or the bundled model does not say what is said in the whole samples.
+        url: of the service, with its path prefix, if any. Raises LoadError if the service cannot be reached or refuses
+        a clip, or if the bundled model makes too many errors in a clip that has a reference text.
         """
         headers, connection = upload_headers(), connect(url)
         path = f"{urlsplit(url).path.rstrip('/')}/transcribe"
@@ -207,12 +210,12 @@ class References:
                 answer = connection.getresponse()
                 content = _json_object(answer.read())
                 if answer.status != 200 or not isinstance(content.get("text"), str):
-                    hint = f"; a key is taken from {API_KEY_VARIABLE}" if answer.status == UNAUTHORIZED else ""
+                    hint = f"; set {API_KEY_VARIABLE} to an API key" if answer.status == UNAUTHORIZED else ""
                     raise LoadError(f"{clip.name}: the service answers {answer.status}: {content}{hint}")
                 model, backend, texts[clip.name] = content.get("model", ""), content.get("backend", ""), content["text"]
-                truth = likeness_to_truth(clip, texts[clip.name]) if clip.text else 1.0
-                if model == BUNDLED_MODEL.name and truth < LEAST_TRUE:
-                    raise LoadError(f"{clip.name}: only {truth:.0%} of {texts[clip.name]!r} is what is said there")
+                accuracy = similarity_to_reference(clip, texts[clip.name]) if clip.text else 1.0
+                if model == BUNDLED_MODEL.name and accuracy < MIN_REFERENCE_SIMILARITY:
+                    raise LoadError(f"{clip.name}: {texts[clip.name]!r} is only {accuracy:.0%} like the reference text")
         except (OSError, HTTPException) as error:
             raise LoadError(f"{url} cannot be reached: {error}") from error
         finally:
@@ -221,7 +224,7 @@ class References:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read the file that `save` wrote."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def save(self, path: Path) -> None:
@@ -231,7 +234,10 @@ class References:
 
 @dataclass
 class Tally:
-    """All answers of a load test, and when (seconds since the epoch) all its users were there, and were stopped."""
+    """All answers of a load test.
+
+    spawned_s, stopped_s: when all users had started, and when they were stopped, in seconds since the epoch.
+    """
 
     answers: list[Answer] = field(default_factory=list)
     spawned_s: float = 0.0
@@ -239,7 +245,7 @@ class Tally:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read the file that `save` wrote."""
         content = json.loads(path.read_text(encoding="utf-8"))
         return cls([Answer(*row) for row in content.pop("answers")], **content)
 

@@ -1,4 +1,4 @@
-"""Uploads over raw sockets: a client that sees a refusal while it still sends, and that can be killed at any moment."""
+"""A client on raw sockets: it receives a refusal while it is still sending, and can be killed at any moment."""
 
 import asyncio
 import socket
@@ -15,13 +15,18 @@ from scripts.load_testing.load_clips import CONTENT_TYPE, Clip, in_turn
 
 RECEIVE_BYTES = 1 << 16
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""SO_LINGER for 0 s: the connection ends with RST, as that of a process that is killed with data on the way."""
+"""SO_LINGER of 0 s: closing resets the connection (RST), as when a process with unsent data is killed."""
 CLIPS_BETWEEN_USERS = 7
+"""Offset between the first clips of two users, so that they do not send the same clip at the same time."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """An answer, or none, and how far the client came: connected at `connected_s` since the epoch, all `sent`."""
+    """The answer to one upload, and how far the client got.
+
+    connected_s: when it was connected, in seconds since the epoch; None if it never was. sent: whether the whole
+    request was sent.
+    """
 
     answer: Answer
     connected_s: float | None
@@ -35,16 +40,16 @@ async def upload(
     headers: Mapping[str, str] | None = None,
     on_sent: Callable[[], None] = lambda: None,
 ) -> Exchange:
-    """Upload a clip on a connection of its own. Whatever goes wrong is in the answer.
+    """Upload a clip on a new connection. Failures are recorded in the answer.
 
-    expected: the text that is right; None: any. on_sent: called when the whole body is on the way.
+    expected: the correct text; None accepts any. on_sent: called when the whole body has been sent.
     """
     loop = asyncio.get_running_loop()
     begin, connected_s, sent, received = time.perf_counter(), None, False, b""
 
     async def send() -> None:
         nonlocal sent
-        with suppress(OSError):  # refused in the middle: the answer is there, or comes
+        with suppress(OSError):  # the service may refuse the upload before its end; the answer says so
             await loop.sock_sendall(connection, _head(url, clip, headers or {}))
             await loop.sock_sendall(connection, clip.body)
             sent = True
@@ -67,8 +72,10 @@ async def upload(
     return Exchange(answer, connected_s, sent)
 
 
-async def leave(url: str, clip: Clip, random: Random, longest_s: float) -> None:
-    """Connect, and be gone at a random moment: in the upload (half of the time), or up to `longest_s` after it."""
+async def upload_and_disconnect(url: str, clip: Clip, random: Random, longest_s: float) -> None:
+    """Start an upload and disconnect at a random moment: during the upload in half of the cases, or else up to
+    `longest_s` after it. Half of the connections are reset, the others are closed.
+    """
     loop = asyncio.get_running_loop()
     with socket.socket() as connection:
         connection.setblocking(False)
@@ -85,14 +92,22 @@ async def leave(url: str, clip: Clip, random: Random, longest_s: float) -> None:
 
 
 async def closed_loop(
-    url: str, clips: Sequence[Clip], texts: Mapping[str, str], users: int, goes_on: Callable[[Exchange | None], bool]
+    url: str,
+    clips: Sequence[Clip],
+    texts: Mapping[str, str],
+    users: int,
+    should_continue: Callable[[Exchange | None], bool],
 ) -> list[Exchange]:
-    """Users who upload one clip after the other; each asks `goes_on` with its last exchange before the next."""
+    """Users who each upload one clip after the other.
+
+    should_continue: called before each upload with the user's last exchange, or None. If it returns False, the user
+    stops.
+    """
     exchanges: list[Exchange] = []
 
     async def use(turns: Iterator[Clip]) -> None:
         last = None
-        while goes_on(last):
+        while should_continue(last):
             clip = next(turns)
             last = await upload(url, clip, texts.get(clip.name))
             exchanges.append(last)
@@ -114,7 +129,10 @@ async def open_loop(
     headers: Mapping[str, str],
     random: Random,
 ) -> list[Exchange]:
-    """Clients who come whether or not others have been answered: a Poisson process of `rps`. None tries again."""
+    """Clients that arrive independently of the answers to others: a Poisson process of `rps` for `seconds`.
+
+    No client retries.
+    """
     tasks: list[asyncio.Task[Exchange]] = []
     begin, due_s = time.perf_counter(), random.expovariate(rps)
     async with asyncio.TaskGroup() as group:
@@ -127,7 +145,7 @@ async def open_loop(
 
 
 def parse_response(received: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers (names in lower case) and body of an HTTP response; status 0 if it is not whole."""
+    """Status, headers (with lower-case names) and body of an HTTP response. Status 0 if it is incomplete."""
     head, end, body = received.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -137,7 +155,7 @@ def parse_response(received: bytes) -> tuple[int, dict[str, str], bytes]:
 
 
 async def _receive(connection: socket.socket) -> bytes:
-    """All that comes until the response is whole or the connection ends."""
+    """Receive until the response is complete or the connection ends."""
     loop = asyncio.get_running_loop()
     received = bytearray()
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The formats in which load tests upload their clips: as phones, browsers and messengers make them."""
+"""Encode clips in the formats that load tests upload, which are those of phones, browsers and messengers."""
 
 import hashlib
 import io
@@ -21,16 +21,16 @@ Pcm = NDArray[np.int16]
 
 FULL_SCALE = 1 << 15
 CACHE = ROOT / "artifacts" / "clips"
-"""Encoded clips, so that only the first load test takes the time, and Locust's workers none."""
-NO_CHANCE = {"fflags": "+bitexact"}
-"""Muxers write no random identifiers, so a clip is the same file in every process."""
+"""Cache of encoded clips, so that only the first load test encodes them."""
+REPRODUCIBLE = {"fflags": "+bitexact"}
+"""Muxer options without random identifiers, so that a clip gives the same file in every process."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a clip is encoded: FFmpeg's muxer and encoder, the sample rate, the channels and the bit rate.
+    """An audio format: media type and suffix, FFmpeg's muxer and encoder, sample rate, channel layout and bit rate.
 
-    A WAV file (no muxer) is 16-bit PCM at the clip's own rate.
+    Without a muxer, it is a WAV file with 16-bit PCM at the rate of the clip.
     """
 
     media_type: str
@@ -50,22 +50,22 @@ FORMATS = {
     "mp3": Format("audio/mpeg", "mp3", "mp3", "libmp3lame", 44_100, "stereo", 128_000),
     "m4a": Format("audio/mp4", "m4a", "ipod", "aac", 44_100, bit_rate=64_000),
 }
-"""Voice messages (Ogg Opus), browsers (`MediaRecorder`), files from recorders and podcasts, and memos of phones."""
+"""WAV, voice messages (Ogg Opus), browsers (`MediaRecorder`), recorders and podcasts (MP3), and phone memos (M4A)."""
 DEFAULT_FORMATS = "wav,opus,mp3,m4a"
 
 
 def formats_of(mix: str) -> list[str]:
-    """The formats of `wav,opus,mp3`, in equal shares. Raises ValueError for one that is unknown or named twice."""
+    """Parse a list such as `wav,opus,mp3`. Raises ValueError for a format that is unknown or listed twice."""
     names = [name.strip() for name in mix.split(",")]
     if unknown := [name for name in names if name not in FORMATS]:
-        raise ValueError(f"clips cannot be sent as {unknown[0]!r}: give some of {', '.join(FORMATS)}")
+        raise ValueError(f"there is no format {unknown[0]!r}; there are {', '.join(FORMATS)}")
     if len(set(names)) < len(names):
-        raise ValueError(f"a format is named twice in {mix!r}: all have equal shares")
+        raise ValueError(f"{mix!r} lists a format twice; all formats have equal shares")
     return names
 
 
 def encode(pcm: Pcm, rate_hz: int, name: str) -> bytes:
-    """A file of the clip in one of `FORMATS`. pcm: shape (samples,)."""
+    """Encode a clip. pcm: shape (samples,), int16. name: a key of `FORMATS`."""
     target = FORMATS[name]
     file = io.BytesIO()
     if not target.muxer:
@@ -74,7 +74,7 @@ def encode(pcm: Pcm, rate_hz: int, name: str) -> bytes:
     samples = soxr.resample(np.divide(pcm, FULL_SCALE, dtype=np.float32), rate_hz, target.rate_hz)
     channels = av.AudioLayout(target.layout).nb_channels
     interleaved = np.repeat(samples, channels)[np.newaxis]
-    with av.open(file, "w", format=target.muxer, options=NO_CHANCE) as output:
+    with av.open(file, "w", format=target.muxer, options=REPRODUCIBLE) as output:
         added = output.add_stream(target.encoder, rate=target.rate_hz, layout=target.layout, options=target.options)
         stream = cast(av.AudioStream, added)
         stream.bit_rate = target.bit_rate
@@ -86,7 +86,7 @@ def encode(pcm: Pcm, rate_hz: int, name: str) -> bytes:
 
 
 def encode_once(pcm: Pcm, rate_hz: int, name: str, cache: Path = CACHE) -> bytes:
-    """The same, from `cache` if it was encoded before; a folder that cannot be written is no error."""
+    """The same as `encode`, cached in the folder `cache`. If the cache cannot be written, the clip is not cached."""
     if not FORMATS[name].muxer:
         return encode(pcm, rate_hz, name)
     how = repr((rate_hz, FORMATS[name], av.__version__)).encode()
@@ -98,5 +98,5 @@ def encode_once(pcm: Pcm, rate_hz: int, name: str, cache: Path = CACHE) -> bytes
         cache.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
         partial.write_bytes(data)
-        partial.replace(path)  # whole or not at all, as others may look for it
+        partial.replace(path)  # atomic, because other processes may read the cache
     return data

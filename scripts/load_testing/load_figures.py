@@ -1,4 +1,4 @@
-"""The figures of a load test as the clients saw it."""
+"""The figures of a load test, measured by its clients."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,12 +13,12 @@ from scripts.load_testing.answers import Answer
 
 @dataclass(frozen=True)
 class LoadFigures:
-    """What clients saw between two moments, both with all users at work. Times in seconds.
+    """The figures of a time window in which all users were active. Times are in seconds.
 
-    answered: the right text came. rps: answered requests, and audio_s_per_s: their sound, each per second. p50_s to
-    p99_s: latency of answered requests (NaN where there were none). failed: not answered and not refused, by outcome.
-    refused_p95_s: how long refused clients had to wait to hear it. queue_s, inference_s, decode_s: medians as the
-    answers say. sent_bytes: of all requests, answered or not.
+    answered: number of correct answers. rps: answered requests per second. audio_s_per_s: seconds of audio in answered
+    requests, per second. p50_s, p95_s, p99_s: latency of answered requests (NaN without any). refused_p95_s: latency of
+    refusals. failed: outcome -> number of requests that were neither answered nor refused. queue_s, inference_s,
+    decode_s: medians of the times that the answers report. sent_bytes: of all requests, answered or not.
     """
 
     window_s: float
@@ -38,14 +38,15 @@ class LoadFigures:
 
     @property
     def failures(self) -> int:
-        """Requests that were neither answered nor refused."""
+        """Number of requests that were neither answered nor refused."""
         return sum(self.failed.values())
 
     @classmethod
     def of(cls, answers: Iterable[Answer], begin_s: float, end_s: float) -> Self:
-        """Of the answers that ended from `begin_s` to `end_s`.
+        """The figures of the answers that were complete between `begin_s` and `end_s`, in seconds since the epoch.
 
-        A clip that was begun before counts whole, one that is not finished not at all: on the whole that evens out.
+        A request that started before `begin_s` counts fully, and one that ends after `end_s` does not count. On average
+        these errors cancel.
         """
         inside = [answer for answer in answers if begin_s <= answer.ended_s <= end_s]
         good = [answer for answer in inside if answer.ok]
@@ -71,22 +72,22 @@ class LoadFigures:
 
     @classmethod
     def by_format(cls, answers: Iterable[Answer], begin_s: float, end_s: float) -> dict[str, Self]:
-        """The same for each format that was sent."""
+        """Format -> the figures of its answers. Arguments as in `of`."""
         every = list(answers)
         formats = dict.fromkeys(answer.format for answer in every)
         return {name: cls.of((answer for answer in every if answer.format == name), begin_s, end_s) for name in formats}
 
 
 def percentiles(values: Sequence[float], *ranks: float) -> list[float]:
-    """The percentiles of these ranks (0 to 100); NaN where there are no values."""
+    """The percentiles with these ranks (0 to 100). NaN without values."""
     return [float(value) for value in np.percentile(values, ranks)] if len(values) else [float("nan")] * len(ranks)
 
 
 def _median(values: Iterable[float | None]) -> float:
-    """Of the values that are there; NaN without any."""
+    """The median of the values that are not None. NaN without any."""
     return percentiles([value for value in values if value is not None], 50)[0]
 
 
 def median_of_ratios(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median over rounds of what was measured in turn: a slow moment of the machine hits both sides of a round."""
+    """The median of the ratios of each round. A slow moment of the machine affects both sides of a round."""
     return median(our / their for our, their in zip(ours, theirs, strict=True))

@@ -1,4 +1,4 @@
-"""The tables of a load test's report."""
+"""The tables in the report of a load test."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,7 +13,7 @@ LOAD_HEAD = ["RPS", "RTFx", "p50 ms", "p95 ms", "p99 ms", "queue ms", "inference
 
 
 def load_row(figures: LoadFigures) -> list[str]:
-    """Cells below `LOAD_HEAD`."""
+    """The cells of a row, in the order of `LOAD_HEAD`."""
     failed = ", ".join(f"{count} {outcome}" for outcome, count in sorted(figures.failed.items()))
     return [
         f"{figures.rps:.2f}",
@@ -26,20 +26,20 @@ def load_row(figures: LoadFigures) -> list[str]:
 
 
 def load_table(by_kind: Mapping[str, LoadFigures], what: str = "users") -> str:
-    """What clients saw, a row for each kind."""
+    """A table with a row for each kind. what: heading of the first column."""
     return table([what, *LOAD_HEAD], [[kind, *load_row(figures)] for kind, figures in by_kind.items()])
 
 
 def formats_section(by_format: Mapping[str, LoadFigures]) -> str:
-    """How much of each format was sent, and how fast it was answered."""
-    whole_s = sum(figures.audio_s_per_s for figures in by_format.values())
+    """A table of the formats: how much was sent, and how fast it was answered."""
+    all_audio_s_per_s = sum(figures.audio_s_per_s for figures in by_format.values())
     rows = [
         [
             name,
             str(figures.answered + figures.refused + figures.failures),
             f"{figures.sent_bytes / 1e6:.1f}",
             f"{figures.audio_s_per_s:.1f}",
-            f"{figures.audio_s_per_s / whole_s:.0%}" if whole_s else "-",
+            f"{figures.audio_s_per_s / all_audio_s_per_s:.0%}" if all_audio_s_per_s else "-",
             *map(milliseconds, (figures.p50_s, figures.p95_s, figures.p99_s)),
             number(1000 * figures.decode_s, ".1f"),
         ]
@@ -49,7 +49,7 @@ def formats_section(by_format: Mapping[str, LoadFigures]) -> str:
 
 
 def server_section(server: ServerFigures | None) -> str:
-    """What the service says itself."""
+    """The figures that the service itself reports."""
     if server is None:
         return "The service has no `/metrics`."
     stages = [
@@ -57,11 +57,11 @@ def server_section(server: ServerFigures | None) -> str:
         for stage, found in server.stages.items()
     ]
     rest = [
-        ["sound transcribed, s/s", number(server.audio_s_per_s, ".1f")],
-        ["sound per CPU second of the service, s/s", number(server.audio_s_per_cpu_s, ".1f")],
-        ["sound per second of an engine call", number(server.rtfx, ".1f")],
-        ["engine calls at work, on average", number(server.busy_workers, ".2f")],
-        ["windows in an engine call, on average", number(server.batch_windows, ".2f")],
+        ["audio transcribed, s/s", number(server.audio_s_per_s, ".1f")],
+        ["audio per CPU second of the service, s/s", number(server.audio_s_per_cpu_s, ".1f")],
+        ["audio per second of an engine call, s/s", number(server.rtfx, ".1f")],
+        ["concurrent engine calls, mean", number(server.busy_workers, ".2f")],
+        ["windows per engine call, mean", number(server.batch_windows, ".2f")],
         ["outcomes", ", ".join(f"{count} {outcome}" for outcome, count in sorted(server.outcomes.items())) or "-"],
     ]
     head = ["stage", "mean ms", "p50 ms (from buckets)", "p95 ms (from buckets)", "requests"]
@@ -69,7 +69,7 @@ def server_section(server: ServerFigures | None) -> str:
 
 
 def server_json(server: ServerFigures | None) -> dict[str, Any] | None:
-    """The same, as JSON values."""
+    """The figures that the service itself reports, for JSON."""
     if server is None:
         return None
     stages = {
@@ -80,17 +80,17 @@ def server_json(server: ServerFigures | None) -> dict[str, Any] | None:
 
 
 def capacity_section(steps: Sequence[Step], capacity: Step | None, p95_limit_s: float) -> str:
-    """All steps by number of users, and the verdict."""
+    """The capacity, and a table of all steps by number of users."""
     rows = [
         [str(step.users), "yes" if step.within(p95_limit_s) else "no", *load_row(step.figures)]
         for step in sorted(steps, key=lambda step: step.users)
     ]
     if capacity is None:
-        verdict = f"One user alone is above a p95 of {p95_limit_s:g} s."
+        result = f"A single user exceeds the p95 limit of {p95_limit_s:g} s."
     else:
         found = capacity.figures
-        verdict = (
-            f"**Capacity: {capacity.users} users**, {found.rps:.2f} requests and {found.audio_s_per_s:.1f} s of sound "
+        result = (
+            f"**Capacity: {capacity.users} users**, {found.rps:.2f} requests and {found.audio_s_per_s:.1f} s of audio "
             f"per second, p95 {found.p95_s:.2f} s (limit {p95_limit_s:g} s)."
         )
-    return f"{verdict}\n\n{table(['users', 'within the limit', *LOAD_HEAD], rows)}"
+    return f"{result}\n\n{table(['users', 'within the limit', *LOAD_HEAD], rows)}"

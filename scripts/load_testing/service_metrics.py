@@ -1,4 +1,4 @@
-"""The figures of a load test as the service's own `/metrics` have them."""
+"""The figures of a load test, from the service's own `/metrics`."""
 
 import urllib.request
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ STAGES = ("decode", "queue", "inference", "total")
 
 Labels = frozenset[tuple[str, str]]
 Metrics = Mapping[tuple[str, Labels], float]
-"""(name, labels) -> value, as `/metrics` gave it."""
+"""(name, labels) -> value."""
 
 
 def scrape(url: str) -> dict[tuple[str, Labels], float]:
-    """What `/metrics` says now; nothing where there is no such page."""
+    """The current metrics of a service. Empty if it has no `/metrics`."""
     try:
         with urllib.request.urlopen(f"{url}/metrics", timeout=10) as page:  # noqa: S310  # the service under test
             return parse_metrics(page.read().decode())
@@ -25,7 +25,7 @@ def scrape(url: str) -> dict[tuple[str, Labels], float]:
 
 
 def parse_metrics(text: str) -> dict[tuple[str, Labels], float]:
-    """Prometheus' text format -> (name, labels) -> value."""
+    """Parse the text format of Prometheus."""
     return {
         (sample.name, frozenset(sample.labels.items())): float(sample.value)
         for family in text_string_to_metric_families(text)
@@ -39,21 +39,24 @@ def labels(**values: str) -> Labels:
 
 
 def increase(before: Metrics, after: Metrics, name: str, **of: str) -> float:
-    """By how much a counter grew; one that was not there before was 0."""
+    """The increase of a counter between two scrapes. A missing counter counts as 0. of: labels of the time series."""
     key = name, labels(**of)
     return after.get(key, 0.0) - before.get(key, 0.0)
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Observations of a Prometheus histogram between two scrapes. buckets: (upper bound, observations up to it)."""
+    """The observations of a Prometheus histogram between two scrapes.
+
+    buckets: (upper bound, number of observations up to it), in ascending order. total: sum of all observations.
+    """
 
     buckets: tuple[tuple[float, float], ...]
     total: float
 
     @classmethod
     def between(cls, before: Metrics, after: Metrics, name: str, **of: str) -> Self:
-        """What was observed between two scrapes; without the metric, nothing."""
+        """The observations of a metric between two scrapes. Empty if the metric does not exist."""
         wanted = labels(**of)
         bounds = {
             float(dict(series)["le"]): series
@@ -66,18 +69,18 @@ class Histogram:
 
     @property
     def count(self) -> float:
-        """How many observations."""
+        """Number of observations."""
         return self.buckets[-1][1] if self.buckets else 0.0
 
     @property
     def mean(self) -> float:
-        """NaN without observations."""
+        """Mean of the observations; NaN without any."""
         return self.total / self.count if self.count else float("nan")
 
     def quantile(self, share: float) -> float:
-        """The value that `share` (0 to 1) of the observations keep below, on a straight line within its bucket.
+        """The quantile `share` (0 to 1), interpolated linearly within its bucket; NaN without observations.
 
-        As Prometheus' `histogram_quantile` has it: beyond the last finite bound that bound; NaN without observations.
+        The same as `histogram_quantile` of Prometheus: a quantile above the last finite bound is that bound.
         """
         rank = share * self.count
         if not self.count:
@@ -90,12 +93,13 @@ class Histogram:
 
 @dataclass(frozen=True)
 class ServerFigures:
-    """What the service's own `/metrics` say of the time between two scrapes. Times in seconds.
+    """The figures from `/metrics` for the time between two scrapes. Times are in seconds.
 
-    stages: name -> what was observed of it. audio_s_per_s: sound transcribed. rtfx: seconds of sound that a worker's
-    second of engine computes. busy_workers: engine calls at work on average. outcomes: requests by what became of them.
-    audio_s_per_cpu_s: sound that a second of a core's time in the service's process transcribes, decoding and HTTP
-    included; unlike the others it is hardly less where other programs use the cores, too.
+    stages: name of a stage -> its durations. audio_s_per_s: seconds of transcribed audio per second. rtfx: seconds of
+    audio per second of an engine call. busy_workers: mean number of concurrent engine calls. batch_windows: mean number
+    of windows per engine call. outcomes: outcome -> number of requests. audio_s_per_cpu_s: seconds of transcribed audio
+    per CPU second of the service's process, decoding and HTTP included. Unlike the others, that figure hardly depends
+    on other programs that use the cores.
     """
 
     stages: dict[str, Histogram]
@@ -108,7 +112,7 @@ class ServerFigures:
 
     @classmethod
     def between(cls, before: Metrics, after: Metrics, seconds: float) -> Self | None:
-        """The figures of `seconds` between two scrapes; None if the service has no such metrics."""
+        """The figures for two scrapes that are `seconds` apart. None if the service does not have Dikte's metrics."""
         if not any(name.startswith("dikte_") for name, _ in after):
             return None
         busy_s = increase(before, after, "dikte_engine_busy_seconds_total")

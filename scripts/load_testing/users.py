@@ -1,4 +1,4 @@
-"""Locust's users, run for a while, and what came of it."""
+"""Run Locust's users for a while, and collect the figures."""
 
 import subprocess
 import sys
@@ -16,13 +16,16 @@ from scripts.load_testing.service_metrics import ServerFigures, scrape
 
 LOCUSTFILE = ROOT / "locust" / "locustfile.py"
 STOP_TIMEOUT_S = 120
-"""Users may finish what they have begun when the time is over."""
+"""Time for users to finish their current request at the end of the test."""
 OUTPUT_TAIL_CHARACTERS = 3_000
 
 
 @dataclass(frozen=True)
 class Load:
-    """Who uploads what for how long. duration_s: from the first user on. The rest: as in locust/locustfile.py."""
+    """The parameters of a load test.
+
+    duration_s: from the start of the first user. The others are options of locust/locustfile.py.
+    """
 
     users: int = 10
     spawn_rate: float = 2.0
@@ -34,28 +37,29 @@ class Load:
 
     @property
     def clips(self) -> list[Clip]:
-        """All that is uploaded."""
+        """All clips that are uploaded."""
         clips = short_clips(self.clips_s) + ([long_clip(self.long_s)] if self.long_users else [])
         return in_formats(clips, formats_of(self.formats))
 
     def described(self) -> dict[str, str]:
-        """For the report."""
+        """The parameters in words, for the report."""
         short = short_clips(self.clips_s)
         mean_s = sum(clip.duration_s for clip in short) / len(short)
         long = f"{self.long_users} with a file of {self.long_s:g} s" if self.long_users else "none with a long file"
         return {
-            "users": f"{self.users}, {self.spawn_rate:g} more each second, {long}; no pauses",
+            "users": f"{self.users}, starting {self.spawn_rate:g} per second, {long}; no pauses",
             "clips": f"{len(short)} from samples/, {self.clips_s} s long, {mean_s:.2f} s on average",
-            "formats": f"{self.formats}, each clip in each of them",
-            "time": f"{self.duration_s:g} s; the figures are of the time when all users were there",
+            "formats": f"{self.formats}, each clip in each format",
+            "time": f"{self.duration_s:g} s; the figures cover the time when all users were active",
         }
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of one load.
+    """The result of one load test.
 
-    by_kind: "all", and each kind of user. by_format: each format that was sent. failures: over the whole time.
+    by_kind: figures of all users ("all") and of each kind of user. by_format: figures of each format. server: figures
+    from `/metrics`, if there are any. failures: number of failures over the whole test.
     """
 
     by_kind: dict[str, LoadFigures]
@@ -65,12 +69,12 @@ class Measured:
 
     @property
     def all(self) -> LoadFigures:
-        """Of all users together."""
+        """The figures of all users together."""
         return self.by_kind["all"]
 
 
 def run_locust(url: str, load: Load, references: References) -> Tally:
-    """Run Locust in a process of its own until the time is over. Raises LoadError with what it printed if it fails."""
+    """Run Locust in a child process until the end of the test. Raises LoadError with its output if it fails."""
     with tempfile.TemporaryDirectory(prefix="dikte-load-") as folder:
         texts, answers = Path(folder) / "references.json", Path(folder) / "tally.json"
         references.save(texts)
@@ -81,7 +85,7 @@ def run_locust(url: str, load: Load, references: References) -> Tally:
             "--spawn-rate": load.spawn_rate,
             "--run-time": f"{max(1, round(load.duration_s))}s",
             "--stop-timeout": STOP_TIMEOUT_S,
-            "--exit-code-on-error": 0,  # failures are counted, and reported below
+            "--exit-code-on-error": 0,  # failed requests are counted in the report
             "--clips_s": load.clips_s,
             "--long_users": load.long_users,
             "--long_s": load.long_s,
@@ -100,12 +104,15 @@ def run_locust(url: str, load: Load, references: References) -> Tally:
 
 
 def measure(url: str, load: Load, references: References) -> Measured:
-    """Load a service that is ready, and ask it before and after for its own figures."""
+    """Run a load test on a service that is ready. Scrapes its metrics before and after.
+
+    Raises LoadError if Locust fails, or if the test ends before all users have started.
+    """
     before, begin = scrape(url), time.monotonic()
     tally = run_locust(url, load, references)
     server = ServerFigures.between(before, scrape(url), time.monotonic() - begin)
     if not 0 < tally.spawned_s < tally.stopped_s:
-        raise LoadError("the time was over before all users were there")
+        raise LoadError("the test ended before all users had started")
     window = tally.spawned_s, tally.stopped_s
     kinds = sorted({answer.kind for answer in tally.answers}, reverse=True)
     by_kind = {

@@ -1,1 +1,1 @@
-"""Speech data: rows of sound and text, texts normalized, transcripts scored. Shared by most scripts."""
+"""Speech data: rows of audio and text, text normalization, and scoring. Shared by most scripts."""

@@ -1,4 +1,4 @@
-"""From tables with columns of any names to `SpeechRows`: which column is what, and which part of a file a row is."""
+"""Convert tables to `SpeechRows`: find the columns, and the segment of its file that each row is."""
 
 import math
 from collections import Counter
@@ -11,8 +11,8 @@ from datasets import Audio, Dataset, Value
 
 from app.errors import AsrError
 from app.files import describe_broken_file
-from scripts.speech.clips import END_TOLERANCE_S, DataError, Segment, measure_duration_s, open_sound, path_and_bytes
-from scripts.speech.rows import LEAST_TOLERANCE_S, TOLERANCE, SpeechRows, check_duration
+from scripts.speech.clips import END_TOLERANCE_S, DataError, Segment, measure_duration_s, open_audio, path_and_bytes
+from scripts.speech.rows import MIN_TOLERANCE_S, TOLERANCE, SpeechRows, check_duration
 from scripts.speech.tables import Record
 
 AUDIO_COLUMNS = (
@@ -21,17 +21,17 @@ AUDIO_COLUMNS = (
 )
 TEXT_COLUMNS = ("transcription", "sentence", "text", "transcript", "normalized_text", "raw_transcription")
 DURATION, OFFSET = "duration", "offset"
-"""Columns of NeMo's manifests, in seconds: how long a clip is, and where it begins in its file."""
+"""Columns of NeMo's manifests, in seconds: the duration of a clip, and its start in the file."""
 BOUNDS = (("start", "end"), ("start_time", "end_time"))
-"""Columns that others give the bounds of a clip in its file, in seconds, or in that from which it was cut long ago."""
+"""Columns of other tables for start and end of a clip, in seconds: in its file, or in the recording that it is from."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows before it is known which column is what.
+    """Rows with any columns.
 
-    values: column -> a value for each row, or what `datasets` has read. places: where each row stands, for messages.
-    folder: what paths are relative to.
+    values: column -> a value for each row, or a data set of `datasets`. places: the location of each row, for messages.
+    folder: the folder that paths are relative to.
     """
 
     values: dict[str, list[Any]] | Dataset
@@ -40,7 +40,7 @@ class Table:
 
     @classmethod
     def of_records(cls, records: Sequence[Record], folder: Path | None) -> "Table":
-        """A row need not have all columns."""
+        """Convert records, which may each have other columns."""
         names = dict.fromkeys(name for record in records for name in record.values)
         values = {name: [record.values.get(name) for record in records] for name in names}
         return cls(values, [record.place for record in records], folder)
@@ -53,7 +53,7 @@ class Table:
         return len(self.places)
 
     def numbers(self, column: str) -> list[float | None]:
-        """A column in seconds; None where a row has none. Raises DataError for what is no time."""
+        """A column of seconds; None for an empty cell. Raises DataError for a value that is not a time."""
         return [self._number(value, column, index) for index, value in enumerate(self.values[column])]
 
     def _number(self, value: Any, column: str, index: int) -> float | None:
@@ -64,14 +64,15 @@ class Table:
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not (math.isfinite(number) and number >= 0):
-            raise DataError(f"{column} of {self.places[index]} is no number of seconds: {value!r}")
+            raise DataError(f"{column} of {self.places[index]} is not a number of seconds: {value!r}")
         return number
 
 
 def to_rows(table: Table, audio_column: str | None, text_column: str | None, *, with_text: bool) -> SpeechRows:
-    """Find the columns of a table and the length of every clip.
+    """Find the columns of a table and the duration of every clip.
 
-    Raises DataError when a column cannot be found, and for a row whose sound is not there or not as the row says.
+    audio_column, text_column: names of the columns; None to detect them. with_text: whether a text column is required.
+    Raises DataError if a column cannot be found, or if the audio of a row does not exist or does not match the row.
     """
     audio = audio_column or _find_column(table, AUDIO_COLUMNS, "--audio_column")
     text = text_column or (_find_column(table, TEXT_COLUMNS, "--text_column") if with_text else None)
@@ -83,7 +84,7 @@ def to_rows(table: Table, audio_column: str | None, text_column: str | None, *, 
     lengths = _Lengths(rows, audio, table)
     durations = table.numbers(DURATION) if DURATION in table.column_names else [None] * len(table)
     segments = list(_segments(table, lengths, durations))
-    stated = all(duration is not None for duration in durations)  # what a row says counts only if all do
+    stated = all(duration is not None for duration in durations)  # durations are used only if every row has one
     durations_s = [
         duration if stated and segment is None and duration is not None else lengths.of_row(index, segment, duration)
         for index, (segment, duration) in enumerate(zip(segments, durations, strict=True))
@@ -101,11 +102,13 @@ def _find_column(table: Table, names: tuple[str, ...], option: str) -> str:
     for column in names:
         if column in table.column_names:
             return column
-    raise DataError(f"none of {', '.join(names)} is a column ({', '.join(table.column_names)}): name it with {option}")
+    raise DataError(
+        f"none of {', '.join(names)} is a column; there are {', '.join(table.column_names)}: choose one with {option}"
+    )
 
 
 def _stored(table: Table, audio: str, text: str | None) -> Dataset:
-    """The columns of sound, still encoded, and text."""
+    """The columns of audio, still encoded, and text."""
     if isinstance(table.values, Dataset):
         rows = table.values
         if isinstance(rows.features[audio], Audio):
@@ -119,15 +122,15 @@ def _stored(table: Table, audio: str, text: str | None) -> Dataset:
 
 
 def _path(value: Any, place: str, folder: Path | None) -> str:
-    """A path that stands in a table. Raises DataError if no file is there, or one that cannot hold sound."""
+    """Check a path in a table. Raises DataError if the file does not exist, or cannot contain audio."""
     path, _ = path_and_bytes(value)
     if not path or not isinstance(path, str):
-        raise DataError(f"{place} names no file of sound")
+        raise DataError(f"{place} has no path to an audio file")
     file = Path(path) if folder is None else folder / path
     if broken := describe_broken_file(file):
         raise DataError(f"{place} names {path}: {broken}")
     if not file.is_file():
-        raise DataError(f"{place} names {path}, and there is no such file")
+        raise DataError(f"{place} names {path}, which does not exist")
     return path
 
 
@@ -136,11 +139,11 @@ def _words(value: Any, place: str) -> str | None:
         return value
     if isinstance(value, (int, float)):
         return str(value)
-    raise DataError(f"the text of {place} is no text: {value!r}")
+    raise DataError(f"the text of {place} is not a string: {value!r}")
 
 
 class _Lengths:
-    """How long the sound of each row is, in seconds; every file is measured once, and when it is first asked for."""
+    """The duration of the audio of each row, in seconds. Each file is measured once, when it is first needed."""
 
     def __init__(self, rows: Dataset, audio: str, table: Table) -> None:
         self._are_paths = isinstance(rows.features[audio], Value)
@@ -150,9 +153,9 @@ class _Lengths:
         self._of_row: list[float] = []
 
     def __call__(self, index: int) -> float:
-        """Raises DataError, naming file and row, if it cannot be read."""
+        """The duration of a row's file. Raises DataError, with file and row, if it cannot be read."""
         if not self._are_paths:
-            if not self._of_row:  # rows with the bytes of the sound are read much faster one after the other
+            if not self._of_row:  # rows that contain the audio are much faster to read in order
                 self._of_row = [self._measure(row, cell) for row, cell in enumerate(self._cells)]
             return self._of_row[index]
         path = self._cells[index]
@@ -162,15 +165,15 @@ class _Lengths:
 
     def _measure(self, index: int, cell: Any) -> float:
         try:
-            with open_sound(cell, self._table.folder) as sound:
-                return measure_duration_s(sound)
+            with open_audio(cell, self._table.folder) as audio:
+                return measure_duration_s(audio)
         except (AsrError, OSError, DataError) as error:
             raise DataError(f"{self.name(index)} cannot be read: {error}") from error
 
     def of_row(self, index: int, segment: Segment | None, stated_s: float | None) -> float:
-        """How long a row's part of the file is, or the whole, for which a row may state a duration.
+        """The duration of a row's segment, or of its whole file. stated_s: the duration in the table, if there is one.
 
-        Raises DataError if the part does not lie in the file, or the whole is not as long as stated.
+        Raises DataError if the segment is not inside the file, or if the whole file does not have the stated duration.
         """
         length_s = self(index)
         try:
@@ -183,18 +186,18 @@ class _Lengths:
         return length_s
 
     def file(self, index: int) -> str | None:
-        """The path of a row's sound; None if the row holds the sound itself."""
+        """The path of a row's audio file. None if the row contains the audio itself."""
         return self._cells[index] if self._are_paths else None
 
     def name(self, index: int) -> str:
-        """Names file and row, for messages."""
+        """File and row, for messages."""
         path, _ = path_and_bytes(self._cells[index])
         place = self._table.places[index]
         return f"{path} ({place})" if path else place
 
 
 def _segments(table: Table, lengths: _Lengths, durations: Sequence[float | None]) -> Iterator[Segment | None]:
-    """The part of its file that each row is; None is the whole."""
+    """The segment of its file that each row is. None is the whole file."""
     if OFFSET in table.column_names:
         offsets = table.numbers(OFFSET)
         if any(offset is not None for offset in offsets):
@@ -208,15 +211,15 @@ def _segments(table: Table, lengths: _Lengths, durations: Sequence[float | None]
 
 
 def _nemo_segment(offset: float | None, duration: float | None) -> Segment | None:
-    """As NeMo reads it: a row without an offset begins at 0, one without a duration goes on to the end."""
+    """The segment as NeMo defines it: without an offset it starts at 0, without a duration it goes up to the end."""
     return None if offset is None and duration is None else Segment(offset or 0.0, duration)
 
 
 def _segments_between(table: Table, lengths: _Lengths, start: str, end: str) -> Iterator[Segment | None]:
-    """Parts between two bounds. Some tables give the bounds in the file, others in what the file was cut from.
+    """Segments between two bounds. In some tables these are times in the file, in others in the original recording.
 
-    A clip that is as long as its bounds are apart was cut already. A file that several rows name was not. Of any other
-    it cannot be told; raises DataError.
+    A file that has the duration between its bounds is already cut. A file that several rows name is not. Any other file
+    is ambiguous, and raises DataError.
     """
     named = Counter(lengths.file(index) for index in range(len(table)))
     for index, (start_s, end_s) in enumerate(zip(table.numbers(start), table.numbers(end), strict=True)):
@@ -226,13 +229,13 @@ def _segments_between(table: Table, lengths: _Lengths, start: str, end: str) -> 
         file = lengths.file(index)
         shared = file is not None and named[file] > 1
         apart_s, length_s = end_s - start_s, lengths(index)
-        tolerance_s = END_TOLERANCE_S if shared else max(LEAST_TOLERANCE_S, TOLERANCE * apart_s)
+        tolerance_s = END_TOLERANCE_S if shared else max(MIN_TOLERANCE_S, TOLERANCE * apart_s)
         if abs(apart_s - length_s) <= tolerance_s:
             yield None
         elif shared:
             yield Segment(start_s, apart_s)
         else:
             raise DataError(
-                f"{lengths.name(index)} is {length_s:g} s long, its {start} and {end} are {start_s:g} and {end_s:g}: "
-                "name them offset and duration, in seconds, if it is to be cut, or else leave them out"
+                f"{lengths.name(index)} is {length_s:g} s long, but its {start} and {end} are {start_s:g} and "
+                f"{end_s:g}: replace them by offset and duration, in seconds, to cut it, or remove them"
             )

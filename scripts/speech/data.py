@@ -1,8 +1,8 @@
-"""Speech data in the shapes that people have it in, all read as rows of sound and text.
+"""Load speech data in common formats, as rows of audio and text.
 
-`load_speech` takes a table (JSON, a line of JSON for each row, CSV, TSV), a folder in the hub's formats (parquet with
-audio bytes, or an audiofolder with `metadata.csv` or `metadata.jsonl`) or in those of Common Voice, LibriSpeech and
-Kaldi, or a hub id. The sound stays encoded until a row is asked for.
+`load_speech` reads a table (JSON, JSON Lines, CSV, TSV), a folder in the hub's formats (parquet with audio bytes, or an
+audiofolder with `metadata.csv` or `metadata.jsonl`) or in those of Common Voice, LibriSpeech and Kaldi, or a hub id.
+The audio of a row is decoded when it is needed.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from datasets.exceptions import DatasetsError
 
 from app.errors import AsrError
 from app.files import describe_broken_file, one_line
-from scripts.common.sound_files import find_files
+from scripts.common.audio_files import find_audio_files
 from scripts.speech.clips import DataError
 from scripts.speech.columns import Table, to_rows
 from scripts.speech.corpora import (
@@ -33,14 +33,15 @@ from scripts.speech.tables import TABLE_SUFFIXES, Record, read_table
 __all__ = ["DataError", "SpeechRows", "load_speech"]
 
 PARQUET = ".parquet"
-WHAT_IS_READ = (
+SUPPORTED = (
     f"tables ({', '.join(TABLE_SUFFIXES)}), {PARQUET}, folders with {PARQUET} or with metadata.csv or metadata.jsonl, "
-    f"Common Voice (clips/ and *.tsv), LibriSpeech ({TRANSCRIPTS}), Kaldi (wav.scp, text), and ids of the hub"
+    f"Common Voice (clips/ and *.tsv), LibriSpeech ({TRANSCRIPTS}), Kaldi (wav.scp, text), and hub ids"
 )
+"""The supported formats, for messages."""
 PACKED_SUFFIXES = frozenset({PARQUET, ".arrow", ".tar", ".zip", *TABLE_SUFFIXES})
-"""Of files that `datasets` may find rows in."""
-MOST_SUFFIXES = 5
-"""Kinds of files that a message lists."""
+"""Suffixes of files in which `datasets` may find rows."""
+MAX_LISTED_SUFFIXES = 5
+"""Number of file types that a message lists."""
 
 
 def load_speech(
@@ -51,11 +52,12 @@ def load_speech(
     *,
     with_text: bool = True,
 ) -> dict[str, SpeechRows]:
-    """Split name -> rows. A table is one split, "train".
+    """Split name -> rows. A table is the split "train".
 
-    with_text: without, rows need no text, and a folder of sound files will do.
+    name: path or hub id. audio_column, text_column: names of the columns; None to detect them. with_text: if False,
+    rows need no text, and a folder of audio files is allowed.
 
-    Raises DataError when a column cannot be found, the named split is not there, or what is there cannot be read.
+    Raises DataError if a column or the split does not exist, or if the data cannot be read.
     """
     try:
         splits = _load_tables(name, split, with_text)
@@ -82,7 +84,7 @@ def _load_tables(name: str, split: str | None, with_text: bool) -> dict[str, Tab
     elif path.suffix in TABLE_SUFFIXES:
         return _tables({"train": read_table(path)}, path.parent)
     elif path.is_file() and path.suffix != PARQUET:
-        raise DataError(f"it is no data that is read; that is: {WHAT_IS_READ}")
+        raise DataError(f"this format is not supported; supported are: {SUPPORTED}")
     return _load_hub_format(path, name)
 
 
@@ -91,7 +93,7 @@ def _tables(splits: Splits, folder: Path) -> dict[str, Table]:
 
 
 def _read_folder(folder: Path, split: str | None, with_text: bool) -> Splits | None:
-    """The rows of a folder in one of the layouts known here; None if `datasets` may know it."""
+    """The rows of a folder in one of the supported layouts. None if it has to be read by `datasets`."""
     if tables := sorted((*folder.rglob("metadata.csv"), *folder.rglob("metadata.jsonl"))):
         return _read_audio_folder(folder, tables)
     if is_common_voice(folder):
@@ -102,12 +104,14 @@ def _read_folder(folder: Path, split: str | None, with_text: bool) -> Splits | N
         return read_kaldi(folder, lists, with_text=with_text)
     if not with_text and not any(folder.rglob(f"*{PARQUET}")):
         place = f"a file in {folder}"
-        return {"train": [Record({"audio": str(file.relative_to(folder))}, place) for file in find_files([folder])]}
+        return {
+            "train": [Record({"audio": str(file.relative_to(folder))}, place) for file in find_audio_files([folder])]
+        }
     return None
 
 
 def _read_audio_folder(folder: Path, tables: Iterable[Path]) -> Splits:
-    """Rows of its tables, the sound as a path. `datasets` reads them too, but needs torchcodec for it."""
+    """The rows of an audiofolder's tables, with paths. `datasets` reads these too, but needs torchcodec."""
     splits: Splits = {}
     for table in tables:
         for values, place in read_table(table):
@@ -125,11 +129,11 @@ def _load_hub_format(path: Path, name: str) -> dict[str, Table]:
         if broken := describe_broken_file(file):
             raise DataError(broken)
     if path.is_dir() and not any(file.suffix in PACKED_SUFFIXES for file in path.rglob("*")):
-        raise DataError(f"{_what_is_there(path)}; what is read: {WHAT_IS_READ}")
+        raise DataError(f"{_describe_path(path)}; supported are: {SUPPORTED}")
     try:
         loaded = load_dataset("parquet", data_files=name) if path.is_file() else load_dataset(name)
-    except (OSError, ValueError, DatasetsError) as error:  # not there, not reached, or nothing in it that is known
-        raise DataError(f"{_what_is_there(path)}; what is read: {WHAT_IS_READ} ({one_line(error)})") from error
+    except (OSError, ValueError, DatasetsError) as error:  # it is missing, unreachable or unsupported
+        raise DataError(f"{_describe_path(path)}; supported are: {SUPPORTED} ({one_line(error)})") from error
     if not isinstance(loaded, DatasetDict):
         raise DataError("it is not a data set with splits")
     return {
@@ -140,9 +144,10 @@ def _load_hub_format(path: Path, name: str) -> dict[str, Table]:
     }
 
 
-def _what_is_there(path: Path) -> str:
+def _describe_path(path: Path) -> str:
+    """What is wrong with a path or hub id that cannot be loaded."""
     if not path.is_dir():
         return "it is neither a folder of speech data nor a data set of the hub that can be fetched"
     suffixes = Counter(file.suffix or file.name for file in path.rglob("*") if file.is_file())
-    kinds = [f"{count} {suffix}" for suffix, count in suffixes.most_common(MOST_SUFFIXES)]
-    return f"there is nothing that is read in the folder ({', '.join(kinds) or 'it is empty'})"
+    kinds = [f"{count} {suffix}" for suffix, count in suffixes.most_common(MAX_LISTED_SUFFIXES)]
+    return f"the folder has no supported data ({', '.join(kinds) or 'it is empty'})"

@@ -1,7 +1,6 @@
-"""Sets of speech that engines are measured on: what is heard in each clip, and how much of it is wrong.
+"""Evaluation sets: transcribe each clip, and count the errors.
 
-Both the reference and the transcript are normalized by `scripts/speech/text.py` to the letters of the model's
-vocabulary.
+References and hypotheses are normalized to the letters of the model's vocabulary (`scripts/speech/text.py`).
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from scripts.speech.text import TextNormalizer
 
 
 class Scored(NamedTuple):
-    """One clip with what was said and what was heard, both normalized."""
+    """One clip with its normalized reference and hypothesis, and the errors."""
 
     name: str
     reference: str
@@ -29,7 +28,7 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True)
 class Figures:
-    """The figures of one engine on one set."""
+    """The figures of one backend on one set."""
 
     clips: int
     hours: float
@@ -44,9 +43,9 @@ def load_eval_set(
     audio_column: str | None = None,
     text_column: str | None = None,
 ) -> SpeechRows:
-    """The rows to measure on: of the split named, else of "test", else of the first; only the first `limit` of them.
+    """The rows to evaluate on: of the named split, else of "test", else of the first split.
 
-    Raises DataError if there are none, or their sound cannot be read.
+    limit: use only the first `limit` rows. Raises DataError if there are none, or if their audio does not exist.
     """
     splits = load_speech(name, split, audio_column, text_column)
     rows = splits.get("test") or next(iter(splits.values()))
@@ -57,16 +56,19 @@ def load_eval_set(
 
 
 def normalizer_for(family: Family, language: str) -> TextNormalizer:
-    """Brings texts to the letters that the model can say. language: ISO 639-1 code."""
+    """A normalizer to the letters that the model can output. language: ISO 639-1 code."""
     return TextNormalizer.for_tokens(tuple(family.tokens), language)
 
 
 def score(recognizer: AnyRecognizer, rows: SpeechRows, normalizer: TextNormalizer, workers: int) -> list[Scored]:
-    """Transcribe and score every row, several at a time. Raises DataError for a clip that cannot be read."""
+    """Transcribe and score every row. workers: clips that are computed at once.
+
+    Raises DataError for a clip that cannot be read.
+    """
 
     def one(index: int) -> Scored:
-        heard = text_of(recognizer, rows.samples(index, recognizer.rate_hz))
-        reference, hypothesis = normalizer(rows.text(index)), normalizer(heard)
+        text = text_of(recognizer, rows.samples(index, recognizer.rate_hz))
+        reference, hypothesis = normalizer(rows.text(index)), normalizer(text)
         return Scored(rows.name(index), reference, hypothesis, count_errors(reference, hypothesis))
 
     with ThreadPoolExecutor(workers) as pool:
@@ -74,6 +76,6 @@ def score(recognizer: AnyRecognizer, rows: SpeechRows, normalizer: TextNormalize
 
 
 def figures_of(errors: list[ClipErrors], rows: SpeechRows) -> Figures:
-    """The error rates of one engine on one set, with what the set holds."""
+    """The figures of one backend on one set, from the errors of its clips."""
     hours = sum(rows.durations_s) / 3600
     return Figures(len(errors), round(hours, 3), word_error_rate(errors), character_error_rate(errors))

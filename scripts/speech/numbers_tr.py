@@ -1,4 +1,4 @@
-"""Turkish numbers in words: integers, and the digits found inside a text."""
+"""Spell Turkish numbers: integers, and the digits in a text."""
 
 import re
 
@@ -42,11 +42,11 @@ _TOKEN = re.compile(
 )
 _LETTER = "[^\\W\\d_]"
 _UNIT = re.compile(rf"(?:{_LETTER}|[^\W\d_aeıioöuüâîûAEIİOÖUÜ]+)(?!{_LETTER})")
-"""What is said by itself after a number: a letter, or letters without a vowel, as no Turkish suffix is."""
+"""A unit that is a separate word after a number: one letter, or letters without a vowel, which no suffix is."""
 
 
 def turkish_number(n: int) -> str:
-    """Spell an integer from 0 to 10**12 in Turkish, words separated by spaces."""
+    """Spell an integer from 0 to 10**12 in Turkish, in words separated by spaces. Raises ValueError for any other."""
     if not 0 <= n <= LARGEST:
         raise ValueError(f"the number must lie between 0 and {LARGEST}, not {n}")
     if n == 0:
@@ -68,17 +68,16 @@ def turkish_ordinal(n: int) -> str:
 
 
 def join_suffix(words: str, suffix: str) -> str:
-    """Write a ready suffix onto number words; "dört" softens to "dörd" before a vowel."""
+    """Append a suffix, whose vowels fit already, to number words. "dört" softens to "dörd" before a vowel."""
     if words.endswith("dört") and suffix[:1] in set("aeıioöuü"):
         words = words[:-1] + "d"
     return words + suffix
 
 
 def spell_numbers(text: str) -> str:
-    """Replace the digits of a text by words: numbers, percentages, clock times, dates, ordinals.
+    """Replace the digits in a text by words: numbers, percentages, clock times, dates and ordinals.
 
-    What is written without a space is parted where it is said apart (`A4`, `2x`, `5cm`), and not before a suffix
-    (`90lar`).
+    A space is inserted between a number and a letter or unit (`A4`, `2x`, `5cm`), but not before a suffix (`90lar`).
     """
     return _TOKEN.sub(_spell_match, text)
 
@@ -95,7 +94,7 @@ def _below_thousand(n: int) -> str:
 
 
 def _digits(digits: str) -> str:
-    """Spell a run of digits; leading zeros are said one by one, and so is a run too long to be a number."""
+    """Spell a run of digits. Leading zeros are spelled one by one, and so is a run that is too long for a number."""
     if len(digits) > len(str(LARGEST)) - 1:
         return " ".join(turkish_number(int(digit)) for digit in digits)
     rest = digits.lstrip("0")
@@ -106,7 +105,7 @@ def _digits(digits: str) -> str:
 
 
 def _clock(hour: str, minute: str) -> str:
-    """Spell a clock time; a full hour is said without its minutes."""
+    """Spell a clock time. A full hour has no minutes."""
     hour_words = turkish_number(int(hour))
     return hour_words if minute == "00" else f"{hour_words} {_digits(minute)}"
 

@@ -1,4 +1,4 @@
-"""Rows of sound and text, whatever they were read from."""
+"""Rows of audio and text, independent of the format that they were read from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from typing import Any
 from datasets import Dataset
 
 from app.errors import AsrError
-from scripts.speech.clips import DataError, Samples, Segment, open_sound, path_and_bytes, read_samples
+from scripts.speech.clips import DataError, Samples, Segment, open_audio, path_and_bytes, read_samples
 
-LEAST_TOLERANCE_S, TOLERANCE = 1.0, 0.05
-"""A clip may differ by a second, or by a twentieth, from the duration that its row states: tables round. More says that
-the text is not of this sound."""
+MIN_TOLERANCE_S, TOLERANCE = 1.0, 0.05
+"""A clip may differ by one second or 5 % from the duration that its row states, because tables round. If it differs by
+more, the text probably belongs to other audio."""
 
 
 @dataclass(frozen=True)
 class SpeechRows:
-    """Rows of sound and text (none where `text_column` is None), with an entry a row in each of these lists:
+    """Rows of audio and text. Without a `text_column`, the texts are empty.
 
-    durations_s: of the sound, or of the part of it, in seconds. segments: the part of the file that is heard; None is
-    the whole. places: where the row stands, for messages. stated: the durations are what the rows say, not measured.
-    folder: what paths are relative to.
+    durations_s: duration of each row, in seconds. folder: the folder that paths are relative to. segments: the segment
+    of its file that each row is; None is the whole file. places: the location of each row, for messages. stated:
+    whether the durations are those of the table, and were not measured.
     """
 
     rows: Dataset
@@ -37,27 +37,27 @@ class SpeechRows:
         return len(self.durations_s)
 
     def text(self, index: int) -> str:
-        """The text as it stands in the data, not normalized."""
+        """The text of a row, not normalized."""
         return "" if self.text_column is None else _text(self.rows[index][self.text_column])
 
     def texts(self) -> list[str]:
         return [""] * len(self) if self.text_column is None else [_text(text) for text in self.rows[self.text_column]]
 
     def name(self, index: int) -> str:
-        """A name for reports: the file's where there is one, and the part of it."""
+        """A name for reports: the file, if there is one, and the segment."""
         path = path_and_bytes(self.rows[index][self.audio_column])[0]
         name = path or self._place(index)
         segment = self._segment(index)
         return name if segment is None else f"{name} ({segment})"
 
     def samples(self, index: int, rate_hz: int) -> Samples:
-        """Mono float32 samples, shape (samples,), at `rate_hz`.
+        """Mono samples at `rate_hz`, shape (samples,), float32.
 
-        Raises DataError, naming file and row, if they cannot be read or are not as long as the row says.
+        Raises DataError, with file and row, if they cannot be read or do not have the stated duration.
         """
         segment = self._segment(index)
         try:
-            with open_sound(self.rows[index][self.audio_column], self.folder) as file:
+            with open_audio(self.rows[index][self.audio_column], self.folder) as file:
                 samples = read_samples(file, rate_hz, segment)
             if self.stated and segment is None:
                 check_duration(self.durations_s[index], len(samples) / rate_hz)
@@ -85,14 +85,14 @@ class SpeechRows:
 
 
 def check_duration(stated_s: float, length_s: float) -> None:
-    """Raises DataError if a clip is far from as long as its row states."""
-    if abs(stated_s - length_s) > max(LEAST_TOLERANCE_S, TOLERANCE * stated_s):
+    """Raise DataError if the duration of a clip differs too much from the stated one."""
+    if abs(stated_s - length_s) > max(MIN_TOLERANCE_S, TOLERANCE * stated_s):
         raise DataError(
-            f"its duration is stated as {stated_s:g} s, but it is {length_s:g} s long (where a row is a part of a "
-            "file, its column offset says where that begins)"
+            f"its duration is stated as {stated_s:g} s, but it is {length_s:g} s long (a row that is a segment of a "
+            "file needs a column offset with its start)"
         )
 
 
 def _text(value: Any) -> str:
-    """A row may have no text."""
+    """The text of a cell. An empty cell has an empty text."""
     return "" if value is None else str(value)

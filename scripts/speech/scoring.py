@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1_000
+"""Number of bootstrap resamples."""
 
 
 @dataclass(frozen=True)
 class ErrorRate:
-    """Errors per reference unit (0.1 is 10 %), and the bounds of its 95 % interval."""
+    """Errors per reference word or character (0.1 is 10 %), and the bounds of the 95 % interval."""
 
     rate: float
     low: float
@@ -56,19 +57,19 @@ def character_error_rate(clips: list[ClipErrors]) -> ErrorRate:
 
 
 def word_error_increase(clips: list[ClipErrors], others: list[ClipErrors]) -> ErrorRate:
-    """How much higher the WER of `others` is, the same clips as another engine hears them; below 0 it is lower.
+    """The WER of `others` minus that of `clips`, which are the same clips on another backend.
 
-    The interval is that of the difference. Both are resampled together: what makes a clip hard makes it hard for both,
-    so the difference is known much better than either rate.
+    The interval is that of the difference. Both are resampled together: a clip that is difficult for one backend is
+    difficult for the other, so the difference is much more precise than either rate.
     """
     errors = [other.word_errors - clip.word_errors for clip, other in zip(clips, others, strict=True)]
     return _with_interval(errors, [clip.words for clip in clips])
 
 
 def _with_interval(errors: list[int], lengths: list[int]) -> ErrorRate:
-    """The ratio of the sums, and its 95 % percentile bootstrap interval over clips.
+    """The ratio of the sums, with a 95 % percentile bootstrap interval over clips.
 
-    Source: M. Bisani and H. Ney, Bootstrap estimates for confidence intervals in ASR performance evaluation, 2004.
+    Source: M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", 2004.
     """
     counts: NDArray[np.int64] = np.array([errors, lengths], dtype=np.int64)
     drawn = np.random.default_rng(0).integers(counts.shape[1], size=(RESAMPLES, counts.shape[1]))

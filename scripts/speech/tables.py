@@ -1,4 +1,4 @@
-"""Tables of speech data in text files: JSON, a line of JSON for each row, CSV and TSV, read as records."""
+"""Read tables of speech data as records: JSON, JSON Lines, CSV and TSV."""
 
 import csv
 import json
@@ -13,16 +13,16 @@ TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
 
 
 class Record(NamedTuple):
-    """A row: column -> value, and where it stands, for messages."""
+    """A row: column -> value, and its location, for messages."""
 
     values: dict[str, Any]
     place: str
 
 
 def read_table(path: Path) -> list[Record]:
-    """The rows of a table whose name ends in one of `TABLE_SUFFIXES`; CSV and TSV have a line of column names first.
+    """The rows of a table with one of `TABLE_SUFFIXES`. The first line of CSV and TSV has the column names.
 
-    Raises DataError if it is not there or cannot be read.
+    Raises DataError if the file does not exist or cannot be read.
     """
     if broken := describe_broken_file(path):
         raise DataError(broken)
@@ -40,14 +40,14 @@ def read_table(path: Path) -> list[Record]:
 
 
 def _json(text: str, path: Path) -> Iterator[Record]:
-    """An array of objects; or a line of JSON for each row, as NeMo names such files, too."""
+    """An array of objects; or JSON Lines, for which NeMo uses this suffix too."""
     if not text.lstrip().startswith("["):
-        yield from _json_lines(text.split("\n"), path)  # `splitlines` would also part a text at U+2028
+        yield from _json_lines(text.split("\n"), path)  # `splitlines` would also split a text at U+2028
         return
     try:
         rows = json.loads(text)
     except ValueError as error:
-        raise DataError(f"{path} is no JSON: {error}") from error
+        raise DataError(f"{path} is not valid JSON: {error}") from error
     for number, row in enumerate(rows, start=1):
         yield Record(_object(row, f"row {number} of {path}"), f"row {number} of {path}")
 
@@ -60,19 +60,19 @@ def _json_lines(lines: Iterable[str], path: Path) -> Iterator[Record]:
                 row = json.loads(line)
             except ValueError as error:
                 raise DataError(
-                    f"{place} is no JSON: {error} (a manifest has a line of JSON for each clip, or is an array)"
+                    f"{place} is not valid JSON: {error} (a manifest has a line of JSON for each clip, or is an array)"
                 ) from error
             yield Record(_object(row, place), place)
 
 
 def _object(row: Any, place: str) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise DataError(f"{place} is no JSON object")
+        raise DataError(f"{place} is not a JSON object")
     return row
 
 
 def _separated(lines: Iterable[str], path: Path) -> Iterator[Record]:
-    if path.suffix == ".tsv":  # Common Voice writes single quotation marks into its fields
+    if path.suffix == ".tsv":  # Common Voice has unpaired quotation marks in its fields
         reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
         reader = csv.DictReader(lines)

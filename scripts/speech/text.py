@@ -1,8 +1,9 @@
-"""What is done to a text before it is learned or scored: one normalizer for training, synthesis and WER.
+"""Normalize texts for training, synthesis and error rates.
 
-A CTC model of letters can only say letters. So numbers become words, letters lower case (in Turkish `I` is the capital
-of `ı` and `İ` of `i`), marks that the vocabulary lacks fall off (`â` becomes `a` where there is no `â`), letters that
-are still not in the alphabet fall away, as apostrophes do (`İstanbul'da` -> `istanbulda`), and all else is a space.
+A CTC model of letters can only output letters. So numbers become words. Letters become lower-case (in Turkish, `I` is
+the capital of `ı`, and `İ` of `i`). A letter with a diacritic that is not in the alphabet loses it (`â` becomes `a`).
+Other letters that are not in the alphabet are removed, and so are apostrophes (`İstanbul'da` -> `istanbulda`). Anything
+else becomes a space.
 """
 
 import re
@@ -24,19 +25,19 @@ _JOINERS = re.compile(r"(?<=\w)['’‘`´](?=\w)")
 
 
 def lower(text: str, language: str) -> str:
-    """Lower case in the rules of `language` (ISO 639-1): Turkish and Azerbaijani have a dotless i of their own."""
+    """Convert to lower case by the rules of `language` (ISO 639-1): Turkish and Azerbaijani have a dotless i."""
     if language in ("tr", "az"):
         text = text.replace("I", "ı")
-    # str.lower leaves U+0307 behind where it meets an İ; NFC joins what can be joined and the rest is dropped.
+    # str.lower converts İ to i and U+0307. NFC composes what it can, and any remaining i with U+0307 becomes i.
     return unicodedata.normalize("NFC", text.lower()).replace("i̇", "i")
 
 
 @dataclass(frozen=True)
 class TextNormalizer:
-    """`normalizer(text)` gives the words a model is asked to say, joined by single spaces.
+    """`normalizer(text)` returns the words that a model should output, joined by single spaces.
 
-    alphabet: the letters kept, without space; empty keeps every letter.
-    language: ISO 639-1 code; decides on lower-casing and on how numbers are spelled (Turkish only).
+    alphabet: the letters to keep, without space; if empty, every letter is kept. language: ISO 639-1 code, for
+    lower-casing and for spelling numbers, which is supported for Turkish only.
     """
 
     alphabet: str = ""
@@ -44,9 +45,9 @@ class TextNormalizer:
 
     @classmethod
     def for_tokens(cls, tokens: Iterable[str], language: str) -> Self:
-        """For a model with these tokens: its letters are those of one character.
+        """A normalizer for a model with these tokens. Its alphabet is the tokens of one letter.
 
-        Where there is an İ among capitals, an I is the capital of ı, in any language.
+        If İ is a token, then I is the capital of ı, whatever the language.
         """
         letters = [token for token in tokens if len(token) == 1 and token.isalpha()]
         rules = "tr" if DOTTED_CAPITAL in letters else ""
@@ -73,7 +74,7 @@ class TextNormalizer:
 
 
 def find_alphabet(texts: Iterable[str], language: str, min_share: float = 1e-4) -> str:
-    """The letters that make up at least `min_share` of the normalized texts, sorted."""
+    """The letters that are at least `min_share` of the letters in the normalized texts, sorted."""
     normalizer = TextNormalizer(language=language)
     counts = Counter(character for text in texts for character in normalizer(text) if character != " ")
     total = sum(counts.values())
@@ -81,5 +82,5 @@ def find_alphabet(texts: Iterable[str], language: str, min_share: float = 1e-4) 
 
 
 def ctc_vocabulary(alphabet: str) -> dict[str, int]:
-    """Token -> id for a new CTC tokenizer: the blank (which is the pad token) first, then the word delimiter."""
+    """Token -> id for a new CTC tokenizer. The pad token, which is the blank, has id 0."""
     return {token: index for index, token in enumerate([PAD_TOKEN, UNK_TOKEN, WORD_DELIMITER, *alphabet])}

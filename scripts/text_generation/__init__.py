@@ -1,1 +1,1 @@
-"""What `sentences.py` is made of: word lists and templates in data files, and the rules that inflect Turkish words."""
+"""Modules of `sentences.py`: readers of word lists and templates, and the rules that inflect Turkish words."""

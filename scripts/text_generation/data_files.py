@@ -1,6 +1,6 @@
-"""Reads the data files of the text generator: lists with one entry a line, and tables in CSV.
+"""Read the data files of the text generator: lists with one entry per line, and tables in CSV.
 
-Files are UTF-8. Empty lines and lines that begin with `#` are skipped, in lists and in tables.
+Files are UTF-8. Empty lines and lines that start with `#` are skipped, in lists and in tables.
 """
 
 import csv
@@ -20,7 +20,7 @@ class DataFileError(ValueError):
 class Entry:
     """One line of a data file.
 
-    text: the line, without white space around it. path, line: where it stands; lines count from 1.
+    text: the line, without leading and trailing white space. path, line: its location; line numbers start at 1.
     """
 
     text: str
@@ -28,25 +28,25 @@ class Entry:
     line: int
 
     def error(self, problem: object) -> DataFileError:
-        """Make the error that says what is wrong with this line."""
+        """An error about this line. problem: what is wrong with it."""
         return DataFileError(f"{self.path}:{self.line}: {problem}")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: column -> value, and the line that holds it."""
+    """One row of a table: column -> value, and its line."""
 
     values: dict[str, str]
     entry: Entry
 
     def flag(self, column: str) -> bool:
-        """Read a column that holds yes or no."""
+        """Parse a column with yes or no. Raises DataFileError for any other value."""
         if self.values[column] not in ("yes", "no"):
             raise self.entry.error(f"{column} must be yes or no, not {self.values[column]!r}")
         return self.values[column] == "yes"
 
     def weight(self, column: str) -> int:
-        """Read a column that holds a whole number above zero."""
+        """Parse a column with a whole number above zero. Raises DataFileError for any other value."""
         value = self.values[column]
         if not (value.isascii() and value.isdigit() and int(value)):
             raise self.entry.error(f"{column} must be a whole number above zero, not {value!r}")
@@ -54,9 +54,9 @@ class Row:
 
 
 def read_list(path: Path) -> list[Entry]:
-    """Read the entries of a list, in their order.
+    """Read the entries of a list, in order.
 
-    Raises DataFileError if the file is missing, unreadable or without entries, or if an entry stands in it twice.
+    Raises DataFileError if the file is missing, unreadable or empty, or if it has an entry twice.
     """
     entries = _read_lines(path)
     _refuse_repetition([(entry.text, entry) for entry in entries])
@@ -64,7 +64,7 @@ def read_list(path: Path) -> list[Entry]:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Read the rows of a table, in their order. Its first line names `columns`; the first column tells rows apart.
+    """Read the rows of a table, in order. Its first line must be `columns`, and the first column must be unique.
 
     Raises DataFileError if the file is missing, unreadable or without rows, has other columns, a row with more or
     fewer fields, or two rows with the same first field.
@@ -81,7 +81,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
 
 def _read_lines(path: Path) -> list[Entry]:
     try:
-        # Only line feeds part lines: `str.splitlines` would also part them at U+2028 and the like.
+        # Only line feeds separate lines: `str.splitlines` would also split at U+2028 and similar characters.
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError as error:
         raise DataFileError(f"{path} is missing") from error
@@ -111,5 +111,5 @@ def _refuse_repetition(keys: list[tuple[str, Entry]]) -> None:
     first: dict[str, Entry] = {}
     for key, entry in keys:
         if key in first:
-            raise entry.error(f"{key!r} stands in line {first[key].line} already")
+            raise entry.error(f"{key!r} is already in line {first[key].line}")
         first[key] = entry

@@ -1,4 +1,4 @@
-"""The rules that inflect Turkish words: vowel harmony, softening, tenses and persons. Endings come from data files."""
+"""Inflect Turkish words: vowel harmony, consonant softening, tenses and persons. Endings are in data files."""
 
 import re
 from collections.abc import Mapping, Set
@@ -24,12 +24,12 @@ _SUFFIX = re.compile(r"(?:\([Iyns]\))?[ACDIa-zçğıöşü ]+")
 
 @dataclass(frozen=True)
 class Endings:
-    """The tables of endings. Suffixes are written as `attach` takes them.
+    """The tables of endings. Suffixes are in the notation of `attach`.
 
-    pronoun, possessive, copula, copula_past, past, negative_aorist: by person; `past` also ends the conditional.
-    case, case_after_third: by case, after a stem and after a possessive ending of the third person.
-    verb_form: by the name of a form that takes no person. apostrophe: suffixes that templates name as they are, and
-    whether an apostrophe parts them from a proper name. aorist_ir, aorist_ar: verb roots with an irregular aorist.
+    pronoun, possessive, copula, copula_past, past, negative_aorist: by person; `past` is also used in the conditional.
+    case, case_after_third: by case, after a stem and after a possessive ending of the third person. verb_form: by the
+    name of a form without person. apostrophe: suffixes that templates use directly, and whether an apostrophe separates
+    them from a proper name. aorist_ir, aorist_ar: verb roots with an irregular aorist.
     """
 
     pronoun: Mapping[str, str]
@@ -48,7 +48,7 @@ class Endings:
 
 @cache
 def endings() -> Endings:
-    """Give the endings of the data files, which are read at the first call."""
+    """The endings in the data files, which are read at the first call."""
     return read_endings(DATA / "inflection")
 
 
@@ -58,7 +58,7 @@ def read_endings(folder: Path) -> Endings:
     persons = read_table(folder / "persons.csv", ("person", *columns))
     for row in persons:
         if row.values["person"] not in PERSONS:
-            raise row.entry.error(f"{row.values['person']!r} is none of the persons {', '.join(PERSONS)}")
+            raise row.entry.error(f"{row.values['person']!r} is not one of the persons {', '.join(PERSONS)}")
     if missing := set(PERSONS) - {row.values["person"] for row in persons}:
         raise DataFileError(f"{folder / 'persons.csv'} has no row for {', '.join(sorted(missing))}")
     cases = read_table(folder / "cases.csv", ("case", "suffix", "after_third_person"))
@@ -83,7 +83,7 @@ def read_endings(folder: Path) -> Endings:
 
 
 def _suffixes(rows: list[Row], column: str, may_be_empty: bool = False) -> dict[str, str]:
-    """Take a column of suffixes, by the first column."""
+    """Value of the first column -> suffix in `column`. Raises DataFileError for a malformed suffix."""
     for row in rows:
         if row.values[column] or not may_be_empty:
             _check_suffix(row, column)
@@ -92,18 +92,18 @@ def _suffixes(rows: list[Row], column: str, may_be_empty: bool = False) -> dict[
 
 def _check_suffix(row: Row, column: str) -> None:
     if not _SUFFIX.fullmatch(row.values[column]):
-        raise row.entry.error(f"{row.values[column]!r} is no suffix, in the column {column}")
+        raise row.entry.error(f"{row.values[column]!r} in the column {column} is not a suffix")
 
 
 def _root(entry: Entry) -> str:
     if not (entry.text.isalpha() and entry.text.islower()):
-        raise entry.error(f"{entry.text!r} is no verb root, which has small letters alone")
+        raise entry.error(f"{entry.text!r} is not a verb root, which has only lower-case letters")
     return entry.text
 
 
 @dataclass(frozen=True)
 class Word:
-    """A noun or verb stem: its plain form, its form before a vowel, and whether it asks for front-vowel endings."""
+    """A noun or verb stem: its plain form, its form before a vowel, and whether it takes front-vowel endings."""
 
     base: str
     soft: str
@@ -111,14 +111,14 @@ class Word:
 
 
 def parse_word(entry: str, softens: bool = True) -> Word:
-    """Read an entry of a word list, with its marks: `saat*`, `hukuk!`, `şehir/şehr`, `kilit/`.
+    """Parse an entry of a word list, with its marks: `saat*`, `hukuk!`, `şehir/şehr`, `kilit/`.
 
-    `*` asks for front-vowel endings, `!` keeps a final k, ç or p hard, `/` gives the stem before a vowel, and a bare
-    `/` softens the final t. softens: whether an unmarked word softens. Raises ValueError if the entry is malformed.
+    `*` means front-vowel endings, `!` a final k, ç or p that stays hard, `/stem` the stem before a vowel, and a bare
+    `/` a final t that softens. softens: whether an unmarked word softens. Raises ValueError if the entry is malformed.
     """
     match = _ENTRY.fullmatch(entry)
     if not match:
-        raise ValueError(f"{entry!r} is malformed: an entry is a word, with *, then !, / or /stem after it if need be")
+        raise ValueError(f"{entry!r} is malformed: an entry is a word, optionally with *, then !, / or /stem")
     base, soft = match["base"], match["soft"]
     if match["slash"] and not soft:
         if base[-1] != "t":
@@ -133,12 +133,15 @@ def parse_word(entry: str, softens: bool = True) -> Word:
 
 
 def parse_verb(entry: str) -> Word:
-    """Read a verb stem or a proper name: unlike other nouns, they soften only where the list says so."""
+    """Parse a verb stem or a proper name. Unlike other nouns, they soften only if they are marked."""
     return parse_word(entry, softens=False)
 
 
 def attach(word: Word | str, suffix: str) -> str:
-    """Write a suffix onto a word: A and I follow vowel harmony, D and C the last sound, `(y)` is a buffer."""
+    """Attach a suffix to a word.
+
+    In the suffix, A and I follow vowel harmony, D and C assimilate to the preceding consonant, and `(y)` is a buffer.
+    """
     stem = Word(word, word) if isinstance(word, str) else word
     if not suffix:
         return stem.base
@@ -158,9 +161,10 @@ def attach(word: Word | str, suffix: str) -> str:
             letter = "a" if vowel in "aıou" else "e"
         elif letter == "I":
             letter = _HIGH[vowel]
-        elif letter in "DC":
-            hard = result[-1] in _HARD
-            letter = {"D": "dt", "C": "cç"}[letter][hard]
+        elif letter == "D":
+            letter = "t" if result[-1] in _HARD else "d"
+        elif letter == "C":
+            letter = "ç" if result[-1] in _HARD else "c"
         if letter in VOWELS:
             vowel = letter
         result += letter
@@ -168,7 +172,7 @@ def attach(word: Word | str, suffix: str) -> str:
 
 
 def conjugate(verb: Word, tense: str, person: str, negative: bool = False) -> str:
-    """Give the finite form of a verb in one of TENSES and PERSONS."""
+    """The finite form of a verb, in one of `TENSES` and `PERSONS`."""
     if tense == "aorist":
         if negative:
             return attach(verb.base, endings().negative_aorist[person])
@@ -198,7 +202,7 @@ def conjugate(verb: Word, tense: str, person: str, negative: bool = False) -> st
 
 
 def question(verb: Word, tense: str, person: str, negative: bool = False) -> str:
-    """Give the yes-or-no question form of a tense other than was, would and conditional."""
+    """The form of a yes-or-no question, in a tense other than was, would and conditional."""
     if tense == "past" or person == "3p":
         form = conjugate(verb, tense, person, negative)
         return f"{form} {attach(form, 'mI')[len(form) :]}"
@@ -207,7 +211,7 @@ def question(verb: Word, tense: str, person: str, negative: bool = False) -> str
 
 
 def nominal(verb: Word, kind: str, person: str = "3s") -> str:
-    """Give a form that is not finite: an infinitive, a participle or a converb."""
+    """A non-finite form: an infinitive, a participle or a converb."""
     if kind == "dik":
         past = attach(verb, "DIk")
         return attach(Word(past, past[:-1] + "ğ"), endings().possessive[person])
@@ -220,7 +224,7 @@ def nominal(verb: Word, kind: str, person: str = "3s") -> str:
 
 
 def _softened(base: str) -> str:
-    """Soften the last letter of a word of more than one syllable."""
+    """Soften the last consonant of a word with more than one syllable."""
     if sum(letter in VOWELS for letter in base) < 2 or base[-1] not in _SOFTENED:
         return base
     if base[-1] == "k" and base[-2] not in VOWELS:

@@ -1,4 +1,4 @@
-"""The words of the text generator, in the pools from which templates draw them: a file for each pool."""
+"""The words of the text generator, in pools from which templates draw them. Each pool is a file."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,18 +13,18 @@ from scripts.text_generation.inflection_tr import Word, parse_verb, parse_word
 TURKISH_CAPITALS = "ABCÇDEFGĞHIİJKLMNOÖPRSŞTUÜVYZ"
 
 ANY = ("person", "thing", "place", "food", "animal", "idea", "nature")
-"""The pools of nouns that the pool `any` joins."""
+"""The pools of nouns that the pool `any` combines."""
 FIRST_NAMES = ("man", "woman")
-"""The pools of names that the pool `name` joins."""
+"""The pools of names that the pool `name` combines."""
 DATES = ("month", "day")
-"""The pools of nouns that dates take their words from."""
+"""The pools of nouns in dates."""
 RANGES = ("num", "ord")
-"""Numbers that are drawn between limits."""
+"""Numbers that are drawn from a range."""
 NUMBERS = ("frac", "clock", "year", "date", "phone", "digits", "code", "percent", "money")
-"""Numbers without limits."""
+"""Numbers without a range."""
 
 _WITHOUT_LIST = ("any", "name", "pred", "subj", "when", *RANGES, *NUMBERS)
-"""What templates draw from besides the lists, so that no list may have such a name."""
+"""Pools that are not lists. No list may have one of these names."""
 
 _NAME = re.compile(rf"[{TURKISH_CAPITALS}][{TURKISH_ALPHABET}]*(?: [{TURKISH_CAPITALS}][{TURKISH_ALPHABET}]*)*\*?")
 _T = TypeVar("_T")
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Words by their pool. Each field is a folder of lists, and the name of a list is that of its pool."""
+    """Pool -> its words. Each field is a folder of lists, and the name of a list is that of its pool."""
 
     nouns: Mapping[str, Sequence[Word]]
     names: Mapping[str, Sequence[Word]]
@@ -42,7 +42,7 @@ class Lexicon:
 
 
 def read_lexicon(folder: Path) -> Lexicon:
-    """Read the word lists below a folder. Raises DataFileError for a list that is missing, malformed or misnamed."""
+    """Read the word lists in a folder. Raises DataFileError for a list that is missing, malformed or misnamed."""
     _check_names(folder)
     nouns = _read_pools(folder / "nouns", _noun, (*ANY, *DATES))
     nouns["any"] = {entry: word for pool in ANY for entry, word in nouns[pool].items()}
@@ -52,7 +52,7 @@ def read_lexicon(folder: Path) -> Lexicon:
     attributive = read_list(folder / "adjectives" / "attributive.txt")
     for entry in attributive:
         if entry.text not in adjectives["adj"]:
-            raise entry.error(f"{entry.text!r} does not stand in adj.txt")
+            raise entry.error(f"{entry.text!r} is not in adj.txt")
     not_predicates = {entry.text for entry in attributive}
     adjectives["pred"] = {entry: word for entry, word in adjectives["adj"].items() if entry not in not_predicates}
     return Lexicon(
@@ -65,7 +65,7 @@ def read_lexicon(folder: Path) -> Lexicon:
 
 
 def _check_names(folder: Path) -> None:
-    """Refuse a list whose name another pool has."""
+    """Raise DataFileError for a list with the name of another pool."""
     paths: dict[str, Path | None] = dict.fromkeys(_WITHOUT_LIST)
     for kind in fields(Lexicon):
         for path in sorted((folder / kind.name).glob("*.txt")):
@@ -103,7 +103,7 @@ def _verb(entry: str) -> Word:
 
 def _name(entry: str) -> Word:
     if not _NAME.fullmatch(entry):
-        raise ValueError(f"{entry!r} is no name: a capital, then small letters of the Turkish alphabet, then perhaps *")
+        raise ValueError(f"{entry!r} is not a name: a capital, then lower-case Turkish letters, then optionally *")
     return parse_verb(entry)
 
 
@@ -114,4 +114,4 @@ def _uninflected(entry: str) -> str:
 
 def _check_letters(entry: str, others: str) -> None:
     if odd := set(entry) - set(TURKISH_ALPHABET + others):
-        raise ValueError(f"{entry!r} has {min(odd)!r}, which is no small letter of the Turkish alphabet")
+        raise ValueError(f"{entry!r} has {min(odd)!r}, which is not a lower-case Turkish letter")

@@ -1,7 +1,7 @@
-"""Templates of sentences: their notation, and the files that hold them.
+"""Sentence templates: read and check the files that contain them.
 
-`{a|b}` is a choice, which may hold slots and choices. `[pool.step.step]` is a slot: a word of a pool, inflected in
-steps; or a number, as `[num:2-90.dat]`. README.md in the folder of the data files describes all pools and steps.
+`{a|b}` is a choice, which may contain slots and choices. `[pool.step.step]` is a slot: a word from a pool, inflected in
+steps, or a number such as `[num:2-90.dat]`. README.md in the folder of the data files describes all pools and steps.
 """
 
 import re
@@ -20,14 +20,17 @@ CHOICE = re.compile(r"\{([^{}]*)\}")
 SLOT = re.compile(r"\[([^\]]+)\]")
 
 PARTICIPLES = ("dik", "acak", "ma")
-"""Verb forms that take a possessive ending, then a case."""
+"""Verb forms that take a possessive ending and then a case."""
 
 _CHARACTERS = set(TURKISH_ALPHABET + TURKISH_CAPITALS + "0123456789 .,:?!'%{|}")
 
 
 @dataclass(frozen=True)
 class Tense:
-    """How a tense is used. weight: how often it is drawn. asked: whether questions have it. when: a pool of times."""
+    """How a tense is used.
+
+    weight: relative frequency. asked: whether it is used in questions. when: the pool of its time expressions.
+    """
 
     weight: int
     asked: bool
@@ -36,7 +39,7 @@ class Tense:
 
 @dataclass(frozen=True)
 class Domain:
-    """What sentences are about: how often it is drawn, and its templates."""
+    """A topic of sentences. weight: relative frequency."""
 
     weight: int
     templates: Sequence[str]
@@ -44,7 +47,7 @@ class Domain:
 
 @dataclass(frozen=True)
 class TextData:
-    """All that sentences are made of."""
+    """The words, tenses and templates of sentences."""
 
     lexicon: Lexicon
     tenses: Mapping[str, Tense]
@@ -53,7 +56,7 @@ class TextData:
 
 @dataclass(frozen=True)
 class Slot:
-    """A slot of a template. limits: the smallest and the largest number, where it gives them."""
+    """A slot of a template. limits: the smallest and the largest number, if it has a range."""
 
     pool: str
     steps: tuple[str, ...]
@@ -62,12 +65,12 @@ class Slot:
 
 @cache
 def text_data() -> TextData:
-    """Give the words and templates of the data files, which are read at the first call."""
+    """The words and templates in the data files, which are read at the first call."""
     return read_text_data(DATA)
 
 
 def read_text_data(folder: Path) -> TextData:
-    """Read and check all words, tenses and templates below a folder. Raises DataFileError for what is malformed."""
+    """Read and check all words, tenses and templates in a folder. Raises DataFileError if anything is malformed."""
     lexicon = read_lexicon(folder)
     return TextData(lexicon, _read_tenses(folder / "tenses.csv", lexicon), _read_domains(folder, lexicon))
 
@@ -77,7 +80,7 @@ def _read_tenses(path: Path, lexicon: Lexicon) -> dict[str, Tense]:
     for row in read_table(path, ("tense", "weight", "question", "when")):
         tense, when = row.values["tense"], row.values["when"]
         if tense not in TENSES:
-            raise row.entry.error(f"{tense!r} is none of the tenses {', '.join(TENSES)}")
+            raise row.entry.error(f"{tense!r} is not one of the tenses {', '.join(TENSES)}")
         if when not in lexicon.uninflected:
             raise row.entry.error(f"there is no list uninflected/{when}.txt")
         tenses[tense] = Tense(row.weight("weight"), row.flag("question"), when)
@@ -101,7 +104,7 @@ def _read_domains(folder: Path, lexicon: Lexicon) -> dict[str, Domain]:
 
 
 def parse_slot(text: str) -> Slot:
-    """Read what stands between the brackets of a slot. Raises ValueError for malformed limits."""
+    """Parse the text between the brackets of a slot. Raises ValueError for a malformed range."""
     head, *steps = text.split(".")
     pool, colon, given = head.partition(":")
     if not colon:
@@ -113,25 +116,27 @@ def parse_slot(text: str) -> Slot:
 
 
 def check_template(template: str, lexicon: Lexicon) -> None:
-    """Raise ValueError, which says what is wrong, if a template is malformed or draws from a pool that is not there."""
+    """Raise ValueError, with the reason, if a template is malformed or uses a pool that does not exist."""
     for slot in SLOT.findall(template):
         _check_slot(slot, lexicon)
-    # A letter stands for each slot; a subject may be left out.
+    # Each slot is replaced by a letter, except for the subject, which may be empty.
     rest = SLOT.sub(lambda match: "" if match[1] == "subj" else "a", template)
     if odd := set(rest) - _CHARACTERS:
-        raise ValueError(f"{min(odd)!r} cannot stand in a template here")
+        raise ValueError(f"{min(odd)!r} is not allowed here in a template")
     while CHOICE.search(rest):
         rest = CHOICE.sub(lambda match: min(match[1].split("|"), key=len), rest)
     if unpaired := set(rest) & set("{|}"):
-        raise ValueError(f"{min(unpaired)!r} stands outside of a choice, or has no partner")
+        raise ValueError(f"{min(unpaired)!r} is outside of a choice, or unpaired")
     if not rest.strip():
-        raise ValueError("the sentence may come out empty")
+        raise ValueError("the sentence can be empty")
 
 
 def _check_slot(text: str, lexicon: Lexicon) -> None:
     slot = parse_slot(text)
-    if (slot.limits is not None) != (slot.pool in RANGES):
-        raise ValueError(f"[{text}] " + ("needs limits, like 2-90" if slot.pool in RANGES else "takes no limits"))
+    if slot.limits is None and slot.pool in RANGES:
+        raise ValueError(f"[{text}] needs limits, like 2-90")
+    if slot.limits is not None and slot.pool not in RANGES:
+        raise ValueError(f"[{text}] takes no limits")
     steps = list(slot.steps)
     if slot.pool in lexicon.verbs:
         fits = _is_verb_form(steps)
@@ -142,14 +147,16 @@ def _check_slot(text: str, lexicon: Lexicon) -> None:
     elif slot.pool in lexicon.nouns or slot.pool in lexicon.names or slot.pool in RANGES + NUMBERS:
         fits = set(steps) <= {"pl", "R", "P", "C", "cop", *PERSONS, *endings().case, *endings().apostrophe}
     else:
-        raise ValueError(f"[{text}] draws from {slot.pool!r}, which is no pool")
+        raise ValueError(f"[{text}] uses the pool {slot.pool!r}, which does not exist")
     if not fits:
         raise ValueError(f"[{text}] has steps that {slot.pool!r} does not take: {'.'.join(steps) or 'none'}")
 
 
 def _is_verb_form(steps: list[str]) -> bool:
     negative = steps[:1] == ["neg"]
-    form, *rest = steps[negative:] or [""]
+    if negative:
+        steps = steps[1:]
+    form, *rest = steps or [""]
     persons, cases = {"P", *PERSONS}, {"C", *endings().case}
     if form in ("T", *TENSES):
         return len(rest) <= 1 and set(rest) <= persons

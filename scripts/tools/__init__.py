@@ -1,1 +1,1 @@
-"""Commands of the project itself: they make its bundled model and its measurements, and check its image."""
+"""Commands for the project itself: they make the bundled model, make its measurements, and check its image."""

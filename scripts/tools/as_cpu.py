@@ -1,11 +1,11 @@
-"""Run a command as if this CPU had fewer instruction sets, to see on one machine what others compute, and how fast.
+"""Run a command as if this CPU had fewer instruction sets, to measure speed and results of other CPUs on one machine.
 
     python scripts/tools/as_cpu.py avx2 -- python scripts/tools/operator_times.py models/onnx/model_int8.onnx
     python scripts/tools/as_cpu.py vnni -- make test
 
-Libraries that ask CPUID (ONNX Runtime, OpenVINO, PyTorch) then choose the kernels of that CPU; `/proc/cpuinfo` still
-shows the real one. Needs a C compiler and, as most Intel CPUs and newer AMD ones have it under Linux, CPUID faulting
-(the flag `cpuid_fault`).
+Libraries that use CPUID (ONNX Runtime, OpenVINO, PyTorch) then choose the kernels of that CPU. `/proc/cpuinfo` still
+shows the real CPU. Needs a C compiler, and CPUID faulting (the flag `cpuid_fault`), which most Intel CPUs and newer AMD
+CPUs support under Linux.
 """
 
 import argparse
@@ -25,7 +25,7 @@ volume 2, CPUID."""
 AMX: Bits = {(7, 0, EDX): (22, 24, 25), (7, 1, EAX): (21,), (7, 1, EDX): (8,)}
 """AMX-BF16, AMX-TILE, AMX-INT8; AMX-FP16; AMX-COMPLEX."""
 VNNI_512: Bits = {(7, 0, ECX): (11,), (7, 0, EDX): (23,), (7, 1, EAX): (5,)}
-"""AVX-512 VNNI, and AVX-512 FP16 and BF16, which came after it."""
+"""AVX-512 VNNI, and the later AVX-512 FP16 and BF16."""
 VNNI_256: Bits = {(7, 1, EAX): (4, 23), (7, 1, EDX): (4, 5, 10, 19)}
 """AVX-VNNI, AVX-IFMA, AVX-VNNI-INT8, AVX-NE-CONVERT, AVX-VNNI-INT16, AVX10."""
 AVX_512: Bits = {(7, 0, EBX): (16, 17, 21, 26, 27, 28, 30, 31), (7, 0, ECX): (1, 6, 12, 14), (7, 0, EDX): (2, 3, 8)}
@@ -37,12 +37,12 @@ HIDDEN: dict[str, tuple[Bits, ...]] = {
     "avx512": (AMX, VNNI_512, VNNI_256),
     "vnni": (AMX,),
 }
-"""What each kind of CPU lacks: AVX2 only (Haswell, Zen 2 and 3), AVX2 with VNNI (Alder Lake), AVX-512 without VNNI
-(Skylake), AVX-512 with VNNI and without AMX (Ice Lake, Zen 4)."""
+"""Kind of CPU -> the instructions that it does not have. The kinds are AVX2 only (Haswell, Zen 2 and 3), AVX2 with VNNI
+(Alder Lake), AVX-512 without VNNI (Skylake), and AVX-512 with VNNI but without AMX (Ice Lake, Zen 4)."""
 
 
 def mask_of(kind: str) -> str:
-    """The variable CPUID_MASK, as `cpuid_mask.c` reads it."""
+    """The value of the variable CPUID_MASK, which `cpuid_mask.c` reads."""
     return ",".join(_entries(HIDDEN[kind]))
 
 
@@ -54,9 +54,9 @@ def _entries(sets: Iterable[Bits]) -> Iterator[str]:
 
 
 def run_as(kind: str, command: list[str]) -> int:
-    """Run a command on such a CPU. Returns its exit status; 125 if this machine cannot hide anything.
+    """Run a command as if on that kind of CPU. Returns its exit status; 125 if this machine cannot hide instructions.
 
-    Raises OSError if there is no C compiler or no such command, CalledProcessError if the compiler fails.
+    Raises OSError if the C compiler or the command does not exist, and CalledProcessError if the compiler fails.
     """
     with tempfile.TemporaryDirectory(prefix="dikte-cpuid-") as folder:
         library = Path(folder) / "cpuid_mask.so"
@@ -69,7 +69,7 @@ def run_as(kind: str, command: list[str]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=tuple(HIDDEN), help="the newest instructions that are left")
+    parser.add_argument("kind", choices=tuple(HIDDEN), help="the newest instructions that stay visible")
     parser.add_argument("command", nargs="+", help="the command and its arguments, after --")
     arguments = parser.parse_args()
     try:

@@ -1,9 +1,9 @@
-"""Make what Dikte is compared with: the models that others make of the same checkpoint with the usual tools.
+"""Make the baselines that Dikte is compared with: models that common tools make from the same checkpoint.
 
     python scripts/tools/baselines.py --checkpoint_dir cahya/wav2vec2-base-turkish --out artifacts/baselines
 
-They are kept under `--out`, in a folder named for the hash of the weights and the versions of the tools, and made only
-once. `scripts/benchmark.py` and `scripts/load.py --against_plain` run this by themselves.
+They are cached in `--out`, in a folder whose name is a hash of the weights and the versions of the tools.
+`scripts/benchmark.py` and `scripts/load.py --against_plain` run this command themselves.
 """
 
 import argparse
@@ -21,9 +21,9 @@ def main() -> None:
     keys = [baseline.key for baseline in BASELINES]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_dir", required=True, help="checkpoint folder or hub id")
-    parser.add_argument("--out", type=Path, default=Path("artifacts/baselines"), help="folder to keep them in")
+    parser.add_argument("--out", type=Path, default=Path("artifacts/baselines"), help="folder of the cache")
     parser.add_argument("--calibration", type=Path, default=Path("samples"), help="folder of clips to calibrate with")
-    parser.add_argument("--only", nargs="+", choices=keys, default=keys, help="make only these")
+    parser.add_argument("--only", nargs="+", choices=keys, default=keys, help="make only these baselines")
     arguments = parser.parse_args()
     try:
         source = source_of(find_model_folder(arguments.checkpoint_dir, REFERENCE), arguments.out, arguments.calibration)

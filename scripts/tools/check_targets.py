@@ -1,9 +1,9 @@
-"""Compare reports of this project's measurements with its targets.
+"""Compare the reports of this project's measurements with its targets.
 
     python scripts/tools/check_targets.py artifacts/benchmark_report.json artifacts/load_*.json
 
 Reads the key figures that `scripts/benchmark.py`, `scripts/load.py --against_plain` and `load_scenarios.py` write. The
-targets are in `targets.toml` beside this file. Ends with 1 if one is missed.
+targets are in `targets.toml` in this folder. The exit status is 1 if a target is missed.
 """
 
 import argparse
@@ -22,7 +22,7 @@ TARGETS = Path(__file__).with_name("targets.toml")
 
 @dataclass(frozen=True)
 class Target:
-    """A bound, in the unit of its figure: `at_least` is a lower one."""
+    """A bound of a figure, in the figure's unit. at_least: whether it is a lower bound, not an upper one."""
 
     bound: float
     at_least: bool
@@ -31,25 +31,30 @@ class Target:
         return f"{'at least' if self.at_least else 'at most'} {self.bound:g}"
 
     def reached_by(self, value: float | None) -> bool:
-        """Does the value keep to the bound? One that could not be measured does not."""
+        """Whether the value is within the bound. None, which was not measured, is not."""
         if value is None:
             return False
         return value >= self.bound if self.at_least else value <= self.bound
 
 
 def read_targets(path: Path = TARGETS) -> dict[str, dict[str, Target]]:
-    """Report -> key of a figure -> target."""
+    """Stem of a report -> key of a figure -> target. Raises ValueError for an unknown kind of bound."""
     content = tomllib.loads(path.read_text(encoding="utf-8"))
     return {report: {key: _target(entry) for key, entry in bounds.items()} for report, bounds in content.items()}
 
 
 def _target(entry: Mapping[str, float]) -> Target:
     ((kind, bound),) = entry.items()
-    return Target(bound, {"at_least": True, "at_most": False}[kind])
+    if kind not in ("at_least", "at_most"):
+        raise ValueError(f"a bound is at_least or at_most, not {kind}")
+    return Target(bound, kind == "at_least")
 
 
 def check(path: Path, targets: Mapping[str, Target]) -> tuple[list[list[str]], int]:
-    """Rows of (figure, measured, target, verdict) for a report's key figures that have a target; how many miss it."""
+    """Compare the key figures of a report with their targets.
+
+    Returns rows of (figure, measured, target, result) for the figures that have a target, and the number of misses.
+    """
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     rows, missed = [], 0
     for entry in report["key_figures"]:

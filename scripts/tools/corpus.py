@@ -1,10 +1,10 @@
-"""Prepare the text of the bundled model: what is spoken for training, and what is held out.
+"""Prepare the text of the bundled model: sentences for training, and held-out sentences.
 
     python scripts/tools/corpus.py --text sentences.txt --generated 12000 --held_out 600 --out data/text
 
-Writes `train.txt` and `held_out.txt`. Sentences of the file are shuffled and split; generated ones (numbers, dates,
-lessons, call-centre talk, see `sentences.py`) and lines of several sentences joined go to the training side, so that
-a model also meets clips longer than one sentence.
+Writes `train.txt` and `held_out.txt`. The sentences of the file are shuffled and split. The training text also gets
+generated sentences (numbers, dates, lessons, call-centre talk, see `sentences.py`), and lines that join several
+sentences, so that a model also learns clips longer than one sentence.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from scripts.text_generation.data_files import DataFileError
 from scripts.tools.sentences import generate
 
 MAX_JOINED_CHARACTERS = 180
-"""About 13 s of speech."""
+"""Maximum length of a joined line: about 13 s of speech."""
 
 
 def join_some(sentences: list[str], share: float, random: Random) -> list[str]:
-    """Lines of 2 to 4 random sentences, `share` times as many as there are sentences."""
+    """Lines that join 2 to 4 random sentences. share: number of lines, relative to the number of sentences."""
     lines = [
         " ".join(random.sample(sentences, k=random.choice((2, 2, 3, 4)))) for _ in range(int(share * len(sentences)))
     ]
@@ -29,14 +29,14 @@ def join_some(sentences: list[str], share: float, random: Random) -> list[str]:
 
 
 def split(sentences: list[str], generated: list[str], held_out: int, seed: int) -> tuple[list[str], list[str]]:
-    """(training lines, held-out lines): no held-out sentence is in training, also not with other punctuation."""
+    """Return training lines and held-out lines. No held-out sentence is in training, even with other punctuation."""
     random = Random(seed)
     normalizer = TextNormalizer(TURKISH_ALPHABET)
     unique = sorted({normalizer(sentence): sentence for sentence in sentences}.values())
     random.shuffle(unique)
     test, train = unique[:held_out], unique[held_out:]
-    kept_back = {normalizer(sentence) for sentence in test}
-    train += [sentence for sentence in generated if normalizer(sentence) not in kept_back]
+    excluded = {normalizer(sentence) for sentence in test}
+    train += [sentence for sentence in generated if normalizer(sentence) not in excluded]
     train += join_some(train, 0.15, random)
     random.shuffle(train)
     return train, test
@@ -44,9 +44,9 @@ def split(sentences: list[str], generated: list[str], held_out: int, seed: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--text", type=Path, required=True, help="UTF-8 text file, one sentence a line")
-    parser.add_argument("--generated", type=int, default=12_000, help="sentences made by sentences.py")
-    parser.add_argument("--held_out", type=int, default=600, help="sentences of the file kept for evaluation")
+    parser.add_argument("--text", type=Path, required=True, help="UTF-8 text file, one sentence per line")
+    parser.add_argument("--generated", type=int, default=12_000, help="number of sentences from sentences.py")
+    parser.add_argument("--held_out", type=int, default=600, help="number of sentences to hold out for evaluation")
     parser.add_argument("--out", type=Path, required=True, help="folder for train.txt and held_out.txt")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -1,9 +1,9 @@
 /* Hides instruction sets from a process, so that libraries choose the kernels of an older x86-64 CPU.
  *
- * scripts/tools/as_cpu.py compiles it and loads it with LD_PRELOAD. It asks Linux to fault on CPUID (ARCH_SET_CPUID of
- * arch_prctl(2)), executes the instruction in the signal handler, and clears the bits that CPUID_MASK names:
- * "leaf.subleaf.register.bit" in decimal, separated by commas, with 0 to 3 for eax, ebx, ecx and edx. Child processes
- * inherit it with the environment.
+ * scripts/tools/as_cpu.py compiles this file and loads it with LD_PRELOAD. It makes Linux fault on CPUID
+ * (ARCH_SET_CPUID of arch_prctl(2)), executes the instruction in the signal handler, and clears the bits in CPUID_MASK:
+ * "leaf.subleaf.register.bit" in decimal, separated by commas, where registers 0 to 3 are eax, ebx, ecx and edx. Child
+ * processes inherit it with the environment.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -29,7 +29,7 @@ static int is_cpuid(const uint8_t *code) { return code[0] == 0x0f && code[1] == 
 static void on_fault(int sig, siginfo_t *info, void *context) {
     greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
     const uint8_t *code = (const uint8_t *)regs[REG_RIP];
-    /* A faulting CPUID is a general protection fault: it has no address, where a bad pointer has one. */
+    /* A faulting CPUID is a general protection fault, which has no address, unlike the fault of a bad pointer. */
     if (info->si_code != SI_KERNEL || !is_cpuid(code)) {
         if (chained.sa_flags & SA_SIGINFO) { chained.sa_sigaction(sig, info, context); return; }
         if (chained.sa_handler == SIG_IGN) return;
@@ -51,7 +51,7 @@ static void on_fault(int sig, siginfo_t *info, void *context) {
     regs[REG_RIP] += 2;
 }
 
-/* Others (Python's faulthandler) may handle SIGSEGV too: theirs is called for what is no CPUID. */
+/* Other code (Python's faulthandler) may also handle SIGSEGV. Its handler is called for all faults but CPUID. */
 int sigaction(int sig, const struct sigaction *new, struct sigaction *old) {
     static int (*real)(int, const struct sigaction *, struct sigaction *);
     if (!real) real = dlsym(RTLD_NEXT, "sigaction");

@@ -1,12 +1,12 @@
-"""How fast sound is decoded: seconds of it per second of one core, beside the ffmpeg program.
+"""Measure how fast audio is decoded, in seconds of audio per CPU second, compared with the ffmpeg program.
 
     python scripts/tools/decoding_benchmark.py
     python scripts/tools/decoding_benchmark.py --against ../before --formats opus_webm mp3 --runs 7
 
-Makes a file of `--seconds` in each format with the ffmpeg program (Debian: `apt-get install ffmpeg`), from `--audio`
-said again and again. `app.audio.decode` and the program, on one core and one thread, turn each file into 16 kHz mono,
-by turns. `--against` measures the code in another checkout of this repository along. What counts is the time that the
-processor worked, so what else the machine does matters little. Writes `decoding_report.md` into `--out`.
+Makes a file of `--seconds` in each format from `--audio`, which is repeated, with the ffmpeg program (Debian: `apt-get
+install ffmpeg`). `app.audio.decode` and the program take turns to convert each file to 16 kHz mono, on one core and one
+thread. `--against` also measures the code in another checkout of this repository. The measure is CPU time, so other
+load on the machine matters little. Writes `decoding_report.md` to `--out`.
 """
 
 import argparse
@@ -28,10 +28,10 @@ from app.audio import AudioLimits, Samples, decode
 from app.errors import AsrError
 from scripts.common import ROOT, SAMPLES
 from scripts.common.arguments import count, positive
+from scripts.common.audio_files import find_audio_files
 from scripts.common.command import ending_cleanly
 from scripts.common.machine import processor, versions
 from scripts.common.report import command_line, now, table
-from scripts.common.sound_files import find_files
 
 RATE_HZ = 16_000
 LIMITS = AudioLimits(max_duration_s=86_400.0, max_decoded_bytes=1 << 36, max_channels=8)
@@ -41,7 +41,7 @@ OURS, BEFORE, PROGRAM = "Dikte", "before", "ffmpeg"
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file, and the options with which the ffmpeg program makes it."""
+    """A format, and the options of the ffmpeg program that make it."""
 
     title: str
     suffix: str
@@ -65,28 +65,28 @@ import io, sys, time
 import soundfile
 from app.audio import AudioLimits, decode
 limits = AudioLimits(86400.0, 1 << 36, 8)
-tone = io.BytesIO()
-soundfile.write(tone, [0.0] * 44100, 44100, format="WAV")
-decode(tone, 16000, limits)  # all is imported
+silence = io.BytesIO()
+soundfile.write(silence, [0.0] * 44100, 44100, format="WAV")
+decode(silence, 16000, limits)  # imports everything
 with open(sys.argv[1], "rb") as file:
     begin_s = time.process_time()
     decode(file, 16000, limits)
     print(time.process_time() - begin_s)
 """
-"""Decodes a file with the code of the current folder, and prints the seconds that the processor worked."""
+"""Decodes a file with the code in the current folder, and prints the CPU time in seconds."""
 
 
 class BenchmarkError(Exception):
-    """Nothing can be measured; the message says why."""
+    """The benchmark cannot run. The message says why."""
 
 
-def read_sound(paths: list[Path], seconds: float) -> Samples:
-    """The sound of these files one after the other, again and again: shape (samples,), float32, 16 kHz.
+def read_audio(paths: list[Path], seconds: float) -> Samples:
+    """The audio of these files and folders, concatenated and repeated to `seconds`: shape (samples,), float32, 16 kHz.
 
-    Raises BenchmarkError if one cannot be read.
+    Raises BenchmarkError if a file cannot be read.
     """
     parts = []
-    for path in find_files(paths):
+    for path in find_audio_files(paths):
         try:
             with path.open("rb") as file:
                 parts.append(decode(file, RATE_HZ, LIMITS).samples)
@@ -97,8 +97,8 @@ def read_sound(paths: list[Path], seconds: float) -> Samples:
 
 
 def make_files(samples: Samples, formats: Iterable[str], folder: Path) -> dict[str, Path]:
-    """Format -> a file of this sound in it. Raises BenchmarkError where the ffmpeg program cannot make it."""
-    source = folder / "sound.wav"
+    """Format -> a file of these samples. Raises BenchmarkError if the ffmpeg program cannot make it."""
+    source = folder / "audio.wav"
     soundfile.write(source, samples, RATE_HZ)
     files = {}
     for name in formats:
@@ -108,14 +108,14 @@ def make_files(samples: Samples, formats: Iterable[str], folder: Path) -> dict[s
 
 
 def run_ffmpeg(*arguments: str) -> None:
-    """Run the program. Raises BenchmarkError with its own last line if it fails."""
+    """Run the ffmpeg program. Raises BenchmarkError with the last line of its output if it fails."""
     done = subprocess.run(["ffmpeg", "-v", "error", "-y", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchmarkError((done.stderr.strip().splitlines() or ["ffmpeg failed"])[-1])
 
 
 def cpu_s_of_ffmpeg(path: Path) -> float:
-    """Seconds that the processor worked for the program, to decode a file on one thread."""
+    """CPU time of the ffmpeg program for decoding a file on one thread, in seconds."""
     begin = resource.getrusage(resource.RUSAGE_CHILDREN)
     run_ffmpeg("-threads", "1", "-i", str(path), "-ac", "1", "-ar", str(RATE_HZ), "-f", "f32le", os.devnull)
     end = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -123,7 +123,10 @@ def cpu_s_of_ffmpeg(path: Path) -> float:
 
 
 def cpu_s_of_checkout(root: Path, path: Path) -> float:
-    """The same for `app.audio` of a checkout, in a fresh interpreter, once all is imported. Raises BenchmarkError."""
+    """CPU time of `app.audio` in a checkout for decoding a file, in seconds, in a new interpreter, without imports.
+
+    Raises BenchmarkError if it fails.
+    """
     done = subprocess.run(
         [sys.executable, "-c", WORKER, str(path)], cwd=root, capture_output=True, text=True, check=False
     )
@@ -135,7 +138,7 @@ def cpu_s_of_checkout(root: Path, path: Path) -> float:
 def measure(
     files: dict[str, Path], decoders: dict[str, Callable[[Path], float]], runs: int
 ) -> dict[str, dict[str, float]]:
-    """Format -> decoder -> median seconds of the processor. All decoders take turns in every run."""
+    """Format -> decoder -> median CPU time in seconds. All decoders take turns in each run."""
     taken_s: dict[str, dict[str, list[float]]] = {name: {key: [] for key in decoders} for name in files}
     with tqdm(total=runs * len(files) * len(decoders), unit="file", disable=None) as progress:
         for _ in range(runs):
@@ -147,7 +150,7 @@ def measure(
 
 
 def report(taken_s: dict[str, dict[str, float]], seconds: float) -> str:
-    """A table: seconds of sound per second of the processor, and the shares of the program's speed that are reached."""
+    """A table of the seconds of audio per CPU second of all decoders, and of their speed relative to the program."""
     keys = list(next(iter(taken_s.values())))
     own = [key for key in keys if key != PROGRAM]
     rows = []
@@ -159,29 +162,29 @@ def report(taken_s: dict[str, dict[str, float]], seconds: float) -> str:
 
 
 def run(arguments: argparse.Namespace) -> Path:
-    """Make the files, measure, and write the report; returns its path. Raises BenchmarkError."""
+    """Make the files, measure, and write the report. Returns its path. Raises BenchmarkError."""
     if arguments.against is not None and not (arguments.against / "app").is_dir():
-        raise BenchmarkError(f"{arguments.against} is no checkout of this repository")
+        raise BenchmarkError(f"{arguments.against} is not a checkout of this repository")
     try:
         program = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout.split()[2]
     except (OSError, subprocess.CalledProcessError) as error:
-        raise BenchmarkError("the ffmpeg program is not there (Debian: apt-get install ffmpeg)") from error
+        raise BenchmarkError("the ffmpeg program is not installed (Debian: apt-get install ffmpeg)") from error
     decoders: dict[str, Callable[[Path], float]] = {}
     if arguments.against is not None:
         decoders[BEFORE] = lambda path: cpu_s_of_checkout(arguments.against.resolve(), path)
     decoders |= {OURS: lambda path: cpu_s_of_checkout(ROOT, path), PROGRAM: cpu_s_of_ffmpeg}
     core = max(os.sched_getaffinity(0)) if arguments.core is None else arguments.core
-    os.sched_setaffinity(0, {core})  # and so of all that is started
+    os.sched_setaffinity(0, {core})  # child processes inherit it
     with tempfile.TemporaryDirectory() as folder:
-        print(f"Making {arguments.seconds:g} s of sound in {len(arguments.formats)} formats", flush=True)
-        files = make_files(read_sound(arguments.audio, arguments.seconds), arguments.formats, Path(folder))
+        print(f"Making {arguments.seconds:g} s of audio in {len(arguments.formats)} formats", flush=True)
+        files = make_files(read_audio(arguments.audio, arguments.seconds), arguments.formats, Path(folder))
         print(f"Decoding each {arguments.runs} times with {', '.join(decoders)}, on core {core}", flush=True)
         taken_s = measure(files, decoders, arguments.runs)
     packages = ", ".join(f"{package} {number}" for package, number in versions(("av", "soundfile", "soxr")).items())
     lines = [
         "# Decoding",
         f"Printed by `{command_line()}` on {now()}: {processor()}, one core; ffmpeg {program}, {packages}. "
-        f"Seconds of sound per second of the processor, median of {arguments.runs} runs of {arguments.seconds:g} s.",
+        f"Seconds of audio per CPU second, median of {arguments.runs} runs of {arguments.seconds:g} s.",
         report(taken_s, arguments.seconds),
     ]
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -193,12 +196,12 @@ def run(arguments: argparse.Namespace) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--audio", type=Path, nargs="+", default=[SAMPLES], help="speech, or folders of it")
+    parser.add_argument("--audio", type=Path, nargs="+", default=[SAMPLES], help="audio files of speech, or folders")
     parser.add_argument("--seconds", type=positive, default=600.0, help="length of the files")
     parser.add_argument("--formats", nargs="+", choices=tuple(FORMATS), default=list(FORMATS))
-    parser.add_argument("--runs", type=count, default=5, help="how often each file is decoded")
-    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, to be measured along")
-    parser.add_argument("--core", type=int, help="which core (default: the last that may be used)")
+    parser.add_argument("--runs", type=count, default=5, help="number of times that each file is decoded")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout to measure")
+    parser.add_argument("--core", type=int, help="the core to use (default: the last one that is available)")
     parser.add_argument("--out", type=Path, default=Path("artifacts"), help="folder for the report")
     arguments = parser.parse_args()
     with ending_cleanly("decoding benchmark", BenchmarkError, OSError):

@@ -1,9 +1,9 @@
-"""Start the service as users do and print how long that takes and how much memory it holds.
+"""Measure start time, memory and latency of the service, started as users start it.
 
     .venv/bin/python scripts/tools/footprint.py samples/sample.wav
 
-Runs with the Python that it is started with; the settings of the service (`ASR_*`) apply. With `ASR_BACKEND=auto` the
-first start may measure backends, which the medians leave out. Linux only (/proc).
+The service runs with the same Python as this command, and with the `ASR_*` settings of the environment. With
+`ASR_BACKEND=auto`, the first start may measure the backends, which hardly affects the medians. Linux only (/proc).
 """
 
 import argparse
@@ -21,9 +21,9 @@ from scripts.common.service_process import ServiceError, dikte, transcribe
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", type=Path, help="sound file to transcribe")
-    parser.add_argument("--starts", type=int, default=5, help="how many times to start the service")
-    parser.add_argument("--requests", type=int, default=20, help="requests after each start")
+    parser.add_argument("clip", type=Path, help="audio file to transcribe")
+    parser.add_argument("--starts", type=int, default=5, help="number of times to start the service")
+    parser.add_argument("--requests", type=int, default=20, help="number of requests after each start")
     arguments = parser.parse_args()
 
     starts_s: list[float] = []
@@ -31,7 +31,7 @@ def main() -> None:
     peak: list[int] = []
     answers_s: list[float] = []
     answer: dict[str, Any] = {}
-    with ending_cleanly("the measurement", ServiceError, OSError):
+    with ending_cleanly("measurement", ServiceError, OSError):
         for _ in range(arguments.starts):
             begin = time.monotonic()
             with dikte() as service:
@@ -47,7 +47,7 @@ def main() -> None:
     print(f"{answer['model']} on {answer['backend']}; medians of {arguments.starts} starts")
     print(f"start to ready:                {median(starts_s):.2f} s")
     print(f"resident when ready:           {median(idle) / MIB:.0f} MiB")
-    print(f"resident at most, {arguments.requests} requests: {median(peak) / MIB:.0f} MiB")
+    print(f"peak resident, {arguments.requests} requests:    {median(peak) / MIB:.0f} MiB")
     print(f"answer, {answer['duration']:.1f} s clip:           {median(answers_s):.3f} s")
 
 

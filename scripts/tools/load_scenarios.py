@@ -1,10 +1,11 @@
-"""What a service has to stand, each shown by a scenario of its own: clients in this process, the service in another.
+"""Run stress scenarios against the service. The clients run in this process, the service runs in a child process.
 
     python scripts/tools/load_scenarios.py --model_dir data/onnx                          # all
     python scripts/tools/load_scenarios.py overload sigterm --model_dir data/onnx --backend openvino
 
-Each writes `load_SCENARIO.md` and `.json` into `artifacts/` and prints its key figures. `docs/performance.md` tells
-what they do. Against the plain service: `scripts/load.py --against_plain`. Linux only (/proc).
+Each scenario writes `load_SCENARIO.md` and `.json` to `artifacts/`, and prints its key figures. `docs/performance.md`
+describes the scenarios. For the comparison with the plain service, see `scripts/load.py --against_plain`. Linux only
+(/proc).
 """
 
 import argparse
@@ -35,25 +36,29 @@ SCENARIOS: dict[str, Callable[[argparse.Namespace], Finding]] = {
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)} (default: all)")
+    parser.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help=f"some of {', '.join(SCENARIOS)} (default: all)"
+    )
     parser.add_argument(
         "--model_dir", default=os.environ.get("ASR_MODEL_DIR", str(BUNDLED_MODEL)), help="artifact folder"
     )
-    parser.add_argument("--backend", default=os.environ.get("ASR_BACKEND", ONNX_INT8), help="engine of the service")
+    parser.add_argument("--backend", default=os.environ.get("ASR_BACKEND", ONNX_INT8), help="backend of the service")
     parser.add_argument("--clips_s", default=DEFAULT_MIX, help="lengths of short clips: 2-12 or 2,5,10")
-    parser.add_argument("--duration_s", type=float, default=60.0, help="of a load")
-    parser.add_argument("--rounds", type=int, default=3, help="of engine and sigterm")
-    parser.add_argument("--long_file_s", type=float, default=3600.0, help="of short_beside_long and memory")
-    parser.add_argument("--short_runs", type=int, default=60, help="of short_beside_long: clips idle and beside")
-    parser.add_argument("--overload_factor", type=float, default=3.0, help="of overload: arrivals / capacity")
-    parser.add_argument("--deadline_s", type=float, default=10.0, help="of overload")
+    parser.add_argument("--duration_s", type=float, default=60.0, help="duration of a load")
+    parser.add_argument("--rounds", type=int, default=3, help="engine, sigterm: number of rounds")
+    parser.add_argument(
+        "--long_file_s", type=float, default=3600.0, help="short_beside_long, memory: length of the long file"
+    )
+    parser.add_argument("--short_runs", type=int, default=60, help="short_beside_long: clips when idle and when loaded")
+    parser.add_argument("--overload_factor", type=float, default=3.0, help="overload: arrivals / capacity")
+    parser.add_argument("--deadline_s", type=float, default=10.0, help="overload: deadline of a request")
     parser.add_argument(
         "--max_queue_s", type=float,
-        help="of overload: bound of the queue, seconds of sound (default: the service's own)",
+        help="overload: limit of the queue, seconds of audio (default: that of the service)",
     )  # fmt: skip
-    parser.add_argument("--kills", type=int, default=400, help="of killed_clients")
-    parser.add_argument("--memory_clips", type=int, default=10_000, help="of memory")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is random")
+    parser.add_argument("--kills", type=int, default=400, help="killed_clients: number of clients")
+    parser.add_argument("--memory_clips", type=int, default=10_000, help="memory: number of clips")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers")
     parser.add_argument("--out", type=Path, default=Path("artifacts"), help="folder for the reports")
     arguments = parser.parse_args(words)
     unknown = set(arguments.scenarios) - SCENARIOS.keys()
@@ -64,7 +69,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(name: str, arguments: argparse.Namespace) -> Path:
-    """Run a scenario and write its report. Raises LoadError or ServiceError."""
+    """Run a scenario and write its report. Returns the path of the report. Raises LoadError or ServiceError."""
     scenario = SCENARIOS[name]
     description = " ".join((scenario.__doc__ or "").split())
     print(f"\n{name}: {description}", flush=True)

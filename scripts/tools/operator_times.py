@@ -1,9 +1,9 @@
-"""Where the time of a model goes: what each type of operator takes of one clip, as the runtime itself tells.
+"""Profile a model: the time of each type of operator for one clip, as reported by the runtime.
 
     python scripts/tools/operator_times.py models/onnx/model_int8.onnx models/onnx/model_openvino_int8.xml --seconds 10
 
-Files of ONNX Runtime and of OpenVINO, on noise of that length. Watching costs time, so the sum is a little more than a
-clip takes otherwise; the files take turns, so that what else the machine does falls on all.
+Takes files for ONNX Runtime and OpenVINO. The clip is noise. Profiling takes time, so the sum is slightly larger than
+the time of a clip without it. The files take turns, so that other load on the machine affects all of them.
 """
 
 import argparse
@@ -26,20 +26,20 @@ from scripts.common.report import table
 
 RATE_HZ = 16_000
 CONTAINERS = frozenset({"Loop", "If", "Scan"})
-"""Operators of ONNX whose time is that of the operators in them, which are counted."""
-LEAST_SHARE = 0.005
-"""What takes less than this share of the time is summed up."""
+"""ONNX operators that contain other operators. The contained ones are counted, these are not."""
+MIN_SHARE = 0.005
+"""Operators with less than this share of the time are combined in one row."""
 
 
 class Operator(NamedTuple):
-    """A type of operator and the kernel that computes it, as the runtime calls them."""
+    """A type of operator and its kernel, by their names in the runtime."""
 
     type: str
     kernel: str
 
 
 class Run(NamedTuple):
-    """One clip: how long it took in all, and all nodes of each operator together, in milliseconds."""
+    """The times of one clip in milliseconds: in total, and for all nodes of each operator."""
 
     total_ms: float
     operators_ms: Mapping[Operator, float]
@@ -49,7 +49,11 @@ Runner = Callable[[NDArray[np.float32]], Run]
 
 
 def open_onnx(path: Path, threads: int) -> Runner:
-    """Each run has a session of its own: ONNX Runtime tells its times when a session ends. The first warms it up."""
+    """A runner for ONNX Runtime.
+
+    Each run has its own session, because ONNX Runtime reports the times at the end of a session. The first inference of
+    a session is for warm-up.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -70,11 +74,11 @@ def open_onnx(path: Path, threads: int) -> Runner:
 
 
 def last_run(events: Iterable[Mapping[str, Any]]) -> Run:
-    """What ONNX Runtime noted of the last run of a session; its times are in microseconds."""
-    noted = list(events)
-    run = max((event for event in noted if event["name"] == "model_run"), key=lambda event: event["ts"])
+    """The last run in the events of a session of ONNX Runtime, whose times are in microseconds."""
+    recorded = list(events)
+    run = max((event for event in recorded if event["name"] == "model_run"), key=lambda event: event["ts"])
     operators: defaultdict[Operator, float] = defaultdict(float)
-    for event in noted:
+    for event in recorded:
         if event["cat"] == "Node" and event["name"].endswith("_kernel_time") and event["ts"] >= run["ts"]:
             arguments = event["args"]
             if arguments["op_name"] not in CONTAINERS:
@@ -83,7 +87,7 @@ def last_run(events: Iterable[Mapping[str, Any]]) -> Run:
 
 
 def open_openvino(path: Path, threads: int) -> Runner:
-    """In bfloat16 where the CPU can, as the service computes."""
+    """A runner for OpenVINO. Like the service, it uses bfloat16 if the CPU supports it."""
     from app.runtimes.openvino import CORE, computes_in_bfloat16
 
     options = {
@@ -95,7 +99,7 @@ def open_openvino(path: Path, threads: int) -> Runner:
     }
     request = CORE.compile_model(CORE.read_model(path), "CPU", options).create_infer_request()
     names = [value.get_any_name() for value in request.model_inputs]
-    sums_ms: list[dict[Operator, float]] = []  # of all runs so far, after each
+    sums_ms: list[dict[Operator, float]] = []  # after each run, the sum over all runs so far
 
     def infer(samples: NDArray[np.float32]) -> float:
         feed = inputs(samples, names)
@@ -103,14 +107,14 @@ def open_openvino(path: Path, threads: int) -> Runner:
         request.infer(feed)
         total_ms = (time.perf_counter() - begin) * 1e3
         operators: defaultdict[Operator, float] = defaultdict(float)
-        for node in request.profiling_info:  # the mean of all runs so far
+        for node in request.profiling_info:  # the mean over all runs so far
             taken_ms = node.real_time.total_seconds() * 1e3
             operators[Operator(node.node_type, node.exec_type)] += taken_ms * (len(sums_ms) + 1)
         sums_ms.append(operators)
         return total_ms
 
     def run(samples: NDArray[np.float32]) -> Run:
-        infer(samples)  # code is generated for each new length
+        infer(samples)  # OpenVINO generates code for each new length
         total_ms = infer(samples)
         before, now = sums_ms[-2:]
         return Run(total_ms, {operator: max(0.0, ms - before.get(operator, 0.0)) for operator, ms in now.items()})
@@ -119,40 +123,40 @@ def open_openvino(path: Path, threads: int) -> Runner:
 
 
 def inputs(samples: NDArray[np.float32], names: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """What a file wants: the samples, as one clip, and if asked its length."""
+    """The inputs of a model: the samples as a batch of one clip, and its length if the model has that input."""
     return {name: np.array([samples.size]) if name == LENGTHS_INPUT else samples[np.newaxis] for name in names}
 
 
 OPENERS: dict[str, Callable[[Path, int], Runner]] = {".onnx": open_onnx, ".xml": open_openvino}
-"""By the end of a file's name."""
+"""Suffix of a model file -> function that opens it."""
 
 
 def report(runs: list[Run]) -> str:
-    """A table of the medians: milliseconds of each operator, and its share."""
+    """A table of the median time of each operator in milliseconds, and its share."""
     operators = {operator for run in runs for operator in run.operators_ms}
     medians = {operator: median(run.operators_ms.get(operator, 0.0) for run in runs) for operator in operators}
     whole = sum(medians.values())
     rows, rest = [], 0.0
     for operator, taken_ms in sorted(medians.items(), key=lambda item: -item[1]):
-        if taken_ms < LEAST_SHARE * whole:
+        if taken_ms < MIN_SHARE * whole:
             rest += taken_ms
         else:
             rows.append([operator.type, operator.kernel, f"{taken_ms:.1f}", f"{taken_ms / whole:.1%}"])
     rows += [["all others", "", f"{rest:.1f}", f"{rest / whole:.1%}"], ["sum", "", f"{whole:.1f}", ""]]
     total_ms = median(run.total_ms for run in runs)
-    return f"{table(['operator', 'kernel', 'ms', 'share'], rows)}\n\nThe clip took {total_ms:.1f} ms, watched."
+    return f"{table(['operator', 'kernel', 'ms', 'share'], rows)}\n\nThe clip took {total_ms:.1f} ms with profiling."
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", type=Path, nargs="+", help=f"models: {', '.join(OPENERS)}")
+    parser.add_argument("files", type=Path, nargs="+", help=f"model files ({', '.join(OPENERS)})")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip")
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--runs", type=int, default=7)
     arguments = parser.parse_args()
     for path in arguments.files:
         if path.suffix not in OPENERS or not path.is_file():
-            parser.error(f"{path} is no file that ends in {' or '.join(OPENERS)}")
+            parser.error(f"{path} is not a file with the suffix {' or '.join(OPENERS)}")
     samples = np.random.default_rng(0).normal(0, 0.1, int(arguments.seconds * RATE_HZ)).astype(np.float32)
     runners = [OPENERS[path.suffix](path, arguments.threads) for path in arguments.files]
     runs = [[runner(samples) for runner in runners] for _ in range(arguments.runs)]

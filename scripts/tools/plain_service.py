@@ -1,9 +1,9 @@
-"""The service that most teams write, to compare with: `librosa.load`, the processor, one session, all with defaults.
+"""A typical simple service, for comparison: `librosa.load`, the processor, and one session, all with default settings.
 
     python scripts/tools/plain_service.py --checkpoint_dir cahya/wav2vec2-base-turkish --onnx_path model.onnx
 
-One process, and a plain `def` for the route, which FastAPI runs in its pool of 40 threads: `async def` around the same
-lines would answer nobody else while it computes. Nothing of Dikte is in it. Needs requirements-train.txt.
+It is one process. The route is a plain `def`, which FastAPI runs in its pool of 40 threads: an `async def` with the
+same code would block all other requests while it computes. It contains no code of Dikte. Needs requirements-train.txt.
 """
 
 import argparse
@@ -22,7 +22,7 @@ RATE_HZ = 16_000
 
 
 def create_app(checkpoint: str, model: Path) -> FastAPI:
-    """`POST /transcribe` on this ONNX file, with the checkpoint's tokenizer and feature extractor."""
+    """An app with `POST /transcribe`, on an ONNX file and the tokenizer and feature extractor of the checkpoint."""
     processor: Any = Wav2Vec2Processor.from_pretrained(checkpoint)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     app = FastAPI()
@@ -46,7 +46,7 @@ def create_app(checkpoint: str, model: Path) -> FastAPI:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_dir", required=True, help="checkpoint folder or hub id")
-    parser.add_argument("--onnx_path", type=Path, required=True, help="ONNX file of it")
+    parser.add_argument("--onnx_path", type=Path, required=True, help="ONNX file of the checkpoint")
     parser.add_argument("--port", type=int, default=8001)
     arguments = parser.parse_args()
     app = create_app(arguments.checkpoint_dir, arguments.onnx_path)

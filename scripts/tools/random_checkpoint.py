@@ -1,9 +1,9 @@
-"""Make a CTC checkpoint with random weights in the shape of a published one, to measure speed, size and memory with.
+"""Make a CTC checkpoint with random weights and the shape of a published one, to measure speed, size and memory.
 
     python scripts/tools/random_checkpoint.py --config wav2vec2-base --out data/base
 
-Speed does not depend on what the weights are. What such a model says means nothing, but it says something: the head is
-made decisive, so that transcripts are not empty and engines can be compared frame by frame.
+Speed does not depend on the values of the weights. The transcripts are random. The weights of the head are scaled up,
+so that transcripts are not empty, and engines can be compared frame by frame.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from scripts.speech.text import TURKISH_ALPHABET
 
 COMBINING_DOT = "\u0307"
 BASE_TOKENS = ("|", "-", *"abcdefghijklmnopqrstuvwxyz", *"âçëîöüğış", COMBINING_DOT, "[UNK]", "[PAD]")
-"""The vocabulary of cahya/wav2vec2-base-turkish; the dot is left over from lower-casing İ."""
+"""The vocabulary of cahya/wav2vec2-base-turkish. The combining dot comes from lower-casing İ."""
 LARGE_TOKENS = ("|", *TURKISH_ALPHABET, "[UNK]", "[PAD]", "<s>", "</s>")
 
 CONFIGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
@@ -49,14 +49,14 @@ CONFIGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         },
     ),
 }
-"""Name -> (tokens in the order of their ids, what differs from the defaults of Wav2Vec2Config)."""
+"""Name -> (tokens in the order of their ids, options of Wav2Vec2Config that differ from the defaults)."""
 
 HEAD_GAIN = 60.0
-"""Heads are initialised with a standard deviation of 0.02: without a gain all tokens would be about as likely."""
+"""Heads are initialised with a standard deviation of 0.02. Without a gain, all tokens would be about equally likely."""
 
 
 def write_checkpoint(folder: Path, tokens: tuple[str, ...], options: dict[str, Any], seed: int) -> int:
-    """Write weights, tokenizer and feature extractor settings into `folder`. Returns the number of parameters."""
+    """Write weights, tokenizer and feature extractor settings to `folder`. Returns the number of parameters."""
     torch.manual_seed(seed)
     config = Wav2Vec2Config(**options, vocab_size=len(tokens), pad_token_id=tokens.index("[PAD]"))
     model = Wav2Vec2ForCTC(config)
@@ -91,7 +91,7 @@ def write_checkpoint(folder: Path, tokens: tuple[str, ...], options: dict[str, A
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", choices=tuple(CONFIGS), default="wav2vec2-base", help="whose shape")
+    parser.add_argument("--config", choices=tuple(CONFIGS), default="wav2vec2-base", help="shape of the model")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to make")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Makes Turkish sentences, numbers in words, to be spoken by a synthesizer as training text.
+"""Generate Turkish sentences, with numbers in words, as text for synthetic training speech.
 
     python scripts/tools/sentences.py --count 15000 --seed 1 --out sentences.txt
 
-Words, endings and templates are data files in `text_generation/data_tr`, whose README.md says how they are written.
+Words, endings and templates are data files in `text_generation/data_tr`, whose README.md describes their notation.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from scripts.text_generation.templates import CHOICE, PARTICIPLES, SLOT, Slot, p
 
 MAX_WORDS = 14
 _CURRENCIES = ("lira", "lira", "lira", "dolar", "avro")
-"""Liras come three times as often as others."""
+"""Lira is three times as frequent as the others."""
 
 
-class _Maker:
-    """Grows sentences from templates; each sentence keeps one person and one tense."""
+class _Generator:
+    """Generates sentences from templates. Each sentence has one person and one tense."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -46,7 +46,7 @@ class _Maker:
         self._tense = "past"
 
     def sentence(self) -> str:
-        """Make one sentence, with a capital and a closing mark."""
+        """Generate one sentence, with a capital and a punctuation mark at its end."""
         self._person = self._random.choice(PERSONS)
         self._tense = self._random.choices(list(self._tenses), self._tense_weights)[0]
         domain = self._random.choices(self._domains, self._domain_weights)[0]
@@ -125,7 +125,7 @@ class _Maker:
     def _verb(self, verb: Word, steps: Sequence[str]) -> str:
         negative = steps[0] == "neg"
         kind, *rest = steps[1:] if negative else steps
-        person = self._person if rest[:1] == ["P"] else rest[0] if rest else self._person
+        person = self._person if rest[:1] in ([], ["P"]) else rest[0]
         if kind in endings().verb_form:
             return nominal(verb, endings().verb_form[kind])
         if kind == "iken":
@@ -145,7 +145,7 @@ class _Maker:
         pick, kind = self._random.randint, slot.pool
         if slot.limits:
             low, high = slot.limits
-            # Large ranges are drawn by magnitude, so that short numbers come as often as long ones.
+            # In large ranges, the magnitude is drawn first, so that short numbers are as frequent as long ones.
             number = pick(low, min(high, low + 10 ** pick(1, len(str(high)))))
             return turkish_number(number) if kind == "num" else turkish_ordinal(number)
         if kind == "frac":
@@ -184,29 +184,29 @@ def _spoken(text: str) -> Word:
 
 
 def generate(count: int, seed: int) -> list[str]:
-    """Make `count` distinct sentences; the same seed gives the same sentences.
+    """Generate `count` distinct sentences. The same seed gives the same sentences.
 
-    Raises DataFileError if a data file is missing or malformed.
+    Raises DataFileError if a data file is missing or malformed, and ValueError if the templates do not give enough
+    distinct sentences.
     """
-    maker = _Maker(seed)
+    generator = _Generator(seed)
     sentences: dict[str, None] = {}
     for _ in range(50 * count + 1000):
         if len(sentences) == count:
             return list(sentences)
-        sentence = maker.sentence()
+        sentence = generator.sentence()
         if len(sentence.split()) <= MAX_WORDS:
             sentences[sentence] = None
     raise ValueError(f"the templates do not give {count} distinct sentences")
 
 
 def main() -> None:
-    """Write sentences to a file, one on each line."""
-    parser = argparse.ArgumentParser(description="Write Turkish sentences, numbers in words, one on each line.")
-    parser.add_argument("--count", type=int, default=15000, help="how many sentences (default: %(default)s)")
+    parser = argparse.ArgumentParser(description="Generate Turkish sentences, with numbers in words, one per line.")
+    parser.add_argument("--count", type=int, default=15000, help="number of sentences (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same text (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="the text file to write")
     arguments = parser.parse_args()
-    print(f"Making {arguments.count} sentences with seed {arguments.seed} ...")
+    print(f"Generating {arguments.count} sentences with seed {arguments.seed} ...")
     try:
         sentences = generate(arguments.count, arguments.seed)
     except DataFileError as error:

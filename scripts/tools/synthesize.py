@@ -1,12 +1,12 @@
-"""Speak a text file with espeak-ng: a folder of clips and a manifest for `train.py` and `evaluate.py`.
+"""Synthesize a text file with espeak-ng, to a folder of clips and a manifest for `train.py` and `evaluate.py`.
 
     python scripts/tools/synthesize.py --text sentences.txt --out data/train --voices training --clips_per_text 3
     python scripts/tools/synthesize.py --text held_out.txt --out data/unseen_voices --voices held_out
     python scripts/tools/synthesize.py --text held_out.txt --out data/noisy --sound noisy
 
-Each clip gets a voice, speed, pitch and word gap of its own, drawn from the seed and the sentence, and is named after
-them: a run that was broken off, or is given more sentences, speaks only what is missing.
-Needs espeak-ng (`apt-get install espeak-ng`).
+Each clip has a random voice, speed, pitch and word gap, which depend on the seed and the sentence, and its name is a
+hash of them. So a run that was interrupted, or that has more sentences, makes only the missing clips. Needs espeak-ng
+(`apt-get install espeak-ng`).
 """
 
 import argparse
@@ -39,17 +39,18 @@ from scripts.training.augment import (
 
 SAMPLE_RATE_HZ = 16_000
 HELD_OUT_VOICES = ("f4", "m6", "Andrea", "Mario", "linda", "klatt4", "steph", "victor")
-"""Never trained on: what the WER "held-out voices" in a model card means."""
+"""Voices that are never trained on. The WER for "held-out voices" in a model card is measured on them."""
 NOISY_SNR_DB = 10.0
 NOT_SPEECH = ("fast", "announcer")
-"""Variants that are a speed trick or too broken to understand."""
+"""Variants that only change the speed, or are unintelligible."""
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One clip to speak: what, and how.
+    """One clip to synthesize.
 
-    Speed in words per minute, pitch 0 to 99, word gap in units of 10 ms; sound: a key of `SOUNDS`.
+    audio: path of the clip, relative to the manifest. pitch: 0 to 99. word_gap: in units of 10 ms. sound: a key of
+    `SOUNDS`.
     """
 
     audio: str
@@ -62,12 +63,12 @@ class Utterance:
 
 
 def in_noise(samples: Samples, random: np.random.Generator) -> Samples:
-    """With noise of a random color, white to brown, 10 dB below the speech."""
+    """Add noise of a random color, from white to brown, 10 dB below the speech."""
     return add_noise(samples, colored_noise(random, len(samples), random.uniform(0.0, 2.0)), NOISY_SNR_DB)
 
 
 def in_noisy_room(samples: Samples, random: np.random.Generator) -> Samples:
-    """In a random room, with such noise."""
+    """Add a random room, and then noise."""
     return in_noise(add_room(samples, room_response(random)), random)
 
 
@@ -78,32 +79,34 @@ SOUNDS: dict[str, Callable[[Samples, np.random.Generator], Samples]] = {
     "telephone": lambda samples, _: through_telephone(samples, mu_law=True),
     "mp3": lambda samples, random: through_codec(samples, "MP3", "MPEG_LAYER_III", random.uniform(0.5, 1.0)),
 }
-"""What may happen to the speech on its way to the file."""
+"""Name -> acoustic condition or channel that is applied to the speech."""
 
 
 def installed_voices() -> list[str]:
-    """Names of espeak-ng's voice variants, sorted."""
+    """Names of the voice variants of espeak-ng, sorted."""
     listing = subprocess.run(
         ["espeak-ng", "--voices=variant"], capture_output=True, text=True, check=True
     ).stdout.splitlines()[1:]
-    names = {line.partition("!v/")[2].strip() for line in listing if "!v/" in line}  # one is called "Mr serious"
+    names = {line.partition("!v/")[2].strip() for line in listing if "!v/" in line}  # one of them is "Mr serious"
     return sorted(names - set(NOT_SPEECH))
 
 
 def choose_voices(which: str) -> list[str]:
-    """`training`, `held_out`, `all`, or names separated by commas -> voice variants."""
+    """The voice variants for `training`, `held_out`, `all`, or a list of names that are separated by commas."""
     voices = installed_voices()
     if which == "training":
         return [voice for voice in voices if voice not in HELD_OUT_VOICES]
     if which == "held_out":
         return list(HELD_OUT_VOICES)
-    return voices if which == "all" else which.split(",")
+    if which == "all":
+        return voices
+    return which.split(",")
 
 
 def plan(
     texts: list[str], voices: list[str], language: str, clips_per_text: int, seed: int, sound: str = "clean"
 ) -> list[Utterance]:
-    """Every clip that the run shall make. A clip's name is made from all that it depends on."""
+    """All clips of a run. The name of a clip is a hash of everything that it depends on."""
     utterances = []
     for text in dict.fromkeys(texts):
         random = Random(f"{seed} {text}")
@@ -119,7 +122,7 @@ def plan(
 
 
 def speak(utterance: Utterance, language: str, folder: Path) -> float:
-    """Make the clip if it is not there yet. Returns its duration in seconds."""
+    """Synthesize the clip if it does not exist yet. Returns its duration in seconds."""
     path = folder / utterance.audio
     if path.exists():
         return float(soundfile.info(path).duration)
@@ -136,14 +139,14 @@ def speak(utterance: Utterance, language: str, folder: Path) -> float:
     samples = SOUNDS[utterance.sound](soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ), random)
     samples = samples / max(1.0, float(np.abs(samples).max(initial=0.0)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".part")  # a clip under its final name is a whole clip
-    soundfile.write(half, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
-    half.replace(path)
+    partial = path.with_suffix(".part")  # so that a clip with its final name is complete
+    soundfile.write(partial, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+    partial.replace(path)
     return len(samples) / SAMPLE_RATE_HZ
 
 
 def synthesize(utterances: list[Utterance], language: str, folder: Path, workers: int) -> Path:
-    """Speak all, several at a time, and write `manifest.jsonl`. Returns its path."""
+    """Synthesize all clips, `workers` at a time, and write `manifest.jsonl`. Returns its path."""
     with ThreadPoolExecutor(workers) as pool:
         durations = list(
             tqdm(
@@ -162,15 +165,17 @@ def synthesize(utterances: list[Utterance], language: str, folder: Path, workers
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--text", type=Path, required=True, help="UTF-8 text file, one sentence a line")
+    parser.add_argument("--text", type=Path, required=True, help="UTF-8 text file, one sentence per line")
     parser.add_argument("--out", type=Path, required=True, help="folder for clips/ and manifest.jsonl")
-    parser.add_argument("--voices", default="training", help="training, held_out, all, or names joined by commas")
-    parser.add_argument("--sound", choices=tuple(SOUNDS), default="clean", help="what happens to it on its way")
+    parser.add_argument("--voices", default="training", help="training, held_out, all, or names separated by commas")
+    parser.add_argument("--sound", choices=tuple(SOUNDS), default="clean", help="acoustic condition or channel")
     parser.add_argument("--language", default="tr", help="espeak-ng language code")
-    parser.add_argument("--clips_per_text", type=int, default=1, help="clips of each sentence, each by another voice")
-    parser.add_argument("--limit", type=int, help="speak only the first LIMIT sentences")
+    parser.add_argument("--clips_per_text", type=int, default=1, help="clips per sentence, each with another voice")
+    parser.add_argument("--limit", type=int, help="synthesize only the first LIMIT sentences")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="clips spoken at a time")
+    parser.add_argument(
+        "--workers", type=int, default=len(os.sched_getaffinity(0)), help="clips that are synthesized at once"
+    )
     arguments = parser.parse_args()
 
     if shutil.which("espeak-ng") is None:
@@ -180,7 +185,7 @@ def main() -> None:
     utterances = plan(
         texts[: arguments.limit], voices, arguments.language, arguments.clips_per_text, arguments.seed, arguments.sound
     )
-    print(f"Speaking {len(utterances)} clips with {len(voices)} voices into {arguments.out}")
+    print(f"Synthesizing {len(utterances)} clips with {len(voices)} voices to {arguments.out}")
     synthesize(utterances, arguments.language, arguments.out, arguments.workers)
 
 

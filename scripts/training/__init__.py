@@ -1,1 +1,1 @@
-"""What `train.py` is made of: clips changed and batched, checkpoints loaded, steps made cheaper."""
+"""Modules of `train.py`: augmentation, batches, checkpoints, the trainer, the optimizer, and faster convolutions."""

@@ -1,11 +1,11 @@
-"""Make clean speech sound like it came from elsewhere: other throats, rooms, noises, lines and codecs.
+"""Augment clean speech with other voices, rooms, noises, telephone lines and codecs.
 
-A model that hears one synthesizer in silence learns that synthesizer (measured: CER 3.5 % on it, 70 % on another).
-Every clip that passes `Augmenter` is changed by a random chain, in the order in which sound travels:
+A model that is trained on one synthesizer in silence recognizes only that synthesizer (measured: CER 3.5 % on it, 70 %
+on another). `Augmenter` changes each clip by a random chain, in the order in which sound travels:
 
     voice (formants, spectral tilt) -> room -> noise -> microphone (level, clipping) -> line (band limit, codec)
 
-All signals are mono float32 at 16 kHz, about -1 to 1; a clip may come out up to 15 % shorter or longer.
+All signals are mono float32 at 16 kHz, about -1 to 1, shape (samples,). A clip may get up to 15 % shorter or longer.
 """
 
 import io
@@ -25,9 +25,10 @@ RATE_HZ = 16_000
 
 @dataclass(frozen=True)
 class AugmentationPolicy:
-    """How often each change is made (probabilities) and how far it goes.
+    """The probability of each change, and the range of signal-to-noise ratios.
 
-    no_speech: how often a clip is replaced by noise alone, with no text, so that a model learns to say nothing.
+    no_speech: probability that a clip is replaced by noise with an empty text, so that the model learns to output
+    nothing for noise.
     """
 
     voice: float = 0.6
@@ -43,17 +44,17 @@ class AugmentationPolicy:
 
 
 def rms(samples: Samples) -> float:
-    """Root mean square, never zero."""
+    """Root mean square, plus a small constant so that it is never zero."""
     return float(np.sqrt(np.mean(np.square(samples)) + 1e-12))
 
 
 def change_voice(samples: Samples, factor: float) -> Samples:
-    """Move all formants and the pitch by `factor` (0.87 to 1.15) by resampling; the clip gets 1/factor as long."""
+    """Scale all formants and the pitch by `factor` (0.87 to 1.15), by resampling. The length is divided by `factor`."""
     return np.asarray(soxr.resample(samples, RATE_HZ * factor, RATE_HZ, quality="LQ"), dtype=np.float32)
 
 
 def filter_by(samples: Samples, gain: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Samples:
-    """Multiply the spectrum by `gain(frequencies in Hz)`: a zero-phase filter of any shape."""
+    """Multiply the spectrum by `gain(frequencies in Hz)`, which is a zero-phase filter of any shape."""
     length = fft.next_fast_len(len(samples), real=True)
     shape = gain(fft.rfftfreq(length, 1 / RATE_HZ)).astype(np.float32)
     return np.asarray(fft.irfft(fft.rfft(samples, length) * shape, length)[: len(samples)], dtype=np.float32)
@@ -74,9 +75,9 @@ def band(low_hz: float, high_hz: float) -> Callable[[NDArray[np.float64]], NDArr
 
 
 def room_response(random: np.random.Generator) -> Samples:
-    """A random room: the direct sound, some early reflections, and noise that decays by 60 dB in T60.
+    """The impulse response of a random room: direct sound, early reflections, and noise that decays by 60 dB in T60.
 
-    Polack's model of late reverberation (J.-D. Polack, 1988): white noise under an exponential envelope.
+    The late reverberation is Polack's model (J.-D. Polack, 1988): white noise with an exponential envelope.
     """
     t60_s = random.uniform(0.1, 0.8)
     direct_to_reverberant_db = random.uniform(0.0, 15.0)
@@ -91,26 +92,26 @@ def room_response(random: np.random.Generator) -> Samples:
 
 
 def add_room(samples: Samples, response: Samples) -> Samples:
-    """Convolve with a room response; the length stays."""
+    """Convolve with the impulse response of a room. The length does not change."""
     return np.asarray(fftconvolve(samples, response)[: len(samples)], dtype=np.float32)
 
 
 def colored_noise(random: np.random.Generator, length: int, exponent: float) -> Samples:
-    """Noise whose power falls with frequency to the `exponent`: 0 white, 1 pink, 2 brown."""
+    """Noise with a power spectrum of 1 / frequency ** `exponent`: 0 is white, 1 pink, 2 brown."""
     shape = np.maximum(fft.rfftfreq(length, 1 / RATE_HZ), 20.0) ** (-exponent / 2)
     spectrum = shape * (random.standard_normal(len(shape)) + 1j * random.standard_normal(len(shape)))
     return np.asarray(fft.irfft(spectrum, length), dtype=np.float32)
 
 
 def hum(random: np.random.Generator, length: int) -> Samples:
-    """Mains hum: 50 Hz and its harmonics, and a little hiss."""
+    """Mains hum: 50 Hz, its harmonics, and weak white noise."""
     time_s = np.arange(length) / RATE_HZ
     tones = sum(np.sin(2 * np.pi * 50 * k * time_s + random.uniform(0, 6.28)) / k for k in range(1, 8))
     return np.asarray(tones + 0.05 * random.standard_normal(length), dtype=np.float32)
 
 
 def babble(random: np.random.Generator, length: int, speech: Callable[[], Samples]) -> Samples:
-    """Several other clips at once, looped to the length."""
+    """The sum of 3 to 6 other clips, looped to the length. speech: returns another random clip."""
     return np.asarray(
         sum(
             np.resize(np.roll(clip, random.integers(len(clip))), length)
@@ -121,18 +122,21 @@ def babble(random: np.random.Generator, length: int, speech: Callable[[], Sample
 
 
 def add_noise(samples: Samples, noise: Samples, snr_db: float) -> Samples:
-    """Add noise so that the ratio of the powers of speech and noise, over the whole clip, is `snr_db`."""
+    """Add noise so that the signal-to-noise ratio over the whole clip is `snr_db`."""
     return samples + noise * np.float32(rms(samples) / rms(noise) * 10 ** (-snr_db / 20))
 
 
 def clip_peaks(samples: Samples, share: float) -> Samples:
-    """Cut all that is louder than `share` of the peak, as an overdriven microphone does."""
+    """Clip the signal at `share` of its peak, as an overdriven microphone does."""
     limit = share * float(np.abs(samples).max())
     return np.clip(samples, -limit, limit)
 
 
 def through_codec(samples: Samples, container: str, subtype: str, level: float = 0.9) -> Samples:
-    """Write to a lossy format in memory and read back. level: 0 best quality, 1 smallest file. The length stays."""
+    """Encode in a lossy format and decode again. level: from 0, the best quality, to 1, the smallest file.
+
+    The length does not change.
+    """
     peak = float(np.abs(samples).max()) + 1e-9
     buffer = io.BytesIO()
     with soundfile.SoundFile(
@@ -152,7 +156,7 @@ def through_codec(samples: Samples, container: str, subtype: str, level: float =
 
 
 def through_telephone(samples: Samples, mu_law: bool) -> Samples:
-    """8 kHz, 300 to 3400 Hz, and optionally the 8-bit mu-law steps of ITU-T G.711."""
+    """Narrow-band telephone: 300 to 3400 Hz, sampled at 8 kHz. mu_law: quantize by the 8-bit mu-law of ITU-T G.711."""
     narrow = soxr.resample(filter_by(samples, band(300.0, 3_400.0)), RATE_HZ, 8_000, quality="LQ")
     if mu_law:
         scaled = np.clip(narrow / (np.abs(narrow).max() + 1e-9), -1, 1)
@@ -167,16 +171,17 @@ LOSSY_FORMATS = (
     *(("MP3", "MPEG_LAYER_III"),) * 5,
     *(("OGG", "VORBIS"),) * 3,
     *(("WAV", "GSM610"),) * 3,
-    ("OGG", "OPUS"),  # six times as long to encode as the others
+    ("OGG", "OPUS"),  # takes six times as long to encode as the others
 )
+"""(container, subtype), in the notation of libsndfile. One is drawn at random, so the repeated ones are more likely."""
 NOISE_S = 20.0
-"""Length of the pieces of noise that are made beforehand."""
+"""Length of the noise signals that are generated in advance."""
 
 
 class Augmenter:
-    """`augmenter(samples, speech)` -> changed samples. `speech()` gives another random clip, for babble.
+    """`augmenter(samples, speech)` returns the augmented samples. `speech()` returns another random clip, for babble.
 
-    Deterministic for a seed; a loader's worker takes a seed of its own.
+    The result is deterministic for a seed. Each worker of a data loader needs its own seed.
     """
 
     def __init__(self, policy: AugmentationPolicy, seed: int) -> None:
@@ -209,10 +214,10 @@ class Augmenter:
         return samples
 
     def no_speech(self, length: int) -> Samples:
-        """Noise, hum or near silence, at any level, through the same rooms and lines."""
+        """Noise or hum with a random spectral tilt, shape (length,)."""
         noise = self._noises[self.random.integers(len(self._noises))]
         noise = np.resize(np.roll(noise, self.random.integers(len(noise))), length)
-        if self.random.random() < 0.3:  # sounds that come and go
+        if self.random.random() < 0.3:  # noise that changes its level every 0.2 s
             noise = noise * np.repeat(self.random.random(length // 3_200 + 1, np.float32), 3_200)[:length]
         return filter_by(noise, random_tilt(self.random, 18.0))
 

@@ -1,4 +1,4 @@
-"""Speech data as batches for training: rows joined to clips, augmented, normalized, padded and ordered by length."""
+"""Batches for training: join rows to clips, augment and normalize them, pad them, and group them by length."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -19,19 +19,19 @@ from scripts.training.augment import AugmentationPolicy, Augmenter, Samples
 
 IGNORED_LABEL = -100
 MEAN_PAUSE_S = 0.4
-"""Mean silence between joined clips; it is drawn from 0 to twice as much."""
+"""Mean silence between joined rows. The silence is uniform between 0 and twice the mean."""
 JOINED_LEVELS_DB = 12.0
-"""Joined clips are up to so much softer than they were."""
+"""Largest random attenuation of a joined row."""
 PADDED_TO_S = 0.5
-"""Batches are padded to whole multiples of this many seconds, so that their shapes come again: on a CPU, oneDNN makes
-its kernels anew for each new shape, which costs a good part of a step."""
+"""Batches are padded to multiples of this duration, so that few shapes occur: on a CPU, oneDNN compiles its kernels for
+each new shape, which takes a large share of a step."""
 
 
 def join_rows(durations_s: list[float], share: float, max_s: float, seed: int) -> list[tuple[int, ...]]:
-    """Which rows are heard together as one clip; every row stands in one group.
+    """Group rows into clips. Every row is in exactly one group.
 
-    share: of the groups, how many are filled with rows in random order up to a random length of at most `max_s`
-    seconds, pauses included. So a model also hears voices and levels change, and clips as long as a window.
+    share: share of the groups that are filled with random rows up to a random length of at most `max_s` seconds, pauses
+    included. With these, a model also learns changes of voice and level, and clips as long as a window.
     """
     random = Random(seed)
     order = list(range(len(durations_s)))
@@ -49,9 +49,10 @@ def join_rows(durations_s: list[float], share: float, max_s: float, seed: int) -
 
 
 class SpeechDataset(TorchDataset[dict[str, Any]]):
-    """Clips -> normalized `input_values` (samples,) float32 and `labels` (letters,) int.
+    """Clips as normalized `input_values` (samples,) float32 and `labels` (letters,) int.
 
-    groups: the rows of each clip, see `join_rows`; by default each row is a clip. `durations_s`: of the clips.
+    groups: the rows of each clip, see `join_rows`; by default each row is a clip. Attribute `durations_s`: duration of
+    each clip.
     """
 
     def __init__(
@@ -92,15 +93,15 @@ class SpeechDataset(TorchDataset[dict[str, Any]]):
         return {"input_values": self._normalized(samples, rate_hz), "labels": self.labels[index]}
 
     def _joined(self, parts: list[Samples], index: int, rate_hz: int) -> Samples:
-        """The parts at levels of their own, with pauses between them."""
+        """Concatenate the parts at random levels, with random pauses between them."""
         if len(parts) == 1:
             return parts[0]
         random = np.random.default_rng((self.seed, index))
-        sounds: list[Samples] = []
+        pieces: list[Samples] = []
         for part in parts:
             pause = np.zeros(int(random.uniform(0.0, 2 * MEAN_PAUSE_S) * rate_hz), dtype=np.float32)
-            sounds += [part * np.float32(10 ** (random.uniform(-JOINED_LEVELS_DB, 0.0) / 20)), pause]
-        return np.concatenate(sounds[:-1])
+            pieces += [part * np.float32(10 ** (random.uniform(-JOINED_LEVELS_DB, 0.0) / 20)), pause]
+        return np.concatenate(pieces[:-1])
 
     def _normalized(self, samples: Samples, rate_hz: int) -> Samples:
         values: Samples = self.feature_extractor(samples, sampling_rate=rate_hz).input_values[0]
@@ -116,14 +117,14 @@ class SpeechDataset(TorchDataset[dict[str, Any]]):
 
 
 def message_of(error: DataError) -> str:
-    """What is wrong with the data, in one line. An error of a worker process comes with its traceback, and is the end
-    of it."""
+    """The message of a DataError, in one line. The text of an error from a worker process is a traceback that ends with
+    the message."""
     last = str(error).splitlines()[-1]
     return last.partition(f"{DataError.__name__}: ")[2] or last
 
 
 def in_case_of(tokenizer: Wav2Vec2CTCTokenizer, text: str) -> str:
-    """A normalized (lower-case) text in the case of the tokenizer's letters: some know only capitals."""
+    """Convert a normalized text, which is lower-case, to capitals if the tokenizer has only capitals."""
     vocabulary = tokenizer.get_vocab()
     if "A" not in vocabulary or "a" in vocabulary:
         return text
@@ -132,7 +133,9 @@ def in_case_of(tokenizer: Wav2Vec2CTCTokenizer, text: str) -> str:
 
 @dataclass(frozen=True)
 class Collator:
-    """Items -> a batch of tensors: sound zero-padded with its mask, labels padded with -100."""
+    """Items -> a batch: `input_values` (clips, samples) float32, zero-padded, `attention_mask`, and `labels` (clips,
+    letters), padded with -100.
+    """
 
     feature_extractor: Wav2Vec2FeatureExtractor
 
@@ -144,7 +147,7 @@ class Collator:
             return_attention_mask=True,
             return_tensors="pt",
         )
-        longest = max(1, *(len(item["labels"]) for item in items))  # transformers takes no empty labels
+        longest = max(1, *(len(item["labels"]) for item in items))  # transformers does not accept empty labels
         labels = torch.full((len(items), longest), IGNORED_LABEL)
         for row, item in enumerate(items):
             labels[row, : len(item["labels"])] = torch.tensor(item["labels"])
@@ -152,7 +155,7 @@ class Collator:
 
 
 class LengthBatchSampler(Sampler[list[int]]):
-    """Batches of clips of like length, at most `batch_s` seconds each, padding included, in a new order every epoch."""
+    """Batches of clips of similar length, at most `batch_s` seconds with padding, in a new random order every epoch."""
 
     def __init__(self, durations_s: list[float], batch_s: float, seed: int, shuffle: bool = True) -> None:
         self.batch_s, self.seed, self.shuffle = batch_s, seed, shuffle
@@ -169,8 +172,8 @@ class LengthBatchSampler(Sampler[list[int]]):
         yield from self._batches(self.epoch)
 
     def _batches(self, epoch: int) -> list[list[int]]:
-        # Sorted by padded length, clips of one length in random order: as many batches in every epoch, as the learning
-        # rate schedule counts on it, and few shapes of tensors.
+        # Sorted by padded length, with clips of equal length in random order. So every epoch has the same number of
+        # batches, which the learning rate schedule needs, and tensors have few shapes.
         random = Random(f"{self.seed}-{epoch}")
         order = list(range(len(self._padded_s)))
         if self.shuffle:
@@ -185,7 +188,7 @@ class LengthBatchSampler(Sampler[list[int]]):
 
 
 def batched(items: Iterable[int], size: int) -> Iterator[list[int]]:
-    """Lists of `size` items; the last may have fewer."""
+    """Split items into lists of `size`. The last list may be shorter."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

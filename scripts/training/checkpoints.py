@@ -1,7 +1,7 @@
-"""Loading checkpoints for the offline scripts: model, tokenizer, feature extractor and text normalizer.
+"""Load checkpoints for the scripts: model, tokenizer, feature extractor and text normalizer.
 
-Never through `AutoProcessor`: a checkpoint that was published with a language model then wants pyctcdecode and kenlm,
-although its tokenizer and feature extractor load by themselves.
+`AutoProcessor` is not used: for a checkpoint that was published with a language model it needs pyctcdecode and kenlm,
+although tokenizer and feature extractor load without them.
 """
 
 import json
@@ -43,11 +43,11 @@ SMALL_CONFIGS: dict[str, dict[str, Any]] = {
         "mask_time_length": 5,
     },
 }
-"""Small wav2vec2 configurations to train from scratch, by name."""
+"""Name -> a small wav2vec2 configuration, to train from scratch."""
 
 
 class CtcCheckpoint(NamedTuple):
-    """A CTC model with all that goes with it."""
+    """A CTC model with its tokenizer, feature extractor and text normalizer."""
 
     model: PreTrainedModel
     tokenizer: Wav2Vec2CTCTokenizer
@@ -58,12 +58,12 @@ class CtcCheckpoint(NamedTuple):
 def load_for_training(
     name: str, texts: list[str], language: str, alphabet: str = "", dropout: float | None = None
 ) -> CtcCheckpoint:
-    """A checkpoint to go on with, a pretrained encoder with a new head, or a small configuration from scratch.
+    """Load a CTC checkpoint, a pretrained encoder with a new head, or a small configuration with random weights.
 
-    The checkpoint's tokenizer is kept if a CTC head was trained with it; otherwise a new one is built from `alphabet`
-    or, if that is empty, from the letters of `texts`. dropout: in hidden layers, attention and before the head,
-    instead of the checkpoint's own. Prints which weights of a head are new. Raises ArtifactError if there is no such
-    checkpoint, or a weight of its encoder, or of a head that was trained, is missing.
+    name: hub id, checkpoint folder, or a key of `SMALL_CONFIGS`. The tokenizer of a checkpoint with a CTC head is kept.
+    Otherwise a new one is built from `alphabet` or, if that is empty, from the letters of `texts`. dropout: in hidden
+    layers, in attention and before the head; None keeps the checkpoint's own. Prints the names of new weights. Raises
+    ArtifactError if the checkpoint does not exist, or if weights of its encoder or its trained head are missing.
     """
     ctc: dict[str, Any] = {"ctc_loss_reduction": "sum", "ctc_zero_infinity": True}
     if dropout is not None:
@@ -92,19 +92,19 @@ def load_for_training(
 def _load(folder: Path, *, new_head: bool = False, **options: Any) -> PreTrainedModel:
     model, new_weights = load_checkpoint(folder, new_head=new_head, **options)
     if new_weights:
-        print(f"New, with random values: {', '.join(new_weights)}")
-    model.gradient_checkpointing_disable()  # old config files ask for it: every layer would be computed twice
+        print(f"New weights, with random values: {', '.join(new_weights)}")
+    model.gradient_checkpointing_disable()  # old config files enable it, and every layer would be computed twice
     return model
 
 
 def normalizer_of(tokenizer: Wav2Vec2CTCTokenizer, vocab_size: int, language: str) -> TextNormalizer:
-    """Texts are brought to the letters that the model can say: tokens of one letter that have a logit."""
+    """A normalizer to the letters that the model can output, which are its one-letter tokens that have a logit."""
     tokens = [token for token, index in tokenizer.get_vocab().items() if index < vocab_size]
     return TextNormalizer.for_tokens(tokens, language)
 
 
 def new_tokenizer(alphabet: str) -> Wav2Vec2CTCTokenizer:
-    """A tokenizer of single letters whose blank is `[PAD]`, id 0."""
+    """A tokenizer of single letters. Its blank is `[PAD]`, with id 0."""
     with tempfile.TemporaryDirectory() as folder:
         vocabulary = Path(folder) / "vocab.json"
         vocabulary.write_text(json.dumps(ctc_vocabulary(alphabet), ensure_ascii=False), encoding="utf-8")

@@ -23,7 +23,7 @@ from app.selection import find_candidates, rank_backends
 from app.settings import BUNDLED_MODEL
 from app.speed import MIN_ROUNDS, Measured
 from app.speed_record import BESIDE_MODEL
-from scripts.export import DESCRIBED_SUFFIXES
+from scripts.exporting.artifact_folder import DESCRIBED_SUFFIXES
 from tests.fakes import fake_artifact
 
 EVERYTHING = (

@@ -1,4 +1,4 @@
-"""Files of the deployment, as the tests read them."""
+"""Readers of the deployment files, for the tests."""
 
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,14 @@ Yaml = dict[str, Any]
 
 
 class ComposeLoader(yaml.SafeLoader):  # type: ignore[misc]  # no stubs for it
-    """YAML with `!reset`, by which an override takes something away."""
+    """YAML with `!reset`, with which an override removes a value."""
 
 
 ComposeLoader.add_constructor("!reset", lambda loader, node: loader.construct_sequence(node))
 
 
 def read_yaml(name: str) -> Yaml:
-    """The one document of a file in the repository."""
+    """The only document of a file in the repository."""
     document: Yaml = yaml.load((ROOT / name).read_text(encoding="utf-8"), ComposeLoader)  # noqa: S506  # a safe one
     return document
 

@@ -1,4 +1,4 @@
-"""The compose files are what the specification allows, start the service hardened, and fit each other."""
+"""The compose files are valid, harden the service, and are consistent with each other."""
 
 import importlib.resources
 import importlib.util
@@ -24,7 +24,7 @@ DEFAULT_OF = Settings.model_fields
 
 
 def seconds(text: str) -> float:
-    """Of `40s`, as compose and HAProxy write it."""
+    """Parse a duration such as `40s`, in the notation of compose and HAProxy."""
     assert text.endswith("s")
     return float(text.removesuffix("s"))
 
@@ -37,7 +37,7 @@ def haproxy(setting: str) -> str:
 
 @pytest.mark.skipif(importlib.util.find_spec("check_jsonschema") is None, reason="needs check-jsonschema")
 @pytest.mark.parametrize("document", [COMPOSE, SCALED], ids=["docker-compose.yml", "compose.scaled.yml"])
-def test_it_is_as_the_specification_says(document: Yaml) -> None:
+def test_it_conforms_to_the_compose_specification(document: Yaml) -> None:
     import jsonschema
 
     schemas = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
@@ -60,13 +60,13 @@ def test_by_default_only_the_service_starts() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name not in {"api", "proxy"}])
-def test_what_is_for_operators_alone_listens_on_this_machine_alone(name: str) -> None:
+def test_services_for_operators_listen_on_localhost_only(name: str) -> None:
     for port in SERVICES[name].get("ports", []):
         assert port.startswith("127.0.0.1:")
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_images_of_others_have_a_version(name: str) -> None:
+def test_external_images_have_a_version(name: str) -> None:
     if "build" not in SERVICES[name]:
         assert re.search(r":v?\d+\.\d+", SERVICES[name]["image"])
 
@@ -77,7 +77,7 @@ def test_every_target_is_a_stage_of_the_dockerfile() -> None:
     assert targets <= {stage.name for stage in stages}
 
 
-def test_every_setting_can_be_given() -> None:
+def test_every_setting_is_passed_to_the_container() -> None:
     settings = {f"ASR_{name.upper()}" for name in DEFAULT_OF}
     # In a container it has to listen on every address.
     assert set(API["environment"]) == settings - {"ASR_HOST"}
@@ -102,7 +102,7 @@ def test_limits_are_set_and_uploads_fit_below_them() -> None:
     assert any("size=1g" in place for place in API["tmpfs"])
 
 
-def test_each_waits_longer_for_the_other_than_the_other_takes() -> None:
+def test_timeouts_are_longer_than_what_they_wait_for() -> None:
     grace_s = float(API["environment"]["ASR_GRACE_S"])
     assert grace_s == DEFAULT_OF["grace_s"].default
     assert grace_s < seconds(API["stop_grace_period"])
@@ -111,7 +111,7 @@ def test_each_waits_longer_for_the_other_than_the_other_takes() -> None:
     assert seconds(haproxy("timeout client")) > DEFAULT_OF["upload_idle_s"].default
 
 
-def test_scaled_the_proxy_has_the_port_of_the_service() -> None:
+def test_the_proxy_takes_over_the_port_of_the_scaled_service() -> None:
     assert SCALED["services"]["api"]["ports"] == []
     assert SCALED["services"]["api"]["scale"] > 1
     published = API["ports"][0].split("}:")[0]
@@ -121,7 +121,7 @@ def test_scaled_the_proxy_has_the_port_of_the_service() -> None:
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
-def test_haproxy_takes_its_configuration() -> None:
+def test_haproxy_accepts_its_configuration() -> None:
     environment = os.environ | {"DNS": "127.0.0.11:53", "API_PORT": "8000"}
     command = ["haproxy", "-c", "-f", "deploy/haproxy/haproxy.cfg"]
     checked = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The images hold what they should, and the compose file, Kubernetes and the Dockerfile say the same."""
+"""The images contain what they should, and the Dockerfile is consistent with the compose file and Kubernetes."""
 
 import json
 import os
@@ -24,14 +24,14 @@ def rest_of(stage: Stage, name: str) -> list[str]:
     return [step.rest for step in stage.steps if step.name == name]
 
 
-def test_the_service_is_what_is_built_without_a_target() -> None:
+def test_the_service_is_the_default_target() -> None:
     assert STAGES[-1] is SERVE
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage.name in {"serve", "train", "load"}])
-def test_images_that_run_are_nobody_special(stage: Stage) -> None:
+def test_images_run_as_an_unprivileged_user(stage: Stage) -> None:
     (user,) = rest_of(stage, "USER")
-    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), "by number: Kubernetes cannot tell otherwise that it is not root"
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), "a number, so that Kubernetes can verify that it is not root"
     names = [step.name for step in stage.steps]
     assert "RUN" not in names[names.index("USER") :]
 
@@ -57,7 +57,7 @@ def test_code_comes_after_packages_so_that_layers_are_kept() -> None:
             assert last_install < first_code, stage.name
 
 
-def test_serving_takes_the_locked_packages_alone() -> None:
+def test_serving_installs_only_locked_packages() -> None:
     packages = next(stage for stage in STAGES if stage.name == "packages")
     installs = [rest for rest in rest_of(packages, "RUN") if "install" in rest]
     assert len(installs) == 1
@@ -65,7 +65,7 @@ def test_serving_takes_the_locked_packages_alone() -> None:
     assert installs[0].endswith("-r requirements.lock")
 
 
-def test_what_is_copied_is_let_in_and_nothing_secret_or_large() -> None:
+def test_the_build_context_has_all_copied_files_and_nothing_secret_or_large() -> None:
     context = Context(ROOT)
     copied = {
         name
@@ -94,7 +94,7 @@ def test_its_label_is_the_version_of_the_service() -> None:
     assert f"VERSION={__version__}" in rest_of(SERVE, "ARG")
 
 
-def test_torch_is_taken_from_its_index_in_the_locked_version() -> None:
+def test_torch_comes_from_its_index_in_the_locked_version() -> None:
     pin = '"$(grep ^torch== constraints.txt)"'
     assert pin in " ".join(rest_of(TRAIN, "RUN"))
     assert (ROOT / "Makefile").read_text(encoding="utf-8").count(pin.replace("$", "$$")) == 2
@@ -119,7 +119,7 @@ class Answering(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps({"status": status}).encode())
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  # named by http.server
-        """Say nothing."""
+        """Do not log requests."""
 
 
 @pytest.fixture
@@ -144,14 +144,14 @@ def health(port: int, **environment: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "127.0.0.1"])  # noqa: S104  # nothing is bound
 @pytest.mark.parametrize(("answer", "status"), [(200, 0), (503, 1)])
-def test_healthy_is_what_is_ready_at_the_port_in_use(server: HTTPServer, host: str, answer: int, status: int) -> None:
+def test_a_ready_service_is_healthy(server: HTTPServer, host: str, answer: int, status: int) -> None:
     server.answer = answer  # type: ignore[attr-defined]
     result = health(server.server_port, ASR_HOST=host)
     assert result.returncode == status, result.stderr
     assert str(answer) in result.stdout
 
 
-def test_unhealthy_is_what_does_not_listen(server: HTTPServer) -> None:
+def test_a_service_that_does_not_listen_is_unhealthy(server: HTTPServer) -> None:
     port = server.server_port
     server.shutdown()
     server.server_close()

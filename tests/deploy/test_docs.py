@@ -1,4 +1,4 @@
-"""What docs/deployment.md says is true of the files it speaks of."""
+"""docs/deployment.md is consistent with the files that it describes."""
 
 import re
 
@@ -35,7 +35,7 @@ def test_settings_that_are_named_exist() -> None:
         assert name.lower() in Settings.model_fields, name
 
 
-def test_variables_of_the_compose_file_stand_in_the_table_with_their_defaults() -> None:
+def test_the_table_has_the_variables_of_the_compose_file_with_their_defaults() -> None:
     compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     for name, default in re.findall(r"\$\{((?:DIKTE|GRAFANA)_\w+):-([^}]*)\}", compose):
         assert f"| `{name}` | `{default}` |" in TEXT
@@ -50,7 +50,7 @@ def test_profiles_and_targets_that_are_named_exist() -> None:
     assert set(re.findall(r"--target (\w+)", TEXT)) <= {stage.name for stage in stages}
 
 
-def test_every_alert_stands_in_the_table() -> None:
+def test_the_table_has_every_alert() -> None:
     for alert in ALERTS:
         query = " ".join(alert["expr"].split()).replace("|", r"\|")
         waits = f" for {alert['for']}" if "for" in alert else ""

@@ -1,4 +1,4 @@
-"""The health check of the image asks where the service listens."""
+"""The health check of the image connects to the address of the service."""
 
 import http.client
 import importlib.util
@@ -20,7 +20,7 @@ def healthcheck() -> Any:
 
 
 @pytest.mark.parametrize("port", [None, "", "8000", "9000", " 9000 ", "tcp://10.0.0.1:8000"])
-def test_it_asks_the_port_that_the_service_takes(monkeypatch: pytest.MonkeyPatch, port: str | None) -> None:
+def test_it_uses_the_port_of_the_service(monkeypatch: pytest.MonkeyPatch, port: str | None) -> None:
     monkeypatch.delenv("ASR_HOST", raising=False)
     monkeypatch.delenv("ASR_PORT", raising=False)
     if port is not None:

@@ -1,4 +1,4 @@
-"""The manifests name ports, paths and settings that the service has, and give it time to end."""
+"""The manifests have the ports, paths and settings of the service, and give it time to shut down."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def test_one_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize("probe", ["startupProbe", "readinessProbe", "livenessProbe"])
-def test_probes_ask_what_the_service_answers(client: Client, probe: str) -> None:
+def test_probes_use_paths_that_the_service_answers(client: Client, probe: str) -> None:
     ask = CONTAINER[probe]["httpGet"]
     assert ask["port"] in {port["name"] for port in CONTAINER["ports"]}
     assert client.get(ask["path"]).status_code == 200
@@ -57,17 +57,17 @@ def test_settings_are_those_of_the_service() -> None:
     Settings.model_validate(settings)
 
 
-def test_services_of_the_namespace_set_no_variables() -> None:
+def test_services_in_the_namespace_do_not_set_variables() -> None:
     assert POD["enableServiceLinks"] is False
 
 
-def test_it_has_time_to_answer_what_it_let_in() -> None:
+def test_it_has_time_to_answer_accepted_requests() -> None:
     pause_s = float(CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1])
     grace_s = float(DOCUMENTS["ConfigMap"]["data"]["ASR_GRACE_S"])
     assert POD["terminationGracePeriodSeconds"] > pause_s + grace_s
 
 
-def test_it_is_the_user_of_the_image_and_hardened() -> None:
+def test_it_runs_as_the_user_of_the_image_and_is_hardened() -> None:
     _, stages = parse((ROOT / "Dockerfile").read_text(encoding="utf-8"))
     user = next(step.rest for step in stages[-1].steps if step.name == "USER")
     assert user == f"{POD['securityContext']['runAsUser']}:{POD['securityContext']['runAsGroup']}"
@@ -81,7 +81,7 @@ def test_it_is_the_user_of_the_image_and_hardened() -> None:
     }
 
 
-def test_the_image_is_renamed_where_kustomize_looks() -> None:
+def test_kustomize_renames_the_image() -> None:
     kustomization = read_yaml("deploy/kubernetes/kustomization.yaml")
     assert kustomization["images"][0]["name"] == CONTAINER["image"]
     assert all((ROOT / "deploy/kubernetes" / name).is_file() for name in kustomization["resources"])

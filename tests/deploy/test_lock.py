@@ -1,4 +1,4 @@
-"""What is installed is what pyproject.toml says: in the image by hash, and as docs/licences.md lists it."""
+"""The lock files are consistent with pyproject.toml, and with docs/licences.md."""
 
 import re
 import tomllib
@@ -15,24 +15,24 @@ LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 LOCKED = dict(re.findall(r"^([\w.-]+)==(\S+) \\$", LOCK, re.MULTILINE))
 CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
 CONSTRAINED = dict(re.findall(r"^([\w.-]+)==(\S+)$", CONSTRAINTS, re.MULTILINE))
-LEAST = {"python-multipart": (0, 0, 31), "starlette": (1, 3, 1)}
-"""Below these, uploads can keep the service busy for long (advisories of both projects)."""
+MIN_VERSIONS = {"python-multipart": (0, 0, 31), "starlette": (1, 3, 1)}
+"""In older versions, uploads can keep the service busy for a long time (security advisories of both projects)."""
 
 
 def pins(requirements: list[str]) -> dict[str, str]:
-    """Package -> version; extras of the project itself are left out."""
+    """Package -> version, without the extras of the project itself."""
     own = [line for line in requirements if not line.startswith("dikte[")]
     found = {line: PIN.fullmatch(line) for line in own}
     return {match[1]: match[2] for match in found.values() if match}
 
 
 @pytest.mark.parametrize("requirements", [PROJECT["dependencies"], *EXTRAS.values()], ids=["dikte", *EXTRAS])
-def test_every_dependency_has_a_version_and_is_locked_in_it(requirements: list[str]) -> None:
+def test_every_dependency_is_pinned_and_locked(requirements: list[str]) -> None:
     assert len(pins(requirements)) == sum(not line.startswith("dikte[") for line in requirements)
     assert pins(requirements).items() <= CONSTRAINED.items(), "make lock"
 
 
-def test_the_image_installs_what_everybody_installs() -> None:
+def test_the_image_has_the_same_versions_as_other_installations() -> None:
     assert pins(PROJECT["dependencies"]).items() <= LOCKED.items() <= CONSTRAINED.items(), "make lock"
 
 
@@ -55,7 +55,7 @@ def test_everything_locked_has_hashes() -> None:
 
 
 @pytest.mark.parametrize("text", [LOCK, CONSTRAINTS], ids=["requirements.lock", "constraints.txt"])
-def test_nothing_in_it_belongs_to_one_machine(text: str) -> None:
+def test_the_locks_are_portable(text: str) -> None:
     assert not re.search(r"^-|://|==[^ ]*\+| @ ", text, re.MULTILINE)
 
 
@@ -63,12 +63,12 @@ def test_serving_has_no_pytorch() -> None:
     assert not {"torch", "transformers", "openvino", "locust"} & LOCKED.keys()
 
 
-@pytest.mark.parametrize("name", LEAST)
-def test_versions_with_known_holes_do_not_come_back(name: str) -> None:
-    assert tuple(int(part) for part in LOCKED[name].split(".")) >= LEAST[name]
+@pytest.mark.parametrize("name", MIN_VERSIONS)
+def test_versions_with_known_vulnerabilities_are_not_locked(name: str) -> None:
+    assert tuple(int(part) for part in LOCKED[name].split(".")) >= MIN_VERSIONS[name]
 
 
-def test_licences_are_listed_for_exactly_what_is_locked() -> None:
+def test_licences_are_listed_for_exactly_the_locked_packages() -> None:
     text = (ROOT / "docs/licences.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| ([\w.-]+) \| ([\w.]+) \|", text, re.MULTILINE)
     normal = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in listed if name != "package"}

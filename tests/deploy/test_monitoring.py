@@ -1,4 +1,4 @@
-"""Dashboard and alerts ask for metrics that the service has, in queries that Prometheus understands."""
+"""Dashboard and alerts use metrics that the service has, in valid queries."""
 
 import json
 import re
@@ -23,12 +23,12 @@ QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 VARIABLE = DASHBOARD["templating"]["list"][0]["definition"]
 EXPRESSIONS = [*QUERIES, *(alert["expr"] for alert in ALERTS)]
 OF_PROMETHEUS = {"up"}
-"""Metrics that Prometheus makes itself."""
+"""Metrics of Prometheus itself."""
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool, of Debian's prometheus")
 
 
 def names_in(query: str) -> set[str]:
-    """The metrics that a query asks for."""
+    """The metrics in a query."""
     return set(re.findall(r"\b(?:dikte|process)_\w+|\bup\b", query))
 
 
@@ -40,7 +40,7 @@ def labels_in(query: str) -> Iterator[tuple[str, str, str]]:
 
 
 def exposed(client: Client) -> dict[str, dict[str, set[str]]]:
-    """The labels, with their values, of each series that the service shows."""
+    """Metric -> label -> values, for all metrics of the service."""
     found: dict[str, dict[str, set[str]]] = {}
     for family in text_string_to_metric_families(client.get("/metrics").text):
         for sample in family.samples:
@@ -50,20 +50,20 @@ def exposed(client: Client) -> dict[str, dict[str, set[str]]]:
     return found
 
 
-def test_every_metric_that_is_asked_for_is_there(client: Client) -> None:
-    there = exposed(client)
+def test_every_metric_in_a_query_exists(client: Client) -> None:
+    metrics = exposed(client)
     for query in [*EXPRESSIONS, VARIABLE]:
         names = names_in(query)
         assert names, query
-        assert names <= there.keys() | OF_PROMETHEUS, query
+        assert names <= metrics.keys() | OF_PROMETHEUS, query
 
 
-def test_every_label_that_is_asked_for_is_there(client: Client) -> None:
-    there = exposed(client)
+def test_every_label_in_a_query_exists(client: Client) -> None:
+    metrics = exposed(client)
     for query in EXPRESSIONS:
         for metric, label, value in labels_in(query):
             if label not in {"job", "instance"}:
-                assert set(value.split("|")) <= there[metric][label], query
+                assert set(value.split("|")) <= metrics[metric][label], query
 
 
 def test_every_metric_of_the_service_is_on_the_dashboard(client: Client) -> None:
@@ -73,7 +73,7 @@ def test_every_metric_of_the_service_is_on_the_dashboard(client: Client) -> None
             assert re.sub(r"_(bucket|sum|count)$", "", name) in {re.sub(r"_(bucket|sum|count)$", "", s) for s in shown}
 
 
-def test_panels_do_not_overlap_and_have_ids_of_their_own() -> None:
+def test_panels_do_not_overlap_and_have_unique_ids() -> None:
     cells = [
         (x, y)
         for grid in (panel["gridPos"] for panel in PANELS)
@@ -107,7 +107,7 @@ def test_alerts_say_what_happened_and_what_to_do() -> None:
         assert set(alert["annotations"]) == {"summary", "description"}
 
 
-def test_every_alert_is_seen_firing_and_not_firing() -> None:
+def test_every_alert_is_tested_firing_and_not_firing() -> None:
     tests = read_yaml("deploy/prometheus/alerts_test.yml")["tests"]
     cases = [case for test in tests for case in test["alert_rule_test"]]
     names = {alert["alert"] for alert in ALERTS}
@@ -120,13 +120,13 @@ def test_every_alert_is_seen_firing_and_not_firing() -> None:
     "arguments",
     [["check", "config", "prometheus.yml"], ["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]],
 )
-def test_prometheus_takes_what_it_is_given(arguments: list[str]) -> None:
+def test_prometheus_accepts_its_configuration_and_rules(arguments: list[str]) -> None:
     checked = subprocess.run(["promtool", *arguments], cwd=FOLDER, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @needs_promtool
-def test_prometheus_understands_the_queries_of_the_dashboard(tmp_path: Path) -> None:
+def test_prometheus_accepts_the_queries_of_the_dashboard(tmp_path: Path) -> None:
     rules = [
         {"record": f"query:{number}", "expr": query.replace("$__rate_interval", "5m").replace("$instance", ".*")}
         for number, query in enumerate(QUERIES)

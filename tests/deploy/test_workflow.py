@@ -1,4 +1,4 @@
-"""CI runs what a developer runs, with pinned actions and no more rights than it needs."""
+"""CI runs the commands of developers, with pinned actions and minimal permissions."""
 
 import importlib.resources
 import importlib.util
@@ -21,7 +21,7 @@ COMMANDS = "\n".join(step.get("run", "") for step in STEPS)
 @pytest.mark.parametrize(
     ("name", "schema"), [(NAME, "github-workflows.json"), (".github/dependabot.yml", "dependabot.json")]
 )
-def test_it_is_as_github_wants_it(name: str, schema: str) -> None:
+def test_it_conforms_to_the_schema_of_github(name: str, schema: str) -> None:
     import jsonschema
 
     document = json.loads(json.dumps(read_yaml(name)).replace('"true": {"push"', '"on": {"push"'))  # YAML 1.1 says true
@@ -36,19 +36,19 @@ def test_actions_are_pinned_by_commit_with_their_version() -> None:
         assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", action), action
 
 
-def test_it_may_read_and_nothing_else() -> None:
+def test_it_only_has_read_permission() -> None:
     assert WORKFLOW["permissions"] == {}
     assert all(job["permissions"] == {"contents": "read"} for job in JOBS.values())
     checkouts = [step for step in STEPS if step.get("uses", "").startswith("actions/checkout@")]
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
-    assert "${{" not in COMMANDS, "what others write must not become a command"
+    assert "${{" not in COMMANDS, "text from others must not become a command"
 
 
-def test_every_job_ends_in_time() -> None:
+def test_every_job_has_a_timeout() -> None:
     assert all(job["timeout-minutes"] <= 60 for job in JOBS.values())
 
 
-def test_it_runs_what_a_developer_runs() -> None:
+def test_it_runs_the_commands_of_developers() -> None:
     assert "make test TORCH_INDEX=" in COMMANDS
     assert "make test" in (ROOT / ".ci/run").read_text(encoding="utf-8")
 
@@ -58,6 +58,6 @@ def test_files_that_commands_name_exist() -> None:
         assert (ROOT / file).is_file(), file
 
 
-def test_the_transcript_that_is_expected_is_the_one_in_the_readme() -> None:
+def test_the_expected_transcript_is_that_of_the_readme() -> None:
     (text,) = re.findall(r'\.text == "(.*?)"', COMMANDS)
     assert f'"text":"{text}"' in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Decoders with one defect each, to show that the fuzzer sees it."""
+"""Decoders with one defect each, to test that the fuzzer finds it."""
 
 import ctypes
 import os
@@ -116,5 +116,5 @@ def raise_bytes(file: BinaryIO, rate_hz: int, limits: AudioLimits, meter: Meter)
     raise InvalidAudio("broken", tag=b"RIFF")
 
 
-def raise_a_story(file: BinaryIO, rate_hz: int, limits: AudioLimits, meter: Meter) -> Waveform:
+def raise_a_long_message(file: BinaryIO, rate_hz: int, limits: AudioLimits, meter: Meter) -> Waveform:
     raise InvalidAudio("broken\nin two lines")

@@ -1,7 +1,7 @@
-"""The process in which cases are decoded. Started by `tests.fuzz.parent`, as a case may end it.
+"""The child process that decodes cases. `tests.fuzz.parent` starts it, because a case may crash it.
 
-Prints a line of JSON for each event: `{"begin": 17}`, `{"finding": {...}}`, and at the end `{"summary": {...}}`. A case
-that does not end is killed by the kernel: by SIGPROF after `--hang_s` of computing, by SIGALRM after `STUCK_S`.
+Prints a line of JSON for each event: `{"begin": 17}`, `{"finding": {...}}`, and at the end `{"summary": {...}}`. The
+kernel kills a case that does not end: by SIGPROF after `--hang_s` of CPU time, by SIGALRM after `STUCK_S`.
 """
 
 import argparse
@@ -29,20 +29,20 @@ from tests.fuzz.cases import Cases
 from tests.fuzz.properties import Decoded, Decoder, Violation, cpu_bound_s, decode_checked
 
 STUCK_S = 600
-"""Wall time, generous, as the machine may be busy: for a decoder that waits for something that never comes."""
+"""Wall time after which a decoder is considered stuck. It is generous, because the machine may be busy."""
 MEMORY_BYTES = 1 << 30
-"""Address space that decoding may take; the limits of the cases allow 64 MiB of sound."""
+"""Address space that decoding may use. The limits of the cases allow 64 MiB of decoded audio."""
 WARM_UP_CASES = 50
 MEASURE_EVERY = 25
 REPEAT_EVERY = 4
-"""Every so manieth case is decoded twice: what is read of memory that was never written differs."""
+"""Each 4th case is decoded twice, because reads of uninitialized memory give different results."""
 ON_DISK_EVERY = 5
 SETTLING_S = 2.0
-"""Time for threads that have ended to be gone."""
+"""Time for finished threads to disappear from /proc."""
 
 
 class Fuzzer:
-    """Decodes cases one after the other, and keeps what was found."""
+    """Decodes cases one after the other, and collects statistics."""
 
     def __init__(self, decoder: Decoder, folder: Path, hang_s: float) -> None:
         self._decoder = decoder
@@ -60,7 +60,7 @@ class Fuzzer:
         signal.alarm(STUCK_S)
         try:
             self._check(number, data)
-        except Exception as error:  # whatever it is, it is what we look for
+        except Exception as error:  # any exception is a finding
             emit("finding", {"case": number, **described(error)})
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
@@ -75,10 +75,10 @@ class Fuzzer:
         self.outcomes[first.outcome] += 1
         bound_s = cpu_bound_s(len(data), first.audio_s)
         self.slowest = max(self.slowest, (first.cpu_s / bound_s, number))
-        if first.cpu_s > bound_s and self._decoded(number, data).cpu_s > bound_s:  # not a moment's hiccup
+        if first.cpu_s > bound_s and self._decoded(number, data).cpu_s > bound_s:  # slow both times
             raise Violation(
-                f"too slow\n{first.cpu_s:.2f} s of CPU for {len(data)} bytes and {first.audio_s:.1f} s of sound; "
-                f"bound {bound_s:.2f} s"
+                f"too slow\n{first.cpu_s:.2f} s of CPU for {len(data)} bytes and {first.audio_s:.1f} s of audio; "
+                f"limit {bound_s:.2f} s"
             )
         if number % REPEAT_EVERY == 0:
             again = self._decoded(number, data)
@@ -95,7 +95,7 @@ class Fuzzer:
             return decode_checked(self._decoder, file)
 
     def _check_resources(self) -> None:
-        """No descriptor, no thread and no file more than after the first cases."""
+        """Raise Violation if there are more descriptors, threads or files than after the first cases."""
         if left := [path.name for path in self._folder.iterdir()]:
             for path in self._folder.iterdir():
                 path.unlink()
@@ -116,14 +116,16 @@ def _same(first: NDArray[np.float32] | None, second: NDArray[np.float32] | None)
 
 
 def open_resources() -> tuple[int, int]:
-    """Descriptors and threads of this process."""
+    """Number of descriptors and threads of this process."""
     descriptors, threads = (len(list(Path("/proc/self", kind).iterdir())) for kind in ("fd", "task"))
     return descriptors, threads
 
 
 def settled_resources(least: tuple[int, int]) -> tuple[int, int]:
-    """Descriptors and threads once they are as few as before, or after `SETTLING_S`: the kernel lists a thread for a
-    moment after it was joined."""
+    """Number of descriptors and threads when they are at most `least`, or after `SETTLING_S`.
+
+    The kernel lists a thread for a moment after it was joined.
+    """
     until = time.monotonic() + SETTLING_S
     while any(now > then for now, then in zip(open_resources(), least, strict=True)) and time.monotonic() < until:
         time.sleep(0.01)
@@ -131,12 +133,12 @@ def settled_resources(least: tuple[int, int]) -> tuple[int, int]:
 
 
 def resident_bytes() -> int:
-    """Resident memory now."""
+    """Current resident memory."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
 
 
 def described(error: Exception) -> dict[str, str]:
-    """cause: the same for all cases with the same reason. details: for people."""
+    """Cause and details of an error. The cause is the same for all cases with the same reason."""
     if isinstance(error, Violation):
         cause, _, details = str(error).partition("\n")
         return {"cause": cause, "details": details}
@@ -146,7 +148,7 @@ def described(error: Exception) -> dict[str, str]:
 
 
 def emit(event: str, content: object) -> None:
-    """Tell the parent at once."""
+    """Send an event to the parent, unbuffered."""
     os.write(sys.stdout.fileno(), json.dumps({event: content}).encode() + b"\n")
 
 
@@ -169,7 +171,7 @@ def main() -> None:
         signal.signal(killer, signal.SIG_DFL)
     used_bytes = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used_bytes + MEMORY_BYTES, resource.RLIM_INFINITY))
-    gc.freeze()  # what is imported stays: the collections between cases need not look through it
+    gc.freeze()  # exclude all imported objects from later collections, which makes them faster
     cases = Cases(arguments.seeds) if arguments.seeds else None
     end_s = time.monotonic() + arguments.seconds
     with tempfile.TemporaryDirectory(prefix="dikte-fuzz-") as folder:

@@ -1,4 +1,4 @@
-"""Ogg pages (RFC 3533, section 6): their checksums made right again after a mutation."""
+"""Correct the checksums of Ogg pages after a mutation (RFC 3533, section 6)."""
 
 from functools import cache
 
@@ -19,7 +19,7 @@ def _table() -> list[int]:
 
 
 def checksum(page: bytes) -> int:
-    """CRC-32 of a page whose own checksum is zero, not reflected, initial value 0."""
+    """CRC-32 of a page with its checksum field set to zero: polynomial 0x04C11DB7, not reflected, initial value 0."""
     table, remainder = _table(), 0
     for byte in page:
         remainder = (remainder << 8 & 0xFFFFFFFF) ^ table[remainder >> 24 ^ byte]
@@ -27,7 +27,7 @@ def checksum(page: bytes) -> int:
 
 
 def with_valid_checksums(data: bytes, serial: int | None = None) -> bytes:
-    """The file with the right checksum in every page; serial: of all pages, None: as they are."""
+    """Set the correct checksum in every page. serial: new serial number of all pages; None keeps their own."""
     changed = bytearray(data)
     start = changed.find(CAPTURE)
     while start >= 0 and start + SEGMENTS_AT < len(changed):

@@ -1,4 +1,4 @@
-"""Runs cases in a child process, and starts another one behind a case that ended it."""
+"""Run cases in a child process, and start a new one after a case that ended it."""
 
 import json
 import signal
@@ -15,16 +15,16 @@ from statistics import median
 ROOT = Path(__file__).resolve().parents[2]
 DECODER = "app.audio:decode"
 PLATEAU_BYTES, PLATEAU_SHARE = 8 << 20, 0.05
-"""Resident memory may grow by as much from the second quarter of a child's cases to the last: the largest case so far
-decides how fragmented the heap is, and may come late."""
-LEAST_MEASUREMENTS = 16
-"""Of resident memory, to judge whether it grows."""
+"""Allowed growth of resident memory from the second quarter of a child's cases to the last. Fragmentation of the heap
+depends on the largest case so far, which may come late."""
+MIN_MEASUREMENTS = 16
+"""Minimum number of memory measurements for checking growth."""
 STACK_LINES = 12
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A case in which the decoder did what it must not. cause: the same for cases with the same reason."""
+    """A case in which the decoder misbehaved. cause: the same for cases with the same reason."""
 
     case: int
     cause: str
@@ -33,9 +33,10 @@ class Finding:
 
 @dataclass
 class Report:
-    """What came of many cases. outcomes: how many gave a waveform, or an error of that code.
+    """The results of a run.
 
-    slowest: largest share of its bound that a case took, and its number. resident_bytes: of the last child.
+    outcomes: "waveform" or an error code -> number of cases. slowest: largest ratio of CPU time to its limit, and the
+    number of that case. resident_bytes: measurements of the last child.
     """
 
     cases: int = 0
@@ -54,9 +55,9 @@ def fuzz(
     found: Callable[[Finding], object] = lambda finding: None,
     hang_s: float = 30.0,
 ) -> Report:
-    """Run the cases from number `first` on, `count` of them or as many as go into `seconds`.
+    """Run `count` cases from number `first` on, for at most `seconds`.
 
-    found: called with each finding at once. hang_s: CPU time after which a case is taken for one that never ends.
+    found: called with each finding. hang_s: CPU time after which a case is considered hung.
     """
     report, number, end_s = Report(), first, time.monotonic() + seconds
     while number < first + count and (left_s := end_s - time.monotonic()) > 0:
@@ -66,15 +67,15 @@ def fuzz(
 
 
 def decode_file(path: Path, decoder: str = DECODER) -> Report:
-    """Run one file as it is."""
+    """Decode one file without mutations."""
     report = Report()
-    # As a case that is read from disk and decoded twice.
+    # Case 0 is read from disk and decoded twice.
     _run_child(report, ["--first", "0", "--last", "1", "--file", str(path)], decoder, lambda finding: None)
     return report
 
 
 def _run_child(report: Report, options: list[str], decoder: str, found: Callable[[Finding], object]) -> int:
-    """Add what a child says to the report. The number of the last case that it began."""
+    """Run a child and add its events to the report. Returns the number of the last case that it started."""
 
     def add(finding: Finding) -> None:
         report.findings.append(finding)
@@ -100,11 +101,11 @@ def _run_child(report: Report, options: list[str], decoder: str, found: Callable
                     if growth := memory_growth(report.resident_bytes):
                         add(Finding(case, "memory grows", f"{growth / 2**20:.1f} MiB: {report.resident_bytes}"))
         log.seek(0)
-        said = log.read()
+        output = log.read()
     if not begun:
-        raise RuntimeError(f"the child process did not start:\n{said}")
+        raise RuntimeError(f"the child process did not start:\n{output}")
     if not ended or child.returncode:
-        add(Finding(case, _how_it_ended(child.returncode), "\n".join(said.splitlines()[:STACK_LINES])))
+        add(Finding(case, _exit_cause(child.returncode), "\n".join(output.splitlines()[:STACK_LINES])))
     return case
 
 
@@ -119,17 +120,17 @@ def _add_summary(report: Report, summary: dict[str, object]) -> None:
 
 
 def memory_growth(resident_bytes: list[int]) -> int:
-    """By how many bytes memory grew where it should have reached its plateau; 0 if it did."""
-    if len(resident_bytes) < LEAST_MEASUREMENTS:
+    """Growth of memory in bytes after it should have reached its plateau. 0 if it did."""
+    if len(resident_bytes) < MIN_MEASUREMENTS:
         return 0
     quarter = len(resident_bytes) // 4
     early, late = median(resident_bytes[quarter : 2 * quarter]), median(resident_bytes[-quarter:])
     return round(late - early) if late - early > max(PLATEAU_BYTES, PLATEAU_SHARE * early) else 0
 
 
-def _how_it_ended(code: int) -> str:
-    """In words: what ended a child in the midst of a case."""
+def _exit_cause(code: int) -> str:
+    """Why a child ended during a case. code: its exit code."""
     if code >= 0:
-        return f"the process ended with status {code}"
-    hung = {signal.SIGPROF: "no end: too much CPU time", signal.SIGALRM: "no end: it waits"}
+        return f"the process exited with status {code}"
+    hung = {signal.SIGPROF: "hang: too much CPU time", signal.SIGALRM: "hang: it waits"}
     return hung.get(signal.Signals(-code), f"the process was killed by {signal.Signals(-code).name}")

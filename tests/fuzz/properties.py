@@ -1,4 +1,4 @@
-"""What must hold of `app.audio.decode`, whatever bytes it gets."""
+"""Properties that `app.audio.decode` must have for any input."""
 
 import json
 import time
@@ -18,17 +18,20 @@ LIMITS = AudioLimits(max_duration_s=60.0, max_decoded_bytes=1 << 26, max_channel
 EXPECTED_ERRORS = (AudioTooLong, InvalidAudio, UnsupportedMedia)
 WAVEFORM = "waveform"
 BASE_S, S_PER_MB, S_PER_AUDIO_S = 0.5, 4.0, 0.05
-"""Bound on a decoding's CPU time: some ten times what it takes, as cores that are shared compute slower."""
+"""Limit of the CPU time of decoding: about ten times the usual time, because shared cores are slower."""
 RATE_TOLERANCE_S = 0.1
-"""Resampling may end a moment later than the sound, and the limit is checked before it."""
+"""Resampling may make the audio slightly longer, after the limit was checked."""
 
 
 class Violation(Exception):
-    """The decoder did what it must not. The first line is the same for all cases with the same cause."""
+    """The decoder misbehaved. The first line of the message is the same for all cases with the same cause."""
 
 
 class Decoded(NamedTuple):
-    """outcome: `WAVEFORM` or the code of the error. samples: of the waveform, None of an error. audio_s: as metered."""
+    """The result of decoding.
+
+    outcome: `WAVEFORM` or the error code. samples: of the waveform; None for an error. audio_s: the metered duration.
+    """
 
     outcome: str
     samples: NDArray[np.float32] | None
@@ -37,12 +40,12 @@ class Decoded(NamedTuple):
 
 
 def cpu_bound_s(size_bytes: int, audio_s: float) -> float:
-    """CPU seconds that decoding may take: of so many bytes, that gave so many seconds of sound."""
+    """Limit of the CPU time, in seconds, for decoding a file of this size to this duration of audio."""
     return BASE_S + S_PER_MB * size_bytes / 1e6 + S_PER_AUDIO_S * audio_s
 
 
 def decode_checked(decoder: Decoder, file: BinaryIO) -> Decoded:
-    """Decode a file, and check what comes. Raises Violation; errors that are not documented pass through."""
+    """Decode a file, and check the result. Raises Violation, and any undocumented error of the decoder."""
     metered_s: list[float] = []
     begin_s = time.process_time()
     try:
@@ -63,7 +66,7 @@ def _check_error(error: AudioTooLong | InvalidAudio | UnsupportedMedia) -> None:
     except (TypeError, ValueError) as problem:
         raise Violation(f"the error has details that cannot be sent as JSON\n{error.details}") from problem
     if len(body) > 1000 or "\n" in error.message:
-        raise Violation(f"the error is no short line\n{body[:2000]!r}")
+        raise Violation(f"the error message is not a short line\n{body[:2000]!r}")
 
 
 def _check_waveform(waveform: Waveform, metered_s: float) -> None:
@@ -75,4 +78,4 @@ def _check_waveform(waveform: Waveform, metered_s: float) -> None:
     if duration_s > LIMITS.max_duration_s + RATE_TOLERANCE_S:
         raise Violation(f"longer than the limit\n{duration_s} s")
     if abs(duration_s - metered_s) > RATE_TOLERANCE_S:
-        raise Violation(f"another length than the meter was told of\n{duration_s} s, metered {metered_s} s")
+        raise Violation(f"the duration differs from the metered one\n{duration_s} s, metered {metered_s} s")

@@ -1,6 +1,6 @@
-"""The decoder on thousands of broken files: for about a minute here, and for as long as one likes by `make fuzz`.
+"""Decode thousands of broken files: for about a minute here, or for any length of time by `make fuzz`.
 
-The cases are the same in every run. One that fails is decoded again by the command in the failure's text.
+The cases are the same in every run. The text of a failure has the command that decodes the case again.
 """
 
 import io
@@ -17,9 +17,9 @@ from tests.fuzz.properties import WAVEFORM, decode_checked
 from tests.once import made_once, shared_folder
 
 CASES, PARTS = 12_000, 4
-"""So many cases, in parts that can be decoded side by side."""
+"""Number of cases, and of parts that can run in parallel."""
 SMALL_CASE = 40
-"""Of 3 KB, so that what is too slow for it takes half a second; decoded twice, and from the disk."""
+"""The number of a case of 3 KB, whose time limit is about half a second. It is decoded twice, and from disk."""
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,11 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def explained(findings: list[Finding]) -> str:
     lines = [f"case {found.case}: {found.cause}\n{found.details}" for found in findings[:3]]
     again = f"python -m tests.fuzz --first {findings[0].case} --count 1 --out FOLDER" if findings else ""
-    return "\n".join([f"{len(findings)} failures; again, and saved: {again}", *lines])
+    return "\n".join([f"{len(findings)} failures; to decode it again and save it: {again}", *lines])
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_no_file_brings_the_decoder_down(part: int, seeds: Path) -> None:
+def test_no_broken_file_crashes_the_decoder(part: int, seeds: Path) -> None:
     count = CASES // PARTS
     report = fuzz(part * count, count, seeds)
     assert report.findings == [], explained(report.findings)
@@ -47,7 +47,7 @@ def test_no_file_brings_the_decoder_down(part: int, seeds: Path) -> None:
     assert report.outcomes[WAVEFORM] > count / 4, "most of the cases should get past the header"
 
 
-# The fuzzer itself
+# Tests of the fuzzer itself
 
 
 def test_seeds_and_cases_are_the_same_every_time(seeds: Path, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_seeds_and_cases_are_the_same_every_time(seeds: Path, tmp_path: Path) ->
     assert len(set(cases) & set(files.values())) < 10, "cases are mutations"
 
 
-def test_seeds_are_sound(seeds: Path) -> None:
+def test_seeds_are_valid_audio(seeds: Path) -> None:
     for path in seeds.iterdir():
         decoded = decode_checked(decode, io.BytesIO(path.read_bytes()))
         assert decoded.outcome == WAVEFORM, path.name
@@ -70,7 +70,7 @@ def test_seeds_are_sound(seeds: Path) -> None:
 
 
 def test_checksums_of_ogg_are_those_that_encoders_write(seeds: Path) -> None:
-    """The seeds by FFmpeg have checksums that are not ours."""
+    """FFmpeg writes its own checksums into its seeds."""
     for name in ("ogg opus by ffmpeg", "ogg flac"):
         data = (seeds / f"{name}, {SEED_LENGTHS_S[0]:g} s").read_bytes()
         assert with_valid_checksums(data) == data
@@ -82,7 +82,7 @@ def test_checksums_of_ogg_are_those_that_encoders_write(seeds: Path) -> None:
     ("defect", "cause", "count"),
     [
         ("crash", "the process was killed by SIGSEGV", 2),
-        ("hang", "no end: too much CPU time", 1),
+        ("hang", "hang: too much CPU time", 1),
         ("be_slow", "too slow", 1),
         ("take_all_memory", "MemoryError in take_all_memory, broken.py", 1),
         ("keep_memory", "memory grows", 400),
@@ -91,21 +91,21 @@ def test_checksums_of_ogg_are_those_that_encoders_write(seeds: Path) -> None:
         ("keep_files", "files are left", 1),
         ("close", "the file was closed", 1),
         ("give_nan", "samples that are not finite", 1),
-        ("give_nothing", "another length than the meter was told of", 1),
+        ("give_nothing", "the duration differs from the metered one", 1),
         ("give_float64", "not mono float32 at 16000 Hz", 1),
         ("give_too_much", "longer than the limit", 1),
         ("give_other_samples", "other samples the second time", 1),
-        ("meter_nothing", "another length than the meter was told of", 1),
+        ("meter_nothing", "the duration differs from the metered one", 1),
         ("raise_what_is_not_documented", "ValueError in raise_what_is_not_documented, broken.py", 1),
         ("raise_another_error_of_ours", "Overloaded in raise_another_error_of_ours, broken.py", 1),
         ("raise_bytes", "the error has details that cannot be sent as JSON", 1),
-        ("raise_a_story", "the error is no short line", 1),
+        ("raise_a_long_message", "the error message is not a short line", 1),
     ],
 )
-def test_a_decoder_with_a_defect_is_found_out(defect: str, cause: str, count: int, seeds: Path) -> None:
+def test_each_defect_of_a_decoder_is_found(defect: str, cause: str, count: int, seeds: Path) -> None:
     report = fuzz(SMALL_CASE, count, seeds, f"tests.fuzz.broken:{defect}", hang_s=1.0 if defect == "hang" else 30.0)
     assert {found.cause for found in report.findings} == {cause}
-    assert report.cases == count, "it goes on behind a case that ended the process"
+    assert report.cases == count, "it continues after a case that ended the process"
 
 
 def test_memory_that_reaches_a_plateau_does_not_grow() -> None:
@@ -114,7 +114,7 @@ def test_memory_that_reaches_a_plateau_does_not_grow() -> None:
     warm_up = np.minimum(np.arange(100), 20) * mib
     assert memory_growth(list(60 * mib + warm_up + noise)) == 0
     assert memory_growth(list(60 * mib + np.arange(100) * mib // 2 + noise)) > PLATEAU_BYTES
-    assert memory_growth([1, 1 << 40]) == 0, "too few to judge"
+    assert memory_growth([1, 1 << 40]) == 0, "too few measurements"
 
 
 def test_a_saved_file_is_decoded_again(seeds: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every CTC architecture, from a checkpoint to emissions: exported by `export.py`, and served by every engine."""
+"""Every CTC architecture, from checkpoint to emissions: exported by `export.py`, and computed by every backend."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ from app.families.ctc.windows import Framing
 from app.models import open_model, warm_up
 from app.runtimes.registry import BACKENDS
 from scripts.export import export
-from scripts.exporting.forms import DYNAMIC, quantize_to
+from scripts.exporting.graph_export import DYNAMIC, quantize_to
 from scripts.exporting.matrix_form import has_matrix_form
 from scripts.exporting.onnx_files import count_operators
 from scripts.training.checkpoints import new_tokenizer
@@ -50,15 +50,15 @@ from tests.checkpoints import (
 from tests.recognizers import ctc_recognizer, ctc_settings
 from tests.reference import AGREEMENT, SAME, integer_products, reference
 
-# What PyTorch warns of when transformers' SEW-D is imported and run.
+# Warnings of PyTorch when SEW-D of transformers is imported and run.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning"),
 ]
 
-SOUNDS = [babbling(duration_s, seed) for seed, duration_s in enumerate((0.06, 0.3, 1.0, 2.5))]
+CLIPS = [babbling(duration_s, seed) for seed, duration_s in enumerate((0.06, 0.3, 1.0, 2.5))]
 LENGTHS = (400, 401, 719, 720, 1039, 1040, 1359, 1360, 1679, 1680, 1681, 2319, 2320, 3600, 5839, 5840, 16_000, 16_319)
-"""Samples, where the frames change with a hop of 320, 640, 1280 or 2560, and beside it."""
+"""Lengths in samples at and around changes of the number of frames, for a hop of 320, 640, 1280 or 2560."""
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -84,20 +84,20 @@ def test_the_settings_give_the_frames_behind_three_strided_layers(kernel: int) -
 
 
 def check_frames(model: PreTrainedModel, framing: Framing) -> None:
-    """The model gives the frames that the framing says, and cannot compute what is too short by it."""
+    """Check that the model gives as many frames as the framing, and cannot compute clips that are too short for it."""
     model.eval()
-    sound = torch.from_numpy(babbling(2.0, 1))[np.newaxis]
+    clip = torch.from_numpy(babbling(2.0, 1))[np.newaxis]
     for samples in LENGTHS:
         if frames := framing.frames(samples):
             with torch.inference_mode():
-                assert model(sound[:, :samples]).logits.shape[1] == frames, samples
+                assert model(clip[:, :samples]).logits.shape[1] == frames, samples
         else:
             with pytest.raises(RuntimeError):
-                model(sound[:, :samples])
+                model(clip[:, :samples])
 
 
 def test_every_product_is_computed_in_integers(artifact: Artifact) -> None:
-    """Linear layers, and in the matrix form what was a convolution."""
+    """Linear layers and, in the matrix form, convolutions."""
     model = AutoModelForCTC.from_pretrained(artifact.folder, dtype=torch.float32)
     products = sum(isinstance(module, torch.nn.Linear) for module in model.modules())
     if has_matrix_form(model.config):
@@ -110,7 +110,7 @@ def test_every_product_is_computed_in_integers(artifact: Artifact) -> None:
 
 @pytest.fixture(scope="module")
 def expected(artifact: Artifact) -> list[Emissions]:
-    return reference(artifact.folder, SOUNDS)
+    return reference(artifact.folder, CLIPS)
 
 
 @pytest.mark.parametrize("backend", sorted(BACKENDS))
@@ -119,21 +119,21 @@ def test_every_engine_computes_what_transformers_computes(
 ) -> None:
     recognizer = ctc_recognizer(artifact.folder, backend)
     warm_up(recognizer, artifact)
-    actual = recognizer.emissions(SOUNDS)
+    actual = recognizer.emissions(CLIPS)
     same, agreement = SAME[backend], AGREEMENT[backend]
-    for samples, emissions, by_transformers in zip(SOUNDS, actual, expected, strict=True):
+    for samples, emissions, by_transformers in zip(CLIPS, actual, expected, strict=True):
         assert emissions.dtype == np.float32
         assert emissions.shape == by_transformers.shape
         assert len(emissions) == settings.framing.frames(len(samples)) > 0
         np.testing.assert_allclose(emissions, by_transformers, atol=same, rtol=0)
-    said, expected_to_say = (np.concatenate(emissions).argmax(axis=1) for emissions in (actual, expected))
-    assert (said == expected_to_say).mean() >= agreement
-    assert len(set(said)) > 5, "the model says different things"
+    tokens, expected_tokens = (np.concatenate(emissions).argmax(axis=1) for emissions in (actual, expected))
+    assert (tokens == expected_tokens).mean() >= agreement
+    assert len(set(tokens)) > 5, "the model gives different results"
     assert decode_ctc(actual[-1], settings.vocabulary, settings.frame_s)
 
 
 def test_every_architecture_on_samples_is_tried() -> None:
-    """Of all the CTC models that transformers has, each is tried here, or refused for the features it wants."""
+    """Each CTC model of transformers is tested here, or refused for the features that it needs."""
     mapping: dict[Any, Any] = dict(MODEL_FOR_CTC_MAPPING.items())
     types = {config.model_type: model.main_input_name for config, model in mapping.items()}
     assert types.keys() == set(MODEL_TYPES), "the family knows all of them by name"
@@ -144,7 +144,7 @@ def test_every_architecture_on_samples_is_tried() -> None:
 
 
 def test_settings_that_do_not_describe_the_model_are_found(checkpoints: Path, tmp_path: Path) -> None:
-    """HuBERT has no strided adapter, whatever its configuration says."""
+    """HuBERT has no strided adapter, even if its config has one."""
     folder = shutil.copytree(built("hubert, group norm", checkpoints), tmp_path / "checkpoint")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(
@@ -180,7 +180,7 @@ def test_models_on_spectral_features_are_refused(
 
 
 class TestByOptimum:
-    """A folder that `optimum-cli export onnx` made."""
+    """The output folder of `optimum-cli export onnx`."""
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_it_is_served_as_it_is(self, shape: str, checkpoints: Path) -> None:
@@ -190,8 +190,8 @@ class TestByOptimum:
         assert settings.features == of_checkpoint.features
         recognizer = ctc_recognizer(folder, "onnx")
         warm_up(recognizer, open_artifact(folder))
-        by_transformers = reference(built(shape, checkpoints), SOUNDS)
-        for emissions, expected in zip(recognizer.emissions(SOUNDS), by_transformers, strict=True):
+        by_transformers = reference(built(shape, checkpoints), CLIPS)
+        for emissions, expected in zip(recognizer.emissions(CLIPS), by_transformers, strict=True):
             np.testing.assert_allclose(emissions, expected, atol=SAME["onnx"], rtol=0)
 
     @pytest.mark.parametrize("shape", SHAPES)
@@ -202,11 +202,11 @@ class TestByOptimum:
         assert quantize_to(onnx.load(folder / "model.onnx"), folder / "model_int8.onnx", DYNAMIC) == linear
         int8, fp32 = (ctc_recognizer(folder, backend) for backend in ("onnx_int8", "onnx"))
         warm_up(int8, open_artifact(folder))
-        said, expected = (np.concatenate(loaded.emissions(SOUNDS)).argmax(axis=1) for loaded in (int8, fp32))
-        assert (said == expected).mean() >= AGREEMENT["onnx_int8"]
+        tokens, expected = (np.concatenate(loaded.emissions(CLIPS)).argmax(axis=1) for loaded in (int8, fp32))
+        assert (tokens == expected).mean() >= AGREEMENT["onnx_int8"]
 
     def test_weights_may_lie_beside_the_model(self, checkpoints: Path, tmp_path: Path) -> None:
-        """As optimum stores what is larger than 2 GB."""
+        """Optimum stores models of more than 2 GB like this."""
         folder = shutil.copytree(by_optimum("small", checkpoints), tmp_path / "artifact")
         model = onnx.load(folder / "model.onnx")
         onnx.save(
@@ -214,7 +214,7 @@ class TestByOptimum:
         )
         assert (folder / "model.onnx_data").stat().st_size > 100_000
         whole, apart = (ctc_recognizer(path, "onnx") for path in (by_optimum("small", checkpoints), folder))
-        for expected, emissions in zip(whole.emissions(SOUNDS), apart.emissions(SOUNDS), strict=True):
+        for expected, emissions in zip(whole.emissions(CLIPS), apart.emissions(CLIPS), strict=True):
             np.testing.assert_array_equal(emissions, expected)
 
     def test_an_export_without_dynamic_axes_is_refused(self, checkpoints: Path, tmp_path: Path) -> None:

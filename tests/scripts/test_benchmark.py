@@ -4,12 +4,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from multiprocessing.connection import Pipe
 from pathlib import Path
-from random import Random
 from threading import Thread
 from typing import Any
 
@@ -19,13 +17,12 @@ import soundfile
 import torch
 from matplotlib.image import imread
 
-from app.recognizer import Samples
 from app.settings import BUNDLED_MODEL
-from scripts.benchmark import Engines, agreement, main, measure_agreement, measure_latencies, measure_throughput
+from scripts.benchmark import main
 from scripts.benchmarking.benchmark_report import LATENCY_PLOT, STEM, TRADE_OFF_PLOT
-from scripts.benchmarking.engine_figures import EngineFigures
 from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, own_spec, weights_of
-from scripts.benchmarking.process import EngineFailed, EngineProcess
+from scripts.benchmarking.measurements import Engines
+from scripts.benchmarking.process import EngineProcess
 from scripts.benchmarking.service_memory import service_peak_bytes
 from scripts.benchmarking.worker import serve
 from tests.checkpoints import RATE_HZ, babbling, baselines, built, clips, exported
@@ -41,7 +38,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def refusal(*arguments: object) -> str:
-    """What the command says when it refuses to start."""
+    """The error message of a command that refuses to start."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", command(*arguments)[1:])
         patch.setattr(signal, "signal", lambda *_: None)
@@ -49,107 +46,6 @@ def refusal(*arguments: object) -> str:
             main()
     assert isinstance(exit_.value.code, str)
     return exit_.value.code
-
-
-class FakeEngine:
-    """An engine process that answers from a list; `log` gets (key, samples) of every timed call."""
-
-    def __init__(self, spec: EngineSpec, log: list[tuple[str, int]], fails_at: int | None = None) -> None:
-        self.key, self.log, self.fails_at, self.closed = spec.key, log, fails_at, False
-        self.resident_bytes = self.peak_bytes = MIB
-
-    def __enter__(self) -> "FakeEngine":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self.closed = True
-
-    def modules(self) -> set[str]:
-        return set()
-
-    def load(self) -> float:
-        return 0.5
-
-    def latency_s(self, samples: Samples) -> float:
-        assert not self.closed
-        self.log.append((self.key, len(samples)))
-        if len([key for key, _ in self.log if key == self.key]) == self.fails_at:
-            raise EngineFailed("out of breath")
-        return len(self.log) / 1000
-
-    def throughput(self, clips: list[Samples], seconds: float) -> float:
-        return 32_000.0
-
-    def emissions(self, samples: Samples) -> Samples:
-        best = np.arange(4) % (2 if self.key == "b" else 4)
-        return np.eye(4, dtype=np.float32)[best]
-
-
-class Group:
-    """Fake engines a, b and c behind `Engines`. fails_at: key -> the call at which the engine fails."""
-
-    def __init__(self, fails_at: dict[str, int] | None = None) -> None:
-        self.log: list[tuple[str, int]] = []
-        self.processes: dict[str, FakeEngine] = {}
-        self.figures = {key: EngineFigures(key, key, True, 1) for key in "abc"}
-
-        def start(spec: EngineSpec, threads: int, callers: int) -> Any:
-            self.processes[spec.key] = FakeEngine(spec, self.log, (fails_at or {}).get(spec.key))
-            return self.processes[spec.key]
-
-        self.engines = Engines(self.figures, 2, 1, start)
-        for key in "abc":
-            self.engines.load(EngineSpec(key, key, "backend", Path(), ()))
-
-
-CLIPS = {1.0: np.zeros(10, np.float32), 2.0: np.zeros(20, np.float32)}
-
-
-def test_engines_take_turns_in_an_order_drawn_anew() -> None:
-    group = Group()
-    found = measure_latencies(group.engines, CLIPS, runs=20, warm_up=3, random=Random(0))
-    turns = [group.log[start : start + 3] for start in range(0, len(group.log), 3)]
-    assert len(turns) == (20 + 3) * len(CLIPS)
-    for number, turn in enumerate(turns):
-        assert {key for key, _ in turn} == set("abc"), "each has one call before any has another"
-        assert {length for _, length in turn} == {(10, 20)[number % 2]}
-    orders = Counter("".join(key for key, _ in turn) for turn in turns)
-    assert len(orders) == 6
-    assert max(orders.values()) < len(turns) / 2
-    assert [latency.length_s for latency in found["a"]] == [1.0, 2.0]
-    calls = [position / 1000 for position, call in enumerate(group.log, start=1) if call == ("b", 10)]
-    assert list(found["b"][0].runs_s) == calls[3:], "the warm-up does not count"
-
-
-def test_the_order_is_that_of_the_seed() -> None:
-    logs = []
-    for seed in (1, 1, 2):
-        group = Group()
-        measure_latencies(group.engines, CLIPS, runs=5, warm_up=1, random=Random(seed))
-        logs.append(group.log)
-    assert logs[0] == logs[1] != logs[2]
-
-
-def test_one_that_fails_is_left_out_and_the_others_go_on() -> None:
-    group = Group(fails_at={"b": 4})
-    with group.engines:
-        found = measure_latencies(group.engines, CLIPS, runs=4, warm_up=1, random=Random(0))
-        assert group.figures["b"].errors == ["out of breath"]
-        assert group.processes["b"].closed
-        assert group.engines.alive == ["a", "c"]
-        assert Counter(key for key, _ in group.log) == {"a": 10, "b": 4, "c": 10}
-        assert len(found["a"][0].runs_s) == len(found["c"][1].runs_s) == 4
-        assert measure_throughput(group.engines, [], 1.0, RATE_HZ) == {"a": 2.0, "c": 2.0}
-    assert all(process.closed for process in group.processes.values())
-
-
-def test_frames_are_compared_with_those_of_the_first_engine() -> None:
-    assert measure_agreement(Group().engines, [np.zeros(1, np.float32)]) == {"a": 1.0, "b": 0.5, "c": 1.0}
-    some, other = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[[0, 1, 3, 3]]
-    assert agreement([some, some], [some, other]) == 7 / 8
 
 
 def test_a_file_is_loaded_with_the_settings_that_go_with_it(checkpoints: Path, tmp_path: Path) -> None:
@@ -190,7 +86,7 @@ def test_the_size_of_a_checkpoint_is_that_of_the_weights_that_are_read(tmp_path:
 
 @pytest.fixture(scope="module")
 def folder(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the whole command writes about a tiny checkpoint. One of the baselines is a broken file."""
+    """The output folder of the whole command on a tiny checkpoint. One of the baselines is a broken file."""
     out = tmp_path_factory.mktemp("benchmark")
     source = baselines("cahya_like", checkpoints)
     mine = shutil.copytree(source.folder, out / "baselines" / source.folder.name)
@@ -287,7 +183,7 @@ def test_engines_compute_the_same_thing(report: dict[str, Any]) -> None:
     assert agreements["matmul_quint8"] is None
 
 
-def test_it_says_where_it_was_measured(folder: Path, report: dict[str, Any]) -> None:
+def test_the_report_describes_the_machine(folder: Path, report: dict[str, Any]) -> None:
     machine = report["machine"]
     assert machine["cores"] == len(os.sched_getaffinity(0))
     assert machine["processor"]
@@ -295,8 +191,8 @@ def test_it_says_where_it_was_measured(folder: Path, report: dict[str, Any]) -> 
     assert machine["versions"]["numpy"] == np.__version__
     assert "onnxruntime" in machine["versions"]
     text = (folder / f"{STEM}.md").read_text(encoding="utf-8")
-    for said in (machine["commit"], machine["processor"], "--runs 3", report["date"]):
-        assert said in text
+    for part in (machine["commit"], machine["processor"], "--runs 3", report["date"]):
+        assert part in text
 
 
 @pytest.mark.parametrize("name", [LATENCY_PLOT, TRADE_OFF_PLOT])
@@ -321,7 +217,7 @@ def children(pid: int) -> list[int]:
 
 @pytest.fixture
 def benchmark(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A benchmark without end, as it begins to measure."""
+    """An endless benchmark that has started to measure."""
     endless = command(*BUNDLED, "--only", "onnx_int8", "--no-baselines", "--runs", 10**6, "--out", tmp_path)
     with subprocess.Popen(endless, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
@@ -343,11 +239,13 @@ def test_it_ends_with_all_its_processes(whole_group: bool, benchmark: subprocess
     assert ended(engines[0])
 
 
-def test_what_cannot_be_measured_is_said_before_anything_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_inputs_are_reported_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     silence, noise = tmp_path / "silence.wav", tmp_path / "noise.wav"
     soundfile.write(silence, np.zeros(RATE_HZ), RATE_HZ)
-    noise.write_bytes(b"no sound")
+    noise.write_bytes(b"no audio")
     quick = (*BUNDLED, "--no-baselines", "--no-service", "--out", tmp_path / "out")
     assert "silence.wav begins with silence" in refusal(*quick, "--audio_path", silence)
     assert "noise.wav: " in refusal(*quick, "--audio_path", noise)
@@ -359,7 +257,7 @@ def test_what_cannot_be_measured_is_said_before_anything_is(tmp_path: Path, monk
 
 
 class EngineThread(EngineProcess):
-    """An engine in a thread of this process, which has imported PyTorch already: that takes a new one seconds."""
+    """An engine in a thread of this process, where PyTorch is already imported. In a new process, that is slow."""
 
     def __init__(self, spec: EngineSpec, threads: int, callers: int) -> None:
         self.spec = spec
@@ -386,15 +284,15 @@ def test_a_checkpoint_without_its_weights_is_no_reference(
     del weights["lm_head.weight"]
     torch.save(weights, checkpoint / "pytorch_model.bin")
     options = ("--only", "pytorch", "--no-baselines", "--no-service", "--out", tmp_path / "out")
-    said = refusal("--checkpoint_dir", checkpoint, "--audio_path", ROOT / "samples/sample.wav", *options)
-    assert said.startswith("benchmark failed: ")
-    assert "needs lm_head.weight, which its files do not have" in said
-    assert "\n" not in said
+    message = refusal("--checkpoint_dir", checkpoint, "--audio_path", ROOT / "samples/sample.wav", *options)
+    assert message.startswith("benchmark failed: ")
+    assert "needs lm_head.weight, which its files do not have" in message
+    assert "\n" not in message
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("wrong", [("--lengths_s", "0"), ("--runs", "0"), ("--throughput_s", "inf")])
-def test_options_without_sense_are_refused(
+def test_invalid_options_are_refused(
     wrong: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *BUNDLED, *wrong])

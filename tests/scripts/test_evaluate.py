@@ -24,7 +24,7 @@ def command(*arguments: str) -> list[str]:
 
 
 class Ended(NamedTuple):
-    """As a process ends that runs the command."""
+    """The result of the command, in the form of a process that ended."""
 
     returncode: int
     stdout: str
@@ -33,19 +33,19 @@ class Ended(NamedTuple):
 
 @pytest.fixture
 def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """The command in this process, which has imported already what takes a new one seconds."""
+    """Run the command in this process, where the slow imports are already done."""
 
     def run(*arguments: str) -> Ended:
         monkeypatch.chdir(ROOT)
         monkeypatch.setattr(sys, "argv", command(*arguments))
-        said, code = "", 0
+        message, code = "", 0
         try:
             main()
         except SystemExit as exit_:
             assert isinstance(exit_.code, str)
-            said, code = f"{exit_.code}\n", 1
+            message, code = f"{exit_.code}\n", 1
         printed = capsys.readouterr()
-        return Ended(code, printed.out, printed.err + said)
+        return Ended(code, printed.out, printed.err + message)
 
     return run
 
@@ -63,7 +63,7 @@ def test_the_table_and_the_figures_of_every_set(tmp_path: Path) -> None:
     assert sets[SAMPLES]["clips"] == 4
     assert sets[SAMPLES]["cer"]["rate"] <= 0.05
     assert sets[str(wrong)]["wer"]["rate"] == 1
-    assert "heard: evet doğru" in result.stdout
+    assert "hypothesis: evet doğru" in result.stdout
     assert f"| {SAMPLES} | 4 |" in result.stdout
 
 
@@ -72,7 +72,7 @@ def test_limit_takes_the_first_clips(evaluate: Callable[..., Ended]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("samples/nothing.jsonl",), (SAMPLES, "--split", "test")])
-def test_data_that_is_not_there_is_said_without_a_traceback(
+def test_missing_data_is_reported_without_a_traceback(
     arguments: tuple[str, ...], evaluate: Callable[..., Ended]
 ) -> None:
     result = evaluate(*arguments)
@@ -81,17 +81,19 @@ def test_data_that_is_not_there_is_said_without_a_traceback(
     assert arguments[0] in result.stderr
 
 
-def test_parts_of_a_recording_are_scored_with_their_own_texts(tmp_path: Path, evaluate: Callable[..., Ended]) -> None:
-    """A NeMo manifest: without its offsets, the whole recording would be heard for each text."""
-    rows, sounds, start_s = [], [], 0.0
+def test_segments_of_a_recording_are_scored_with_their_own_texts(
+    tmp_path: Path, evaluate: Callable[..., Ended]
+) -> None:
+    """A NeMo manifest. Without its offsets, each text would be compared with the whole recording."""
+    rows, parts, start_s = [], [], 0.0
     for line in (ROOT / SAMPLES).read_text(encoding="utf-8").splitlines()[:3]:
         sample = json.loads(line)
         with (ROOT / "samples" / sample["audio"]).open("rb") as file:
-            sounds.append(decode(file, RATE_HZ, NO_LIMITS).samples)
-        duration_s = len(sounds[-1]) / RATE_HZ
+            parts.append(decode(file, RATE_HZ, NO_LIMITS).samples)
+        duration_s = len(parts[-1]) / RATE_HZ
         rows.append({"audio_filepath": "all.wav", "offset": start_s, "duration": duration_s, "text": sample["text"]})
         start_s += duration_s
-    soundfile.write(tmp_path / "all.wav", np.concatenate(sounds), RATE_HZ)
+    soundfile.write(tmp_path / "all.wav", np.concatenate(parts), RATE_HZ)
     manifest = tmp_path / "manifest.json"
     manifest.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     out = tmp_path / "figures.json"

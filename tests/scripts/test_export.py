@@ -25,9 +25,10 @@ from app.files import LFS_POINTER
 from app.models import warm_up
 from app.runtimes.registry import BACKENDS, openvino_int8_file
 from app.settings import BUNDLED_MODEL
-from scripts.export import export, main, revision_of
+from scripts.export import export, main
 from scripts.exporting import onnx_files
-from scripts.exporting.forms import Quantization, export_fp32, quantize_to
+from scripts.exporting.artifact_folder import revision_of
+from scripts.exporting.graph_export import Quantization, export_fp32, quantize_to
 from scripts.exporting.onnx_files import count_operators, store_rounded
 from scripts.exporting.proofs import QUANTIZED
 from scripts.exporting.quantization import Feed
@@ -49,12 +50,12 @@ from tests.recognizers import ctc_recognizer, ctc_settings
 from tests.reference import AGREEMENT, SAME, integer_products
 
 
-def run(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, out: Path, sounds: Path, *options: str) -> None:
+def run(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, out: Path, eval_folder: Path, *options: str) -> None:
     arguments = ["--checkpoint_dir", str(checkpoint), "--onnx_dir", str(out)]
-    arguments += ["--eval_manifest", str(sounds / "manifest.jsonl")]
+    arguments += ["--eval_manifest", str(eval_folder / "manifest.jsonl")]
     with monkeypatch.context() as patch, exporting():
         patch.setattr(sys, "argv", ["export.py", *arguments, *options])
-        # As where OpenVINO is not installed: `exported` proves the artifacts on it, and no other test asks for that.
+        # As if OpenVINO were not installed: `exported` proves the artifacts on it, and no other test needs that.
         patch.setattr("scripts.export.find_spec", lambda _: None)
         main()
 
@@ -69,14 +70,14 @@ def manifest_of(artifact: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def sounds(tmp_path: Path, checkpoints: Path) -> Path:
-    """A copy of the clips, to be changed."""
-    return shutil.copytree(clips(checkpoints), tmp_path / "sounds")
+def eval_folder(tmp_path: Path, checkpoints: Path) -> Path:
+    """A copy of the clips that tests may change."""
+    return shutil.copytree(clips(checkpoints), tmp_path / "eval_folder")
 
 
 @pytest.fixture(autouse=True)
 def words_are_no_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random weights say random words, and INT8 others: for these tiny models only frames are judged, and mildly."""
+    """Random weights give random words, and INT8 others. For these tiny models only frames are compared, loosely."""
     monkeypatch.setattr("scripts.export.MAX_REFERENCE_WER", RANDOM_WER)
     monkeypatch.setattr("scripts.exporting.proofs.QUANTIZED", (QUANTIZED[0]._replace(value=AGREEMENT["onnx_int8"]),))
 
@@ -136,7 +137,7 @@ def test_the_manifest_says_what_was_proven(shape: str, checkpoints: Path) -> Non
     assert name == str(clips(checkpoints) / "manifest.jsonl")
     assert backends.keys() == manifest["latency"]["median_s"].keys() == set(BACKENDS)
     assert backends["onnx"] == backends["pytorch"]
-    assert backends["onnx"]["wer"]["rate"] > 0.5, "random weights do not say what was said"
+    assert backends["onnx"]["wer"]["rate"] > 0.5, "random weights do not recognize anything"
     assert manifest["latency"]["clip_s"] == 10.0
     assert manifest["latency"]["cpu"]
     operators = count_operators(exported(shape, checkpoints) / "model_int8.onnx")
@@ -161,21 +162,29 @@ def test_a_changed_byte_is_found(name: str, checkpoints: Path, tmp_path: Path) -
         ctc_recognizer(folder, "onnx" if name == "model.onnx" else "onnx_int8")
 
 
-def test_the_command_says_where_it_is(
-    checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_command_prints_the_path_of_the_artifact(
+    checkpoints: Path,
+    eval_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "new" / "artifact"
-    run(monkeypatch, built("small", checkpoints), out, sounds, "--name", "my model")
+    run(monkeypatch, built("small", checkpoints), out, eval_folder, "--name", "my model")
     assert manifest_of(out)["name"] == open_artifact(out).name == "my model"
     assert f"ASR_MODEL_DIR={out} make serve" in capsys.readouterr().out
 
 
 def test_weights_that_are_too_many_for_one_file_are_described_too(
-    checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    checkpoints: Path,
+    eval_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", 1_000)
     out = tmp_path / "out"
-    run(monkeypatch, built("cahya_like", checkpoints), out, sounds)
+    run(monkeypatch, built("cahya_like", checkpoints), out, eval_folder)
     printed, files = capsys.readouterr().out, manifest_of(out)["files"]
     for name, backend in (("model.onnx", "onnx"), ("model_int8.onnx", "onnx_int8")):
         weights = f"{name}_data"
@@ -189,7 +198,7 @@ def test_weights_that_are_too_many_for_one_file_are_described_too(
 
 @pytest.fixture(scope="module")
 def large(checkpoints: Path) -> Path:
-    """An artifact whose weights lie outside of the ONNX files, as above 2 GB. Not to be changed."""
+    """An artifact with external weights, as for models above 2 GB. Tests must not change it."""
 
     def make(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch, exporting():
@@ -201,12 +210,12 @@ def large(checkpoints: Path) -> Path:
 
 @cache
 def heard_by(backend: str, large: Path) -> Emissions:
-    """What a backend makes of a clip, from that artifact itself."""
+    """The emissions of a backend for a clip, from that artifact."""
     return ctc_recognizer(large, backend).emissions([babbling(0.5, 1)])[0]
 
 
 class TestLinkedFolders:
-    """Artifacts whose weights lie outside of the ONNX files (as above 2 GB), in folders made of links."""
+    """Artifacts with external weights (as for models above 2 GB), in folders of links."""
 
     @staticmethod
     def as_the_hubs_cache(large: Path, folder: Path) -> Path:
@@ -254,7 +263,7 @@ class TestLinkedFolders:
     def test_weights_that_a_runtime_refuses_are_one_line(
         self, link: Callable[[Path, Path], None], large: Path, checkpoints: Path, tmp_path: Path
     ) -> None:
-        """As artifacts of before have them: weights of the loop outside too."""
+        """Older artifacts store the weights of the loop externally too."""
         folder = shutil.copytree(exported("cahya_like", checkpoints), tmp_path / "artifact")
         (folder / MANIFEST_NAME).unlink()
         model = onnx.load(folder / "model.onnx")
@@ -268,7 +277,7 @@ class TestLinkedFolders:
             ctc_recognizer(folder, "onnx")
 
     def test_openvino_does_not_leave_the_folder(self, large: Path, tmp_path: Path) -> None:
-        """It reads INT8 from the hub's cache, but not FP32, whose file names its weights."""
+        """OpenVINO reads INT8 from the hub's cache, but not FP32, which has external weights."""
         folder = self.as_the_hubs_cache(large, tmp_path)
         (folder / openvino_int8_file(GRAPH)).unlink()
         with pytest.raises(ArtifactError, match=r"^[^\n]*cannot load[^\n]*model\.onnx_data, [^\n]*cp -rL"):
@@ -283,9 +292,9 @@ class TestLinkedFolders:
 
 
 def test_the_checkpoint_can_be_in_the_artifact(
-    checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", sounds, "--with_checkpoint")
+    run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", eval_folder, "--with_checkpoint")
     artifact = open_artifact(tmp_path / "out")
     assert {value.dtype for value in load_file(artifact.folder / "model.safetensors").values()} == {torch.float16}
     assert ctc_settings(artifact.folder).vocabulary == ctc_settings(built("cahya_like", checkpoints)).vocabulary
@@ -298,24 +307,24 @@ def test_the_checkpoint_can_be_in_the_artifact(
 
 
 def test_a_checkpoint_folder_can_become_an_artifact_in_place(
-    checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(built("cahya_like", checkpoints), tmp_path / "both")
-    run(monkeypatch, folder, folder, sounds)
+    run(monkeypatch, folder, folder, eval_folder)
     artifact = open_artifact(folder)
     assert artifact.file("vocab.json").read_bytes() == (built("cahya_like", checkpoints) / "vocab.json").read_bytes()
     assert ctc_recognizer(folder, "pytorch").emissions([babbling(0.5, 1)])[0].shape[1] == 40
 
 
 def spoil_onnx(model: PreTrainedModel, path: Path) -> None:
-    """Export something else than the checkpoint."""
+    """Export another model than the checkpoint."""
     with torch.no_grad():
         model.get_parameter("lm_head.bias")[3] += 0.01
     export_fp32(model, path)
 
 
 def spoil_int8(_: PreTrainedModel, fp32: Path, path: Path, *__: Quantization | Iterable[Feed]) -> int:
-    """Store a model that says the opposite."""
+    """Store a model with negated logits."""
     proto = onnx.load(fp32)
     (head,) = [item for item in proto.graph.initializer if list(item.dims) == [32, 40]]
     head.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(head), head.name))
@@ -329,10 +338,10 @@ SPOILED = [
 ]
 
 
-def add_silence(sounds: Path) -> None:
-    soundfile.write(sounds / "silence.wav", np.zeros(RATE_HZ), RATE_HZ)
-    soundfile.write(sounds / "short.wav", babbling(0.01, 1), RATE_HZ)
-    write_eval_manifest(sounds, {"silence.wav": "", "one.wav": "bir iki", "short.wav": "", "two.flac": "üç"})
+def add_silence(eval_folder: Path) -> None:
+    soundfile.write(eval_folder / "silence.wav", np.zeros(RATE_HZ), RATE_HZ)
+    soundfile.write(eval_folder / "short.wav", babbling(0.01, 1), RATE_HZ)
+    write_eval_manifest(eval_folder, {"silence.wav": "", "one.wav": "bir iki", "short.wav": "", "two.flac": "üç"})
 
 
 @pytest.mark.parametrize(("step", "spoiled", "message"), SPOILED)
@@ -343,33 +352,33 @@ def test_a_failed_proof_ends_the_command_without_a_manifest(
     message: str,
     silence: bool,
     checkpoints: Path,
-    sounds: Path,
+    eval_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if silence:
-        add_silence(sounds)
+        add_silence(eval_folder)
     folder = shutil.copytree(exported("cahya_like", checkpoints), tmp_path / "artifact")
     monkeypatch.setattr(f"scripts.export.{step}", spoiled)
     with pytest.raises(SystemExit, match=f"export failed: .*{message}.*, must be at") as exit_:
-        run(monkeypatch, built("cahya_like", checkpoints), folder, sounds)
+        run(monkeypatch, built("cahya_like", checkpoints), folder, eval_folder)
     assert exit_.value.code != 0
-    assert not (folder / MANIFEST_NAME).exists(), "also not the one of an earlier export"
+    assert not (folder / MANIFEST_NAME).exists(), "not even that of an earlier export"
 
 
 @pytest.mark.parametrize(("step", "spoiled", "message"), SPOILED)
-def test_a_failure_can_be_written_down_as_one(
+def test_a_failed_proof_can_be_recorded_in_the_manifest(
     step: str,
     spoiled: Any,
     message: str,
     checkpoints: Path,
-    sounds: Path,
+    eval_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(f"scripts.export.{step}", spoiled)
-    run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", sounds, "--allow_unproven")
+    run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", eval_folder, "--allow_unproven")
     assert manifest_of(tmp_path / "out")["proofs"]["proven"] is False
     printed = capsys.readouterr()
     assert f"FAILED: {message}" in printed.out
@@ -381,26 +390,26 @@ def test_a_failure_can_be_written_down_as_one(
 
 
 def test_a_reference_that_understands_nothing_proves_nothing(
-    checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = r"export failed: wer of pytorch is \S+, must be at most 0\.5; .*--eval_manifest.*--max_reference_wer"
     with pytest.raises(SystemExit, match=message):
-        run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", sounds, "--max_reference_wer", "0.5")
+        run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", eval_folder, "--max_reference_wer", "0.5")
     assert not (tmp_path / "out" / MANIFEST_NAME).exists()
 
 
 @pytest.mark.parametrize("rate", ["50", "0", "-1", "nan", "half"])
-def test_what_is_no_word_error_rate_is_refused(
+def test_an_invalid_word_error_rate_is_refused(
     rate: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A percentage would let everything pass."""
+    """With a percentage, every proof would pass."""
     with pytest.raises(SystemExit):
-        run(monkeypatch, Path("checkpoint"), Path("out"), Path("sounds"), f"--max_reference_wer={rate}")
-    assert f"{rate} is no word error rate: 0.5 is 50 %" in capsys.readouterr().err
+        run(monkeypatch, Path("checkpoint"), Path("out"), Path("eval_folder"), f"--max_reference_wer={rate}")
+    assert f"{rate} is not a word error rate above 0 and at most 1 (0.5 is 50 %)" in capsys.readouterr().err
 
 
 def test_a_checkpoint_without_its_head_is_refused_before_anything_is_changed(
-    checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(built("cahya_like", checkpoints), tmp_path / "checkpoint")
     weights = torch.load(folder / "pytorch_model.bin")
@@ -408,49 +417,52 @@ def test_a_checkpoint_without_its_head_is_refused_before_anything_is_changed(
     artifact = shutil.copytree(exported("cahya_like", checkpoints), tmp_path / "artifact")
     before = {path.name: path.read_bytes() for path in artifact.iterdir()}
     with pytest.raises(SystemExit, match=r"^export failed: .*needs lm_head\.bias, lm_head\.weight.*train\.py$"):
-        run(monkeypatch, folder, artifact, sounds, "--with_checkpoint", "--allow_unproven")
+        run(monkeypatch, folder, artifact, eval_folder, "--with_checkpoint", "--allow_unproven")
     assert {path.name: path.read_bytes() for path in artifact.iterdir()} == before
 
 
 def test_a_model_that_cannot_run_is_named(
-    checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = exported("small", checkpoints) / "model_int8.onnx"  # of another vocabulary
     monkeypatch.setattr("scripts.export.export_int8", lambda _, __, path, *___: shutil.copyfile(other, path))
     with pytest.raises(SystemExit, match="export failed: onnx_int8: the model gave emissions of shape"):
-        run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", sounds, "--allow_unproven")
+        run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", eval_folder, "--allow_unproven")
     assert not (tmp_path / "out" / MANIFEST_NAME).exists()
 
 
 def test_silent_and_very_short_clips_prove_nothing_and_break_nothing(
-    checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_silence(sounds)
-    run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", sounds)
+    add_silence(eval_folder)
+    run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", eval_folder)
     parity = manifest_of(tmp_path / "out")["proofs"]["parity"]["onnx"]
     assert parity["clips"] == 4
     assert 0 < parity["max_difference"] < 1e-4
 
 
 def test_several_sets_and_the_first_clips_of_each(
-    checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sets = [str(sounds / "manifest.jsonl"), str(shutil.copyfile(sounds / "manifest.jsonl", sounds / "more.jsonl"))]
+    sets = [
+        str(eval_folder / "manifest.jsonl"),
+        str(shutil.copyfile(eval_folder / "manifest.jsonl", eval_folder / "more.jsonl")),
+    ]
     options = ("--eval_limit", "1", "--eval_manifest", *sets)
-    run(monkeypatch, built("small", checkpoints), tmp_path / "out", sounds, *options)
+    run(monkeypatch, built("small", checkpoints), tmp_path / "out", eval_folder, *options)
     proofs = manifest_of(tmp_path / "out")["proofs"]
     assert {name: figures["onnx"]["clips"] for name, figures in proofs["accuracy"].items()} == dict.fromkeys(sets, 1)
     assert proofs["parity"]["onnx_int8"]["clips"] == 2
 
 
 class TestFp16:
-    def test_the_fp32_file_shrinks_and_says_nearly_the_same(
-        self, checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_the_fp32_file_shrinks_and_computes_nearly_the_same(
+        self, checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        run(monkeypatch, built("layer_norm_like", checkpoints), tmp_path / "out", sounds, "--fp16")
+        run(monkeypatch, built("layer_norm_like", checkpoints), tmp_path / "out", eval_folder, "--fp16")
         exact = exported("layer_norm_like", checkpoints)
         sizes = [(folder / "model.onnx").stat().st_size for folder in (tmp_path / "out", exact)]
-        assert sizes[0] < 0.8 * sizes[1]  # the nodes of a tiny model weigh more than those of a real one
+        assert sizes[0] < 0.8 * sizes[1]  # the nodes are a larger share of a tiny model than of a real one
         proofs = manifest_of(tmp_path / "out")["proofs"]
         assert proofs["proven"] is True
         assert 1e-4 < proofs["parity"]["onnx"]["max_difference"] < 0.1
@@ -458,10 +470,12 @@ class TestFp16:
 
 
 class TestQuantization:
-    def test_static(self, checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_silence(sounds)  # nothing to calibrate on, and no hindrance
+    def test_static(
+        self, checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        add_silence(eval_folder)  # these clips are skipped in calibration
         checkpoint = built("cahya_like", checkpoints)
-        run(monkeypatch, checkpoint, tmp_path / "out", sounds, "--quantization", "static", "--allow_unproven")
+        run(monkeypatch, checkpoint, tmp_path / "out", eval_folder, "--quantization", "static", "--allow_unproven")
         manifest = manifest_of(tmp_path / "out")
         products = products_in_matrix_form(AutoConfig.from_pretrained(checkpoint))
         assert manifest["quantization"]["method"] == (
@@ -473,10 +487,12 @@ class TestQuantization:
         assert "DynamicQuantizeLinear" not in operators
 
     def test_products_can_stay_in_float_and_weights_can_have_eight_bits(
-        self, checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         checkpoint, out = built("cahya_like", checkpoints), tmp_path / "out"
-        run(monkeypatch, checkpoint, out, sounds, "--keep_float", "*/head/*", "*/positions/*", "--weight_bits", "8")
+        run(
+            monkeypatch, checkpoint, out, eval_folder, "--keep_float", "*/head/*", "*/positions/*", "--weight_bits", "8"
+        )
         products = products_in_matrix_form(AutoConfig.from_pretrained(checkpoint)) - 2
         assert manifest_of(out)["quantization"]["method"] == (
             "dynamic, MatMul, signed weights of 8 bits per channel, in float: */head/* */positions/*: "
@@ -486,44 +502,44 @@ class TestQuantization:
 
     @pytest.mark.parametrize("method", ["dynamic", "static"])
     def test_a_pattern_that_matches_nothing_is_an_error(
-        self, method: str, checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, method: str, checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         options = ("--keep_float", "*/tail/*", "--quantization", method)
-        message = r"export failed: no product is called \*/tail/\*; there are .*head/MatMul"
+        message = r"export failed: no product matches \*/tail/\*; there are .*head/MatMul"
         with pytest.raises(SystemExit, match=message):
-            run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", sounds, *options)
+            run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", eval_folder, *options)
         assert not (tmp_path / "out" / MANIFEST_NAME).exists()
 
-    def test_without_sound_to_calibrate_on_the_message_says_so(
-        self, checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_without_audio_to_calibrate_on_the_message_says_so(
+        self, checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        soundfile.write(sounds / "silence.wav", np.zeros(RATE_HZ), RATE_HZ)
-        silent = sounds / "silent.jsonl"
+        soundfile.write(eval_folder / "silence.wav", np.zeros(RATE_HZ), RATE_HZ)
+        silent = eval_folder / "silent.jsonl"
         silent.write_text(json.dumps({"audio": "silence.wav", "text": ""}) + "\n", encoding="utf-8")
         options = ("--quantization", "static", "--calibration", str(silent))
         with pytest.raises(SystemExit, match="export failed: there is nothing to calibrate on"):
-            run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", sounds, *options)
-        (sounds / "silence.wav").write_bytes(b"RIFF")
+            run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", eval_folder, *options)
+        (eval_folder / "silence.wav").write_bytes(b"RIFF")
         with pytest.raises(SystemExit, match=r"export failed: .*silent\.jsonl"):
-            run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", sounds, *options)
+            run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", eval_folder, *options)
 
 
 class TestAdopt:
-    """`--adopt`: what is there stays as it is, what is missing is added, and all is proven."""
+    """`--adopt`: existing files stay unchanged, missing ones are added, and all are proven."""
 
     @pytest.fixture
     def foreign(self, checkpoints: Path, tmp_path: Path) -> Path:
-        """As another exporter leaves it: the FP32 model and the settings."""
+        """The output of another exporter: the FP32 model and the settings."""
         folder = shutil.copytree(exported("cahya_like", checkpoints), tmp_path / "foreign")
         for name in (MANIFEST_NAME, "model_int8.onnx", "added_tokens.json"):
             (folder / name).unlink()
         return folder
 
     def test_a_foreign_export_becomes_an_artifact(
-        self, foreign: Path, checkpoints: Path, sounds: Path, monkeypatch: pytest.MonkeyPatch
+        self, foreign: Path, checkpoints: Path, eval_folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = (foreign / "model.onnx").read_bytes()
-        run(monkeypatch, built("cahya_like", checkpoints), foreign, sounds, "--adopt")
+        run(monkeypatch, built("cahya_like", checkpoints), foreign, eval_folder, "--adopt")
         assert (foreign / "model.onnx").read_bytes() == before
         assert (foreign / "added_tokens.json").is_file()
         artifact = open_artifact(foreign)
@@ -532,55 +548,55 @@ class TestAdopt:
             warm_up(ctc_recognizer(foreign, backend), artifact)
 
     def test_both_models_stay_as_they_are(
-        self, foreign: Path, checkpoints: Path, sounds: Path, monkeypatch: pytest.MonkeyPatch
+        self, foreign: Path, checkpoints: Path, eval_folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         quantize_to(onnx.load(foreign / "model.onnx"), foreign / "model_int8.onnx", Quantization(keep=("*/products*",)))
         before = [(foreign / name).read_bytes() for name in ("model.onnx", "model_int8.onnx")]
-        run(monkeypatch, built("cahya_like", checkpoints), foreign, sounds, "--adopt")
+        run(monkeypatch, built("cahya_like", checkpoints), foreign, eval_folder, "--adopt")
         assert [(foreign / name).read_bytes() for name in ("model.onnx", "model_int8.onnx")] == before
         assert manifest_of(foreign)["quantization"]["method"] == "unknown: adopted as it was"
 
-    def test_the_model_of_another_checkpoint_is_found_out(
-        self, foreign: Path, checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_the_model_of_another_checkpoint_is_detected(
+        self, foreign: Path, checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         checkpoint = shutil.copytree(built("cahya_like", checkpoints), tmp_path / "trained on")
         weights = torch.load(checkpoint / "pytorch_model.bin")
         weights["lm_head.bias"][3] += 0.01
         torch.save(weights, checkpoint / "pytorch_model.bin")
         with pytest.raises(SystemExit, match=r"max_difference of onnx is 0\.01"):
-            run(monkeypatch, checkpoint, foreign, sounds, "--adopt")
+            run(monkeypatch, checkpoint, foreign, eval_folder, "--adopt")
         assert not (foreign / MANIFEST_NAME).exists()
 
     def test_without_a_model_there_is_nothing_to_adopt(
-        self, foreign: Path, checkpoints: Path, sounds: Path, monkeypatch: pytest.MonkeyPatch
+        self, foreign: Path, checkpoints: Path, eval_folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (foreign / "model.onnx").unlink()
         with pytest.raises(SystemExit, match=r"export failed: there is no model\.onnx"):
-            run(monkeypatch, built("cahya_like", checkpoints), foreign, sounds, "--adopt")
+            run(monkeypatch, built("cahya_like", checkpoints), foreign, eval_folder, "--adopt")
 
     def test_weights_in_half_precision_are_quantized_too(
-        self, foreign: Path, checkpoints: Path, sounds: Path, monkeypatch: pytest.MonkeyPatch
+        self, foreign: Path, checkpoints: Path, eval_folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store_rounded(foreign / "model.onnx")
-        run(monkeypatch, built("cahya_like", checkpoints), foreign, sounds, "--adopt", "--fp16")
+        run(monkeypatch, built("cahya_like", checkpoints), foreign, eval_folder, "--adopt", "--fp16")
         products = products_in_matrix_form(AutoConfig.from_pretrained(foreign))
         assert integer_products(manifest_of(foreign)["quantization"]["operators"]) == products
 
     def test_rounded_weights_are_adopted_if_they_are_said_to_be(
-        self, foreign: Path, checkpoints: Path, sounds: Path, monkeypatch: pytest.MonkeyPatch
+        self, foreign: Path, checkpoints: Path, eval_folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store_rounded(foreign / "model.onnx")
         before = (foreign / "model.onnx").read_bytes()
         checkpoint = built("cahya_like", checkpoints)
         with pytest.raises(SystemExit, match="max_difference of onnx"):
-            run(monkeypatch, checkpoint, foreign, sounds, "--adopt")
-        run(monkeypatch, checkpoint, foreign, sounds, "--adopt", "--fp16")
+            run(monkeypatch, checkpoint, foreign, eval_folder, "--adopt")
+        run(monkeypatch, checkpoint, foreign, eval_folder, "--adopt", "--fp16")
         assert (foreign / "model.onnx").read_bytes() == before
         assert manifest_of(foreign)["proofs"]["proven"] is True
 
 
 def test_a_trained_model_proves_itself_on_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bundled model with its own checkpoint, held against every limit; INT8 is made anew."""
+    """The bundled model with its own checkpoint, compared with every limit. INT8 is exported again."""
     monkeypatch.undo()
     folder = shutil.copytree(BUNDLED_MODEL, tmp_path / "model")
     (folder / "model_int8.onnx").unlink()
@@ -618,23 +634,23 @@ def test_the_hubs_commit_is_that_of_the_snapshot(folder: str, commit: str | None
 
 
 @pytest.mark.parametrize("content", [None, b"", b"RIFF\x00\x00\x00\x00WAVEbroken"], ids=["none", "empty", "broken"])
-def test_without_sound_to_compare_on_the_message_says_so(
+def test_without_audio_to_compare_on_the_message_says_so(
     content: bytes | None, checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sounds = tmp_path / "sounds"
-    sounds.mkdir()
-    write_eval_manifest(sounds, {"clip.wav": "bir"})
+    eval_folder = tmp_path / "eval_folder"
+    eval_folder.mkdir()
+    write_eval_manifest(eval_folder, {"clip.wav": "bir"})
     if content is not None:
-        (sounds / "clip.wav").write_bytes(content)
-    with pytest.raises(SystemExit, match=r"export failed: .*sounds"):
-        run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", sounds)
+        (eval_folder / "clip.wav").write_bytes(content)
+    with pytest.raises(SystemExit, match=r"export failed: .*eval_folder"):
+        run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", eval_folder)
     assert not (tmp_path / "out" / MANIFEST_NAME).exists()
 
 
 def test_a_checkpoint_without_a_tokenizer_cannot_be_exported(
-    checkpoints: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(built("cahya_like", checkpoints), tmp_path / "checkpoint")
     (folder / "vocab.json").unlink()
     with pytest.raises(SystemExit, match=r"export failed: vocab\.json is missing"):
-        run(monkeypatch, folder, tmp_path / "out", sounds)
+        run(monkeypatch, folder, tmp_path / "out", eval_folder)

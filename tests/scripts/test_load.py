@@ -1,4 +1,4 @@
-"""The load test from end to end on the bundled model, for a few seconds, and what it makes of figures."""
+"""The load test from end to end on the bundled model, for a few seconds, and its comparisons of figures."""
 
 import json
 import os
@@ -34,13 +34,13 @@ def references(service: ServiceProcess) -> References:
     return References.ask(service.url, LOAD.clips)
 
 
-def test_the_bundled_model_says_what_is_said(references: References) -> None:
+def test_the_bundled_model_recognizes_the_samples(references: References) -> None:
     assert references.model == "tr-small"
     assert references.texts["short"] == references.texts["short-opus"] == "evet doğru"
     assert set(references.texts) == {clip.name for clip in LOAD.clips}
 
 
-def test_users_upload_and_check_what_comes_back(service: ServiceProcess, references: References) -> None:
+def test_users_upload_and_check_the_texts(service: ServiceProcess, references: References) -> None:
     measured = measure(service.url, LOAD, references)
     assert measured.failures == 0
     assert set(measured.by_kind) == {"all", "short", "long"}
@@ -72,7 +72,7 @@ def test_workers_report_to_a_master(service: ServiceProcess, tmp_path: Path) -> 
     assert re.search(r"mp3: \d+ answered, [\d.]+ MB sent, p50 \d+ ms, p95 \d+ ms, decoded in", ended.stdout)
 
 
-def test_without_a_service_it_says_so(tmp_path: Path) -> None:
+def test_an_unreachable_service_is_reported(tmp_path: Path) -> None:
     command = [sys.executable, "scripts/load.py", "--host", "http://127.0.0.1:9", "--out", str(tmp_path)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
@@ -86,7 +86,7 @@ def test_the_command_writes_a_report_of_a_running_service(service: ServiceProces
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     report = (tmp_path / "load_report.md").read_text(encoding="utf-8")
-    for said in (
+    for part in (
         "| m4a |",
         "decode ms",
         "p50 ms",
@@ -97,7 +97,7 @@ def test_the_command_writes_a_report_of_a_running_service(service: ServiceProces
         "refused",
         "tr-small on onnx_int8",
     ):
-        assert said in report
+        assert part in report
     figures = json.loads((tmp_path / "load_report.json").read_text(encoding="utf-8"))
     assert figures["failures"] == 0
     assert figures["clients"]["all"]["answered"] > 0
@@ -106,7 +106,7 @@ def test_the_command_writes_a_report_of_a_running_service(service: ServiceProces
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of localhost, valid for a day, with its key."""
+    """A certificate for localhost, valid for a day, with its key."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
     path = tmp_path_factory.mktemp("tls") / "localhost.pem"
@@ -168,12 +168,12 @@ def test_options_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
         parse_arguments(["--against_plain", "--host", "http://localhost:8000"])
     with pytest.raises(SystemExit):
         parse_arguments(["--against_plain", "--capacity"])
-    assert "starts its services itself" in capsys.readouterr().err
+    assert "starts its own services" in capsys.readouterr().err
 
 
 def test_the_plain_service_gets_the_folder_of_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "snapshot").mkdir()
-    monkeypatch.chdir(tmp_path)  # a relative path, and not the folder that services are started in
+    monkeypatch.chdir(tmp_path)  # a relative path, in another folder than that of the services
     monkeypatch.setattr("scripts.load.find_model_folder", lambda name, _: {"cahya/base": Path("snapshot")}[name])
     given: list[Path] = []
 
@@ -189,7 +189,7 @@ def test_the_plain_service_gets_the_folder_of_the_checkpoint(tmp_path: Path, mon
     assert given == [tmp_path / "snapshot"]
 
 
-def test_a_checkpoint_that_is_not_there_is_told_in_a_line(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_reported_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "scripts/load.py", "--against_plain", "--checkpoint_dir", "no/such/checkpoint"]
     ended = subprocess.run([*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 1

@@ -23,18 +23,11 @@ from app.models import warm_up
 from scripts import train
 from scripts.speech.data import DataError, SpeechRows
 from scripts.speech.text import TURKISH_ALPHABET
-from scripts.train import (
-    CtcTrainer,
-    Scorer,
-    argmax_logits,
-    parse_arguments,
-    precision,
-    split_rows,
-    usable,
-)
+from scripts.train import parse_arguments, precision, split_rows, usable
 from scripts.training import checkpoints as configurations
 from scripts.training.batches import IGNORED_LABEL, Collator, LengthBatchSampler
 from scripts.training.checkpoints import new_tokenizer
+from scripts.training.trainer import CtcTrainer, Scorer, argmax_logits
 from tests.checkpoints import RATE_HZ, babbling, built
 from tests.recognizers import ctc_recognizer, ctc_settings
 from tests.speech import FEATURES, NORMALIZER, speech_rows, wav
@@ -49,7 +42,7 @@ def texts_of(rows: SpeechRows) -> set[str]:
 
 @pytest.fixture(scope="module")
 def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A local folder as the hub has it: twelve clips of half a second or a little more."""
+    """A local folder in the hub's format: twelve clips of 0.5 s or slightly more."""
     folder = tmp_path_factory.mktemp("numbers")
     (folder / "data").mkdir()
     cells = [{"path": f"{index}.wav", "bytes": wav(index, 0.5 + 0.02 * index)} for index in range(len(WORDS))]
@@ -74,7 +67,7 @@ class TestSplitRows:
         assert not texts_of(training) & texts_of(evaluation)
         whole, same = split_rows({"train": self.ROWS}, 1.0, 0.2, seed=0)
         assert texts_of(training) < texts_of(whole)
-        assert same.texts() == evaluation.texts(), "the evaluation does not depend on how much is trained on"
+        assert same.texts() == evaluation.texts(), "the evaluation set does not depend on the share of training rows"
 
     def test_the_seed_decides(self) -> None:
         first, same, other = (split_rows({"train": self.ROWS}, 0.5, 0.2, seed)[0].texts() for seed in (1, 1, 2))
@@ -101,7 +94,7 @@ class TestSplitRows:
 def test_usable_rows() -> None:
     texts = ["iyi", "kısa", "uzun", "...", None, "a" * 31, "a" * 30, "1.234.567"]
     rows = speech_rows(texts, [1.0, 0.4, 9.1, 1.0, 1.0, 1.0, 1.0, 1.0])
-    # Too short, too long, nothing to say, no text, too many letters, and as many once the number is spelled.
+    # Too short, too long, no letters, no text, too many letters, and too many letters after the number is spelled.
     assert usable(rows, NORMALIZER, min_s=0.5, max_s=9.0) == [0, 6]
 
 
@@ -213,14 +206,14 @@ def test_only_token_ids_are_kept_for_scoring() -> None:
         assert argmax_logits(given, torch.empty(0)).tolist() == [[1, 0]]
 
 
-# Old config files say so; transformers takes it and tells that it will not for ever.
+# Old config files have this option. transformers still accepts it, with a deprecation warning.
 old_config = pytest.mark.filterwarnings(
     "ignore:Passing `gradient_checkpointing` to a config initialization:UserWarning"
 )
 
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    """Train in this process, in a working directory of its own."""
+    """Train in this process, in a new working directory."""
     folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
@@ -275,12 +268,12 @@ def printed(command: list[str], work: Path) -> str:
 
 
 class TestCommand:
-    """The README's command, once as a user gives it, on an encoder like facebook/wav2vec2-base."""
+    """The command of the README, run once as a child process, on an encoder like facebook/wav2vec2-base."""
 
-    def test_it_says_what_it_does_and_found(self, printed: str) -> None:
-        assert "Sound from column 'audio', text from column 'transcription'" in printed
+    def test_it_prints_what_it_does_and_its_results(self, printed: str) -> None:
+        assert "Audio from column 'audio', text from column 'transcription'" in printed
         assert re.search(r"Training on 6 clips \(0\.00 hours\), evaluating on 2", printed)
-        assert "New, with random values: lm_head.bias, lm_head.weight\n" in printed
+        assert "New weights, with random values: lm_head.bias, lm_head.weight\n" in printed
         assert "tensorboard --logdir runs" in printed
         assert re.search(r"WER [\d.]+%, CER [\d.]+%: models/checkpoint\n", printed)
 
@@ -303,7 +296,7 @@ class TestCommand:
         assert all(np.isfinite(values).all() for values in found.values())
         assert not (work / "models/checkpoint/runs").exists(), "all in one place"
 
-    def test_training_json_says_what_made_it(self, printed: str, work: Path, command: list[str]) -> None:
+    def test_training_json_has_arguments_and_metrics(self, printed: str, work: Path, command: list[str]) -> None:
         record = json.loads((work / "models/checkpoint/training.json").read_text(encoding="utf-8"))
         assert record["arguments"]["model_name"] == command[1]
         assert record["arguments"]["train_percent"] == 0.5
@@ -311,7 +304,7 @@ class TestCommand:
         assert {"eval_wer", "eval_cer", "eval_loss"} <= record["metrics"].keys()
 
     @old_config
-    def test_the_same_command_goes_on(
+    def test_the_same_command_resumes(
         self,
         printed: str,
         work: Path,
@@ -322,13 +315,13 @@ class TestCommand:
         steps = state_of(work / "models/checkpoint")["global_step"]
         assert steps > 0
         run(work, monkeypatch, *command)
-        assert f"Going on from models/checkpoint/checkpoint-{steps}" in capsys.readouterr().out
-        assert state_of(work / "models/checkpoint")["global_step"] == steps, "there was nothing left to do"
+        assert f"Resuming from models/checkpoint/checkpoint-{steps}" in capsys.readouterr().out
+        assert state_of(work / "models/checkpoint")["global_step"] == steps, "the training was already complete"
         longer = [option if option != "1" else "3" for option in command]
         run(work, monkeypatch, *longer)
         state = state_of(work / "models/checkpoint")
         assert state["global_step"] == 3 * steps
-        assert next(log["step"] for log in state["log_history"] if "loss" in log) == 1, "the log goes on, too"
+        assert next(log["step"] for log in state["log_history"] if "loss" in log) == 1, "the log continues too"
         run(work, monkeypatch, *command, "--restart")
         assert "Starting" in capsys.readouterr().out
         assert state_of(work / "models/checkpoint")["global_step"] == steps, "nothing is left of the longer run"
@@ -344,38 +337,36 @@ def test_muon_goes_on(
     run(tmp_path, monkeypatch, *command, "--max_steps", "1")
     first = load_file(tmp_path / "out/model.safetensors")
     run(tmp_path, monkeypatch, *command, "--max_steps", "3")
-    assert "Going on from out/checkpoint-1" in capsys.readouterr().out
+    assert "Resuming from out/checkpoint-1" in capsys.readouterr().out
     second = load_file(tmp_path / "out/model.safetensors")
     assert state_of(tmp_path / "out")["global_step"] == 3
     moved = {name for name in first if not torch.equal(first[name], second[name])}
     assert {"lm_head.weight", "wav2vec2.encoder.layers.0.attention.q_proj.weight"} <= moved
 
     adamw = ["adamw" if option == "muon" else option for option in command]
-    with pytest.raises(DataError, match=r"out holds a training with --optimizer muon: .*--restart"):
+    with pytest.raises(DataError, match=r"out has a training with --optimizer muon: .*--restart"):
         run(tmp_path, monkeypatch, *adamw, "--max_steps", "4")
     run(tmp_path, monkeypatch, *adamw, "--max_steps", "1", "--restart")
     assert state_of(tmp_path / "out")["global_step"] == 1
 
 
-def test_a_model_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: Path) -> None:
+def test_a_missing_model_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty cannot be trained: "):
         run(tmp_path, monkeypatch, "--model_name", "empty", "--dataset_name", str(parquet), "--output_dir", "out")
 
 
 @pytest.mark.parametrize("broken", ["trainer_state.json", "model.safetensors"])
-def test_a_checkpoint_that_was_not_saved_whole_is_not_gone_on_with(
-    tmp_path: Path, checkpoints: Path, broken: str
-) -> None:
+def test_an_incomplete_checkpoint_is_not_resumed(tmp_path: Path, checkpoints: Path, broken: str) -> None:
     checkpoint = shutil.copytree(built("small", checkpoints), tmp_path / "checkpoint-500")
     (checkpoint / "trainer_state.json").write_text("{}", encoding="utf-8")
-    train.check_whole(checkpoint)
+    train.check_complete(checkpoint)
     if broken == "trainer_state.json":
         (checkpoint / broken).unlink()
     else:
         (checkpoint / broken).write_bytes((checkpoint / broken).read_bytes()[:1_000])
-    with pytest.raises(DataError, match=r"checkpoint-500 was not saved whole: delete it .*--restart"):
-        train.check_whole(checkpoint)
+    with pytest.raises(DataError, match=r"checkpoint-500 is incomplete: delete it .*--restart"):
+        train.check_complete(checkpoint)
 
 
 @old_config
@@ -390,10 +381,10 @@ def test_an_encoder_whose_weights_are_missing_is_not_trained(
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_left_to_evaluate_on_is_said_before_training(
+def test_missing_evaluation_clips_are_reported_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"0 clips are left to train on and 0 to evaluate on, of 2 to 15 s"):
+    with pytest.raises(DataError, match=r"0 clips are left to train on and 0 to evaluate on; .* 2 to 15 s"):
         run(
             tmp_path,
             monkeypatch,
@@ -423,7 +414,7 @@ def test_a_frozen_feature_encoder_stays_bit_for_bit(
     assert len(changed[False]) == 9
 
 
-def test_the_loss_falls_when_two_clips_are_learned_by_heart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_falls_when_it_overfits_two_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     still = {"mask_time_prob": 0.0, "hidden_dropout": 0.0, "attention_dropout": 0.0}
     monkeypatch.setitem(
         configurations.SMALL_CONFIGS, "tr-small", configurations.SMALL_CONFIGS["tr-small"] | TINY | still
@@ -453,4 +444,4 @@ def test_the_loss_falls_when_two_clips_are_learned_by_heart(tmp_path: Path, monk
     losses = [log["loss"] for log in state_of(tmp_path / "out")["log_history"] if "loss" in log]
     assert len(losses) == 25
     assert np.mean(losses[-5:]) < 0.3 * losses[0]
-    assert epochs == list(range(25)), "the sampler is told of every epoch"
+    assert epochs == list(range(25)), "the sampler gets every epoch"

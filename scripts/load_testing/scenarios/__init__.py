@@ -1,1 +1,1 @@
-"""What a service has to stand, a file each: clients in this process, the service in another."""
+"""Stress scenarios, one per file. The clients run in this process, the service runs in a child process."""

@@ -1,4 +1,4 @@
-"""What the scenarios share: what they find, the service they start, users for a while."""
+"""Helpers of the scenarios: their findings, starting the service, and a load of users."""
 
 import argparse
 import time
@@ -13,12 +13,12 @@ from scripts.load_testing.load_clips import Clip
 
 USERS = 10
 SETTLE_SHARE = 0.2
-"""The first fifth of a load does not count."""
+"""Share of a load, at its beginning, that does not count."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a scenario found. sections: Markdown, below the key figures. figures: for JSON."""
+    """The result of a scenario. sections: Markdown, below the key figures. figures: for JSON."""
 
     key_figures: list[KeyFigure]
     sections: list[str]
@@ -26,7 +26,7 @@ class Finding:
 
 
 def start(arguments: argparse.Namespace, **settings: object) -> ServiceProcess:
-    """The service on the model of the command line, with these `ASR_*` settings besides."""
+    """The service on the model and backend of the command line. settings: `ASR_*` variables, without the prefix."""
     return dikte_on(
         arguments.backend,
         arguments.model_dir,
@@ -37,7 +37,10 @@ def start(arguments: argparse.Namespace, **settings: object) -> ServiceProcess:
 async def load_for(
     url: str, clips: Sequence[Clip], texts: Mapping[str, str], users: int, seconds: float
 ) -> tuple[tuple[float, float], list[Exchange]]:
-    """Users for so long: when what counts of it begins and ends (seconds since the epoch), and all exchanges."""
+    """Run a load of users for `seconds`.
+
+    Returns the time window that counts, in seconds since the epoch, and all exchanges.
+    """
     end_s = time.time() + seconds
     exchanges = await closed_loop(url, clips, texts, users, lambda _: time.time() < end_s)
     return (end_s - (1 - SETTLE_SHARE) * seconds, end_s), exchanges

@@ -1,4 +1,4 @@
-"""How much of the engine's own throughput reaches the clients."""
+"""The throughput of the service, compared with that of its engine alone."""
 
 import argparse
 import os
@@ -19,26 +19,28 @@ from scripts.load_testing.users import Load, measure
 
 
 def engine(arguments: argparse.Namespace) -> Finding:
-    """How much of the engine's own throughput reaches 10 clients?
+    """What share of the engine's own throughput do 10 clients of the service get?
 
-    In turn: single-thread calls side by side on the clips, as scripts/benchmark.py measures them, and the same clips
-    through the service.
+    The scenario alternates between concurrent single-thread calls of the engine, as in scripts/benchmark.py, and the
+    same clips through the service.
     """
     engine = next((own for own in OWN_ENGINES if own.backend == arguments.backend), None)
     if engine is None:
-        raise LoadError(f"{arguments.backend} is none of {', '.join(own.backend for own in OWN_ENGINES)}")
+        raise LoadError(
+            f"there is no engine {arguments.backend}; there are {', '.join(o.backend for o in OWN_ENGINES)}"
+        )
     model = Path(arguments.model_dir)
     spec = own_spec(engine, model / engine.file_name, model)
     workers = int(os.environ.get("ASR_WORKERS", available_cores()))
     load = Load(USERS, USERS, arguments.duration_s, arguments.clips_s, long_users=0, formats="wav")
-    sounds = [np.divide(clip.pcm, 2**15, dtype=np.float32) for clip in load.clips]
+    clips = [np.divide(clip.pcm, 2**15, dtype=np.float32) for clip in load.clips]
     rate_hz = load.clips[0].rate_hz
     alone, served, failures = [], [], 0
     for number in range(arguments.rounds):
         with EngineProcess(spec, threads=1, callers=workers) as process:
             process.load()
-            process.throughput(sounds, 0.0)  # one pass to warm up
-            alone.append(process.throughput(sounds, arguments.duration_s / 2) / rate_hz)
+            process.throughput(clips, 0.0)  # one pass, to warm up
+            alone.append(process.throughput(clips, arguments.duration_s / 2) / rate_hz)
         with start(arguments) as service:
             measured = measure(service.url, load, References.ask(service.url, load.clips))
         served.append(measured.all)
@@ -47,7 +49,7 @@ def engine(arguments: argparse.Namespace) -> Finding:
     share = median_of_ratios([figures.audio_s_per_s for figures in served], alone)
     key_figures = [
         KeyFigure("failures", f"{USERS} users: failed or refused requests", failures),
-        KeyFigure("throughput_share", "sound that reaches the clients / engine's own throughput", share),
+        KeyFigure("throughput_share", "throughput of the service / throughput of the engine alone", share),
     ]
     rows = [
         [str(number + 1), f"{own:.1f}", *load_row(figures)]

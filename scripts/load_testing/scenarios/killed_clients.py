@@ -1,4 +1,4 @@
-"""Clients that go away."""
+"""Clients that disconnect during their requests."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from scripts.common import MIB
 from scripts.common.report import KeyFigure, table
 from scripts.common.service_process import ServiceProcess
 from scripts.load_testing.answers import References
-from scripts.load_testing.client import leave
+from scripts.load_testing.client import upload_and_disconnect
 from scripts.load_testing.load_clips import long_clip, short_clips
 from scripts.load_testing.scenarios.common import USERS, Finding, load_for, start
 from scripts.load_testing.service_metrics import labels, scrape
@@ -19,14 +19,17 @@ from scripts.load_testing.service_metrics import labels, scrape
 KILLED_AT_ONCE = 20
 KILL_ROUNDS = 4
 CLIENTS_A_LONG_FILE = 20
-"""Every 20th of the clients that are killed sends a long file, which does not stay in memory while it arrives."""
+"""Every 20th of the killed clients sends a long file, which the service stores in a temporary file."""
 KILLED_LONG_S = 300.0
 SETTLED_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
-class Remains:
-    """What a service holds when nobody is there. Gauges are -1 where the service has no `/metrics`."""
+class ServiceState:
+    """The resources of a service without clients.
+
+    after: the step after which they were read. queue_s, uploads: -1 if the service has no `/metrics`.
+    """
 
     after: str
     queue_s: float
@@ -37,15 +40,15 @@ class Remains:
     resident_mib: float
 
     @classmethod
-    def of(cls, service: ServiceProcess, after: str) -> "Remains":
-        """Look, once queue, uploads and the folder of temporary files are empty, or after `SETTLED_TIMEOUT_S`."""
+    def of(cls, service: ServiceProcess, after: str) -> "ServiceState":
+        """Read the state when there is no queue, upload or temporary file left, or after `SETTLED_TIMEOUT_S`."""
         deadline = time.monotonic() + SETTLED_TIMEOUT_S
         while True:
             metrics = scrape(service.url)
             gauges = [
                 metrics.get((name, labels()), -1.0) for name in ("dikte_queue_seconds", "dikte_uploads_in_progress")
             ]
-            time.sleep(1.0)  # also for what is not in them: a call that goes on computing, a connection that closes
+            time.sleep(1.0)  # also for what has no gauge, such as a call that still computes or an open connection
             if max(*gauges, service.temporary_files) <= 0 or time.monotonic() > deadline:
                 break
         queue_s, uploads = gauges
@@ -55,15 +58,15 @@ class Remains:
         )  # fmt: skip
 
     def row(self) -> list[str]:
-        """Cells of the table."""
+        """The cells of a row of the table."""
         return [str(round(value, 1)) if isinstance(value, float) else str(value) for value in asdict(self).values()]
 
 
 def killed_clients(arguments: argparse.Namespace) -> Finding:
-    """Hundreds of clients that go away at random moments, some with long files: what do they leave behind?
+    """Hundreds of clients disconnect at random moments, some with long files: which resources does the service leak?
 
-    A load of twice as many users as will be killed at a time and the first round are there to reach the plateau; what
-    comes after is compared with it.
+    First, a load of twice as many users as are killed at a time, and a first round of kills, bring the service to its
+    plateau. The state after the last round is compared with the state after the first one.
     """
     clips, random = short_clips(arguments.clips_s), Random(arguments.seed)
     long = long_clip(KILLED_LONG_S)
@@ -76,40 +79,40 @@ def killed_clients(arguments: argparse.Namespace) -> Finding:
         longest_s = median(exchange.answer.latency_s for exchange in exchanges)
 
         async def kill(clients: int) -> None:
-            places = asyncio.Semaphore(KILLED_AT_ONCE)
+            slots = asyncio.Semaphore(KILLED_AT_ONCE)
 
             async def one(number: int) -> None:
-                async with places:
+                async with slots:
                     clip = random.choice(clips) if number % CLIENTS_A_LONG_FILE else long
-                    await leave(service.url, clip, random, longest_s)
+                    await upload_and_disconnect(service.url, clip, random, longest_s)
 
             async with asyncio.TaskGroup() as group:
                 for number in range(clients):
                     group.create_task(one(number))
 
-        remains = [Remains.of(service, "load")]
+        states = [ServiceState.of(service, "load")]
         for number in range(KILL_ROUNDS):
             asyncio.run(kill(arguments.kills // KILL_ROUNDS))
-            remains.append(Remains.of(service, f"round {number + 1}"))
-            print(remains[-1], flush=True)
+            states.append(ServiceState.of(service, f"round {number + 1}"))
+            print(states[-1], flush=True)
         _, after = asyncio.run(load_for(service.url, clips, texts, USERS, arguments.duration_s / 4))
-        remains.append(Remains.of(service, "load again"))
-    plateau, end = remains[1], remains[-2]
+        states.append(ServiceState.of(service, "load again"))
+    plateau, end = states[1], states[-2]
     failures = sum(exchange.answer.failed for exchange in after)
     memory = end.resident_mib / plateau.resident_mib
     what = f"after {arguments.kills} killed clients"
     key_figures = [
         KeyFigure("temporary_files", f"{what}: temporary files", end.temporary_files),
-        KeyFigure("more_threads", f"{what}: threads more than after the first round", end.threads - plateau.threads),
+        KeyFigure("more_threads", f"{what}: threads added since the first round", end.threads - plateau.threads),
         KeyFigure("memory_to_first_round", f"{what}: resident memory / after the first round", memory),
-        KeyFigure("later_failures", f"{what}: failures of the {len(after)} clients that came then", failures),
+        KeyFigure("later_failures", f"{what}: failures of the {len(after)} later requests", failures),
     ]
     if end.queue_s >= 0:
-        key_figures.append(KeyFigure("queue", f"{what}: sound in the queue", end.queue_s, "s"))
+        key_figures.append(KeyFigure("queue", f"{what}: audio in the queue", end.queue_s, "s"))
         key_figures.append(KeyFigure("uploads", f"{what}: uploads", end.uploads))
     head = ["after", "queue s", "uploads", "temporary files", "threads", "sockets", "resident MiB"]
     return Finding(
         key_figures,
-        [table(head, [found.row() for found in remains])],
-        {"remains": [asdict(found) for found in remains]},
+        [table(head, [state.row() for state in states])],
+        {"remains": [asdict(state) for state in states]},
     )

@@ -1,4 +1,4 @@
-"""Memory over many clips and after a long file."""
+"""The memory of the service over many clips, and after a long file."""
 
 import argparse
 import asyncio
@@ -9,21 +9,21 @@ from statistics import median
 from scripts.common import MIB
 from scripts.common.report import KeyFigure, table
 from scripts.load_testing.client import upload
-from scripts.load_testing.load_clips import Tape, long_clip, read_samples
+from scripts.load_testing.load_clips import ClipCutter, long_clip, read_samples
 from scripts.load_testing.scenarios.common import SETTLE_SHARE, Finding, start
 
 MEMORY_USERS = 4
 RANDOM_LENGTHS_S = (0.5, 20.0)
 MEMORY_MARKS = 10
-RETURNED = 1.1
-"""Memory counts as given back at this share of what was held before: an allocator keeps some."""
+RETURNED_RATIO = 1.1
+"""Memory counts as returned when it is at most this multiple of the memory before: an allocator keeps some."""
 RETURNED_TIMEOUT_S = 60.0
-"""The service gives memory back when it has nothing to do."""
+"""The service returns memory to the system when it is idle."""
 
 
 def memory(arguments: argparse.Namespace) -> Finding:
-    """Memory over many clips of random lengths, and after a long file."""
-    random, tape = Random(arguments.seed), Tape(read_samples())
+    """How does memory grow over many clips of random lengths, and how much is kept after a long file?"""
+    random, cutter = Random(arguments.seed), ClipCutter(read_samples())
     marks: list[tuple[int, float]] = []
     step = max(1, arguments.memory_clips // MEMORY_MARKS)
     failures = begun = 0
@@ -36,7 +36,7 @@ def memory(arguments: argparse.Namespace) -> Finding:
                 if not begun % step:
                     marks.append((begun, service.resident_bytes / MIB))
                     print(f"{begun} clips: {marks[-1][1]:.1f} MiB", flush=True)
-                clip = tape.cut("random", random.uniform(*RANDOM_LENGTHS_S))
+                clip = cutter.cut("random", random.uniform(*RANDOM_LENGTHS_S))
                 failures += (await upload(service.url, clip)).answer.failed
 
         async def run() -> None:
@@ -50,14 +50,14 @@ def memory(arguments: argparse.Namespace) -> Finding:
         long = asyncio.run(upload(service.url, long_clip(arguments.long_file_s))).answer
         failures += long.failed
         long_peak, before = service.peak_bytes / MIB, marks[-1][1]
-        give_up = time.monotonic() + RETURNED_TIMEOUT_S  # the service gives memory back when it has nothing to do
-        while (after_long := service.resident_bytes / MIB) > before * RETURNED and time.monotonic() < give_up:
+        deadline = time.monotonic() + RETURNED_TIMEOUT_S
+        while (after_long := service.resident_bytes / MIB) > before * RETURNED_RATIO and time.monotonic() < deadline:
             time.sleep(1)
     settled = [resident for clips, resident in marks if clips >= SETTLE_SHARE * arguments.memory_clips]
     rows += [
-        ["at most until then", f"{peak:.1f}"],
-        [f"at most, with a file of {arguments.long_file_s:g} s", f"{long_peak:.1f}"],
-        ["after that, idle", f"{after_long:.1f}"],
+        ["peak until then", f"{peak:.1f}"],
+        [f"peak with a file of {arguments.long_file_s:g} s", f"{long_peak:.1f}"],
+        ["idle after that", f"{after_long:.1f}"],
     ]
     growth = median(settled[-3:]) / median(settled[:3])
     what = f"{arguments.memory_clips} clips of random length"

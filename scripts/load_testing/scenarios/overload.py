@@ -1,4 +1,4 @@
-"""More clients than can be answered."""
+"""More requests than the service can answer."""
 
 import argparse
 import asyncio
@@ -19,9 +19,10 @@ DEADLINE_EXCEEDED = "deadline_exceeded"
 
 
 def overload(arguments: argparse.Namespace) -> Finding:
-    """Clients come at three times the capacity, and do not wait for each other.
+    """Clients arrive at three times the capacity, independently of each other.
 
-    Capacity is what 10 users get who send one clip after the other, before it and again after it.
+    The capacity is the throughput of 10 users who send one clip after the other. It is measured before and after the
+    overload.
     """
     clips, deadline_s, random = short_clips(arguments.clips_s), arguments.deadline_s, Random(arguments.seed)
     settings = {"deadline_s": deadline_s} | ({"max_queue_s": arguments.max_queue_s} if arguments.max_queue_s else {})
@@ -31,7 +32,7 @@ def overload(arguments: argparse.Namespace) -> Finding:
         def capacity() -> LoadFigures:
             window, exchanges = asyncio.run(load_for(service.url, clips, texts, USERS, arguments.duration_s / 2))
             found = LoadFigures.of((exchange.answer for exchange in exchanges), *window)
-            print(f"{USERS} users: {found.rps:.2f} RPS, {found.audio_s_per_s:.1f} s of sound per second", flush=True)
+            print(f"{USERS} users: {found.rps:.2f} RPS, {found.audio_s_per_s:.1f} s of audio per second", flush=True)
             return found
 
         before = capacity()
@@ -51,16 +52,16 @@ def overload(arguments: argparse.Namespace) -> Finding:
     factor = f"{arguments.overload_factor:g} x capacity"
     key_figures = [
         KeyFigure("refusals_p95", f"{factor}: p95 of refusals", percentiles(refused, 95)[0], "s"),
-        KeyFigure("in_deadline_share", f"{factor}: share of accepted requests inside their deadline", in_deadline),
-        KeyFigure("throughput_to_peak", f"{factor}: sound per second / peak", loaded.audio_s_per_s / peak_s_per_s),
+        KeyFigure("in_deadline_share", f"{factor}: share of accepted requests within their deadline", in_deadline),
+        KeyFigure("throughput_to_peak", f"{factor}: audio per second / peak", loaded.audio_s_per_s / peak_s_per_s),
         KeyFigure("other_failures", f"{factor}: other failures", other.total()),
     ]
     rows = [[f"{USERS} users", *load_row(before)], [factor, *load_row(loaded)], [f"{USERS} users", *load_row(after)]]
-    bound = f"{settings['max_queue_s']} s" if "max_queue_s" in settings else "the service's own"
+    bound = f"{settings['max_queue_s']} s" if "max_queue_s" in settings else "the service's default"
     slowest_s = max((answer.latency_s for answer in accepted), default=float("nan"))
     sections = [
         table(["", *LOAD_HEAD], rows),
-        f"{len(answers)} requests at {rps:.1f} RPS, deadline {deadline_s:g} s, bound of the queue {bound}. "
+        f"{len(answers)} requests at {rps:.1f} RPS, deadline {deadline_s:g} s, queue limit {bound}. "
         f"{len(accepted)} accepted, {len(in_time)} of them in time, the slowest took {slowest_s:.2f} s; "
         f"{len(refused)} refused, p50 {milliseconds(percentiles(refused, 50)[0])} ms; "
         f"other failures: {dict(other) or 'none'}.",

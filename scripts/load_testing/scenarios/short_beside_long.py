@@ -1,4 +1,4 @@
-"""Short clips beside a long file."""
+"""Short clips while a long file is transcribed."""
 
 import argparse
 import asyncio
@@ -7,7 +7,7 @@ from statistics import median
 from scripts.common.report import KeyFigure, milliseconds, table
 from scripts.load_testing.answers import Answer, LoadError, References
 from scripts.load_testing.client import upload
-from scripts.load_testing.load_clips import Tape, long_clip, read_samples
+from scripts.load_testing.load_clips import ClipCutter, long_clip, read_samples
 from scripts.load_testing.load_figures import percentiles
 from scripts.load_testing.scenarios.common import Finding, start
 
@@ -16,8 +16,8 @@ SHORT_PAUSE_S = 0.2
 
 
 def short_beside_long(arguments: argparse.Namespace) -> Finding:
-    """How long does a short clip take while a long file is computed?"""
-    clip = Tape(read_samples()).cut("short", SHORT_S)
+    """What is the latency of a short clip while a long file is transcribed?"""
+    clip = ClipCutter(read_samples()).cut("short", SHORT_S)
     long = long_clip(arguments.long_file_s)
     with start(arguments) as service:
         text = References.ask(service.url, [clip]).texts[clip.name]
@@ -42,7 +42,7 @@ def short_beside_long(arguments: argparse.Namespace) -> Finding:
                     found.append(await short())
                 beside += found[:-1]  # the last one may have run alone
                 longs.append((await computed).answer)
-                print(f"{long.duration_s:g} s of sound in {longs[-1].latency_s:.1f} s, {len(beside)} clips", flush=True)
+                print(f"{long.duration_s:g} s of audio in {longs[-1].latency_s:.1f} s, {len(beside)} clips", flush=True)
                 if not longs[-1].ok:
                     raise LoadError(f"the long file was not transcribed: {longs[-1].status} {longs[-1].outcome}")
             return idle, beside, longs

@@ -1,4 +1,4 @@
-"""The end of a service under load."""
+"""SIGTERM under load."""
 
 import argparse
 import asyncio
@@ -17,9 +17,9 @@ STOP_AFTER_S = 5.0
 
 
 def sigterm(arguments: argparse.Namespace) -> Finding:
-    """SIGTERM under the load of ten users: is a request lost that had been accepted?
+    """SIGTERM under the load of ten users: does the service lose accepted requests?
 
-    Lost: the connection stood before the signal, the whole request was sent, and no answer came.
+    A request is lost if its connection was open before the signal, the whole request was sent, and no answer came.
     """
     clips = short_clips(arguments.clips_s)
     rows, stops = [], []
@@ -39,7 +39,10 @@ def sigterm(arguments: argparse.Namespace) -> Finding:
 
 
 async def _stop_under_load(service: ServiceProcess, clips: Sequence[Clip], texts: Mapping[str, str]) -> dict[str, Any]:
-    """Ten users, SIGTERM after a while; they go on until nobody listens. What became of their requests."""
+    """Run ten users, and send SIGTERM after `STOP_AFTER_S`. The users continue until they cannot connect.
+
+    Returns the number of requests by their result, the exit code, and the time until the service exited.
+    """
     signalled_s = float("inf")
 
     async def terminate() -> float:

@@ -26,7 +26,7 @@ def test_every_baseline_is_named_once() -> None:
 
 
 @pytest.mark.parametrize(("key", "difference"), [("stock_fp32", 1e-4), ("pytorch_bf16", 1.0), ("matmul_qint8", 2.0)])
-def test_it_says_about_what_the_checkpoint_says(key: str, difference: float, source: Source) -> None:
+def test_it_computes_about_the_same_as_the_checkpoint(key: str, difference: float, source: Source) -> None:
     expected = ctc_recognizer(source.checkpoint, "pytorch").emissions([CLIP])[0]
     emissions = load(BY_KEY[key].spec(source), threads=1, callers=1).emissions([CLIP])[0]
     assert emissions.dtype == np.float32
@@ -94,7 +94,7 @@ def test_a_calibration_clip_that_cannot_be_read_is_named(source: Source, tmp_pat
         replace(source, calibration=tmp_path).calibration_clips()
 
 
-def test_one_that_cannot_be_made_leaves_no_file_and_does_not_stop_the_others(
+def test_a_baseline_that_cannot_be_made_leaves_no_file_and_does_not_stop_the_others(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(source: Source, target: Path) -> None:

@@ -36,7 +36,7 @@ def results() -> Results:
 
 
 def row(report: str, first: str) -> list[str]:
-    """The cells of the line of a table that begins so."""
+    """The cells of the table row that starts with `first`."""
     (line,) = [line for line in report.splitlines() if line.startswith(f"| {first} |")]
     return [cell.strip() for cell in line.replace("\\|", "/").strip("|").split("|")]
 

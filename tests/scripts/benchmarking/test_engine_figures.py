@@ -113,7 +113,7 @@ def test_the_errors_of_int8(wer: float) -> None:
     assert found.unit == "points"
 
 
-def test_errors_on_few_clips_show_nothing() -> None:
+def test_errors_on_few_clips_give_no_key_figure() -> None:
     few = engine("onnx_int8", wer=rate(0.2), clips=499)
     assert figure("int8_wer_rise", few, engine("onnx", wer=rate(0.2))) is None
 
@@ -124,7 +124,7 @@ def test_openvino_against_the_stock_form() -> None:
     assert found.value == pytest.approx(0.85)
 
 
-def test_what_was_not_measured_is_no_figure() -> None:
+def test_unmeasured_values_give_no_key_figure() -> None:
     assert key_figures(engines(engine("dynamic_all", own=False)), 10.0) == []
     assert key_figures({}, 10.0) == []
 

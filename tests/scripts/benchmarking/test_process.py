@@ -29,7 +29,7 @@ def engine() -> Iterator[EngineProcess]:
         yield engine
 
 
-def test_it_says_what_the_engine_says(engine: EngineProcess) -> None:
+def test_it_computes_the_same_as_the_engine(engine: EngineProcess) -> None:
     clips = [babbling(1.0, 1), babbling(1.5, 2), babbling(0.7, 3)]
     here = ctc_recognizer(BUNDLED_MODEL, "onnx_int8")
     expected = [here.emissions([clip])[0] for clip in clips]
@@ -54,7 +54,7 @@ def test_its_memory_is_its_own() -> None:
         assert 10 * MIB < before < after <= engine.peak_bytes < ballast.nbytes
 
 
-def test_it_takes_its_own_time(engine: EngineProcess) -> None:
+def test_it_measures_the_time_of_the_call(engine: EngineProcess) -> None:
     begin = time.perf_counter()
     taken_s = engine.latency_s(babbling(2.0, 1))
     assert 0 < taken_s < time.perf_counter() - begin
@@ -70,7 +70,7 @@ def test_throughput_is_that_of_all_callers(engine: EngineProcess) -> None:
     assert least / taken_s < rate < np.inf
 
 
-def test_what_the_engine_raises_is_told(engine: EngineProcess) -> None:
+def test_errors_of_the_engine_are_passed_on(engine: EngineProcess) -> None:
     with pytest.raises(EngineFailed, match="TypeError"):
         engine.emissions(None)  # type: ignore[arg-type]
     assert engine.latency_s(babbling(0.5, 1)) > 0, "it goes on"
@@ -86,7 +86,7 @@ def test_an_engine_that_cannot_be_loaded(tmp_path: Path) -> None:
         engine.load()
 
 
-def test_a_process_that_dies_is_told() -> None:
+def test_a_process_that_dies_raises() -> None:
     with EngineProcess(SPEC, threads=1, callers=1) as engine:
         engine.modules()
         os.kill(engine.pid, signal.SIGKILL)
@@ -95,7 +95,7 @@ def test_a_process_that_dies_is_told() -> None:
 
 
 def test_it_ends_with_its_parent() -> None:
-    """Also when the parent has no time to clean up."""
+    """Even if the parent is killed and cannot clean up."""
     code = (
         "import time\n"
         "from pathlib import PosixPath\n"
@@ -114,7 +114,7 @@ def test_it_ends_with_its_parent() -> None:
 
 
 def ended(pid: int, within_s: float = 60.0) -> bool:
-    """Whether a process is gone, or a zombie that its new parent has not reaped, before the time is over."""
+    """Whether a process exits within the time. A zombie that its new parent has not reaped counts as exited."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:

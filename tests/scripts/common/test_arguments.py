@@ -10,12 +10,12 @@ def test_numbers_are_taken() -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "inf", "nan"])
-def test_what_is_not_above_0_is_refused(text: str) -> None:
+def test_numbers_that_are_not_above_0_are_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=f"{text} is not above 0"):
         positive(text)
 
 
 @pytest.mark.parametrize("text", ["0", "-3"])
-def test_what_counts_nothing_is_refused(text: str) -> None:
+def test_counts_below_1_are_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=f"{text} is not 1 or more"):
         count(text)

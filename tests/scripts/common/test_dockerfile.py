@@ -1,4 +1,4 @@
-"""The Dockerfile reader takes what the repository uses, and nothing that it does not understand."""
+"""The Dockerfile parser supports the syntax of this repository, and refuses any other."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_stages_with_their_steps() -> None:
 
 
 @pytest.mark.parametrize("text", ["FROM a\nVOLUME /x", "RUN x\nFROM a", "FROM ${UNKNOWN}"])
-def test_what_is_not_understood_is_refused(text: str) -> None:
+def test_unsupported_syntax_is_refused(text: str) -> None:
     with pytest.raises(DockerfileError):
         parse(text)
 
@@ -66,6 +66,6 @@ def test_the_last_rule_that_fits_decides(context: Context) -> None:
 
 
 @pytest.mark.parametrize("source", ["secret", "models/big", "nothing"])
-def test_what_is_not_let_in_cannot_be_copied(context: Context, source: str) -> None:
+def test_excluded_files_cannot_be_copied(context: Context, source: str) -> None:
     with pytest.raises(DockerfileError):
         context.files(source)

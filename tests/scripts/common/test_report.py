@@ -11,7 +11,7 @@ from scripts.common.report import KeyFigure, Report, command_line, finite, milli
 MACHINE = Machine("Some CPU", 2, ("avx2",), 8 << 30, "Linux", "3.11.7", {"numpy": "2.4.6"}, "abc123", changed=True)
 
 
-def test_a_report_is_written_to_read_and_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_is_written_as_markdown_and_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [str(ROOT / "scripts" / "load.py"), "--out", "a b"])
     key_figures = [KeyFigure("ratio", "ours / theirs", 0.12345), KeyFigure("lost", "lost requests", 1736)]
     key_figures += [KeyFigure("p95", "p95 of refusals", float("nan"), "s")]
@@ -51,7 +51,7 @@ def test_cells_do_not_break_a_table() -> None:
     ("value", "form", "text"),
     [(1.25, ".1f", "1.2"), (None, ".1f", "-"), (float("nan"), ".0f", "-"), (0.5, ".0%", "50%")],
 )
-def test_what_was_not_measured_is_a_dash(value: float | None, form: str, text: str) -> None:
+def test_unmeasured_values_are_a_dash(value: float | None, form: str, text: str) -> None:
     assert number(value, form) == text
 
 

@@ -42,7 +42,7 @@ def test_clips_are_spread_over_the_data(settings: CtcSettings, tmp_path: Path, m
     assert all(feed["input_values"].dtype == np.float32 and feed[LENGTHS_INPUT].dtype == np.int64 for feed in feeds)
 
 
-def test_what_engines_do_not_compute_is_left_out(settings: CtcSettings, tmp_path: Path) -> None:
+def test_clips_that_engines_do_not_compute_are_skipped(settings: CtcSettings, tmp_path: Path) -> None:
     feeds = calibration_feeds(manifest(tmp_path, [0.5, 0.01, 0.7], silent=(2,)), settings, 10)
     assert [int(feed[LENGTHS_INPUT][0]) for feed in feeds] == [8_000]
 
@@ -51,7 +51,7 @@ def test_by_default_the_samples(settings: CtcSettings) -> None:
     assert len(calibration_feeds("", settings, 100)) >= 3
 
 
-def test_a_folder_of_sound_and_of_long_clips_the_first_window(settings: CtcSettings, tmp_path: Path) -> None:
+def test_a_folder_of_audio_and_the_first_window_of_long_clips(settings: CtcSettings, tmp_path: Path) -> None:
     manifest(tmp_path, [0.5, 30.0])
     (tmp_path / "clips.jsonl").unlink()
     feeds = calibration_feeds(str(tmp_path), settings, 10)

@@ -11,19 +11,19 @@ from scripts.exporting.matrix_form import GroupNormProduct, MatrixForm, Position
 from tests.checkpoints import TINY, babbling, tiny_model
 
 SAME = 1e-5
-"""Largest difference from transformers' model, relative to its greatest logit: rounding, and nothing else."""
+"""Largest difference from the transformers model, relative to its largest logit: only rounding errors."""
 LENGTHS = (400, 401, 719, 720, 5_000, 16_000, 50_000)
-"""Samples: one frame, the last sample before a second frame, that frame, and up to three seconds."""
+"""In samples: one frame, the last length before a second frame, two frames, and up to three seconds."""
 
 
-def sound(samples: int, seed: int = 1) -> Tensor:
-    """Scaled as models want it, shape (samples,)."""
+def noise(samples: int, seed: int = 1) -> Tensor:
+    """A normalized clip, shape (samples,), float32."""
     values = torch.from_numpy(babbling(samples / 16_000 + 0.01, seed)[:samples])
     return (values - values.mean()) / values.std()
 
 
 def logits_of(model: PreTrainedModel, samples: Tensor) -> Tensor:
-    """By transformers, of one clip, shape (samples,) -> (frames, vocabulary)."""
+    """Logits of transformers for one clip, shape (samples,) -> (frames, vocabulary)."""
     with torch.inference_mode():
         logits: Tensor = model(samples[None]).logits[0]
     return logits
@@ -37,7 +37,7 @@ def assert_same(actual: Tensor, expected: Tensor) -> None:
 def assert_forms_agree(model: PreTrainedModel, lengths: tuple[int, ...] = LENGTHS) -> None:
     form = MatrixForm(model).eval()
     for length in lengths:
-        samples = sound(length)
+        samples = noise(length)
         with torch.inference_mode():
             (logits,) = form(samples[None], torch.tensor([length]))
         assert_same(logits, logits_of(model, samples))
@@ -74,12 +74,12 @@ def test_every_setting_counts(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("padding", [0.0, 1.0, 1e4], ids=["zeros", "garbage", "loud garbage"])
 @pytest.mark.parametrize(("family", "norm"), TINY)
 def test_clips_of_a_batch_are_as_each_alone(family: str, norm: str, padding: float) -> None:
-    """Whatever lies past their ends."""
+    """Whatever the samples past their ends are."""
     model = tiny_model(family, norm)
     form = MatrixForm(model).eval()
     lengths = (16_000, 400, 720, 31_000, 15_999)
     batch = padding * torch.randn(len(lengths), max(lengths), generator=torch.Generator().manual_seed(0))
-    clips = [sound(length, seed) for seed, length in enumerate(lengths)]
+    clips = [noise(length, seed) for seed, length in enumerate(lengths)]
     for row, clip in zip(batch, clips, strict=True):
         row[: len(clip)] = clip
     with torch.inference_mode():
@@ -116,7 +116,7 @@ def test_frames_are_those_of_the_settings(options: dict[str, Any]) -> None:
 def test_the_model_stays_as_it_is(family: str, norm: str) -> None:
     model = tiny_model(family, norm)
     before = copy.deepcopy(model.state_dict())
-    MatrixForm(model).eval()(sound(2_000)[None], torch.tensor([2_000]))
+    MatrixForm(model).eval()(noise(2_000)[None], torch.tensor([2_000]))
     after = model.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
@@ -147,10 +147,10 @@ def test_models_of_another_shape_are_refused() -> None:
     ("scale", "offset"), [(1.0, 0.0), (1e-3, 0.0), (1.0, 30.0), (30.0, -3.0)], ids=["plain", "quiet", "offset", "loud"]
 )
 def test_the_folded_norm_is_as_exact_as_the_norm(scale: float, offset: float) -> None:
-    """Against double precision, for sound that was not scaled too: at most four times the error of torch's own."""
+    """Compared with double precision, also for audio that is not normalized: at most four times the error of torch."""
     torch.manual_seed(0)
     convolution, norm = nn.Conv1d(1, 32, 10, 5, bias=False), nn.GroupNorm(32, 32)
-    samples = (scale * sound(32_000) + offset)[None]
+    samples = (scale * noise(32_000) + offset)[None]
     with torch.inference_mode():
         seen, weight = GroupNormProduct(convolution, norm)(samples, torch.tensor([samples.shape[1]]))
         folded = seen @ weight

@@ -53,7 +53,7 @@ def session_of(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32
 
 @pytest.fixture(scope="module")
 def files(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Shape -> folder with model.onnx as optimum makes it, without weight norm, before it is packed."""
+    """Shape -> folder with the model.onnx of optimum, without weight norm, before it is stored compactly."""
     made: dict[str, Path] = {}
 
     def get(shape: str) -> Path:
@@ -118,7 +118,7 @@ def test_a_module_is_traced_for_the_dimensions_that_vary() -> None:
 
 
 def test_the_exporter_learns_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch puts weights of more than 2 GB there, if the path is text."""
+    """PyTorch stores weights of more than 2 GB in that folder, if the path is a string."""
     export, paths = torch.onnx.export, []
 
     def exporter(module: torch.nn.Module, example: Any, path: Any, **options: Any) -> None:
@@ -145,7 +145,7 @@ looping (int64 trips, float[2] step, float[2] start) => (float[2] end)
 """
 
 
-def test_what_is_in_loops_counts(tmp_path: Path) -> None:
+def test_operators_in_loops_count(tmp_path: Path) -> None:
     model = parser.parse_model(LOOP)
     onnx.save(model, tmp_path / "model.onnx")
     assert count_operators(tmp_path / "model.onnx") == {"Add": 2, "Loop": 1, "Identity": 1}
@@ -170,14 +170,14 @@ def adding(values: NDArray[np.float32]) -> Any:
 class TestSave:
     @pytest.fixture
     def little(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As if a file held no more than 1000 bytes of weights."""
+        """Limit the weights in one file to 1000 bytes."""
         monkeypatch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", 1_000)
 
     @pytest.mark.usefixtures("little")
     def test_weights_lie_beside_a_model_that_is_too_large_for_one_file(self, tmp_path: Path) -> None:
         path, weights = tmp_path / "model.onnx", tmp_path / "model.onnx_data"
         values = np.random.default_rng(0).normal(size=2_000).astype(np.float32)
-        for _ in range(2):  # what was there before is replaced
+        for _ in range(2):  # existing files are replaced
             save(adding(values), path)
             assert path.stat().st_size < 1_000
             assert weights.read_bytes() == values.tobytes()
@@ -193,7 +193,9 @@ class TestSave:
 
     @pytest.mark.parametrize("store", [store_compactly, store_rounded])
     @pytest.mark.usefixtures("little")
-    def test_what_is_stored_in_half_is_so_beside_it(self, store: Callable[[Path], None], tmp_path: Path) -> None:
+    def test_external_weights_are_stored_in_half_precision_too(
+        self, store: Callable[[Path], None], tmp_path: Path
+    ) -> None:
         path, weights = tmp_path / "model.onnx", tmp_path / "model.onnx_data"
         values = np.arange(2_000, dtype=np.float32)
         save(adding(values), path)
@@ -218,7 +220,7 @@ class TestSave:
         outer.initializer.append(numpy_helper.from_array(np.zeros((), np.int64), "b"))
         assert weights_bytes(model) == 3 * 5 * 2 + 8
 
-    def test_the_nodes_of_the_largest_models_find_room(self) -> None:
+    def test_the_nodes_of_the_largest_models_fit_into_one_file(self) -> None:
         """Those of wav2vec2-base are 1 MB."""
         assert MOST_WEIGHTS_BYTES < onnx.checker.MAXIMUM_PROTOBUF - 100e6
 
@@ -243,7 +245,7 @@ class TestStoreRounded:
         (initializer,) = onnx.load(path).graph.initializer
         assert initializer.data_type == onnx.TensorProto.FLOAT
 
-    def test_a_model_says_nearly_the_same(self, files: Callable[[str], Path], tmp_path: Path) -> None:
+    def test_a_model_computes_nearly_the_same(self, files: Callable[[str], Path], tmp_path: Path) -> None:
         path = Path(shutil.copyfile(files("layer_norm_like") / "model.onnx", tmp_path / "model.onnx"))
         samples = babbling(1.0, seed=6)[np.newaxis] * 5
         before, bytes_before = session_of(path)(samples), path.stat().st_size
@@ -307,7 +309,7 @@ class TestStoreCompactly:
         )
         np.testing.assert_array_equal(before, after)
 
-    def test_twice_changes_nothing_more(self, half: Path) -> None:
+    def test_a_second_call_changes_nothing(self, half: Path) -> None:
         store_compactly(half)
         once = half.read_bytes()
         store_compactly(half)

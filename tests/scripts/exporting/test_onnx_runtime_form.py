@@ -20,7 +20,7 @@ from tests.checkpoints import TINY, exporting, tiny_model
 from tests.reference import session_on_one_thread
 
 HOP, RECEPTIVE_FIELD = 320, 400
-"""Of the tiny models, in samples."""
+"""Hop and receptive field of the tiny models, in samples."""
 
 
 @cache
@@ -32,7 +32,7 @@ def exported(family: str, norm: str) -> tuple[PreTrainedModel, ModelProto]:
 
 @pytest.mark.parametrize(("family", "norm"), TINY)
 def test_it_computes_what_transformers_computes(family: str, norm: str) -> None:
-    """Around the lengths at which there is one more piece, and in between."""
+    """Lengths around those with an additional piece, and between them."""
     model, graph = exported(family, norm)
     session = session_on_one_thread(graph)
     around = (
@@ -54,7 +54,7 @@ def test_it_computes_what_transformers_computes(family: str, norm: str) -> None:
 
 @pytest.mark.parametrize(("family", "norm"), TINY)
 def test_clips_of_a_batch_are_as_each_alone(family: str, norm: str) -> None:
-    """With as many pieces as the longest has, whatever lies past the ends of the others."""
+    """All clips have as many pieces as the longest one, whatever the samples past their ends are."""
     model = tiny_model(family, norm)
     with exporting():
         graph = export_for_batches(model)

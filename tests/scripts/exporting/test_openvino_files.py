@@ -22,7 +22,7 @@ from app.runtimes.openvino import CORE
 from app.runtimes.registry import openvino_int8_file
 from scripts.export import main
 from scripts.exporting import onnx_files, openvino_files
-from scripts.exporting.lengths import check_lengths
+from scripts.exporting.length_check import check_lengths
 from scripts.exporting.onnx_files import MOST_WEIGHTS_BYTES, save
 from scripts.exporting.openvino_files import has_narrow_groups, make_openvino_int8, read_form
 from tests.checkpoints import RATE_HZ, TINY_CONFIG, babbling, built, by_optimum, clips, exporting, served
@@ -36,12 +36,12 @@ QUANTIZED = {"MatMul": 2 * (6 + 1) + 1, "Convolution": 6, "GroupConvolution": 0}
 """In each of two layers six products with weights and the one of queries and keys; the feature projection; all
 convolutions but the first and the positional one. The head stays in float."""
 AGREEMENT = 0.75
-"""Least share of frames in which INT8 chooses the token that PyTorch chooses; random weights forgive little."""
+"""Minimum share of frames in which INT8 and PyTorch choose the same token. Random weights make it low."""
 
 
 @pytest.fixture(scope="module")
 def calibration(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A manifest of clips like those that are computed."""
+    """A manifest of calibration clips that resemble the test clips."""
     folder = tmp_path_factory.mktemp("calibration")
     rows = []
     for seed in range(8):
@@ -53,7 +53,7 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module", params=["cahya_like", "layer_norm_like"])
 def made(request: pytest.FixtureRequest, checkpoints: Path, calibration: str) -> tuple[Path, dict[str, int]]:
-    """The folder of an artifact with the INT8 file, and what was counted in it."""
+    """The folder of an artifact with the INT8 file, and the number of its INT8 operators by type."""
 
     def make(path: Path) -> None:
         folder = shutil.copytree(served(request.param, checkpoints), path / "artifact")
@@ -80,7 +80,7 @@ def test_every_layer_that_gains_is_quantized(made: tuple[Path, dict[str, int]]) 
     assert made[1] == QUANTIZED
 
 
-def test_it_says_what_the_checkpoint_says(made: tuple[Path, dict[str, int]]) -> None:
+def test_it_computes_the_same_as_the_checkpoint(made: tuple[Path, dict[str, int]]) -> None:
     folder, _ = made
     same = []
     for seed, duration_s in enumerate((0.025, 0.3, 1.0, 2.5, 4.0)):
@@ -93,7 +93,7 @@ def test_it_says_what_the_checkpoint_says(made: tuple[Path, dict[str, int]]) -> 
 
 
 def test_a_tone_is_scaled_right(made: tuple[Path, dict[str, int]]) -> None:
-    """Neighbouring samples of a low tone are nearly equal: rounded to bfloat16, a variance could be below zero."""
+    """Neighbouring samples of a low tone are nearly equal. Rounded to bfloat16, a variance could be negative."""
     folder, _ = made
     tone = np.sin(2 * np.pi * 30 * np.arange(RATE_HZ) / RATE_HZ).astype(np.float32)
     actual, expected = (emissions(folder, backend, tone) for backend in ("openvino", "pytorch"))
@@ -110,7 +110,7 @@ def test_padding_changes_nothing(made: tuple[Path, dict[str, int]], monkeypatch:
     more = emissions(folder, "openvino", samples)
     monkeypatch.setattr(graph_module, "padded_length", lambda samples, framing: samples)
     alone = emissions(folder, "openvino", samples)
-    for other in (more, alone):  # a sum in another order may tip a number over to the next of its 256 steps
+    for other in (more, alone):  # another order of summation may change the rounding to one of the 256 steps
         assert np.median(np.abs(other - padded)) < 0.1
         assert (other.argmax(axis=1) == padded.argmax(axis=1)).mean() >= 0.95
 
@@ -126,7 +126,7 @@ def test_a_model_without_the_form_is_quantized_as_it_is(
 
 
 def test_a_strided_adapter_stays(checkpoints: Path, calibration: str, tmp_path: Path) -> None:
-    """It halves the frames, so whoever left it out would give twice as many."""
+    """The adapter halves the number of frames. Without it, there would be twice as many."""
     shape = "wav2vec2 with strided adapter"
     folder = shutil.copytree(served(shape, checkpoints), tmp_path / "artifact")
     (folder / MANIFEST_NAME).unlink()
@@ -139,7 +139,7 @@ def test_a_strided_adapter_stays(checkpoints: Path, calibration: str, tmp_path: 
 
 @pytest.mark.parametrize(("groups", "is_kept"), [(8, True), (4, True), (2, False)])
 def test_narrow_groups_stay_in_float32(groups: int, is_kept: bool) -> None:
-    """32 channels in 2 groups are 16 each, the fewest that AMX computes rightly in bfloat16."""
+    """32 channels in 2 groups are 16 per group, the smallest number that AMX computes correctly in bfloat16."""
     torch.manual_seed(3)
     group_norm = {"feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False}
     config = Wav2Vec2Config(**(TINY_CONFIG | group_norm | {"num_conv_pos_embedding_groups": groups}))

@@ -14,7 +14,7 @@ from scripts.exporting.openvino_form import ClipNorm, OpenVinoForm, has_openvino
 from tests.checkpoints import SHAPES, babbling, built
 
 SAME = 1e-8
-"""Largest difference of logits from transformers' own model, in float64, so that only the formula can differ."""
+"""Largest difference of logits from the transformers model, in float64, so that only the formulas can differ."""
 TINY: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -40,7 +40,7 @@ def hubert() -> PreTrainedModel:
 
 
 def biased() -> PreTrainedModel:
-    """A group norm after a convolution with a bias, which it takes away."""
+    """A group norm after a convolution with a bias, which the norm cancels."""
     torch.manual_seed(6)
     model = Wav2Vec2ForCTC(Wav2Vec2Config(**TINY, conv_bias=True))
     model.eval()
@@ -51,7 +51,7 @@ def biased() -> PreTrainedModel:
 
 @pytest.fixture(params=[*SHAPES, hubert, biased], ids=lambda made: made if isinstance(made, str) else made.__name__)
 def make(request: pytest.FixtureRequest, checkpoints: Path) -> Callable[[], PreTrainedModel]:
-    """Makes the same model anew, for the form changes the one it is given."""
+    """Makes a new copy of the model, because the form changes its argument."""
     return (lambda: load(request.param, checkpoints)) if isinstance(request.param, str) else request.param
 
 
@@ -74,7 +74,7 @@ def test_clips_of_any_lengths_together_are_what_transformers_computes_of_each(
 @torch.inference_mode()
 @pytest.mark.parametrize("hertz", [20.0, 400.0, 7_900.0])
 def test_the_norm_follows_from_the_patches(hertz: float) -> None:
-    """Also for a tone, whose neighbouring samples are nearly equal: then variances are small differences."""
+    """Also for a tone, whose neighbouring samples are nearly equal, so that variances are small differences."""
     torch.manual_seed(7)
     convolution, norm = nn.Conv1d(1, 24, 10, 5, bias=False), nn.GroupNorm(24, 24)
     nn.init.normal_(norm.weight)
@@ -109,7 +109,7 @@ def test_silence_is_zero_to_every_convolution_that_is_quantized(checkpoints: Pat
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(10, 5), (3, 2), (2, 2)])
-def test_frames_are_counted_as_convolutions_make_them(kernel: int, stride: int) -> None:
+def test_frame_counts_are_those_of_the_convolutions(kernel: int, stride: int) -> None:
     for length in range(kernel, 40):
         made = functional.conv1d(torch.zeros(1, 1, length), torch.zeros(1, 1, kernel), stride=stride).shape[2]
         assert int(frame_counts(torch.tensor(length), kernel, stride)) == made

@@ -33,7 +33,7 @@ SETTINGS = CtcSettings(FeatureSettings(16_000, normalize=False), FRAMING, VOCABU
 
 
 class SpellingFamily(CtcFamily):
-    """The family of `Spelling`, whose settings are in no file."""
+    """The family of `Spelling`, without any settings file."""
 
     def __init__(self) -> None:
         self.settings = SETTINGS
@@ -45,7 +45,7 @@ FAMILY = SpellingFamily()
 
 
 class Spelling(FakeCtc):
-    """Says the same text in every clip, letter by letter, surely; `shift` is added to all log-probabilities."""
+    """Outputs the same text for every clip, with certainty. `shift` is added to all log-probabilities."""
 
     def __init__(self, text: str, shift: float = 0.0) -> None:
         super().__init__(SETTINGS)
@@ -57,10 +57,10 @@ class Spelling(FakeCtc):
 
     def _one(self, frames: int) -> Emissions:
         emissions = np.full((frames, 4), -9.0, dtype=np.float32)
-        said = np.zeros(frames, dtype=np.intp)
+        tokens = np.zeros(frames, dtype=np.intp)
         for place, letter in enumerate(self.spoken):
-            said[2 * place] = VOCABULARY.tokens.index(letter)
-        emissions[np.arange(frames), said] = -0.01
+            tokens[2 * place] = VOCABULARY.tokens.index(letter)
+        emissions[np.arange(frames), tokens] = -0.01
         return emissions + np.float32(self.shift)
 
 
@@ -70,7 +70,7 @@ def proven(onnx: Spelling, int8: Spelling, limits: Mapping[str, Sequence[Limit]]
     return prove(FAMILY, recognizers, {"a set": rows}, limits, language="tr", workers=2)
 
 
-def test_backends_that_say_the_same_prove_everything() -> None:
+def test_backends_that_agree_pass_all_proofs() -> None:
     measured = proven(Spelling("ab ab ab ab"), Spelling("ab ab ab ab"))
     assert measured.failed == []
     assert {(proof.backend, proof.name) for proof in measured.proofs} == {
@@ -87,7 +87,7 @@ def test_backends_that_say_the_same_prove_everything() -> None:
     assert measured.parity["onnx_int8"].frames == 4 * FRAMING.frames(16_000)
 
 
-def test_fp32_is_held_against_pytorch_and_int8_against_fp32() -> None:
+def test_fp32_is_compared_with_pytorch_and_int8_with_fp32() -> None:
     measured = proven(Spelling("ab ab ab ab", shift=0.5), Spelling("ab ab ab ab", shift=0.75))
     assert measured.parity["onnx"].max_difference == pytest.approx(0.5)
     assert measured.parity["onnx_int8"].max_difference == pytest.approx(0.25)
@@ -104,11 +104,11 @@ def test_another_text_fails_even_if_the_numbers_are_near() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "wer", "passed"),
+    ("text", "wer", "passed"),
     [("ab ab ab ab", 0.0, True), ("ab ab aa aa", 0.5, True), ("ab aa aa aa", 0.75, False), ("bb bb bb bb", 1.0, False)],
 )
-def test_a_reference_that_understands_nothing_proves_nothing(said: str, wer: float, passed: bool) -> None:
-    recognizers = {backend: Spelling(said) for backend in ("pytorch", "onnx")}
+def test_a_reference_that_understands_nothing_proves_nothing(text: str, wer: float, passed: bool) -> None:
+    recognizers = {backend: Spelling(text) for backend in ("pytorch", "onnx")}
     rows = speech_rows(["ab ab ab ab"] * 2, [1.0] * 2)
     measured = prove(FAMILY, recognizers, {"a set": rows}, LIMITS, language="tr", workers=1)
     (proof,) = [proof for proof in measured.proofs if proof.backend == "pytorch"]
@@ -116,25 +116,25 @@ def test_a_reference_that_understands_nothing_proves_nothing(said: str, wer: flo
     assert measured.to_json()["proven"] == passed
 
 
-def test_clips_in_which_nothing_is_said_prove_no_reference() -> None:
+def test_clips_without_words_do_not_prove_the_reference() -> None:
     recognizers = {backend: Spelling("") for backend in ("pytorch", "onnx")}
     measured = prove(FAMILY, recognizers, {"a set": speech_rows([""], [1.0])}, LIMITS, language="tr", workers=1)
     assert [str(proof) for proof in measured.failed] == ["wer of pytorch is no number, must be at most 0.5"]
 
 
-def test_int8_that_understands_less_fails_by_frames_and_words() -> None:
+def test_int8_with_more_errors_fails_by_frames_and_words() -> None:
     measured = proven(Spelling("ab ab ab ab"), Spelling("bb bb bb bb"))
     assert [proof.name for proof in measured.failed] == ["argmax_agreement", "wer_increase_lower_bound"]
     assert measured.wer_increase["onnx_int8"] == ErrorRate(1.0, 1.0, 1.0)
 
 
-def test_int8_that_understands_more_passes() -> None:
+def test_int8_with_fewer_errors_passes() -> None:
     measured = proven(Spelling("ab ab ab aa"), Spelling("ab ab ab ab"))
     assert not [proof for proof in measured.failed if proof.backend == "onnx_int8"]
     assert measured.wer_increase["onnx_int8"].rate == -0.25
 
 
-def test_a_number_that_is_none_proves_nothing_and_is_null_in_the_manifest() -> None:
+def test_nan_proves_nothing_and_is_null_in_the_manifest() -> None:
     measured = proven(Spelling("ab ab ab ab", shift=float("nan")), Spelling("ab ab ab ab"))
     assert "max_difference of onnx is no number, must be at most 0.001" in [str(proof) for proof in measured.failed]
     record = measured.to_json()

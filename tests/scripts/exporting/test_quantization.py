@@ -58,7 +58,7 @@ def copy_of(model: ModelProto) -> ModelProto:
 
 ROWS = RANDOM.normal(0, 1, (1, 12, 4)).astype(np.float32)
 CLOSE = 0.06
-"""Largest rounding error of the products below: of 4 to 8 activations up to 3, with weights up to 1, in 8 bits."""
+"""Largest rounding error of the products below: 4 to 8 activations up to 3, and weights up to 1, in 8 bits."""
 PAIR = """
 pair (float[1, time, 4] x) => (float[1, time, 3] y)
 {
@@ -113,7 +113,7 @@ def test_ranges_are_those_of_dynamic_quantization(values: Range) -> None:
         assert scale == pytest.approx(expected[0], rel=1e-6)
 
 
-def test_what_several_products_share_is_quantized_once() -> None:
+def test_activations_of_several_products_are_quantized_once() -> None:
     model = model_of(PAIR, one=(4, 3), two=(4, 3))
     expected = run(model, x=ROWS)
     assert quantize(model) == 2
@@ -210,7 +210,7 @@ def test_products_that_match_stay_in_float() -> None:
     assert names_matching(model, ["f*t"]) == {"first"}
     assert names_matching(model, ["*"]) == {"first", "second"}
     assert names_matching(model, []) == set()
-    with pytest.raises(ValueError, match="no product is called third; there are first, second"):
+    with pytest.raises(ValueError, match="no product matches third; there are first, second"):
         names_matching(model, ["first", "third"])
     assert quantize(model, keep={"first"}) == 1
     assert [node.name for node in products_of(model.graph)] == ["first"]
@@ -218,7 +218,7 @@ def test_products_that_match_stay_in_float() -> None:
 
 
 @pytest.mark.parametrize(("bits", "largest"), [(7, 64), (8, 127)])
-def test_weights_have_so_many_bits(bits: WeightBits, largest: int) -> None:
+def test_weights_have_the_requested_bits(bits: WeightBits, largest: int) -> None:
     model = model_of(PAIR, one=(4, 3), two=(4, 3))
     assert quantize(model, bits=bits) == 2
     weights = weights_of(model)
@@ -232,7 +232,7 @@ class TestStatic:
 
     def test_ranges_are_the_least_and_greatest_values_of_all_feeds(self) -> None:
         model = model_of(CHAIN, one=(4, 5), two=(5, 3))
-        ranges = calibrate(model, self.FEEDS)  # type: ignore[arg-type]  # what the model does not take is left out
+        ranges = calibrate(model, self.FEEDS)  # type: ignore[arg-type]  # inputs that the model does not have are ignored
         x = np.concatenate([feed["x"] for feed in self.FEEDS])
         y = x @ weights_of(model)["one"]
         assert ranges.keys() == {"x", "y"}
@@ -240,7 +240,7 @@ class TestStatic:
         np.testing.assert_allclose(ranges["y"], (y.min(), y.max()), rtol=1e-5)
 
     def test_a_model_may_be_too_large_for_one_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So the session reads it from files, not from bytes, and the model keeps its weights."""
+        """The session reads the model from files, not from bytes, and the model keeps its weights."""
         model = model_of(CHAIN, one=(4, 500), two=(500, 3))
         ranges, before = calibrate(model, [{"x": ROWS}]), copy_of(model)
         monkeypatch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", 1_000)
@@ -269,12 +269,12 @@ class TestStatic:
             assert weights[f"{name}_zero_point"] == zero_point
         np.testing.assert_allclose(run(model, x=ROWS), expected, atol=CLOSE)
 
-    def test_something_is_needed_to_calibrate_on(self) -> None:
+    def test_calibration_needs_clips(self) -> None:
         with pytest.raises(ValueError, match="nothing to calibrate on"):
             calibrate(model_of(CHAIN, one=(4, 5), two=(5, 3)), [])
 
     def test_a_missing_range_is_an_error(self) -> None:
-        with pytest.raises(ValueError, match="no range is known of y"):
+        with pytest.raises(ValueError, match="there is no range for y"):
             quantize(model_of(CHAIN, one=(4, 5), two=(5, 3)), ranges={"x": Range(-1, 1)})
 
 
@@ -309,7 +309,7 @@ class TestBeforeMoves:
         by_hand.graph.output.append(
             onnx.helper.make_tensor_value_info("patches", onnx.TensorProto.FLOAT, [1, "rows", 8])
         )
-        quantize(by_hand)  # what is given out must stay in float, so nothing is moved
+        quantize(by_hand)  # graph outputs must stay in float, so nothing is moved
         (quantizer,) = (node for node in by_hand.graph.node if node.op_type == "DynamicQuantizeLinear")
         assert quantizer.input[0] == "patches"
         np.testing.assert_array_equal(run(by_hand, x=ROWS), run(model, x=ROWS))
@@ -322,7 +322,7 @@ class TestBeforeMoves:
         ],
         ids=["another node reads it", "it joins different tensors"],
     )
-    def test_what_must_not_move_stays(self, change: str, to: str) -> None:
+    def test_quantizers_that_must_not_move_stay(self, change: str, to: str) -> None:
         other = "late_too = Neg (input) other = Slice (late_too, one, far, one) wide ="
         model = model_of(MOVED.replace("wide =", other, 1).replace(change, to), weight=(8, 3))
         expected = run(model, x=ROWS)
@@ -339,7 +339,7 @@ class TestBeforeMoves:
         assert quantizer.input[0] == "input"
         np.testing.assert_allclose(run(model, x=ROWS), expected, atol=CLOSE)
 
-    def test_what_a_loop_reads_stays(self) -> None:
+    def test_weights_read_by_a_loop_stay_in_the_file(self) -> None:
         loop = """
         trips = Constant <value_int = 1> ()
         minus = Constant <value_int = -1> ()

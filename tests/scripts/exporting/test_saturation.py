@@ -1,4 +1,4 @@
-"""INT8 says the same on CPUs that add pairs of products in 16 bits: emulated, so that any CPU can tell."""
+"""INT8 gives the same results on CPUs that add pairs of products in 16 bits. The tests emulate that, for any CPU."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from app.audio import AudioLimits, decode
 from app.families.ctc.graph import LENGTHS_INPUT
 from app.families.ctc.recognizer import input_values
 from app.settings import BUNDLED_MODEL
-from scripts.exporting.forms import Quantization, export_fp32, export_int8
+from scripts.exporting.graph_export import Quantization, export_fp32, export_int8
 from scripts.exporting.onnx_files import graphs_of
 from scripts.exporting.quantization import EXACT_MAX_INT8, WeightBits
 from tests.checkpoints import RATE_HZ, babbling, built, exporting
@@ -33,7 +33,7 @@ def weights_of(path: Path) -> list[NDArray[np.int8]]:
 
 
 def speech() -> NDArray[np.float32]:
-    """The start of a sample as the bundled model takes it, shape (1, samples)."""
+    """The start of a sample as input of the bundled model, shape (1, samples)."""
     with (SAMPLES / "short.wav").open("rb") as file:
         samples = decode(file, RATE_HZ, AudioLimits(60.0, 1 << 30, 8)).samples
     return input_values(samples[: int(SPEECH_S * RATE_HZ)], ctc_settings(BUNDLED_MODEL).features)[np.newaxis]
@@ -63,7 +63,7 @@ class TestProduct:
 
 
 class TestBundledModel:
-    """Its weights, and the activations that real sound has in it."""
+    """The weights of a product, and its activations for real audio."""
 
     PATH = BUNDLED_MODEL / "model_int8.onnx"
 
@@ -72,7 +72,7 @@ class TestBundledModel:
         assert len(weights) > 40
         assert max(np.abs(values.astype(int)).max() for values in weights) == EXACT_MAX_INT8
 
-    def test_it_says_the_same_without_vnni(self) -> None:
+    def test_it_computes_the_same_without_vnni(self) -> None:
         model, values = onnx.load(self.PATH), speech()
         exact, saturating = (run_model(model, {"input_values": values}, saturates) for saturates in (False, True))
         np.testing.assert_array_equal(saturating, exact)
@@ -106,7 +106,7 @@ def feeds(duration_s: float, seed: int) -> dict[str, NDArray[Any]]:
 
 
 def difference(path: Path) -> float:
-    """How much saturation changes the logits of a model at most."""
+    """The largest change of a model's logits by saturation."""
     model = onnx.load(path)
     names = {value.name for value in model.graph.input}
     inputs = {name: values for name, values in feeds(1.0, seed=2).items() if name in names}

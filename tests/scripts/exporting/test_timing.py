@@ -11,7 +11,7 @@ from tests.fakes import FakeCtc
 
 
 class Sleeping(FakeCtc):
-    """A recognizer that takes its time, and longer the first time."""
+    """A recognizer with a delay, which is longer in the first call."""
 
     def __init__(self, name: str, duration_s: float, calls: list[str]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A deployed service, as a load test meets it: below a path, with a key, and with TLS where it has a certificate."""
+"""A fake deployed service for load tests: with a path prefix, an API key, and TLS if it has a certificate."""
 
 import json
 import ssl
@@ -13,7 +13,7 @@ PATH = "/asr"
 
 
 class Answering(BaseHTTPRequestHandler):
-    """Says the same of every clip, to those who have the key."""
+    """Answers every clip with the same text, if the API key is correct."""
 
     protocol_version = "HTTP/1.1"
 
@@ -37,12 +37,12 @@ class Answering(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  # named by http.server
-        """Say nothing."""
+        """Do not log requests."""
 
 
 @contextmanager
 def deployed(certificate: Path | None = None) -> Iterator[str]:
-    """The address of such a service. certificate: PEM of a certificate for localhost and its key; None: plain HTTP."""
+    """The URL of such a service. certificate: PEM file with a certificate for localhost and its key; None for HTTP."""
     server = ThreadingHTTPServer(("localhost", 0), Answering)
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -15,8 +15,8 @@ from scripts.load_testing.answers import (
     References,
     Tally,
     connect,
-    likeness,
     same_text,
+    similarity,
     upload_headers,
 )
 from scripts.load_testing.load_clips import Clip, short_clips
@@ -82,12 +82,12 @@ def test_every_other_answer_is_a_failure_with_a_name(clip: Clip, status: int, bo
     assert answer.failed
 
 
-def test_nobody_waits_for_hours(clip: Clip) -> None:
+def test_pauses_after_refusals_are_bounded(clip: Clip) -> None:
     assert answer_of(clip, 429, {}, retry_after="86400").retry_after_s == 60.0
     assert answer_of(clip, 429, {}, retry_after="Wed, 21 Oct 2015 07:28:00 GMT").retry_after_s is None
 
 
-def test_texts_of_the_same_sound_may_differ_by_a_letter() -> None:
+def test_texts_of_the_same_audio_may_differ_by_a_letter() -> None:
     text = "bir üç genin iç açılarının toplamı"
     assert same_text(text, text)
     assert same_text(text, text.replace("ç", "c", 1))
@@ -99,9 +99,9 @@ def test_texts_of_the_same_sound_may_differ_by_a_letter() -> None:
 
 def test_of_long_texts_both_ends_and_the_length_count() -> None:
     text = "evet doğru " * 1_000
-    assert likeness(text, text.replace("evet", "even", 1)) > 0.99
-    assert likeness(text, text[: len(text) // 2]) == pytest.approx(0.5)
-    assert likeness(text, "hayır " * 100 + text[600:]) < 0.9
+    assert similarity(text, text.replace("evet", "even", 1)) > 0.99
+    assert similarity(text, text[: len(text) // 2]) == pytest.approx(0.5)
+    assert similarity(text, "hayır " * 100 + text[600:]) < 0.9
 
 
 def test_references_and_tally_come_back_from_their_files(tmp_path: Path, clip: Clip) -> None:
@@ -114,9 +114,7 @@ def test_references_and_tally_come_back_from_their_files(tmp_path: Path, clip: C
 
 
 @pytest.mark.parametrize("end", ["", "/"])
-def test_a_service_below_a_path_that_wants_a_key_is_asked(
-    clip: Clip, end: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_with_a_path_prefix_and_a_key_is_used(clip: Clip, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(API_KEY_VARIABLE, f"{KEY}, second")
     with deployed() as url:
         references = References.ask(f"{url}{end}", [clip])
@@ -124,7 +122,7 @@ def test_a_service_below_a_path_that_wants_a_key_is_asked(
     assert references.served == "far-away on openvino"
 
 
-def test_without_a_key_it_says_where_one_is_taken_from(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_key_the_message_names_the_variable(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
     with deployed() as url, pytest.raises(LoadError, match=f"answers 401: .*{API_KEY_VARIABLE}"):
         References.ask(url, [clip])
@@ -146,11 +144,11 @@ def test_https_has_tls_and_a_port_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8000", "http://", "ftp://example.org", "http://localhost:port"])
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(LoadError, match="is no address"):
+def test_an_invalid_url_is_refused(url: str) -> None:
+    with pytest.raises(LoadError, match="is not a valid URL"):
         connect(url)
 
 
-def test_a_service_that_does_not_tell_what_it_serves_can_be_loaded_too() -> None:
-    assert References("", {}).served == "not told by the service"
+def test_a_service_that_does_not_report_its_model_can_be_tested_too() -> None:
+    assert References("", {}).served == "not reported by the service"
     assert References("mine", {}).served == "mine"

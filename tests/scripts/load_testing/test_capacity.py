@@ -29,14 +29,14 @@ def test_a_refusal_is_beyond_capacity() -> None:
     assert capacity.users == 4
 
 
-def test_capacity_ends_at_the_most_users_that_may_be() -> None:
+def test_capacity_is_limited_by_the_maximum_number_of_users() -> None:
     steps, capacity = find_capacity(lambda _: figures_at(0.1), 2.0, 12)
     assert capacity is not None
     assert capacity.users == 12
     assert [step.users for step in steps] == [1, 2, 4, 8, 12]
 
 
-def test_there_may_be_no_capacity() -> None:
+def test_one_user_may_be_too_many() -> None:
     steps, capacity = find_capacity(lambda _: figures_at(9.0), 2.0, 12)
     assert capacity is None
     assert [step.users for step in steps] == [1]

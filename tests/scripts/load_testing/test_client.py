@@ -1,4 +1,4 @@
-"""The client over raw sockets, against servers that do one thing each."""
+"""The raw-socket client, with servers that each have one behaviour."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from scripts.load_testing.answers import NO_ANSWER
-from scripts.load_testing.client import Exchange, closed_loop, leave, open_loop, parse_response, upload
+from scripts.load_testing.client import Exchange, closed_loop, open_loop, parse_response, upload, upload_and_disconnect
 from scripts.load_testing.load_clips import Clip, long_clip, short_clips
 
 OK_BODY = b'{"text":"evet","timings":{"queue":0.25,"inference":0.5}}'
@@ -47,7 +47,7 @@ async def transcribe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 
 async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Without reading what is sent, as a service at its bound does."""
+    """Refuse without reading the body, as an overloaded service does."""
     await reader.readuntil(b"\r\n\r\n")
     writer.write(response("429 Too Many Requests", b'{"error":{"code":"overloaded"}}', "Retry-After: 1"))
     await writer.drain()
@@ -86,14 +86,14 @@ def test_an_answer_is_judged_with_its_text(clips: list[Clip]) -> None:
     assert against(transcribe, lambda url: upload(url, clips[0], "hayır")).answer.failed
 
 
-def test_a_refusal_is_heard_while_the_client_still_sends() -> None:
+def test_a_refusal_is_received_while_the_client_is_sending() -> None:
     exchange = against(refuse, lambda url: upload(url, long_clip(600.0)))
     assert exchange.answer.refused
     assert exchange.answer.retry_after_s == 1.0
     assert not exchange.sent
 
 
-def test_a_request_that_was_sent_and_not_answered_is_told_apart(clips: list[Clip]) -> None:
+def test_a_request_that_was_sent_but_not_answered_is_distinguished(clips: list[Clip]) -> None:
     exchange = against(hang_up, lambda url: upload(url, clips[0]))
     assert (exchange.answer.outcome, exchange.sent) == (NO_ANSWER, True)
     assert exchange.connected_s is not None
@@ -101,15 +101,15 @@ def test_a_request_that_was_sent_and_not_answered_is_told_apart(clips: list[Clip
     assert (nobody.answer.outcome, nobody.sent, nobody.connected_s) == (NO_ANSWER, False, None)
 
 
-def test_users_go_on_until_they_are_told(clips: list[Clip]) -> None:
+def test_users_continue_until_they_are_stopped(clips: list[Clip]) -> None:
     asked: list[Exchange | None] = []
 
-    def goes_on(last: Exchange | None) -> bool:
+    def should_continue(last: Exchange | None) -> bool:
         asked.append(last)
         return len(asked) <= 5
 
     texts = {clip.name: "evet" for clip in clips}
-    exchanges = against(transcribe, lambda url: closed_loop(url, clips, texts, 2, goes_on))
+    exchanges = against(transcribe, lambda url: closed_loop(url, clips, texts, 2, should_continue))
     assert len(exchanges) == 5
     assert all(exchange.answer.ok for exchange in exchanges)
     assert {exchange.answer.clip for exchange in exchanges} == {clip.name for clip in clips}
@@ -134,7 +134,7 @@ def test_arrivals_do_not_wait_for_answers(clips: list[Clip]) -> None:
     assert most > 3
 
 
-def test_a_killed_client_does_not_wait_for_its_answer(clips: list[Clip]) -> None:
+def test_a_disconnected_client_does_not_wait_for_its_answer(clips: list[Clip]) -> None:
     ended = []
 
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -148,8 +148,8 @@ def test_a_killed_client_does_not_wait_for_its_answer(clips: list[Clip]) -> None
 
     async def kill_some(url: str) -> None:
         random = Random(0)
-        await asyncio.gather(*(leave(url, clips[0], random, 0.2) for _ in range(12)))
-        while len(ended) < 12:  # the end of the test's patience is pytest's
+        await asyncio.gather(*(upload_and_disconnect(url, clips[0], random, 0.2) for _ in range(12)))
+        while len(ended) < 12:  # bounded by the timeout of pytest
             await asyncio.sleep(0.01)
 
     against(never, kill_some)

@@ -8,7 +8,7 @@ import soundfile
 from scripts.load_testing.encoding import FORMATS
 from scripts.load_testing.load_clips import (
     CONTENT_TYPE,
-    Tape,
+    ClipCutter,
     in_formats,
     in_turn,
     lengths_of,
@@ -28,8 +28,8 @@ def test_a_mix_is_a_range_or_a_list(mix: str, lengths_s: list[float]) -> None:
 
 
 @pytest.mark.parametrize("mix", ["", "0", "4-2", "two", "-3"])
-def test_a_mix_without_sense_is_refused(mix: str) -> None:
-    with pytest.raises(ValueError, match=r"cannot be|could not convert"):
+def test_an_invalid_mix_is_refused(mix: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a valid list|could not convert"):
         lengths_of(mix)
 
 
@@ -49,17 +49,17 @@ def test_clips_are_the_same_every_time_and_all_different() -> None:
     assert len({clip.pcm.tobytes() for clip in once}) == len(once)
 
 
-def test_a_tape_goes_on_where_it_was_cut_and_begins_again_at_its_end() -> None:
+def test_clips_are_cut_one_after_the_other_from_repeated_samples() -> None:
     samples = read_samples()
     whole = np.concatenate([sample.pcm for sample in samples])
-    tape = Tape(samples)
+    cutter = ClipCutter(samples)
     length_s = len(whole) / samples[0].rate_hz
-    first, second = tape.cut("first", 1.0), tape.cut("second", length_s)
+    first, second = cutter.cut("first", 1.0), cutter.cut("second", length_s)
     assert np.array_equal(first.pcm, whole[:16_000])
     assert np.array_equal(second.pcm, np.roll(whole, -16_000))
 
 
-def test_a_long_clip_is_as_long_as_asked() -> None:
+def test_a_long_clip_has_the_requested_length() -> None:
     assert long_clip(100.0).duration_s == 100.0
 
 
@@ -79,7 +79,7 @@ def test_the_service_takes_the_body(client: Client) -> None:
     assert answer.json()["duration"] == 2.5
 
 
-def test_users_take_all_clips_in_turn_each_from_a_place_of_its_own() -> None:
+def test_users_cycle_through_all_clips_from_different_starts() -> None:
     clips = short_clips("2,3,4")[:3]
     assert list(islice(in_turn(clips, 4), 4)) == [clips[1], clips[2], clips[0], clips[1]]
 

@@ -54,5 +54,5 @@ def test_counters_and_histograms_are_counted_between_two_scrapes() -> None:
 def test_quantiles_are_those_of_prometheus() -> None:
     observed = Observed(((0.1, 0.0), (0.2, 8.0), (float("inf"), 10.0)), 2.0)
     assert observed.quantile(0.4) == pytest.approx(0.15)
-    assert observed.quantile(0.95) == 0.2, "beyond the last bound nothing is known"
+    assert observed.quantile(0.95) == 0.2, "quantiles above the last finite bound are not known"
     assert math.isnan(Observed((), 0.0).quantile(0.5))

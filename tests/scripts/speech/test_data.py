@@ -21,22 +21,22 @@ DURATIONS_S = [0.5, 1.25, 0.75]
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`datasets` keeps what it has read: here, in a folder of the test."""
+    """Use a folder of the test for the cache of `datasets`."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-def sound(index: int, rate_hz: int = RATE_HZ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def audio(index: int, rate_hz: int = RATE_HZ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return babbling(DURATIONS_S[index], seed=index)[:: RATE_HZ // rate_hz]
 
 
 def encoded(index: int, kind: str = "WAV", rate_hz: int = RATE_HZ) -> bytes:
     buffer = io.BytesIO()
-    soundfile.write(buffer, sound(index, rate_hz), rate_hz, format=kind)
+    soundfile.write(buffer, audio(index, rate_hz), rate_hz, format=kind)
     return buffer.getvalue()
 
 
 def hub_folder(folder: Path, columns: dict[str, list[Any]], audio_column: str = "audio", **splits: list[int]) -> Path:
-    """A folder as the hub has it, written by `datasets`: parquet files with the bytes of the sound."""
+    """A folder in the hub's format, written by `datasets`: parquet files with audio bytes."""
     (folder / "data").mkdir(parents=True)
     for split, indices in splits.items():
         cells = [{"path": f"{index}.wav", "bytes": encoded(index)} for index in indices]
@@ -49,12 +49,12 @@ def hub_folder(folder: Path, columns: dict[str, list[Any]], audio_column: str = 
 
 
 def check(rows: SpeechRows, indices: list[int]) -> None:
-    """The rows are those of `indices`, with their sound, text and duration."""
+    """Check that the rows are those of `indices`, with their audio, text and duration."""
     assert len(rows) == len(indices)
     assert rows.texts() == [rows.text(row) for row in range(len(rows))] == [TEXTS[index] for index in indices]
     assert rows.durations_s == pytest.approx([DURATIONS_S[index] for index in indices], abs=1e-3)
     for row, index in enumerate(indices):
-        np.testing.assert_allclose(rows.samples(row, RATE_HZ), sound(index), atol=2 / 32_768)
+        np.testing.assert_allclose(rows.samples(row, RATE_HZ), audio(index), atol=2 / 32_768)
 
 
 def test_a_manifest_is_one_training_split(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_manifest_is_one_training_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text_column", ["transcription", "sentence", "text"])
-def test_parquet_with_the_bytes_of_the_sound(tmp_path: Path, text_column: str) -> None:
+def test_parquet_with_audio_bytes(tmp_path: Path, text_column: str) -> None:
     folder = hub_folder(tmp_path / "hub", {text_column: TEXTS, "speaker": [1, 2, 3]}, train=[0, 2], test=[1])
     splits = load_speech(str(folder))
     assert set(splits) == {"train", "test"}
@@ -92,7 +92,7 @@ def test_an_audio_column_is_known_by_its_type(tmp_path: Path) -> None:
 
 
 def audio_folder(folder: Path, indices: list[int], kinds: tuple[str, ...] = ("WAV", "FLAC", "AIFF")) -> None:
-    """Sound files in folder/clips and a table of them."""
+    """Audio files in folder/clips and a table of them."""
     (folder / "clips").mkdir(parents=True)
     metadata = ["file_name,transcription"]
     for index in indices:
@@ -149,38 +149,41 @@ def test_a_table_may_name_files_anywhere(tmp_path: Path) -> None:
     check(load_speech(str(tmp_path / "table"))["train"], [0])
 
 
-def test_where_no_text_is_needed_a_folder_of_sound_will_do(tmp_path: Path) -> None:
+def test_without_texts_a_folder_of_audio_files_is_enough(tmp_path: Path) -> None:
     audio_folder(tmp_path, [0, 1, 2])
     (tmp_path / "metadata.csv").unlink()
     rows = load_speech(str(tmp_path), with_text=False)["train"]
     assert [rows.name(row) for row in range(3)] == ["clips/0.wav", "clips/1.flac", "clips/2.aiff"]
-    np.testing.assert_allclose(rows.samples(1, RATE_HZ), sound(1), atol=2 / 32_768)
+    np.testing.assert_allclose(rows.samples(1, RATE_HZ), audio(1), atol=2 / 32_768)
     assert (rows.texts(), rows.text(2)) == (["", "", ""], "")
     folder = hub_folder(tmp_path / "hub", {"speaker": [1, 2, 3]}, train=[0, 1])
     assert load_speech(str(folder), with_text=False)["train"].texts() == ["", ""]
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
-        ('{"audio": "0.wav", "text": "bir"}\nbroken', "line 2 of .* is no JSON"),
-        ('["0.wav"]', "line 1 of .* is no JSON object"),
-        ('{"audio": "0.wav", "text": "bir"}\n{"audio": "0.wav", "text": ["bir"]}', "text of line 2 of .* is no text"),
-        ('{"audio": "0.wav", "text": "bir"}\n{"text": "iki"}', "line 2 of .* names no file of sound"),
-        ('{"audio": "1.wav", "text": "bir"}', "line 1 of .* names 1.wav, and there is no such file"),
+        ('{"audio": "0.wav", "text": "bir"}\nbroken', "line 2 of .* is not valid JSON"),
+        ('["0.wav"]', "line 1 of .* is not a JSON object"),
+        (
+            '{"audio": "0.wav", "text": "bir"}\n{"audio": "0.wav", "text": ["bir"]}',
+            "text of line 2 of .* is not a string",
+        ),
+        ('{"audio": "0.wav", "text": "bir"}\n{"text": "iki"}', "line 2 of .* has no path to an audio file"),
+        ('{"audio": "1.wav", "text": "bir"}', "line 1 of .* names 1.wav, which does not exist"),
         ('{"audio": "0.wav", "text": "bir", "duration": "long"}', "duration of line 1 of .* 'long'"),
-        (f'{{"audio": "0.wav", "text": "bir", "duration": {"9" * 400}}}', "duration of line 1 of .* is no number"),
+        (f'{{"audio": "0.wav", "text": "bir", "duration": {"9" * 400}}}', "duration of line 1 of .* is not a number"),
     ],
 )
-def test_a_manifest_that_cannot_be_read(tmp_path: Path, lines: str, said: str) -> None:
+def test_a_manifest_that_cannot_be_read(tmp_path: Path, lines: str, message: str) -> None:
     (tmp_path / "0.wav").write_bytes(encoded(0))
     (tmp_path / "manifest.jsonl").write_text(lines, encoding="utf-8")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         load_speech(str(tmp_path / "manifest.jsonl"))
 
 
 def test_a_manifest_that_is_made_by_hand(tmp_path: Path) -> None:
-    """A byte order mark, another name for the sound, durations of some rows only."""
+    """A byte order mark, another name of the audio column, and durations of some rows only."""
     for index in range(2):
         (tmp_path / f"{index}.wav").write_bytes(encoded(index))
     rows = [
@@ -199,7 +202,7 @@ def test_a_folder_that_datasets_cannot_read(tmp_path: Path) -> None:
         load_speech(str(tmp_path))
 
 
-def test_sound_that_libsndfile_cannot_read_has_a_duration(tmp_path: Path) -> None:
+def test_audio_that_libsndfile_cannot_read_has_a_duration(tmp_path: Path) -> None:
     wav, m4a = tmp_path / "0.wav", tmp_path / "0.m4a"
     wav.write_bytes(encoded(1))
     subprocess.run(["ffmpeg", "-loglevel", "error", "-i", wav, m4a], check=True)
@@ -209,7 +212,7 @@ def test_sound_that_libsndfile_cannot_read_has_a_duration(tmp_path: Path) -> Non
     assert rows.durations_s == pytest.approx([DURATIONS_S[1]], abs=0.1)
 
 
-def test_a_row_without_text_says_nothing(tmp_path: Path) -> None:
+def test_a_row_without_text_has_an_empty_text(tmp_path: Path) -> None:
     rows = load_speech(str(hub_folder(tmp_path / "hub", {"text": [TEXTS[0], None, TEXTS[2]]}, train=[0, 1, 2])))[
         "train"
     ]
@@ -250,7 +253,7 @@ def test_rows_can_be_selected(tmp_path: Path) -> None:
     assert len(rows.select([])) == 0
 
 
-def test_broken_sound_raises_where_it_is_read(tmp_path: Path) -> None:
+def test_broken_audio_raises_when_it_is_read(tmp_path: Path) -> None:
     for index in range(2):
         (tmp_path / f"{index}.wav").write_bytes(encoded(index))
     rows = write_rows(tmp_path, *({"audio": f"{index}.wav", "text": "bir", "duration": 0.5} for index in range(2)))
@@ -264,7 +267,7 @@ def test_broken_sound_raises_where_it_is_read(tmp_path: Path) -> None:
         rows.samples(1, RATE_HZ)
 
 
-def test_broken_sound_is_named_where_its_length_is_looked_for(tmp_path: Path) -> None:
+def test_broken_audio_is_reported_when_its_duration_is_measured(tmp_path: Path) -> None:
     (tmp_path / "0.wav").write_bytes(encoded(0)[:20])
     with pytest.raises(DataError, match=r"manifest\.jsonl: 0\.wav \(line 1 of .*\) cannot be read: "):
         write_rows(tmp_path, {"audio": "0.wav", "text": "bir"})
@@ -278,7 +281,7 @@ def test_broken_sound_is_named_where_its_length_is_looked_for(tmp_path: Path) ->
 
 class TestTables:
     @pytest.fixture(autouse=True)
-    def sounds(self, tmp_path: Path) -> None:
+    def audio_files(self, tmp_path: Path) -> None:
         for index in range(3):
             (tmp_path / f"{index}.wav").write_bytes(encoded(index))
 
@@ -288,7 +291,7 @@ class TestTables:
         check(load_speech(str(table))["train"], [0, 1, 2])
 
     def test_json_with_a_line_for_each_row(self, tmp_path: Path) -> None:
-        """As NeMo names its manifests."""
+        """NeMo's manifests have this suffix."""
         table = tmp_path / "train_manifest.json"
         lines = [
             json.dumps({"audio_filepath": f"{i}.wav", "text": TEXTS[i], "duration": DURATIONS_S[i]}) for i in range(3)
@@ -310,7 +313,7 @@ class TestTables:
         table.write_text("\n".join([delimiter.join(("path", "speaker", "sentence")), *lines]), encoding="utf-8")
         check(load_speech(str(table))["train"], [0, 1, 2])
 
-    def test_columns_that_nobody_asked_for_may_hold_anything(self, tmp_path: Path) -> None:
+    def test_other_columns_may_hold_anything(self, tmp_path: Path) -> None:
         others: list[dict[str, Any]] = [
             {"speaker": 1},
             {"speaker": "f2", "words": [1, {"a": 2}]},
@@ -324,35 +327,39 @@ class TestTables:
         assert rows.texts() == ["12", "on iki"]
 
     @pytest.mark.parametrize(
-        ("name", "content", "said"),
+        ("name", "content", "message"),
         [
-            ("a.json", b"[1]", "row 1 of .*a.json is no JSON object"),
-            ("a.json", b"[", "a.json is no JSON: "),
-            ("a.json", b'{\n "audio": "0.wav"\n}', "line 1 of .*a.json is no JSON: .*a line of JSON for each clip"),
+            ("a.json", b"[1]", "row 1 of .*a.json is not a JSON object"),
+            ("a.json", b"[", "a.json is not valid JSON: "),
+            (
+                "a.json",
+                b'{\n "audio": "0.wav"\n}',
+                "line 1 of .*a.json is not valid JSON: .*a line of JSON for each clip",
+            ),
             ("a.csv", b"path,text\n0.wav,bir,iki\n", "line 2 of .*a.csv has more fields"),
-            ("a.csv", b"0.wav,bir\n1.wav,iki\n", r"none of audio, .* is a column \(0.wav, bir\)"),
+            ("a.csv", b"0.wav,bir\n1.wav,iki\n", r"none of audio, .* is a column; there are 0.wav, bir"),
             ("a.tsv", "path\ttext\n0.wav\tığdır\n".encode("cp1254"), "a.tsv is not UTF-8"),
             ("a.jsonl", POINTER, "a.jsonl in .* is a Git LFS pointer"),
-            ("a.txt", b"0.wav bir", "it is no data that is read; that is: tables"),
+            ("a.txt", b"0.wav bir", "this format is not supported; supported are: tables"),
         ],
     )
     def test_a_table_that_cannot_be_read_is_one_line(
-        self, tmp_path: Path, name: str, content: bytes, said: str
+        self, tmp_path: Path, name: str, content: bytes, message: str
     ) -> None:
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match=said) as error:
+        with pytest.raises(DataError, match=message) as error:
             load_speech(str(tmp_path / name))
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("content", "said"), [(POINTER, "is a Git LFS pointer"), (b"", "is empty")])
-def test_a_file_that_holds_no_sound_is_named_before_anything_begins(tmp_path: Path, content: bytes, said: str) -> None:
+@pytest.mark.parametrize(("content", "message"), [(POINTER, "is a Git LFS pointer"), (b"", "is empty")])
+def test_a_file_without_audio_is_reported_at_the_start(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "0.wav").write_bytes(content)
-    with pytest.raises(DataError, match=rf"line 1 of .* names 0\.wav: 0\.wav in .* {said}"):
+    with pytest.raises(DataError, match=rf"line 1 of .* names 0\.wav: 0\.wav in .* {message}"):
         write_rows(tmp_path, {"audio": "0.wav", "text": "bir", "duration": 1.0})
 
 
-def test_sound_in_parquet_that_is_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:
+def test_audio_in_parquet_that_is_a_git_lfs_pointer_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     cells = [{"path": "0.wav", "bytes": POINTER}]
     rows = Dataset.from_dict({"audio": cells, "text": ["bir"]}).cast_column("audio", Audio(decode=False))
@@ -373,22 +380,22 @@ def test_a_file_of_parquet(tmp_path: Path) -> None:
     check(load_speech(str(folder / "data" / "train-00000-of-00001.parquet"))["train"], [0, 1])
 
 
-def test_a_folder_of_something_else_is_one_line_that_says_what_is_there(tmp_path: Path) -> None:
+def test_an_unsupported_folder_is_reported_in_one_line_with_its_content(tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt", "c.mp3"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(DataError, match=r"2 \.txt, 1 \.mp3\); what is read: tables .*LibriSpeech") as error:
+    with pytest.raises(DataError, match=r"2 \.txt, 1 \.mp3\); supported are: tables .*LibriSpeech") as error:
         load_speech(str(tmp_path))
     assert "\n" not in str(error.value)
 
 
 class TestSegments:
-    """Rows that are parts of one recording, in which the three clips follow each other."""
+    """Rows that are segments of one recording, which is the concatenation of three clips."""
 
     STARTS_S = (0.0, 0.5, 1.75)
 
     @pytest.fixture(params=["wav", "flac", "m4a"])
     def recording(self, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-        whole = np.concatenate([sound(index) for index in range(3)])
+        whole = np.concatenate([audio(index) for index in range(3)])
         soundfile.write(tmp_path / "recording.wav", whole, RATE_HZ)
         if request.param == "m4a":  # lossless, so that the samples can be compared
             command = ["ffmpeg", "-loglevel", "error", "-i", "recording.wav", "-c:a", "alac", "recording.m4a"]
@@ -424,7 +431,7 @@ class TestSegments:
         ends_s = [start + duration for start, duration in zip(self.STARTS_S, DURATIONS_S, strict=True)]
         check(self.rows(tmp_path, recording, **{names[0]: self.STARTS_S, names[1]: ends_s}), [0, 1, 2])
 
-    def test_a_part_is_named(self, tmp_path: Path, recording: str) -> None:
+    def test_a_segment_is_part_of_the_name(self, tmp_path: Path, recording: str) -> None:
         rows = self.rows(tmp_path, recording, offset=self.STARTS_S, duration=DURATIONS_S)
         assert rows.name(1) == f"{recording} (0.5 s to 1.75 s)"
         (tmp_path / recording).write_bytes(b"broken")
@@ -432,22 +439,22 @@ class TestSegments:
             rows.samples(1, RATE_HZ)
 
     @pytest.mark.parametrize(
-        ("offset", "duration", "said"),
+        ("offset", "duration", "message"),
         [
-            (2.5, 0.5, "the part from 2.5 s to 3 s does not lie in it, for it is 2.5 s long"),
-            (2.0, 0.75, "the part from 2 s to 2.75 s does not lie in it"),
-            (9.0, None, "the part from 9 s to the end does not lie in it"),
-            (-1.0, 0.5, "offset of line 2 of .* is no number of seconds: -1.0"),
-            ("x", 0.5, "offset of line 2 of .* is no number of seconds: 'x'"),
-            (0.5, 0.0, "the part from 0.5 s to 0.5 s is empty"),
+            (2.5, 0.5, "the segment from 2.5 s to 3 s is not inside the file, which is 2.5 s long"),
+            (2.0, 0.75, "the segment from 2 s to 2.75 s is not inside the file"),
+            (9.0, None, "the segment from 9 s to the end is not inside the file"),
+            (-1.0, 0.5, "offset of line 2 of .* is not a number of seconds: -1.0"),
+            ("x", 0.5, "offset of line 2 of .* is not a number of seconds: 'x'"),
+            (0.5, 0.0, "the segment from 0.5 s to 0.5 s is empty"),
         ],
     )
-    def test_a_part_that_the_file_does_not_have_names_its_row(
-        self, tmp_path: Path, recording: str, offset: Any, duration: float | None, said: str
+    def test_a_segment_outside_of_its_file_is_reported_with_its_row(
+        self, tmp_path: Path, recording: str, offset: Any, duration: float | None, message: str
     ) -> None:
         wrong = {"audio": recording, "text": TEXTS[1], "offset": offset, "duration": duration}
         right = {"audio": recording, "text": TEXTS[0], "offset": 0.0, "duration": 0.5}
-        with pytest.raises(DataError, match=said) as error:
+        with pytest.raises(DataError, match=message) as error:
             write_rows(tmp_path, right, wrong)
         assert "line 2 of" in str(error.value)
 
@@ -455,11 +462,11 @@ class TestSegments:
         columns: dict[str, list[Any]] = {"text": TEXTS, "offset": [0.0, 0.25, 0.5], "duration": [0.5, 0.5, 0.25]}
         rows = load_speech(str(hub_folder(tmp_path / "hub", columns, train=[0, 1, 2])))["train"]
         assert rows.durations_s == [0.5, 0.5, 0.25]
-        np.testing.assert_allclose(rows.samples(1, RATE_HZ), sound(1)[4_000:12_000], atol=2 / 32_768)
+        np.testing.assert_allclose(rows.samples(1, RATE_HZ), audio(1)[4_000:12_000], atol=2 / 32_768)
         assert rows.name(1) == "1.wav (0.25 s to 0.75 s)"
 
     @pytest.mark.parametrize("suffix", ["mp3", "ogg", "opus"])
-    def test_lossy_files_are_cut_where_the_service_would_hear_it(self, tmp_path: Path, suffix: str) -> None:
+    def test_lossy_files_are_cut_at_the_samples_of_the_service(self, tmp_path: Path, suffix: str) -> None:
         soundfile.write(tmp_path / "whole.wav", babbling(20.0, 1), RATE_HZ)
         command = ["ffmpeg", "-loglevel", "error", "-i", "whole.wav", f"whole.{suffix}"]
         subprocess.run(command, cwd=tmp_path, check=True)
@@ -477,33 +484,35 @@ class TestSegments:
         assert errors[0] < errors[-1] / 3
 
     def test_the_cut_is_made_at_the_rate_of_the_file(self, tmp_path: Path) -> None:
-        soundfile.write(tmp_path / "low.wav", sound(1, 8_000), 8_000)
+        soundfile.write(tmp_path / "low.wav", audio(1, 8_000), 8_000)
         rows = write_rows(tmp_path, {"audio": "low.wav", "text": "bir", "offset": 0.25, "duration": 0.5})
-        np.testing.assert_allclose(rows.samples(0, 8_000), sound(1, 8_000)[2_000:6_000], atol=2 / 32_768)
+        np.testing.assert_allclose(rows.samples(0, 8_000), audio(1, 8_000)[2_000:6_000], atol=2 / 32_768)
         assert len(rows.samples(0, RATE_HZ)) == 8_000
 
     def test_channels_of_a_part_are_mixed_as_those_of_a_whole(self, tmp_path: Path) -> None:
-        stereo = np.stack([sound(1), -0.5 * sound(1)], axis=1)
+        stereo = np.stack([audio(1), -0.5 * audio(1)], axis=1)
         soundfile.write(tmp_path / "stereo.wav", stereo, RATE_HZ, subtype="FLOAT")
         rows = write_rows(tmp_path, {"audio": "stereo.wav", "text": "bir", "offset": 0.25})
-        np.testing.assert_allclose(rows.samples(0, RATE_HZ), 0.25 * sound(1)[4_000:], atol=1e-6)
+        np.testing.assert_allclose(rows.samples(0, RATE_HZ), 0.25 * audio(1)[4_000:], atol=1e-6)
 
 
 class TestBoundsOfWhatWasCut:
-    """Columns `start` and `end` of clips that have a file each."""
+    """Columns `start` and `end` of clips in separate files."""
 
     def rows(self, tmp_path: Path, **bounds: float | str) -> SpeechRows:
         (tmp_path / "1.wav").write_bytes(encoded(1))
         return write_rows(tmp_path, {"audio": "1.wav", "text": TEXTS[1]} | bounds)
 
-    def test_a_clip_as_long_as_they_are_apart_is_whole(self, tmp_path: Path) -> None:
+    def test_a_clip_with_the_duration_between_its_bounds_is_whole(self, tmp_path: Path) -> None:
         check(self.rows(tmp_path, start=100.0, end=101.3), [1])
 
-    def test_of_any_other_it_cannot_be_told(self, tmp_path: Path) -> None:
-        message = r"1\.wav \(line 1 of .*\) is 1\.25 s long, its start and end are 100 and 200: .*offset and duration"
+    def test_any_other_clip_is_ambiguous(self, tmp_path: Path) -> None:
+        message = (
+            r"1\.wav \(line 1 of .*\) is 1\.25 s long, but its start and end are 100 and 200: .*offset and duration"
+        )
         with pytest.raises(DataError, match=message):
             self.rows(tmp_path, start=100.0, end=200.0)
-        with pytest.raises(DataError, match=r"start of line 1 of .* is no number of seconds: '00:01'"):
+        with pytest.raises(DataError, match=r"start of line 1 of .* is not a number of seconds: '00:01'"):
             self.rows(tmp_path, start="00:01", end="00:02")
 
     def test_in_parquet_too(self, tmp_path: Path) -> None:
@@ -513,7 +522,7 @@ class TestBoundsOfWhatWasCut:
 
 
 def test_a_duration_that_the_file_contradicts_names_the_row(tmp_path: Path) -> None:
-    """The text is perhaps of a part of it, whose offset nobody wrote down."""
+    """The text may belong to a segment whose offset is missing."""
     soundfile.write(tmp_path / "0.wav", babbling(30.0, 1), RATE_HZ)
     rows = write_rows(tmp_path, {"audio": "0.wav", "text": "bir", "duration": 2.5})
     message = r"0\.wav \(line 1 of .*\) cannot be read: its duration is stated as 2\.5 s, but it is 30 s long .*offset"

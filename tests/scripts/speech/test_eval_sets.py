@@ -12,12 +12,12 @@ from scripts.speech.eval_sets import figures_of, load_eval_set, normalizer_for, 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 
 
-def test_texts_are_brought_to_the_letters_of_the_model() -> None:
+def test_texts_are_normalized_to_the_letters_of_the_model() -> None:
     normalizer = normalizer_for(open_model(BUNDLED_MODEL).family, "tr")
     assert normalizer("İstanbul'da 3 kâğıt!") == "istanbulda üç kağıt"
 
 
-def test_every_clip_is_heard_and_scored() -> None:
+def test_every_clip_is_transcribed_and_scored() -> None:
     model = open_model(BUNDLED_MODEL)
     rows = load_eval_set(str(SAMPLES / "manifest.jsonl"))
     recognizer = load_recognizer(model, "onnx_int8", 1)
@@ -44,16 +44,16 @@ def test_the_split_for_tests_is_taken_if_there_is_one(tmp_path: Path) -> None:
     assert load_eval_set(str(tmp_path), split="train").text(0) == "hayır"
 
 
-@pytest.mark.parametrize("sound", [None, b"", b"RIFF\x00\x00\x00\x00WAVEbroken"], ids=["none", "empty", "broken"])
-def test_sound_that_cannot_be_read_is_said(tmp_path: Path, sound: bytes | None) -> None:
+@pytest.mark.parametrize("content", [None, b"", b"RIFF\x00\x00\x00\x00WAVEbroken"], ids=["none", "empty", "broken"])
+def test_audio_that_cannot_be_read_is_reported(tmp_path: Path, content: bytes | None) -> None:
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text(json.dumps({"audio": "clip.wav", "text": "bir"}) + "\n", encoding="utf-8")
-    if sound is not None:
-        (tmp_path / "clip.wav").write_bytes(sound)
+    if content is not None:
+        (tmp_path / "clip.wav").write_bytes(content)
     with pytest.raises(DataError, match=r"manifest\.jsonl: "):
         load_eval_set(str(manifest))
 
 
-def test_no_clips_are_no_set() -> None:
+def test_a_set_without_clips_is_refused() -> None:
     with pytest.raises(DataError, match="no clips"):
         load_eval_set(str(SAMPLES / "manifest.jsonl"), limit=0)

@@ -12,7 +12,7 @@ from scripts.speech.recognition import text_of
 from tests.recognizers import ctc_graph, ctc_recognizer, ctc_settings
 
 
-def test_a_long_clip_is_heard_window_by_window() -> None:
+def test_a_long_clip_is_transcribed_window_by_window() -> None:
     settings = ctc_settings(BUNDLED_MODEL)
     rate_hz = settings.features.sample_rate_hz
     lengths: list[int] = []
@@ -34,5 +34,5 @@ def test_a_long_clip_is_heard_window_by_window() -> None:
     assert max(lengths) <= Windowing().window_s * rate_hz
 
 
-def test_a_clip_shorter_than_a_frame_says_nothing() -> None:
+def test_a_clip_shorter_than_a_frame_has_no_text() -> None:
     assert text_of(ctc_recognizer(BUNDLED_MODEL, "onnx_int8"), np.zeros(10, dtype=np.float32)) == ""

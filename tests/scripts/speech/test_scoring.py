@@ -32,7 +32,7 @@ def test_the_interval_holds_the_rate_and_narrows_with_more_clips() -> None:
 
 
 class TestIncrease:
-    """Ten words a clip, up to five of them wrong."""
+    """Ten words per clip, up to five of them wrong."""
 
     CLIPS = [ClipErrors(index % 6, 10, 0, 1) for index in range(120)]  # noqa: RUF012  # not changed
 
@@ -43,7 +43,7 @@ class TestIncrease:
         assert increase.low < increase.rate == 0.025 < increase.high
         assert word_error_increase(worse, self.CLIPS).rate == -0.025
 
-    def test_clips_that_are_hard_for_both_do_not_blur_it(self) -> None:
+    def test_clips_that_are_hard_for_both_do_not_widen_the_interval(self) -> None:
         worse = [ClipErrors(clip.word_errors + 1, 10, 0, 1) for clip in self.CLIPS]
         increase = word_error_increase(self.CLIPS, worse)
         assert (increase.low, increase.rate, increase.high) == (0.1, 0.1, 0.1)
@@ -60,5 +60,5 @@ def test_a_set_without_words_has_a_rate_of_its_insertions() -> None:
     assert word_error_rate([ClipErrors(2, 0, 7, 0)]).rate == 2
 
 
-def test_for_people() -> None:
+def test_its_text_is_readable() -> None:
     assert str(word_error_rate([ClipErrors(1, 10, 0, 1)] * 50)) == "10.0% (10.0% to 10.0%)"

@@ -51,7 +51,7 @@ def test_lower_case_follows_the_language(text: str, language: str, expected: str
         ("Привет dünya", "dünya"),
     ],
 )
-def test_normalizer_leaves_only_what_can_be_said(text: str, expected: str) -> None:
+def test_normalizer_keeps_only_letters_of_the_model(text: str, expected: str) -> None:
     assert turkish(text) == expected
 
 
@@ -110,5 +110,5 @@ def test_ctc_vocabulary_has_the_blank_first() -> None:
     ],
 )
 def test_the_letters_of_a_model(tokens: str, language: str, text: str, expected: str) -> None:
-    """Some know capitals only, and of those some no ı; letters that they lack part no word."""
+    """Some have only capitals, and some of these no ı. Letters that a model does not have do not split a word."""
     assert TextNormalizer.for_tokens(["<pad>", "|", *tokens], language)(text) == expected

@@ -11,7 +11,7 @@ def write(folder: Path, content: str) -> Path:
     return path
 
 
-def test_a_list_has_an_entry_a_line(tmp_path: Path) -> None:
+def test_a_list_has_one_entry_per_line(tmp_path: Path) -> None:
     path = write(tmp_path, "\ufeff# Fruit\nelma\n\n  armut/armud \r\n# the last\nnar")
     assert [(entry.text, entry.line) for entry in read_list(path)] == [("elma", 2), ("armut/armud", 4), ("nar", 6)]
 
@@ -27,7 +27,7 @@ def test_a_table_has_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("elma\narmut\nelma\n", ":3: 'elma' stands in line 1 already"),
+        ("elma\narmut\nelma\n", ":3: 'elma' is already in line 1"),
         ("# nothing\n\n", " has no entries"),
     ],
 )
@@ -45,7 +45,7 @@ def test_a_malformed_list_is_refused(content: str, message: str, tmp_path: Path)
         ("person,suffix\n", ":1: the table has no rows"),
         ("person,suffix\n1s,m\n# more\n2s\n", ":4: the row has 1 fields, not 2"),
         ("person,suffix\n1s,m,n\n", ":2: the row has 3 fields, not 2"),
-        ("person,suffix\n1s,m\n1s,n\n", ":3: '1s' stands in line 2 already"),
+        ("person,suffix\n1s,m\n1s,n\n", ":3: '1s' is already in line 2"),
         ('person,suffix\n1s,"m\n', ":2: unexpected end of data"),
     ],
 )

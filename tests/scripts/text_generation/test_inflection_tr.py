@@ -100,17 +100,17 @@ def test_names_and_verbs_soften_only_where_the_entry_says_so() -> None:
 @pytest.mark.parametrize(
     ("file", "line", "old", "new", "problem"),
     [
-        ("persons.csv", 3, "1s,", "4s,", "'4s' is none of the persons 1s, 2s, 3s, 1p, 2p, 3p"),
-        ("persons.csv", 4, "sIn,", "sEn,", "'sEn' is no suffix, in the column copula"),
-        ("persons.csv", 5, "(s)I", "", "'' is no suffix, in the column possessive"),
-        ("cases.csv", 4, "(y)A", "(y)", "'(y)' is no suffix, in the column suffix"),
+        ("persons.csv", 3, "1s,", "4s,", "'4s' is not one of the persons 1s, 2s, 3s, 1p, 2p, 3p"),
+        ("persons.csv", 4, "sIn,", "sEn,", "'sEn' in the column copula is not a suffix"),
+        ("persons.csv", 5, "(s)I", "", "'' in the column possessive is not a suffix"),
+        ("cases.csv", 4, "(y)A", "(y)", "'(y)' in the column suffix is not a suffix"),
         ("cases.csv", 7, "(n)In,nIn", "(n)In", "the row has 2 fields, not 3"),
         ("suffixes.csv", 3, "no", "maybe", "apostrophe must be yes or no, not 'maybe'"),
-        ("suffixes.csv", 4, "sIz", "s1z", "'s1z' is no suffix, in the column suffix"),
+        ("suffixes.csv", 4, "sIz", "s1z", "'s1z' in the column suffix is not a suffix"),
         ("verb_forms.csv", 2, "suffix", "ending", "the columns must be form,suffix, not form,ending"),
-        ("verb_forms.csv", 6, "(y)", "(y", "'(yIncA' is no suffix, in the column suffix"),
-        ("aorist_ir.txt", 2, "al", "al!", "'al!' is no verb root, which has small letters alone"),
-        ("aorist_ar.txt", 3, "reddet", "affet", "'affet' stands in line 2 already"),
+        ("verb_forms.csv", 6, "(y)", "(y", "'(yIncA' in the column suffix is not a suffix"),
+        ("aorist_ir.txt", 2, "al", "al!", "'al!' is not a verb root, which has only lower-case letters"),
+        ("aorist_ar.txt", 3, "reddet", "affet", "'affet' is already in line 2"),
     ],
 )
 def test_malformed_endings_are_refused_with_file_and_line(

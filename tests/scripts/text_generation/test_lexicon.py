@@ -43,14 +43,14 @@ def test_a_new_list_is_a_new_pool(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "entry", "problem"),
     [
-        ("nouns/food.txt", "Elma", "'Elma' has 'E', which is no small letter of the Turkish alphabet"),
-        ("nouns/food.txt", "taxi", "'taxi' has 'x', which is no small letter of the Turkish alphabet"),
+        ("nouns/food.txt", "Elma", "'Elma' has 'E', which is not a lower-case Turkish letter"),
+        ("nouns/food.txt", "taxi", "'taxi' has 'x', which is not a lower-case Turkish letter"),
         ("nouns/food.txt", "elma/", "'elma/' ends in /, which softens a t; write the stem before a vowel after the /"),
         ("adjectives/trait.txt", "mst", "'mst' has a stem without a vowel"),
-        ("adjectives/attributive.txt", "mutluca", "'mutluca' does not stand in adj.txt"),
-        ("verbs/vacc.txt", "tamir_et/", "'tamir_et/' has '_', which is no small letter of the Turkish alphabet"),
-        ("names/city.txt", "bolu", "'bolu' is no name: a capital, then small letters of the Turkish alphabet"),
-        ("uninflected/adv.txt", "hemen!", "'hemen!' has '!', which is no small letter of the Turkish alphabet"),
+        ("adjectives/attributive.txt", "mutluca", "'mutluca' is not in adj.txt"),
+        ("verbs/vacc.txt", "tamir_et/", "'tamir_et/' has '_', which is not a lower-case Turkish letter"),
+        ("names/city.txt", "bolu", "'bolu' is not a name: a capital, then lower-case Turkish letters"),
+        ("uninflected/adv.txt", "hemen!", "'hemen!' has '!', which is not a lower-case Turkish letter"),
     ],
 )
 def test_malformed_words_are_refused_with_file_and_line(file: str, entry: str, problem: str, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_malformed_words_are_refused_with_file_and_line(file: str, entry: str, p
 
 
 @pytest.mark.parametrize("file", ["nouns/month.txt", "nouns/idea.txt", "names/man.txt", "adjectives/attributive.txt"])
-def test_lists_that_are_always_needed_must_be_there(file: str, tmp_path: Path) -> None:
+def test_required_lists_must_exist(file: str, tmp_path: Path) -> None:
     shutil.copytree(DATA, tmp_path, dirs_exist_ok=True)
     (tmp_path / file).unlink()
     with pytest.raises(DataFileError) as caught:

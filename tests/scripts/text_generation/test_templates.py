@@ -25,7 +25,7 @@ FILES = sorted(path.relative_to(DATA).as_posix() for path in DATA.rglob("*.*") i
 
 
 def broken(folder: Path, file: str, line: str) -> Path:
-    """A copy of the data files whose `file` ends with one line more."""
+    """A copy of the data files with an additional line at the end of `file`."""
     shutil.copytree(DATA, folder, dirs_exist_ok=True)
     with (folder / file).open("a", encoding="utf-8") as lines:
         lines.write(f"{line}\n")
@@ -64,7 +64,7 @@ def test_every_file_is_read_and_a_malformed_line_is_reported_with_file_and_line(
 
 
 def test_every_pool_is_drawn_from() -> None:
-    """By a template, or by the parts of which other pools are made."""
+    """By a template, or as a part of a combined pool."""
     data = text_data()
     slots = [parse_slot(slot) for domain in data.domains.values() for slot in SLOT.findall("".join(domain.templates))]
     lexicon = data.lexicon
@@ -94,15 +94,15 @@ def test_well_formed_templates(template: str) -> None:
 @pytest.mark.parametrize(
     ("template", "problem"),
     [
-        ("{evet|hayır", "'{' stands outside of a choice, or has no partner"),
-        ("evet}", "'}' stands outside of a choice, or has no partner"),
-        ("evet|hayır", "'|' stands outside of a choice, or has no partner"),
-        ("[thing", "'[' cannot stand in a template here"),
-        ("thing]", "']' cannot stand in a template here"),
-        ("[]", "'[' cannot stand in a template here"),
-        ("taxi", "'x' cannot stand in a template here"),
-        ("[subj] {evet|}", "the sentence may come out empty"),
-        ("[thng.acc]", "[thng.acc] draws from 'thng', which is no pool"),
+        ("{evet|hayır", "'{' is outside of a choice, or unpaired"),
+        ("evet}", "'}' is outside of a choice, or unpaired"),
+        ("evet|hayır", "'|' is outside of a choice, or unpaired"),
+        ("[thing", "'[' is not allowed here in a template"),
+        ("thing]", "']' is not allowed here in a template"),
+        ("[]", "'[' is not allowed here in a template"),
+        ("taxi", "'x' is not allowed here in a template"),
+        ("[subj] {evet|}", "the sentence can be empty"),
+        ("[thng.acc]", "[thng.acc] uses the pool 'thng', which does not exist"),
         ("[thing.akk]", "[thing.akk] has steps that 'thing' does not take: akk"),
         ("[thing:1-2]", "[thing:1-2] takes no limits"),
         ("[num.acc]", "[num.acc] needs limits, like 2-90"),
@@ -134,11 +134,11 @@ def test_malformed_templates_are_refused(template: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("file", "row", "problem"),
     [
-        ("tenses.csv", "pluperfect,3,no,when_past", "'pluperfect' is none of the tenses present, past, "),
+        ("tenses.csv", "pluperfect,3,no,when_past", "'pluperfect' is not one of the tenses present, past, "),
         ("tenses.csv", "conditional,3,no,when_never", "there is no list uninflected/when_never.txt"),
         ("tenses.csv", "conditional,some,no,when_now", "weight must be a whole number above zero, not 'some'"),
         ("tenses.csv", "conditional,3,,when_now", "question must be yes or no, not ''"),
-        ("domains.csv", "general,3", "'general' stands in line 3 already"),
+        ("domains.csv", "general,3", "'general' is already in line 3"),
         ("domains.csv", "sports", "the row has 1 fields, not 2"),
     ],
 )

@@ -43,11 +43,11 @@ def test_every_kind_hides_something() -> None:
 
 @pytest.mark.parametrize("weight", [64, 127])
 def test_products_without_vnni_are_what_the_tests_emulate(weight: int) -> None:
-    """So that the emulation itself is compared with a real kernel."""
+    """Compares the emulation itself with a real kernel."""
     left, right = np.full((16, 64), 255, np.uint8), np.full((64, 32), weight, np.int8)
-    said = int(run_as("avx2", sys.executable, "-c", PRODUCT.replace("WEIGHT", str(weight))))
-    assert said == saturating_product(left, right)[3, 5]
-    assert (said == exact_product(left, right)[3, 5]) == (weight == 64)
+    result = int(run_as("avx2", sys.executable, "-c", PRODUCT.replace("WEIGHT", str(weight))))
+    assert result == saturating_product(left, right)[3, 5]
+    assert (result == exact_product(left, right)[3, 5]) == (weight == 64)
 
 
 def test_the_status_of_the_command_is_handed_on() -> None:
@@ -56,7 +56,7 @@ def test_the_status_of_the_command_is_handed_on() -> None:
     assert failed.returncode == 7
 
 
-def test_a_command_that_is_not_there_is_one_line() -> None:
+def test_a_missing_command_is_reported_in_one_line() -> None:
     failed = subprocess.run(
         [sys.executable, SCRIPT, "vnni", "--", "no-such-command"],
         capture_output=True,

@@ -18,7 +18,7 @@ CLIPS = [np.zeros(10, dtype=np.float32)] * 5
 
 
 class ByTheCall(FakeCtc):
-    """By its own clock, takes a second for every call, however much is in it."""
+    """A recognizer whose calls take one second of a fake clock, whatever the size of the batch."""
 
     now_s = 0.0
 

@@ -20,7 +20,7 @@ DOCUMENT = (ROOT / "docs" / "targets.md").read_text(encoding="utf-8")
         (Target(0.9, at_least=False), None, False),
     ],
 )
-def test_a_bound_is_reached_by_what_keeps_to_it(target: Target, value: float | None, reached: bool) -> None:
+def test_a_target_is_reached_within_its_bound(target: Target, value: float | None, reached: bool) -> None:
     assert target.reached_by(value) is reached
 
 
@@ -44,7 +44,7 @@ def test_each_figure_is_shown_beside_its_target(tmp_path: Path, capsys: pytest.C
     assert "load_report.json has no targets" in printed.err
 
 
-def test_it_ends_with_0_when_all_are_reached(tmp_path: Path) -> None:
+def test_it_exits_with_0_if_all_targets_are_reached(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main([str(write(tmp_path, "load_sigterm", lost=0, wrong=0, exit_code=0))])
     assert ended.value.code == 0

@@ -31,9 +31,9 @@ def test_no_held_out_sentence_is_trained_on_however_it_is_written() -> None:
     train, test = split(doubled, generated, HELD_OUT, seed=3)
     held_out = {normalizer(sentence) for sentence in test}
     assert len(held_out) == HELD_OUT
-    said = {normalizer(line) for line in train}
-    assert not held_out & said
-    assert not [line for line in said if any(sentence in line for sentence in held_out)], "nor inside a longer line"
+    trained = {normalizer(line) for line in train}
+    assert not held_out & trained
+    assert not [line for line in trained if any(sentence in line for sentence in held_out)], "nor inside a longer line"
     assert set(generate(50, 9)) <= set(train)
 
 

@@ -12,7 +12,7 @@ from scripts.tools.decoding_benchmark import (
     BenchmarkError,
     cpu_s_of_checkout,
     measure,
-    read_sound,
+    read_audio,
     report,
     run,
     run_ffmpeg,
@@ -29,16 +29,16 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_sound_is_said_again_and_again(clip: Path) -> None:
-    samples = read_sound([clip, clip.parent], 3.5)
+def test_the_audio_is_repeated(clip: Path) -> None:
+    samples = read_audio([clip, clip.parent], 3.5)
     assert len(samples) == 3.5 * 16_000
     np.testing.assert_array_equal(samples[:16_000], samples[16_000:32_000])
 
 
-def test_sound_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "broken.wav").write_bytes(b"no sound")
+def test_audio_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"no audio")
     with pytest.raises(BenchmarkError, match=r"broken\.wav: the file is not audio"):
-        read_sound([tmp_path], 1.0)
+        read_audio([tmp_path], 1.0)
 
 
 def test_all_decoders_take_turns_and_medians_count() -> None:
@@ -81,7 +81,7 @@ def fake_ffmpeg(folder: Path, script: str) -> None:
     program.chmod(0o755)
 
 
-def test_what_the_program_says_is_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_of_ffmpeg_is_the_error_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_ffmpeg(tmp_path, "echo first >&2; echo 'Unknown encoder' >&2; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(BenchmarkError, match=r"^Unknown encoder$"):
@@ -97,7 +97,7 @@ def options(tmp_path: Path, **others: object) -> argparse.Namespace:
 
 @pytest.mark.parametrize("against", [None, ROOT])
 def test_the_report(tmp_path: Path, against: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a program that copies the sound that it is given, or prints its version."""
+    """With a fake program that copies its input, or prints its version."""
     copy = 'for last; do :; done; cp "$5" "$last"'
     fake_ffmpeg(tmp_path, f'case "$*" in -version) echo ffmpeg version 7.0 ;; *f32le*) ;; *) {copy} ;; esac')
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
@@ -109,7 +109,7 @@ def test_the_report(tmp_path: Path, against: Path | None, monkeypatch: pytest.Mo
     assert ("before" in rows[0]) == (against is not None)
 
 
-def test_without_the_program_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_ffmpeg_program_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BenchmarkError, match="apt-get install ffmpeg"):
         run(options(tmp_path))
@@ -119,4 +119,4 @@ def test_another_folder_is_no_checkout(tmp_path: Path) -> None:
     command = [sys.executable, "scripts/tools/decoding_benchmark.py", "--against", str(tmp_path)]
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
-    assert "is no checkout of this repository" in refused.stderr
+    assert "is not a checkout of this repository" in refused.stderr

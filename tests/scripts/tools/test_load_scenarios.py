@@ -1,4 +1,4 @@
-"""The scenarios on the bundled model, small: that they see what happens, not how fast it is."""
+"""Small runs of the scenarios on the bundled model. They check the findings, not the speed."""
 
 import json
 from pathlib import Path
@@ -55,12 +55,12 @@ def test_short_clips_are_answered_beside_a_long_file(tmp_path: Path, monkeypatch
     assert len(figures["beside_s"]) >= 2
 
 
-def test_memory_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.load_testing.scenarios.memory_growth.RANDOM_LENGTHS_S", (0.5, 2.0))
     assert len(figures_of("memory", tmp_path)["marks"]) == 10
 
 
-def test_a_scenario_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_scenario_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_arguments(["earthquake"])
     assert ", ".join(SCENARIOS) in capsys.readouterr().err

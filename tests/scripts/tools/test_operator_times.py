@@ -43,21 +43,21 @@ def test_the_report_has_medians_and_sums_up_what_is_small() -> None:
     assert "| Gelu | f32 | 24.9 | 24.9% |" in lines
     assert "| all others |  | 0.1 | 0.1% |" in lines
     assert "| sum |  | 100.0 |  |" in lines
-    assert lines[-1] == "The clip took 110.0 ms, watched."
+    assert lines[-1] == "The clip took 110.0 ms with profiling."
 
 
-def test_onnx_runtime_tells_where_its_time_goes() -> None:
+def test_onnx_runtime_reports_the_time_of_operators() -> None:
     total_ms, operators_ms = open_onnx(BUNDLED_MODEL / "model_int8.onnx", 1)(NOISE)
     assert {"MultiHeadAttention", "Gelu", "DynamicQuantizeMatMul"} <= {operator.type for operator in operators_ms}
     assert "Loop" not in {operator.type for operator in operators_ms}
     assert 0 < sum(operators_ms.values()) <= total_ms
 
 
-def test_openvino_tells_where_its_time_goes(checkpoints: Path, tmp_path: Path) -> None:
+def test_openvino_reports_the_time_of_operators(checkpoints: Path, tmp_path: Path) -> None:
     model = CORE.read_model(served("cahya_like", checkpoints) / "model.onnx")
     openvino.save_model(model, tmp_path / "model.xml")
     watched = open_openvino(tmp_path / "model.xml", 1)
-    for _ in range(3):  # what the first runs cost must not be in it
+    for _ in range(3):  # the cost of the first runs must not be included
         total_ms, operators_ms = watched(NOISE)
     assert "FullyConnected" in {operator.type for operator in operators_ms}
     assert all(operator.kernel for operator, taken_ms in operators_ms.items() if taken_ms)
@@ -78,7 +78,7 @@ def test_it_prints_a_table_for_each_file() -> None:
 
 
 @pytest.mark.parametrize("name", ["none.onnx", "README.md"])
-def test_what_is_no_model_is_refused(name: str) -> None:
+def test_a_file_that_is_not_a_model_is_refused(name: str) -> None:
     ended = run(str(BUNDLED_MODEL / name))
     assert ended.returncode == 2
-    assert "is no file that ends in .onnx or .xml" in ended.stderr
+    assert "is not a file with the suffix .onnx or .xml" in ended.stderr

@@ -1,4 +1,4 @@
-"""The service that ours is compared with answers what it is asked, on a session of ours."""
+"""The plain service answers requests, on a fake session."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tests.recognizers import ctc_settings
 
 
 class Session:
-    """Says the letters of `evet`, whatever it hears; takes what wav2vec2 takes."""
+    """A session with the inputs of wav2vec2 that outputs the letters of `evet` for any input."""
 
     def __init__(self, model: Path, providers: list[str]) -> None:
         tokens = ctc_settings(BUNDLED_MODEL).vocabulary.tokens

@@ -18,7 +18,7 @@ NARROW = {"conv_dim": [32] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_emb
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_it_can_be_served_and_says_something(name: str, tmp_path: Path) -> None:
+def test_it_can_be_served_and_gives_a_text(name: str, tmp_path: Path) -> None:
     tokens, options = CONFIGS[name]
     write_checkpoint(tmp_path, tokens, options | TINY | NARROW, seed=0)
     recognizer = ctc_recognizer(tmp_path, "pytorch")

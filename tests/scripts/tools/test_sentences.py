@@ -14,12 +14,12 @@ from scripts.tools.sentences import MAX_WORDS, generate, main
 ROOT = Path(__file__).resolve().parents[3]
 LETTERS = set("abcçdefgğhıijklmnoöprsştuüvyz ")
 GOLDEN = Path(__file__).with_name("sentences_seed_1.txt")
-"""The first sentences of seed 1, which change with every word and template. To renew the file after such a change:
+"""The first sentences of seed 1, which change with every word and template. To update the file after such a change:
 
 python scripts/tools/sentences.py --count 60 --seed 1 --out tests/scripts/tools/sentences_seed_1.txt
 """
 GOLDEN_SHA256 = "1d12f306c2870a9c3bf0f7c19cc9ace87cf4d5c64a4d863c2049d1fd5aa1f0b4"
-"""Of the first 20,000 sentences of seed 1, joined by line ends, in UTF-8."""
+"""SHA-256 of the first 20,000 sentences of seed 1, joined by line feeds, in UTF-8."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def _plain(sentence: str) -> str:
     return re.sub(r"[.,?!:']", "", lowered)
 
 
-def test_sentences_are_distinct_and_as_many_as_asked(sentences: list[str]) -> None:
+def test_sentences_are_distinct_and_of_the_requested_number(sentences: list[str]) -> None:
     assert len(sentences) == len(set(sentences)) == 20_000
 
 
@@ -69,8 +69,8 @@ def test_vocabulary_is_wide(sentences: list[str]) -> None:
     assert len({word.base for pool in pools for word in pool}) > 1_500
 
 
-def test_too_many_sentences_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.tools.sentences._Maker.sentence", lambda _: "Evet.")
+def test_too_many_sentences_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.tools.sentences._Generator.sentence", lambda _: "Evet.")
     with pytest.raises(ValueError, match="do not give 2 distinct"):
         generate(2, 1)
 
@@ -91,4 +91,4 @@ def test_a_malformed_data_file_ends_the_command_in_one_line(tmp_path: Path, monk
     monkeypatch.setattr(sys, "argv", ["sentences.py", "--out", str(tmp_path / "text.txt")])
     with pytest.raises(SystemExit) as caught:
         main()
-    assert caught.value.code == f"{path}:6: 'cuma?' has '?', which is no small letter of the Turkish alphabet"
+    assert caught.value.code == f"{path}:6: 'cuma?' has '?', which is not a lower-case Turkish letter"

@@ -25,7 +25,7 @@ from scripts.tools.synthesize import (
 VARIANTS = ("Adam", "Mr serious", "fast", "announcer", "f2", *HELD_OUT_VOICES, "m1")
 TEXTS = ["Merhaba dünya.", "Bugün hava güzel.", "Kitabı okudum."]
 
-# Like espeak-ng 1.51: the listing's columns, and a WAV on stdout whose header was written before its length was known.
+# Like espeak-ng 1.51: the columns of the list, and a WAV on stdout whose header does not have the right length.
 FAKE_ESPEAK = """#!{python} -IS
 import math, struct, sys
 if "--voices=variant" in sys.argv:
@@ -50,7 +50,7 @@ for n in range(frames):
 
 
 class Espeak:
-    """The fake program and what it was asked to say."""
+    """A fake espeak-ng and the texts that it was called with."""
 
     def __init__(self, folder: Path) -> None:
         self.log = folder / "spoken.log"
@@ -62,7 +62,7 @@ class Espeak:
         program.chmod(0o755)
 
     def spoken(self) -> list[str]:
-        """Voice and text of each clip spoken since the last question."""
+        """Voice and text of each clip that was synthesized since the last call."""
         lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
         self.log.unlink(missing_ok=True)
         return sorted(lines)
@@ -76,7 +76,7 @@ def espeak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Espeak:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, texts: list[str], out: Path, *options: str) -> list[dict[str, object]]:
-    """Call the command line; the lines of the manifest."""
+    """Run the command. Returns the lines of the manifest."""
     source = out.parent / "sentences.txt"
     source.write_text("\n".join(texts) + "\n", encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["synthesize.py", "--text", str(source), "--out", str(out), *options])
@@ -144,15 +144,13 @@ def test_clips_and_manifest(espeak: Espeak, tmp_path: Path, monkeypatch: pytest.
     for line in lines:
         samples, rate_hz = soundfile.read(out / str(line["audio"]))
         assert (rate_hz, samples.ndim) == (SAMPLE_RATE_HZ, 1)
-        duration_s = 220 * len(str(line["text"])) / 22_050  # the length of the sound, not of what the header says
+        duration_s = 220 * len(str(line["text"])) / 22_050  # the length of the audio, not that in the header
         assert line["duration"] == pytest.approx(duration_s, abs=0.001)
         assert len(samples) == pytest.approx(duration_s * SAMPLE_RATE_HZ, abs=2)
         assert np.abs(samples).max() == pytest.approx(12_000 / 32_768, rel=0.05)
 
 
-def test_a_second_run_speaks_only_what_is_missing(
-    espeak: Espeak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_run_makes_only_missing_clips(espeak: Espeak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     first = run(monkeypatch, TEXTS[:2], out)
     assert len(espeak.spoken()) == 2
@@ -173,7 +171,7 @@ def test_limit_takes_the_first_sentences(espeak: Espeak, tmp_path: Path, monkeyp
     assert [(line["text"], line["voice"]) for line in lines] == [(TEXTS[0], "f2")]
 
 
-def test_speech_broken_off_leaves_no_clip(espeak: Espeak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_synthesis_leaves_no_clip(espeak: Espeak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     with pytest.raises(subprocess.CalledProcessError):
         run(monkeypatch, [TEXTS[0], "BREAK off", TEXTS[1]], out, "--workers", "1")
@@ -183,7 +181,7 @@ def test_speech_broken_off_leaves_no_clip(espeak: Espeak, tmp_path: Path, monkey
     assert "manifest.jsonl" not in left
 
 
-def test_a_clip_half_written_is_no_clip(espeak: Espeak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partly_written_clip_does_not_count(espeak: Espeak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (clip,) = plan(TEXTS[:1], ["f2"], "tr", 1, 0)
     write = soundfile.write
 
@@ -199,19 +197,19 @@ def test_a_clip_half_written_is_no_clip(espeak: Espeak, tmp_path: Path, monkeypa
     assert not (tmp_path / clip.audio).exists()
     monkeypatch.setattr(soundfile, "write", write)
     duration_s = speak(clip, "tr", tmp_path)
-    assert files(tmp_path / "clips") == {clip.audio.removeprefix("clips/")}, "what was left over is gone"
+    assert files(tmp_path / "clips") == {clip.audio.removeprefix("clips/")}, "leftover files are removed"
     assert soundfile.info(tmp_path / clip.audio).duration == pytest.approx(duration_s, abs=0.001)
 
 
 @pytest.mark.parametrize("sound", SOUNDS)
-def test_what_happens_on_the_way_is_the_same_each_time(espeak: Espeak, tmp_path: Path, sound: str) -> None:
+def test_acoustic_conditions_are_deterministic(espeak: Espeak, tmp_path: Path, sound: str) -> None:
     (clip,) = plan(TEXTS[:1], ["f2"], "tr", 1, 0, sound)
     clean = replace(clip, audio="clean.wav", sound="clean")
-    heard = []
+    files = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         speak(clip, "tr", folder)
-        heard.append((folder / clip.audio).read_bytes())
-    assert heard[0] == heard[1]
+        files.append((folder / clip.audio).read_bytes())
+    assert files[0] == files[1]
     speak(clean, "tr", tmp_path)
     with (tmp_path / clip.audio.replace("clips", "a/clips", 1)).open("rb") as file:
         samples = decode(file, SAMPLE_RATE_HZ, AudioLimits(10, 1 << 20, 1)).samples

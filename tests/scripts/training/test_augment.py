@@ -55,7 +55,7 @@ def random() -> np.random.Generator:
 
 @pytest.fixture(scope="module")
 def hard() -> Augmenter:
-    """An augmenter that makes every change, every time."""
+    """An augmenter that makes every change to every clip."""
     return Augmenter(ALWAYS, seed=0)
 
 
@@ -103,7 +103,7 @@ def test_another_voice_is_shorter_and_higher_or_longer_and_lower(factor: float) 
 
 
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 10.0, 35.0])
-def test_noise_is_as_loud_as_asked(snr_db: float, random: np.random.Generator) -> None:
+def test_noise_has_the_requested_level(snr_db: float, random: np.random.Generator) -> None:
     noise = colored_noise(random, len(SPEECH), 1.0)
     added = add_noise(SPEECH, noise, snr_db) - SPEECH
     assert 20 * np.log10(rms(SPEECH) / rms(added)) == pytest.approx(snr_db, abs=0.05)
@@ -135,14 +135,14 @@ def test_babble_holds_several_clips(random: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("mu_law", [False, True])
 def test_a_telephone_leaves_only_its_band(mu_law: bool, random: np.random.Generator) -> None:
-    heard = through_telephone(colored_noise(random, 2 * RATE_HZ, 0.0), mu_law)
-    whole = band_power(heard, 0, RATE_HZ)
-    assert band_power(heard, 4_000, RATE_HZ) < 1e-4 * whole
-    assert band_power(heard, 0, 150) < 1e-3 * whole
-    assert band_power(heard, 300, 3_400) > 0.9 * whole
+    output = through_telephone(colored_noise(random, 2 * RATE_HZ, 0.0), mu_law)
+    whole = band_power(output, 0, RATE_HZ)
+    assert band_power(output, 4_000, RATE_HZ) < 1e-4 * whole
+    assert band_power(output, 0, 150) < 1e-3 * whole
+    assert band_power(output, 300, 3_400) > 0.9 * whole
 
 
-def test_mu_law_has_few_steps_and_keeps_the_sound() -> None:
+def test_mu_law_has_few_steps_and_keeps_the_signal() -> None:
     plain, stepped = (through_telephone(SPEECH, mu_law) for mu_law in (False, True))
     assert np.corrcoef(plain, stepped)[0, 1] > 0.99
     assert np.abs(plain / rms(plain) - stepped / rms(stepped)).max() > 1e-3
@@ -152,10 +152,10 @@ def test_a_room_keeps_the_direct_sound_where_it_is() -> None:
     click = np.zeros(RATE_HZ, np.float32)
     click[1_000] = 0.5
     for seed in range(20):
-        heard = add_room(click, room_response(np.random.default_rng(seed)))
-        assert np.abs(heard[:1_000]).max() < 1e-6, "nothing is heard before it is said"
-        assert heard[1_000] == pytest.approx(0.5, abs=1e-5)
-        reverberation = np.linalg.norm(heard[1_001:])
+        output = add_room(click, room_response(np.random.default_rng(seed)))
+        assert np.abs(output[:1_000]).max() < 1e-6, "nothing precedes the direct sound"
+        assert output[1_000] == pytest.approx(0.5, abs=1e-5)
+        reverberation = np.linalg.norm(output[1_001:])
         assert 0.05 < reverberation <= 0.51, "0 to 15 dB below the direct sound"
 
 
@@ -175,14 +175,14 @@ def test_clipped_peaks_are_flat() -> None:
 
 
 @pytest.mark.parametrize(("container", "subtype"), CODECS)
-def test_a_codec_gives_back_the_sound_in_its_place_and_level(container: str, subtype: str) -> None:
+def test_a_codec_keeps_position_and_level_of_the_audio(container: str, subtype: str) -> None:
     decoded = through_codec(SPEECH, container, subtype, level=0.5)
     assert np.corrcoef(SPEECH, decoded)[0, 1] > 0.95
     assert rms(decoded) == pytest.approx(rms(SPEECH), rel=0.15)
     assert rms(decoded - SPEECH) > 1e-4, "it is lossy"
 
 
-def test_augmenter_is_decided_by_its_seed() -> None:
+def test_the_augmenter_is_deterministic_for_a_seed() -> None:
     def run(seed: int) -> list[Samples]:
         augmenter = Augmenter(AugmentationPolicy(), seed)
         return [augmenter(SPEECH, lambda: SPEECH) for _ in range(6)] + [augmenter.no_speech(4_000)]
@@ -191,7 +191,7 @@ def test_augmenter_is_decided_by_its_seed() -> None:
     for left, right in zip(first, same, strict=True):
         np.testing.assert_array_equal(left, right)
     assert any(len(left) != len(right) or (left != right).any() for left, right in zip(first, other, strict=True))
-    assert len({samples.tobytes() for samples in first}) > 3, "a clip is another one each time"
+    assert len({samples.tobytes() for samples in first}) > 3, "the same clip differs each time"
 
 
 def test_all_changes_together_stay_in_bounds(hard: Augmenter) -> None:
@@ -209,12 +209,12 @@ def test_all_changes_take_short_clips_and_silence(hard: Augmenter, length: int) 
         check(changed, len(changed))
 
 
-def test_a_policy_of_nothing_changes_nothing() -> None:
+def test_an_empty_policy_changes_nothing() -> None:
     never = AugmentationPolicy(voice=0, tilt=0, room=0, noise=0, clipping=0, band=0, codec=0)
     np.testing.assert_array_equal(Augmenter(never, 0)(SPEECH, lambda: SPEECH), SPEECH)
 
 
-def test_no_speech_is_noise_of_the_length_asked(hard: Augmenter) -> None:
+def test_no_speech_is_noise_of_the_requested_length(hard: Augmenter) -> None:
     for length in (1, 3_199, 3_200, 3_201, 2 * RATE_HZ):
         check(hard.no_speech(length), length)
     assert rms(hard.no_speech(RATE_HZ)) > 0

@@ -28,14 +28,14 @@ from tests.speech import FEATURES, NORMALIZER, speech_rows
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_clip_is_one_line_with_its_row(workers: int) -> None:
-    """Also from a worker process, whose errors come with a traceback."""
+    """Also for errors from a worker process, which contain a traceback."""
     rows = speech_rows(["bir", "iki"])
     cells = [rows.rows[0]["audio"], {"path": "broken.wav", "bytes": b"broken"}]
     broken = SpeechRows(
         Dataset.from_dict({"audio": cells, "text": ["bir", "iki"]}), "audio", "text", [0.5, 0.6], places=["a", "line 2"]
     )
     dataset = SpeechDataset(broken, NORMALIZER, new_tokenizer(TURKISH_ALPHABET), FEATURES)
-    # A process of the tests has threads of many libraries, which a fork would leave in any state.
+    # The test process has threads of many libraries, which a fork would leave in an undefined state.
     start = "spawn" if workers else None
     loader = DataLoader(
         dataset, batch_size=2, num_workers=workers, collate_fn=Collator(FEATURES), multiprocessing_context=start
@@ -90,7 +90,7 @@ class TestLengthBatchSampler:
         assert {len(batches) for batches in epochs} == {len(sampler)}
         assert all(first != second for first, second in pairwise(epochs))
         together = [{frozenset(batch) for batch in batches} for batches in epochs]
-        assert all(len(first & second) < len(first) / 2 for first, second in pairwise(together)), "other batches, too"
+        assert all(len(first & second) < len(first) / 2 for first, second in pairwise(together)), "batches differ too"
 
     def test_the_seed_decides(self) -> None:
         first, same, other = (list(LengthBatchSampler(self.DURATIONS_S, self.BATCH_S, seed)) for seed in (1, 1, 2))
@@ -106,7 +106,7 @@ class TestLengthBatchSampler:
 class TestSpeechDataset:
     ROWS = speech_rows(["Bir, İKİ!", "3"])
 
-    def test_an_item_is_normalized_sound_and_letters(self) -> None:
+    def test_an_item_is_normalized_audio_and_letters(self) -> None:
         tokenizer = new_tokenizer(TURKISH_ALPHABET)
         item = SpeechDataset(self.ROWS, NORMALIZER, tokenizer, FEATURES)[0]
         assert tokenizer.decode(item["labels"], group_tokens=False) == "bir iki"
@@ -114,7 +114,7 @@ class TestSpeechDataset:
         assert item["input_values"].mean() == pytest.approx(0, abs=1e-5)
         assert item["input_values"].std() == pytest.approx(1, abs=1e-3)
 
-    def test_augmented_items_are_decided_by_the_seed(self) -> None:
+    def test_augmented_items_depend_on_the_seed_only(self) -> None:
         tokenizer = new_tokenizer(TURKISH_ALPHABET)
         policy = AugmentationPolicy(noise=1.0, no_speech=0.0)
         first, same, other = (
@@ -124,7 +124,7 @@ class TestSpeechDataset:
         assert not np.array_equal(first["input_values"], other["input_values"])
         assert tokenizer.decode(first["labels"], group_tokens=False) == "üç"
 
-    def test_sound_without_speech_has_no_letters(self) -> None:
+    def test_audio_without_speech_has_no_letters(self) -> None:
         policy = AugmentationPolicy(no_speech=1.0)
         item = SpeechDataset(self.ROWS, NORMALIZER, new_tokenizer(TURKISH_ALPHABET), FEATURES, policy)[0]
         assert item["labels"] == []
@@ -152,11 +152,11 @@ class TestJoinedRows:
     def length_s(self, group: tuple[int, ...]) -> float:
         return sum(self.DURATIONS_S[row] for row in group) + MEAN_PAUSE_S * (len(group) - 1)
 
-    def test_every_row_is_heard_once(self) -> None:
+    def test_every_row_is_used_once(self) -> None:
         groups = join_rows(self.DURATIONS_S, 0.5, self.MAX_S, seed=0)
         assert Counter(row for group in groups for row in group) == Counter(range(500))
 
-    def test_no_joined_clip_is_too_long_and_some_are_nearly_as_long_as_asked(self) -> None:
+    def test_no_joined_clip_is_too_long_and_some_are_nearly_of_maximum_length(self) -> None:
         lengths_s = [self.length_s(group) for group in join_rows(self.DURATIONS_S, 1.0, self.MAX_S, seed=0)]
         assert 0.8 * self.MAX_S < max(lengths_s) <= self.MAX_S
 
@@ -169,7 +169,7 @@ class TestJoinedRows:
         first, again, other = (join_rows(self.DURATIONS_S, 0.5, self.MAX_S, seed) for seed in (1, 1, 2))
         assert first == again != other
 
-    def test_a_joined_clip_has_the_sound_and_the_words_of_its_rows(self) -> None:
+    def test_a_joined_clip_has_the_audio_and_the_words_of_its_rows(self) -> None:
         tokenizer = new_tokenizer(TURKISH_ALPHABET)
         rows = speech_rows(["Bir", "iki", "üç"], [0.5, 0.6, 0.7])
         dataset = SpeechDataset(rows, NORMALIZER, tokenizer, FEATURES, groups=[(2, 0), (1,)])

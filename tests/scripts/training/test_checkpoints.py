@@ -14,7 +14,7 @@ from tests.checkpoints import CAHYA_TOKENS, built
 TEXTS = ["Kâğıt, İnci ve 3 ıhlamur.", "Çok güzel; şu bağ, jüri, fötr, zor."]
 
 
-def test_a_published_checkpoint_goes_on_with_its_own_tokenizer(checkpoints: Path) -> None:
+def test_a_published_checkpoint_keeps_its_tokenizer(checkpoints: Path) -> None:
     checkpoint = load_for_training(str(built("cahya_like", checkpoints)), ["ignored"], "tr", alphabet="abc")
     assert checkpoint.model.config.vocab_size == 40
     assert checkpoint.model.config.pad_token_id == checkpoint.tokenizer.pad_token_id == 39
@@ -35,7 +35,7 @@ def test_old_weight_names_are_read(checkpoints: Path) -> None:
     torch.testing.assert_close(loaded["lm_head.weight"], stored["lm_head.weight"])
 
 
-# Old config files say so; transformers takes it and tells that it will not for ever.
+# Old config files have this option. transformers still accepts it, with a deprecation warning.
 @pytest.mark.filterwarnings("ignore:Passing `gradient_checkpointing` to a config initialization:UserWarning")
 def test_a_pretrained_encoder_gets_a_head_and_a_tokenizer(checkpoints: Path) -> None:
     folder = built("pretrained_like", checkpoints)
@@ -52,7 +52,7 @@ def test_a_pretrained_encoder_gets_a_head_and_a_tokenizer(checkpoints: Path) -> 
     torch.testing.assert_close(checkpoint.model.state_dict()[encoder], stored[encoder])
 
 
-# Old config files say so; transformers takes it and tells that it will not for ever.
+# Old config files have this option. transformers still accepts it, with a deprecation warning.
 @pytest.mark.filterwarnings("ignore:Passing `gradient_checkpointing` to a config initialization:UserWarning")
 @pytest.mark.parametrize("source", ["cahya_like", "pretrained_like"])
 def test_layers_are_computed_once_whatever_the_config_says(checkpoints: Path, tmp_path: Path, source: str) -> None:
@@ -63,10 +63,10 @@ def test_layers_are_computed_once_whatever_the_config_says(checkpoints: Path, tm
     assert not load_for_training(str(folder), TEXTS, "tr").model.is_gradient_checkpointing
 
 
-# Old config files say so; transformers takes it and tells that it will not for ever.
+# Old config files have this option. transformers still accepts it, with a deprecation warning.
 @pytest.mark.filterwarnings("ignore:Passing `gradient_checkpointing` to a config initialization:UserWarning")
 @pytest.mark.parametrize("source", ["cahya_like", "pretrained_like", "tr-small"])
-def test_dropout_is_set_anew_if_it_is_given(checkpoints: Path, source: str) -> None:
+def test_dropout_can_be_changed(checkpoints: Path, source: str) -> None:
     name = source if source in SMALL_CONFIGS else str(built(source, checkpoints))
     kept = load_for_training(name, TEXTS, "tr").model.config
     changed = load_for_training(name, TEXTS, "tr", dropout=0.3).model
@@ -85,7 +85,7 @@ def test_a_small_configuration_from_scratch() -> None:
     assert checkpoint.feature_extractor.do_normalize
 
 
-def test_a_new_tokenizer_says_what_it_was_given() -> None:
+def test_a_new_tokenizer_reproduces_its_input() -> None:
     tokenizer = new_tokenizer(TURKISH_ALPHABET)
     ids = tokenizer("iğne ve ıhlamur").input_ids
     assert tokenizer.unk_token_id not in ids
@@ -94,7 +94,7 @@ def test_a_new_tokenizer_says_what_it_was_given() -> None:
     assert tokenizer.pad_token_id == 0
 
 
-def test_texts_are_brought_to_the_letters_that_have_a_logit() -> None:
+def test_texts_are_normalized_to_letters_that_have_a_logit() -> None:
     tokenizer = new_tokenizer("abcç")
     assert normalizer_of(tokenizer, len(tokenizer), "tr").alphabet == "abcç"
     assert normalizer_of(tokenizer, len(tokenizer) - 1, "tr").alphabet == "abc"

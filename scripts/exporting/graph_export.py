@@ -1,12 +1,12 @@
-"""Which ONNX graphs a checkpoint is exported to.
+"""Export a checkpoint to its ONNX graphs.
 
-Checkpoints that have a matrix form (`matrix_form.py`) are exported in it, all others as optimum does it:
+Checkpoints that have a matrix form (`matrix_form.py`) are exported in it. All others get the graph of optimum:
 
 | file | matrix form | others |
 |---|---|---|
-| FP32 | with `lengths`: clips of any lengths share a batch | stock graph |
-| INT8, dynamic | one clip at a time, as ONNX Runtime is fastest | stock graph |
-| INT8, static | with `lengths`, the front end in one piece, as calibration needs it | stock graph |
+| FP32 | with `lengths`: clips of any length can share a batch | stock graph |
+| INT8, dynamic | one clip at a time, in the fastest form for ONNX Runtime | stock graph |
+| INT8, static | with `lengths`, and the front end in one piece, which calibration needs | stock graph |
 """
 
 from collections.abc import Iterable
@@ -25,17 +25,17 @@ from scripts.exporting.onnx_runtime_form import export_for_batches, export_for_o
 from scripts.exporting.quantization import Feed, WeightBits, calibrate, names_matching, quantize, split_gemms
 
 FRONT_END = "front_end/*products*"
-"""Names of the products of the front end. Measured on the bundled checkpoint, 120 clips of telephone speech: WER 30.4 %
-in float32, 30.4 % with scales by row, 44.7 % with a scale for each piece."""
+"""Pattern of the names of the front end's products, which are quantized by row. The WER of the bundled checkpoint on
+120 clips of telephone speech is 30.4 % in float32, 30.4 % with a scale per row, and 44.7 % with a scale per piece."""
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """How INT8 is made.
+    """Options of INT8 quantization.
 
     method: `dynamic` takes the range of activations from each run, `static` from calibration clips. keep: patterns of
-    names of products that stay in float32. bits: of the weights; seven are exact on every CPU, eight only where it has
-    VNNI or AMX.
+    names of products that stay in float32. bits: of the weights. Seven bits are exact on every CPU, eight only on CPUs
+    with VNNI or AMX.
     """
 
     method: Literal["dynamic", "static"] = "dynamic"
@@ -44,7 +44,7 @@ class Quantization:
 
     @property
     def is_static(self) -> bool:
-        """Whether calibration clips are needed."""
+        """Whether it needs calibration clips."""
         return self.method == "static"
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ DYNAMIC = Quantization()
 
 
 def export_fp32(model: PreTrainedModel, path: Path) -> None:
-    """Write the FP32 graph of a checkpoint; its weight norm is removed.
+    """Write the FP32 graph of a checkpoint. Removes weight norm from the model.
 
     `input_values` (batch, samples) float32 and, in the matrix form, `lengths` (batch,) int64 -> `logits` (batch,
     frames, vocabulary) float32.
@@ -71,10 +71,10 @@ def export_fp32(model: PreTrainedModel, path: Path) -> None:
 def export_int8(
     model: PreTrainedModel, fp32: Path, path: Path, options: Quantization, feeds: Iterable[Feed] = ()
 ) -> int:
-    """Write the INT8 graph of a checkpoint whose FP32 graph is in the file `fp32`. Returns the number of products.
+    """Write the INT8 graph of a checkpoint. Returns the number of quantized products.
 
-    feeds: what to calibrate on, for the static method. Raises ValueError if a pattern of `options.keep` matches no
-    product, or there is nothing to calibrate on.
+    fp32: the file of its FP32 graph. feeds: calibration inputs, for the static method. Raises ValueError if a pattern
+    of `options.keep` matches no product, or if the static method gets no feeds.
     """
     if not has_matrix_form(model.config):
         return quantize_to(onnx.load(fp32), path, options, feeds)
@@ -88,9 +88,9 @@ def export_int8(
 def quantize_to(
     graph: ModelProto, path: Path, options: Quantization, feeds: Iterable[Feed] = (), by_row: str = ""
 ) -> int:
-    """Quantize a float32 graph, in place, and write it. Returns and raises what `export_int8` does.
+    """Quantize a float32 graph in place, and write it. Returns and raises the same as `export_int8`.
 
-    by_row: pattern of the names of products whose rows take scales of their own (`scripts.exporting.quantization`).
+    by_row: pattern of the names of products that get a scale per row (see `scripts.exporting.quantization`).
     """
     restore_halves(graph.graph)
     split_gemms(graph)
@@ -99,12 +99,12 @@ def quantize_to(
     rows = names_matching(graph, [by_row]) if by_row else ()
     count = quantize(graph, keep, ranges, options.bits, rows)
     if ranges is None:
-        del graph.metadata_props[:]  # in each run, all clips of a batch share the range of their activations
+        del graph.metadata_props[:]  # clips of a batch share the range of their activations: no longer independent
     save(graph, path)
     return count
 
 
 def _independent(graph: ModelProto) -> ModelProto:
-    """The graph, marked as one whose clips do not change each other."""
+    """Mark a graph as one whose result for a clip does not depend on the other clips of the batch."""
     helper.set_model_props(graph, {BATCHES_KEY: INDEPENDENT})
     return graph

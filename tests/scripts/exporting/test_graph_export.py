@@ -13,7 +13,7 @@ from app.families.ctc.graph import LENGTHS_INPUT
 from app.families.ctc.recognizer import zero_mean_unit_variance
 from app.models import warm_up
 from scripts.exporting import onnx_files
-from scripts.exporting.forms import Quantization, export_fp32, export_int8
+from scripts.exporting.graph_export import Quantization, export_fp32, export_int8
 from scripts.exporting.onnx_files import count_operators, graphs_of, weights_bytes
 from scripts.exporting.quantization import Feed, products_of
 from tests.checkpoints import (
@@ -29,7 +29,7 @@ from tests.recognizers import ctc_graph, ctc_recognizer_on, ctc_settings
 from tests.reference import integer_products
 
 STATIC = Quantization("static")
-SOUNDS = [babbling(duration_s, seed) for seed, duration_s in enumerate((1.0, 0.025, 2.3, 0.31, 1.0))]
+CLIPS = [babbling(duration_s, seed) for seed, duration_s in enumerate((1.0, 0.025, 2.3, 0.31, 1.0))]
 """The second has one frame."""
 OTHERS = sorted(shape for shape in ARCHITECTURES if shape not in MATRIX_SHAPES)
 
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def feeds() -> Iterator[Feed]:
-    for samples in SOUNDS:
+    for samples in CLIPS:
         yield {"input_values": zero_mean_unit_variance(samples)[np.newaxis], LENGTHS_INPUT: np.array([len(samples)])}
 
 
@@ -61,7 +61,7 @@ def test_clips_of_any_lengths_share_a_batch_in_fp32(shape: str, checkpoints: Pat
     assert [value.name for value in graph.input] == ["input_values", LENGTHS_INPUT]
     recognizer = ctc_recognizer_on(ctc_settings(artifact), artifact / "model.onnx")
     assert recognizer.batches
-    for emissions, samples in zip(recognizer.emissions(SOUNDS), SOUNDS, strict=True):
+    for emissions, samples in zip(recognizer.emissions(CLIPS), CLIPS, strict=True):
         (alone,) = recognizer.emissions([samples])
         assert emissions.shape == alone.shape
         np.testing.assert_allclose(emissions, alone, atol=1e-4, rtol=0)
@@ -72,19 +72,19 @@ def test_clips_are_computed_one_by_one_in_dynamic_int8(shape: str, checkpoints: 
     artifact = exported(shape, checkpoints)
     recognizer = ctc_recognizer_on(ctc_settings(artifact), artifact / "model_int8.onnx")
     assert not recognizer.batches
-    for emissions, samples in zip(recognizer.emissions(SOUNDS), SOUNDS, strict=True):
+    for emissions, samples in zip(recognizer.emissions(CLIPS), CLIPS, strict=True):
         np.testing.assert_array_equal(emissions, recognizer.emissions([samples])[0])
 
 
 @pytest.mark.parametrize("shape", MATRIX_SHAPES)
 def test_clips_of_any_lengths_share_a_batch_in_static_int8(shape: str, checkpoints: Path, folder: Path) -> None:
-    """Ranges are fixed and sums of integers exact, so nearly all is equal; seldom a byte is its neighbour."""
+    """Ranges are fixed and integer sums are exact, so nearly all values are equal. A few bytes may differ by one."""
     artifact = exported(shape, checkpoints)
     settings = ctc_settings(artifact)
     recognizer = ctc_recognizer_on(settings, static_file(shape, checkpoints, folder))
     assert recognizer.batches
     exact = ctc_recognizer_on(settings, artifact / "model.onnx")
-    for emissions, samples in zip(recognizer.emissions(SOUNDS), SOUNDS, strict=True):
+    for emissions, samples in zip(recognizer.emissions(CLIPS), CLIPS, strict=True):
         (alone,) = recognizer.emissions([samples])
         (in_float,) = exact.emissions([samples])
         assert np.abs(emissions - alone).mean() <= 0.05 * np.abs(emissions - in_float).mean()
@@ -93,14 +93,14 @@ def test_clips_of_any_lengths_share_a_batch_in_static_int8(shape: str, checkpoin
 
 @pytest.mark.parametrize("shape", MATRIX_SHAPES)
 def test_every_product_with_constant_weights_is_quantized(shape: str, checkpoints: Path) -> None:
-    """So many as the model has; what its attention multiplies is no constant."""
+    """The number of constant products in the model. The products in attention have no constant weights."""
     path = exported(shape, checkpoints) / "model_int8.onnx"
     model = AutoModelForCTC.from_pretrained(built(shape, checkpoints))
     assert integer_products(count_operators(path)) == products_in_matrix_form(model.config)
     assert [node.name for graph in graphs_of(onnx.load(path).graph) for node in products_of(graph)] == []
 
 
-def test_what_is_kept_stays_in_float(checkpoints: Path, tmp_path: Path) -> None:
+def test_kept_products_stay_in_float(checkpoints: Path, tmp_path: Path) -> None:
     fp32, int8 = exported("small", checkpoints) / "model.onnx", tmp_path / "int8.onnx"
     model = AutoModelForCTC.from_pretrained(built("small", checkpoints))
     keep = ("*/head/*", "*/positions/*", "*/products.0/*")
@@ -140,7 +140,7 @@ def test_weights_of_large_models_lie_beside_them(
     artifact = open_artifact(exported(shape, checkpoints))
     settings = ctc_settings(artifact.folder)
     for path, name in ((fp32, "model.onnx"), (dynamic, "model_int8.onnx")):
-        apart, whole = (ctc_recognizer_on(settings, file).emissions(SOUNDS) for file in (path, artifact.folder / name))
+        apart, whole = (ctc_recognizer_on(settings, file).emissions(CLIPS) for file in (path, artifact.folder / name))
         for emissions, expected in zip(apart, whole, strict=True):
             np.testing.assert_allclose(emissions, expected, atol=1e-4, rtol=0)
     for path in (fp32, dynamic, static):

@@ -1,4 +1,4 @@
-"""The check that a model computes clips of every length, and as many frames of each as its settings say."""
+"""Check that a model computes clips of any length, and as many frames as its settings say."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from app.artifacts import ArtifactError
 from app.families.ctc.recognizer import CtcRecognizer
 
 CHECKED_FRAMES = (1, 2, 3, 4, 17, 49, 50, 120)
-"""Even and odd, around the one second (49 frames) that optimum traces a model with, and well to both sides of it."""
+"""Even and odd numbers around one second (49 frames), which is the length that optimum traces, and far from it."""
 
 
 def check_lengths(recognizer: CtcRecognizer) -> None:
-    """Compute noise of several lengths: the shortest and the longest that have so many frames.
+    """Compute noise of the shortest and the longest length for each number of frames.
 
-    An export that took the length of its example for granted, and settings that do not describe the model's
-    convolutions, are found here. Raises ArtifactError.
+    Raises ArtifactError if the export works only for the length of its example, or if the settings do not match the
+    convolutions of the model.
     """
     framing, vocabulary = recognizer.settings.framing, recognizer.settings.vocabulary
     for frames in CHECKED_FRAMES:
@@ -23,10 +23,10 @@ def check_lengths(recognizer: CtcRecognizer) -> None:
             expected = (framing.frames(samples), len(vocabulary.tokens))
             try:
                 (emissions,) = recognizer.emissions([noise])
-            except Exception as error:  # each runtime has errors of its own
+            except Exception as error:  # each runtime raises its own kinds of errors
                 raise ArtifactError(f"the model cannot compute a clip of {samples} samples: {error}") from error
             if emissions.shape != expected:
                 raise ArtifactError(
                     f"the model gave emissions of shape {emissions.shape} for {samples} samples, "
-                    f"its settings say {expected}"
+                    f"but its settings say {expected}"
                 )

@@ -1,4 +1,4 @@
-"""The evidence that an artifact travels with: short clips, and what each backend says of them (`app.evidence`)."""
+"""The evidence in an artifact: short clips and the hypothesis of each backend for them (see `app.evidence`)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +14,15 @@ from scripts.common import SAMPLES
 from scripts.speech.data import load_speech
 
 CLIP_S = 2.0
-"""Length of a clip at most: some hundred frames, computed in the time of one short request."""
+"""Maximum length of a clip: about a hundred frames, which take as long to compute as one short request."""
 
 
 def collect_evidence(artifact: Artifact, recognizers: Mapping[str, AnyRecognizer]) -> dict[str, Any]:
-    """Write the clips into the artifact's folder, and give what the manifest says of them.
+    """Write the clips to the artifact's folder. Returns their entry in the manifest.
 
-    recognizers: by backend; the reference is left out, for it needs no proof. The clips are the starts of the samples,
-    whatever the model's language: no speech of the sets that it is proven on, which may be private, leaves with it.
+    recognizers: by backend, the reference included. The reference has no entry, because it needs no proof. The clips
+    are the beginnings of the bundled samples, whatever the language of the model, so that an artifact does not contain
+    speech of the evaluation sets, which may be private.
     """
     for old in artifact.folder.glob(EVIDENCE_FILE.format("*")):
         old.unlink()
@@ -33,7 +34,7 @@ def collect_evidence(artifact: Artifact, recognizers: Mapping[str, AnyRecognizer
         samples = rows.samples(index, rate_hz)[: int(CLIP_S * rate_hz)]
         name = EVIDENCE_FILE.format(len(clips))
         soundfile.write(artifact.folder / name, samples, rate_hz, subtype="PCM_16")
-        clip = read_clip(artifact.folder / name, rate_hz)  # rounded as the service will read it
+        clip = read_clip(artifact.folder / name, rate_hz)  # with the rounding that the service will see
         if not reference.is_audible(clip):
             (artifact.folder / name).unlink()
             continue

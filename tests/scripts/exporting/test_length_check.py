@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from app.artifacts import ArtifactError
 from app.families.ctc.decoding import Emissions
 from app.recognizer import Samples
-from scripts.exporting.lengths import CHECKED_FRAMES, check_lengths
+from scripts.exporting.length_check import CHECKED_FRAMES, check_lengths
 from tests.fakes import FRAMING, VOCABULARY, FakeCtc
 
 
 class Counting(FakeCtc):
-    """A recognizer that gives as many frames as it is told to, and notes what lengths it was given."""
+    """A recognizer with a configurable number of frames. It records the lengths of its clips."""
 
     def __init__(self, frames: Callable[[int], int], tokens: int = len(VOCABULARY.tokens)) -> None:
         super().__init__()
@@ -45,16 +45,16 @@ def test_a_model_that_keeps_to_its_settings_passes() -> None:
     ids=["always as many", "cut at a second", "in pairs", "with the rest padded"],
 )
 def test_frames_that_the_settings_do_not_give_are_found(frames: Callable[[int], int]) -> None:
-    with pytest.raises(ArtifactError, match=r"shape \(\d+, 7\) for \d+ samples, its settings say \(\d+, 7\)"):
+    with pytest.raises(ArtifactError, match=r"shape \(\d+, 7\) for \d+ samples, but its settings say \(\d+, 7\)"):
         check_lengths(Counting(frames))
 
 
 def test_another_vocabulary_is_found() -> None:
-    with pytest.raises(ArtifactError, match=r"shape \(1, 8\) for 400 samples, its settings say \(1, 7\)"):
+    with pytest.raises(ArtifactError, match=r"shape \(1, 8\) for 400 samples, but its settings say \(1, 7\)"):
         check_lengths(Counting(FRAMING.frames, tokens=8))
 
 
-def test_a_length_that_cannot_be_computed_is_said() -> None:
+def test_a_length_that_cannot_be_computed_is_reported() -> None:
     def fail(samples: int) -> int:
         if samples > 20_000:
             raise RuntimeError("cannot broadcast 49 with 120")

@@ -1,0 +1,74 @@
+"""An artifact folder while it is being made: its settings files and its manifest."""
+
+import shutil
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from app.artifacts import MANIFEST_FORMAT, MANIFEST_NAME, ArtifactError, read_manifest, sha256_of
+from app.families.ctc.settings import SETTINGS_FILES
+from scripts.exporting.proofs import Measurements
+from scripts.exporting.timing import Latency
+
+COPIED_FILES = (*SETTINGS_FILES, "training.json")
+"""Files that are copied from the checkpoint to the artifact, if they exist: settings, and the record of `train.py`."""
+DESCRIBED_SUFFIXES = frozenset({".onnx", ".onnx_data", ".data", ".json", ".safetensors", ".bin", ".xml", ".flac"})
+"""Suffixes of the files that the manifest describes: models, their settings, and the evidence clips."""
+TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
+
+
+def take_manifest(folder: Path) -> dict[str, Any]:
+    """Remove the manifest, because the files that it describes are about to change. Returns its content.
+
+    The content is empty if there was no manifest, or if it could not be read.
+    """
+    try:
+        return read_manifest(folder)
+    except ArtifactError:
+        return {}
+    finally:
+        (folder / MANIFEST_NAME).unlink(missing_ok=True)
+
+
+def copy_settings(source: Path, target: Path, keep: bool) -> None:
+    """Copy the settings files that the checkpoint has. keep: do not overwrite files that exist in the target."""
+    for name in COPIED_FILES:
+        kept = keep and (target / name).exists()
+        if (source / name).is_file() and source.resolve() != target.resolve() and not kept:
+            shutil.copyfile(source / name, target / name)
+
+
+def revision_of(snapshot: Path) -> str | None:
+    """The commit of a checkpoint in the hub's cache, which is the name of its folder; None for any other folder."""
+    return snapshot.name if snapshot.parent.name == "snapshots" else None
+
+
+def describe(
+    folder: Path,
+    name: str,
+    origin: dict[str, Any],
+    quantization: dict[str, Any],
+    measured: Measurements,
+    clips: dict[str, Any],
+    latency: Latency,
+) -> dict[str, Any]:
+    """The content of the manifest: source, files with hashes, tools, proofs, evidence and latency."""
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in DESCRIBED_SUFFIXES and path.is_file() and path.name != MANIFEST_NAME
+    )
+    return {
+        "format": MANIFEST_FORMAT,
+        "name": name,
+        **origin,
+        "created": datetime.now(UTC).date().isoformat(),
+        "files": {path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in files},
+        "tools": {tool: version(tool) for tool in TOOLS},
+        "quantization": quantization,
+        "proofs": measured.to_json(),
+        "evidence": clips,
+        "latency": asdict(latency),
+    }
