@@ -68,7 +68,7 @@ def test_workers_report_to_a_master(service: ServiceProcess, tmp_path: Path) -> 
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert json.loads((tmp_path / "tally.json").read_text(encoding="utf-8"))["answers"]
-    assert re.search(r"s of sound per second, [\d.]+ requests/s, 0 refused, 0 failed", ended.stdout)
+    assert re.search(r"s of audio per second, [\d.]+ requests/s, 0 refused, 0 failed", ended.stdout)
     assert re.search(r"mp3: \d+ answered, [\d.]+ MB sent, p50 \d+ ms, p95 \d+ ms, decoded in", ended.stdout)
 
 
