@@ -1,5 +1,6 @@
 # make serve   install the serving dependencies, and start the service with the bundled model
 # make test    install the test dependencies, check style and types, and run the tests
+# make test-all  the same, with the long sweeps over every architecture and shape
 # make fuzz    decode broken files of every format for an hour, on one core, and save failures in artifacts/fuzz.
 #              SECONDS=600: for ten minutes; OPTIONS=options of tests/fuzz, such as "--seeds recordings/"
 # make model   CHECKPOINT=cahya/wav2vec2-base-turkish: install the dependencies of the scripts, export the checkpoint to
@@ -51,7 +52,7 @@ ifeq ($(MAKECMDGOALS)$(FROM),model)
 $(error Which model? For example: make model CHECKPOINT=cahya/wav2vec2-base-turkish)
 endif
 
-.PHONY: serve test lint fuzz model load lock clean
+.PHONY: serve test test-all lint fuzz model load lock clean
 
 serve: $(SERVE)/installed
 	@echo
@@ -60,8 +61,12 @@ serve: $(SERVE)/installed
 	@echo
 	@ASR_HOST=$(HOST) ASR_PORT=$(PORT) exec $(SERVE)/bin/python -m app
 
+TESTS := -m pytest -n auto --dist worksteal
 test: lint
-	$(DEV)/bin/python -m pytest -n auto --dist worksteal --cov
+	$(DEV)/bin/python $(TESTS) -m "not slow" --cov
+
+test-all: lint
+	$(DEV)/bin/python $(TESTS) --cov
 
 fuzz: $(DEV)/installed
 	$(DEV)/bin/python -m tests.fuzz --seconds $(SECONDS) $(OPTIONS)
@@ -69,7 +74,7 @@ fuzz: $(DEV)/installed
 lint: $(DEV)/installed
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
-	$(DEV)/bin/mypy
+	$(DEV)/bin/mypy --num-workers 2
 	$(DEV)/bin/mypy locust/locustfile.py
 
 model: $(TRAIN)/installed

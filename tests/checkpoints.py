@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -219,8 +219,18 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 MATRIX_SHAPES = (*SHAPES, "hubert, group norm", "hubert, layer norm")
 """Those that are exported in the matrix form."""
+IN_EVERY_RUN = (
+    *SHAPES,
+    *("wav2vec2 with strided adapter", "hubert, layer norm", "wavlm, group norm", "sew", "conformer, rotary"),
+)
+"""One of each kind; `make test-all` tries the others too."""
 TINY = [(family, norm) for family in ("wav2vec2", "hubert") for norm in ("group", "layer")]
 """What `tiny_model` takes."""
+
+
+def sweep(shapes: Iterable[str]) -> list[object]:
+    """Parameters of a test that tries all these shapes. Those that are not `IN_EVERY_RUN` are marked as slow."""
+    return [pytest.param(shape, marks=() if shape in IN_EVERY_RUN else pytest.mark.slow) for shape in shapes]
 
 
 def tiny_model(family: str, norm: str, **options: Any) -> PreTrainedModel:

@@ -86,6 +86,7 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
+PYTEST = ["-m", "pytest", "-n", "auto", "--dist", "worksteal"]
 EVAL_OPTION = ["--eval_manifest", "a b.jsonl"]
 
 
@@ -93,7 +94,8 @@ EVAL_OPTION = ["--eval_manifest", "a b.jsonl"]
     ("arguments", "last_call"),
     [
         (["serve"], ["-m", "app"]),
-        (["test"], ["-m", "pytest", "-n", "auto", "--dist", "worksteal", "--cov"]),
+        (["test"], [*PYTEST, "-m", "not slow", "--cov"]),
+        (["test-all"], [*PYTEST, "--cov"]),
         (["load", "OPTIONS=--users 3"], ["scripts/load.py", "--users", "3"]),
         (
             ["model", "CHECKPOINT=my models/it's x", "EVAL=a b.jsonl"],

@@ -46,6 +46,7 @@ from tests.checkpoints import (
     options,
     products_in_matrix_form,
     served,
+    sweep,
 )
 from tests.recognizers import ctc_recognizer, ctc_settings
 from tests.reference import AGREEMENT, SAME, integer_products, reference
@@ -61,7 +62,7 @@ LENGTHS = (400, 401, 719, 720, 1039, 1040, 1359, 1360, 1679, 1680, 1681, 2319, 2
 """Lengths in samples at and around changes of the number of frames, for a hop of 320, 640, 1280 or 2560."""
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=sweep(ARCHITECTURES))
 def artifact(request: pytest.FixtureRequest, checkpoints: Path) -> Artifact:
     return open_artifact(served(request.param, checkpoints))
 

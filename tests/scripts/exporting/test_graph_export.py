@@ -24,6 +24,7 @@ from tests.checkpoints import (
     exported,
     exporting,
     products_in_matrix_form,
+    sweep,
 )
 from tests.recognizers import ctc_graph, ctc_recognizer_on, ctc_settings
 from tests.reference import integer_products
@@ -54,7 +55,7 @@ def static_file(shape: str, checkpoints: Path, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("shape", MATRIX_SHAPES)
+@pytest.mark.parametrize("shape", sweep(MATRIX_SHAPES))
 def test_clips_of_any_lengths_share_a_batch_in_fp32(shape: str, checkpoints: Path) -> None:
     artifact = exported(shape, checkpoints)
     graph = onnx.load(artifact / "model.onnx").graph
@@ -67,7 +68,7 @@ def test_clips_of_any_lengths_share_a_batch_in_fp32(shape: str, checkpoints: Pat
         np.testing.assert_allclose(emissions, alone, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("shape", MATRIX_SHAPES)
+@pytest.mark.parametrize("shape", sweep(MATRIX_SHAPES))
 def test_clips_are_computed_one_by_one_in_dynamic_int8(shape: str, checkpoints: Path) -> None:
     artifact = exported(shape, checkpoints)
     recognizer = ctc_recognizer_on(ctc_settings(artifact), artifact / "model_int8.onnx")
@@ -76,7 +77,7 @@ def test_clips_are_computed_one_by_one_in_dynamic_int8(shape: str, checkpoints: 
         np.testing.assert_array_equal(emissions, recognizer.emissions([samples])[0])
 
 
-@pytest.mark.parametrize("shape", MATRIX_SHAPES)
+@pytest.mark.parametrize("shape", sweep(MATRIX_SHAPES))
 def test_clips_of_any_lengths_share_a_batch_in_static_int8(shape: str, checkpoints: Path, folder: Path) -> None:
     """Ranges are fixed and integer sums are exact, so nearly all values are equal. A few bytes may differ by one."""
     artifact = exported(shape, checkpoints)
@@ -91,7 +92,7 @@ def test_clips_of_any_lengths_share_a_batch_in_static_int8(shape: str, checkpoin
         assert np.corrcoef(emissions.ravel(), in_float.ravel())[0, 1] >= 0.94
 
 
-@pytest.mark.parametrize("shape", MATRIX_SHAPES)
+@pytest.mark.parametrize("shape", sweep(MATRIX_SHAPES))
 def test_every_product_with_constant_weights_is_quantized(shape: str, checkpoints: Path) -> None:
     """The number of constant products in the model. The products in attention have no constant weights."""
     path = exported(shape, checkpoints) / "model_int8.onnx"

@@ -51,7 +51,7 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "manifest.jsonl")
 
 
-@pytest.fixture(scope="module", params=["cahya_like", "layer_norm_like"])
+@pytest.fixture(scope="module", params=["cahya_like", pytest.param("layer_norm_like", marks=pytest.mark.slow)])
 def made(request: pytest.FixtureRequest, checkpoints: Path, calibration: str) -> tuple[Path, dict[str, int]]:
     """The folder of an artifact with the INT8 file, and the number of its INT8 operators by type."""
 

@@ -11,7 +11,7 @@ from app.artifacts import ArtifactError
 from app.families.ctc.checkpoint import load_checkpoint
 from app.files import LFS_POINTER
 from app.models import load_recognizer, open_model
-from tests.checkpoints import ARCHITECTURES, SHAPES, built
+from tests.checkpoints import ARCHITECTURES, SHAPES, built, sweep
 
 Weights = dict[str, torch.Tensor]
 POINTER = LFS_POINTER + b"\noid sha256:" + b"0" * 64 + b"\nsize 377667514\n"
@@ -74,7 +74,7 @@ def refused(folder: Path, *, new_head: bool = False) -> str:
 
 # SEW-D compiles functions when it is made.
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("shape", [*SHAPES, *ARCHITECTURES])
+@pytest.mark.parametrize("shape", sweep([*SHAPES, *ARCHITECTURES]))
 def test_every_shape_and_architecture_is_loaded_whole(shape: str, base: Path) -> None:
     model, new = load_checkpoint(built(shape, base))
     assert new == ()
