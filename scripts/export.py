@@ -40,7 +40,7 @@ from app.runtimes.registry import (
 )
 from scripts.benchmarking.engines import model_files
 from scripts.common import SAMPLES
-from scripts.common.arguments import word_error_rate
+from scripts.common.arguments import wer_limit
 from scripts.exporting.artifact_folder import copy_settings, describe, revision_of, take_manifest
 from scripts.exporting.calibration import calibration_feeds
 from scripts.exporting.evidence_clips import collect_evidence
@@ -311,7 +311,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--max_reference_wer",
-        type=word_error_rate,
+        type=wer_limit,
         default=MAX_REFERENCE_WER,
         help="largest word error rate of the checkpoint itself; above it, the proofs fail; 0.5 is 50 %% "
         "(default: %(default)s)",

@@ -39,7 +39,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Measure coverage in the tests of `app/` alone: the others spend their time in PyTorch, where tracing is dear."""
+    """Measure coverage in the tests of `app/` alone: the others spend their time in PyTorch, where tracing is slow."""
     measured = item.config.pluginmanager.getplugin("_cov")
     if measured is None or measured.cov_controller is None or not item.nodeid.startswith(UNMEASURED):
         return (yield)

@@ -23,8 +23,8 @@ def count(text: str) -> int:
     return value
 
 
-def word_error_rate(text: str) -> float:
-    """Parse a command-line argument. Raises ArgumentTypeError for any other value, such as a percentage."""
+def wer_limit(text: str) -> float:
+    """Parse a limit for a word error rate, at most `MAX_WER_LIMIT`. Raises ArgumentTypeError for any other text."""
     try:
         rate = float(text)
     except ValueError:

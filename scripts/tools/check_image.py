@@ -260,7 +260,7 @@ def main() -> None:
     parser.add_argument("--mirror", default="http://deb.debian.org/debian", help="for debootstrap; default %(default)s")
     parser.add_argument("--sample", type=Path, default=ROOT / "samples" / "sample.wav")
     parser.add_argument("--target", default="serve", help="stage of the Dockerfile; default %(default)s")
-    parser.add_argument("--temporary", default="/var/tmp", help="folder with 3 GB of free space")  # noqa: S108
+    parser.add_argument("--temporary", default="/var/tmp", help="folder with 3 GB of free space")  # noqa: S108  # no fixed file
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if os.geteuid() != 0:

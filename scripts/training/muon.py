@@ -32,7 +32,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
     def _groups(self) -> list[dict[str, Any]]:
         return [group for part in self.parts for group in part.param_groups]
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # the base class may return a loss
         """Make one step with the current gradients. `closure` is not supported and must be None."""
         assert closure is None
         for part in self.parts:

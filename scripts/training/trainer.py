@@ -29,7 +29,7 @@ class CtcTrainer(Trainer):
         if self.muon and self.optimizer is None:
             assert isinstance(self.model, torch.nn.Module)
             self.optimizer = MuonAndAdamW(self.model, self.args.learning_rate, self.args.weight_decay)
-        optimizer: torch.optim.Optimizer = super().create_optimizer()  # type: ignore[no-untyped-call]
+        optimizer: torch.optim.Optimizer = super().create_optimizer()  # type: ignore[no-untyped-call]  # untyped there
         return optimizer
 
     def compute_loss(

@@ -409,7 +409,10 @@ def test_its_threads_end_with_it() -> None:
 
 def test_every_engine_call_is_reported() -> None:
     reported: list[tuple[int, float]] = []
-    note = lambda windows, audio_s, busy_s: reported.append((windows, audio_s))  # noqa: E731
+
+    def note(windows: int, audio_s: float, busy_s: float) -> None:
+        reported.append((windows, audio_s))
+
     with scheduling(Recording(), on_computed=note) as scheduler:
         asyncio.run(scheduler.run(windows(1, 2, 3)))
     assert reported == [(1, 1.0)] * 3
