@@ -25,6 +25,7 @@ from app.models import (
     warm_up,
     warm_up_window,
 )
+from app.recognizer import UNCHECKED
 from app.runtimes.registry import AUTO
 from app.selection import no_backend, rank_backends
 from app.settings import Settings
@@ -162,7 +163,7 @@ class Service:
         try:
             async with (
                 asyncio.timeout(limit_s),
-                aclosing(transcriber.scheduler.compute(lanes, [noise], first=True)) as outputs,
+                aclosing(transcriber.scheduler.compute(lanes, [noise], UNCHECKED, first=True)) as outputs,
             ):
                 async for output in outputs:
                     lanes.express.check(noise, output)

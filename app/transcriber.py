@@ -91,7 +91,7 @@ class Stream:
         self.duration_s = waveform.duration_s
         if self._reservation is not None:
             self._reservation.check_wait(waveform.duration_s)
-        windows = lanes.express.windows(waveform.samples, self._options)
+        windows = await asyncio.to_thread(lanes.express.windows, waveform.samples, self._options)
         decoder = lanes.express.decoder(self._options)
         times = StageTimes()
         async with aclosing(scheduler.compute(lanes, windows, self._options, times)) as outputs:

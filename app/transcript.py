@@ -19,10 +19,29 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """How a segment was decoded, by a model that writes token by token.
+
+    tokens: ids of the segment's tokens. temperature: 0 for the most probable text, above for a sample.
+    average_log_probability, compression_ratio, no_speech_probability: of the window that the segment belongs to.
+    language: ISO 639 code; None for a model of one language. language_probability: None if the caller named it.
+    """
+
+    tokens: tuple[int, ...]
+    temperature: float
+    average_log_probability: float
+    compression_ratio: float
+    no_speech_probability: float
+    language: str | None
+    language_probability: float | None
+
+
+@dataclass(frozen=True)
 class Segment:
     """Words that are shown together, such as one subtitle.
 
-    words: empty if word times were not requested or the model cannot provide them.
+    words: empty if word times were not requested or the model cannot provide them. decoding: None for models that do
+    not decode token by token.
     """
 
     text: str
@@ -30,6 +49,7 @@ class Segment:
     end_s: float
     confidence: float
     words: tuple[Word, ...] = ()
+    decoding: Decoding | None = None
 
     @classmethod
     def of(cls, words: tuple[Word, ...]) -> Self:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from app.artifacts import Proof
 from app.families import Family
-from app.recognizer import Agreement, AnyRecognizer, Options, compute_clip, decode_clip
+from app.recognizer import Agreement, AnyRecognizer, Options, compute_windows, decode_windows
 from app.runtimes.registry import ONNX, REFERENCE
 from scripts.speech.data import SpeechRows
 from scripts.speech.eval_sets import Figures, figures_of, normalizer_for
@@ -140,13 +140,13 @@ def prove(
 
     def measure(rows: SpeechRows, index: int) -> tuple[dict[str, ClipErrors], dict[str, Agreement]]:
         samples = rows.samples(index, reference.rate_hz)
-        outputs = {backend: compute_clip(recognizer, samples) for backend, recognizer in recognizers.items()}
+        windows = reference.windows(samples, Options())
+        outputs = {backend: compute_windows(recognizer, windows) for backend, recognizer in recognizers.items()}
         expected = normalizer(rows.text(index))
         texts = {
-            backend: " ".join(segment.text for segment in decode_clip(recognizers[backend], samples, parts))
+            backend: " ".join(segment.text for segment in decode_windows(recognizers[backend], windows, parts))
             for backend, parts in outputs.items()
         }
-        windows = reference.windows(samples, Options())
         return (
             {backend: count_errors(expected, normalizer(text)) for backend, text in texts.items()},
             {

@@ -1,16 +1,17 @@
 """Recognition with a CTC model: windows of audio -> emissions, on any runtime -> words and segments."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.artifacts import ArtifactError
+from app.errors import InvalidParameter
 from app.families.ctc.decoding import Emissions, WordDecoder, decode_ctc
 from app.families.ctc.graph import CtcGraph
 from app.families.ctc.settings import CtcSettings, FeatureSettings
 from app.families.ctc.windows import Framing, Stitcher, cut, stitch
-from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing
+from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing, never
 from app.segmenting import Segmenter
 from app.transcript import Segment, Word
 
@@ -35,6 +36,15 @@ class CtcRecognizer:
         self._window_frames = settings.framing.frames(int(windowing.window_s * self.rate_hz))
         self._overlap_frames = settings.framing.frames(int(windowing.overlap_s * self.rate_hz))
 
+    def check_options(self, options: Options) -> None:
+        """Raises InvalidParameter for options of models that can be told what to write."""
+        if options.task != "transcribe":
+            raise InvalidParameter("the model cannot translate")
+        if options.language is not None or options.languages:
+            raise InvalidParameter("the model has one language, which cannot be chosen")
+        if options.prompt:
+            raise InvalidParameter("the model takes no prompt")
+
     @property
     def batches(self) -> bool:
         """Whether the windows of one call are computed at once."""
@@ -48,7 +58,9 @@ class CtcRecognizer:
         """Whether there is at least one frame, and no digital silence."""
         return is_audible(samples, self.settings.framing)
 
-    def compute(self, windows: Sequence[Window], options: Options = Options()) -> list[Emissions]:
+    def compute(
+        self, windows: Sequence[Window], options: Options = Options(), cancelled: Callable[[], bool] = never
+    ) -> list[Emissions]:
         """The emissions of each window."""
         return self.emissions([window.samples for window in windows])
 
@@ -85,17 +97,19 @@ class CtcRecognizer:
         if not np.allclose(np.exp(output).sum(axis=1), 1.0, atol=PROBABILITY_TOLERANCE):
             raise ArtifactError("the model gave emissions that are not probabilities")
 
-    def hypothesis(self, output: Emissions) -> Hypothesis:
+    def hypothesis(self, window: Window) -> Hypothesis:
         """The most likely token of each frame."""
+        (output,) = self.emissions([window.samples])
         best = output.argmax(axis=1)
         highest = output[np.arange(len(best)), best]
         return Hypothesis(tuple(map(int, best)), tuple(map(float, highest)))
 
-    def difference(self, expected: Hypothesis, output: Emissions) -> float:
+    def difference(self, expected: Hypothesis, window: Window) -> float:
         """The mean change of the tokens' probabilities, 0 to 1.
 
         1 if the number of frames differs or the model does not have the tokens; a NaN frame counts as 1.
         """
+        (output,) = self.emissions([window.samples])
         frames, vocabulary = output.shape
         if frames != len(expected.tokens) or max(expected.tokens) >= vocabulary:
             return 1.0

@@ -1,46 +1,39 @@
-"""Whisper as Dikte exports it: an encoder and one decoder.
+"""A Whisper model as two PyTorch modules, `Encoder` and `Decoder`: what the PyTorch backend runs and the export traces.
 
 | graph | inputs | outputs |
 |---|---|---|
 | encoder | `input_features` (1, mel bins, frames), any even number of frames | `cross_key_0`, `cross_value_0`, ... |
-| decoder | `input_ids` (hypotheses, tokens), `positions`, `lengths`, `length`, caches, the encoder's outputs | `logits`, caches |
+| decoder | `input_ids` (hypotheses, tokens), `wanted`, `lengths`, `length`, caches, the encoder's outputs | `logits`, ... |
 
-- **The encoder gives keys and values.** Cross-attention needs the keys and values of each decoder layer, shape (1, heads, positions,
-  head size), once per window. The stock export computes them in the decoder.
-- **One decoder for prompt and steps.** Its weights are stored once. A call takes the prompt, or one token for each hypothesis.
-- **Caches are written in place.** `past_key_0` and `present_key_0` may be the same memory, (hypotheses, heads, capacity, head
-  size): `GroupQueryAttention` of ONNX Runtime writes new rows behind the `lengths` that are filled. Nothing is copied from step to step.
-- **Hypotheses share the clip.** Cross-attention takes the tokens of all hypotheses as one sequence, so a beam needs no copy of the
-  encoder's outputs.
-- **Logits of some positions.** `positions` names those tokens of `input_ids` whose logits are wanted: the last, and in the prompt the
-  one that tells whether there is speech. The projection to the vocabulary is half of the decoder's work.
+- **The encoder outputs keys and values.** Cross-attention needs the keys and values of each decoder layer, shape (1,
+  heads, positions, head size), once per window. The stock model computes them in the decoder.
+- **One decoder for prompt and steps.** Its weights are stored once. A call takes the prompt, or one token for each
+  hypothesis.
+- **Caches are updated in place.** `past_key_0` and `present_key_0` may be the same memory, shape (hypotheses, heads,
+  capacity, head size). ONNX Runtime's GroupQueryAttention writes the new rows behind the old ones. Nothing is copied
+  from step to step.
+- **Hypotheses share the window.** Cross-attention takes the tokens of all hypotheses as one sequence, so a beam needs
+  no copy of the encoder's outputs.
+- **Logits of wanted positions only.** The projection to the vocabulary is half of the decoder's work. `wanted` lists
+  the indices of the tokens in `input_ids` whose logits are needed.
+- **Queries for word times.** `query_3` has the scaled queries of cross-attention in layer 3, shape (1, hypotheses x
+  tokens, width). With `cross_key_3` they give the attention weights, without another run of the decoder.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from onnx import ModelProto
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import WhisperForConditionalGeneration
 
-from scripts.exporting.onnx_files import trace
-
-EXAMPLE_FRAMES = 300
-EXAMPLE_TOKENS = 3
-"""What the exporter traces; the graphs take any number."""
-
-
-class Graphs(NamedTuple):
-    """The ONNX graphs of a model."""
-
-    encoder: ModelProto
-    decoder: ModelProto
+from app.families.whisper.graphs import DECODER, ENCODER, decoder_inputs, encoder_inputs, tensor_names
+from app.runtimes.graph import TorchModule
 
 
 class CrossAttention(torch.autograd.Function):
-    """softmax(query key^T) value for each head, exported as ONNX Runtime's operator.
+    """softmax(query key^T) value for each head; in ONNX, the MultiHeadAttention operator of ONNX Runtime.
 
     query: shape (1, tokens, width), scaled. key, value: (1, heads, positions, head size), or (1, positions, width).
     """
@@ -59,11 +52,12 @@ class CrossAttention(torch.autograd.Function):
 
 
 class CachedAttention(torch.autograd.Function):
-    """Causal attention of new tokens to those in the cache and to themselves, exported as ONNX Runtime's operator.
+    """Causal attention of new tokens to the cache and to themselves; in ONNX, GroupQueryAttention of ONNX Runtime.
 
     query, key, value: shape (hypotheses, tokens, width), the query scaled. past_key, past_value: shape (hypotheses,
-    heads, capacity, head size). lengths: tokens of each hypothesis after this call, less one, (hypotheses,), int32.
-    length: the most tokens of a hypothesis after this call, int32. Returns the attended values and the caches.
+    heads, capacity, head size). lengths: number of tokens of each hypothesis after this call, less one, shape
+    (hypotheses,), int32. length: the largest number of tokens of a hypothesis after this call, int32. Returns the
+    attended values and the caches.
     """
 
     @staticmethod
@@ -78,7 +72,7 @@ class CachedAttention(torch.autograd.Function):
         length: Tensor,
         heads: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute it with PyTorch, for hypotheses of one length. The caches are written in place."""
+        """Compute it with PyTorch, for hypotheses of one length. The caches are updated in place."""
         query, key, value = (split_heads(tensor, heads) for tensor in (query, key, value))
         after = int(length)
         before = after - query.shape[2]
@@ -101,9 +95,9 @@ class CachedAttention(torch.autograd.Function):
         lengths: Any,
         length: Any,
         heads: int,
-    ) -> tuple[Any, Any, Any]:
+    ) -> tuple[Any, ...]:
         """The ONNX node."""
-        attended, present_key, present_value = graph.op(
+        outputs = graph.op(
             "com.microsoft::GroupQueryAttention",
             *(query, key, value, past_key, past_value, lengths, length),
             num_heads_i=heads,
@@ -112,13 +106,30 @@ class CachedAttention(torch.autograd.Function):
             outputs=3,
         )
         types = (query.type(), past_key.type(), past_value.type())
-        return tuple(
-            value.setType(kind) for value, kind in zip((attended, present_key, present_value), types, strict=True)
-        )  # type: ignore[return-value]
+        return tuple(output.setType(kind) for output, kind in zip(outputs, types, strict=True))
+
+
+class Projection(torch.autograd.Function):
+    """rows weight^T; in ONNX, a Gemm that takes the weight as it is. The exporter's own MatMul takes its transpose, so
+    the embedding, which most models share with the output layer, would be stored twice.
+
+    rows: shape (rows, width). weight: shape (vocabulary, width).
+    """
+
+    @staticmethod
+    def forward(_: Any, rows: Tensor, weight: Tensor) -> Tensor:
+        """Compute it with PyTorch."""
+        return rows @ weight.T
+
+    @staticmethod
+    def symbolic(graph: Any, rows: Any, weight: Any) -> Any:
+        """The ONNX node."""
+        output = graph.op("Gemm", rows, weight, transB_i=1)
+        return output.setType(rows.type().with_sizes([None, weight.type().sizes()[0]]))
 
 
 def split_heads(tensor: Tensor, heads: int) -> Tensor:
-    """(batch, time, width) -> (batch, heads, time, head size); what is split already stays as it is."""
+    """(batch, time, width) -> (batch, heads, time, head size); a tensor of four dimensions is returned as it is."""
     if tensor.dim() == 4:
         return tensor
     return tensor.unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -129,8 +140,8 @@ def join_heads(tensor: Tensor) -> Tensor:
     return tensor.transpose(1, 2).flatten(2)
 
 
-def stacked(layers: Sequence[nn.Module], scales: Sequence[float]) -> nn.Linear:
-    """One linear layer that gives the outputs of several side by side, each scaled. Keys have no bias in Whisper."""
+def stacked(layers: Sequence[Any], scales: Sequence[float]) -> nn.Linear:
+    """One linear layer whose output concatenates those of several, each scaled."""
     weights, biases = [], []
     for layer, scale in zip(layers, scales, strict=True):
         weight, bias = layer.weight.data, layer.bias
@@ -143,7 +154,7 @@ def stacked(layers: Sequence[nn.Module], scales: Sequence[float]) -> nn.Linear:
 
 
 class SelfAttention(nn.Module):
-    """Queries, keys and values of one attention in one product, the queries scaled by 1 / sqrt(head size)."""
+    """Queries, keys and values in one product, the queries scaled by 1 / sqrt(head size)."""
 
     def __init__(self, attention: Any) -> None:
         super().__init__()
@@ -158,13 +169,14 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """The second half of every layer, with its norm and the sum."""
+    """The last part of every layer, with its norm and its residual connection."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.norm, self.expand, self.contract = layer.final_layer_norm, layer.fc1, layer.fc2
 
     def forward(self, states: Tensor) -> Tensor:
+        """(batch, time, width) -> the same shape."""
         expanded = functional.gelu(self.expand(self.norm(states)))
         return states + self.contract(expanded)
 
@@ -178,13 +190,14 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(layer)
 
     def forward(self, states: Tensor) -> Tensor:
+        """(1, positions, width) -> the same shape."""
         query, key, value = self.attention.project(self.norm(states))
         attended = CrossAttention.apply(query, key, value, self.attention.heads)  # type: ignore[no-untyped-call]
         return self.feed_forward(states + self.attention.output(attended))  # type: ignore[no-any-return]
 
 
 class Encoder(nn.Module):
-    """Log-mel features, (1, mel bins, frames) -> keys and values of cross-attention, layer by layer."""
+    """Log-mel features -> keys and values of cross-attention, by name."""
 
     def __init__(self, model: WhisperForConditionalGeneration) -> None:
         super().__init__()
@@ -197,16 +210,18 @@ class Encoder(nn.Module):
         self.cross = nn.ModuleList(
             stacked([attention.k_proj, attention.v_proj], [1.0, 1.0]) for attention in attentions
         )
+        self.names = tensor_names("cross", len(attentions))
 
-    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
-        states = functional.gelu(self.second(functional.gelu(self.first(features)))).transpose(1, 2)
+    def forward(self, input_features: Tensor) -> dict[str, Tensor]:
+        """(1, mel bins, frames) -> keys and values, each of shape (1, heads, frames / 2, head size)."""
+        states = functional.gelu(self.first(input_features))
+        states = functional.gelu(self.second(states)).transpose(1, 2)
         states = states + self.positions[: states.shape[1]]
         for layer in self.layers:
             states = layer(states)
         states = self.norm(states)
-        return tuple(
-            split_heads(tensor, self.heads) for cross in self.cross for tensor in cross(states).chunk(2, dim=-1)
-        )
+        cross = [split_heads(part, self.heads) for layer in self.cross for part in layer(states).chunk(2, dim=-1)]
+        return dict(zip(self.names, cross, strict=True))
 
 
 class DecoderLayer(nn.Module):
@@ -222,86 +237,67 @@ class DecoderLayer(nn.Module):
 
     def forward(
         self, states: Tensor, caches: Sequence[Tensor], cross: Sequence[Tensor], lengths: Tensor, length: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """States (hypotheses, tokens, width) -> new states, queries (1, hypotheses x tokens, width) and caches."""
         heads = self.attention.heads
         query, key, value = self.attention.project(self.norm(states))
-        attended, *caches = CachedAttention.apply(  # type: ignore[no-untyped-call]
+        attended, *present = CachedAttention.apply(  # type: ignore[no-untyped-call]
             query, key, value, *caches, lengths, length, heads
         )
         states = states + self.attention.output(attended)
-        query = self.cross_query(self.cross_norm(states))
-        # All hypotheses look at the same clip, and no token of them at another: one sequence of all their tokens.
-        attended = CrossAttention.apply(query.flatten(0, 1)[None], *cross, heads)  # type: ignore[no-untyped-call]
+        # All hypotheses attend to the same window and none to another's tokens: one sequence of all their tokens.
+        query = self.cross_query(self.cross_norm(states)).flatten(0, 1)[None]
+        attended = CrossAttention.apply(query, *cross, heads)  # type: ignore[no-untyped-call]
         states = states + self.cross_output(attended).view_as(states)
-        return (self.feed_forward(states), *caches)
+        return self.feed_forward(states), query, present
 
 
 class Decoder(nn.Module):
-    """Tokens and caches -> logits of the wanted positions, and the caches with the new tokens."""
+    """Tokens and caches -> logits, queries and caches, by name.
 
-    def __init__(self, model: WhisperForConditionalGeneration) -> None:
+    query_layers: the layers whose queries are outputs.
+    """
+
+    def __init__(self, model: WhisperForConditionalGeneration, query_layers: Sequence[int]) -> None:
         super().__init__()
         decoder = model.model.decoder
         self.embedding = nn.Parameter(decoder.embed_tokens.weight.data)
-        self.places = nn.Parameter(decoder.embed_positions.weight.data)
+        self.positions = nn.Parameter(decoder.embed_positions.weight.data)
         self.layers = nn.ModuleList(DecoderLayer(layer) for layer in decoder.layers)
         self.norm = decoder.layer_norm
-        self.head = model.proj_out
+        head = model.proj_out.weight.data
+        tied = head.data_ptr() == self.embedding.data.data_ptr()
+        self.head = None if tied else nn.Parameter(head)
+        self.query_layers = tuple(query_layers)
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, lengths: Tensor, length: Tensor, *tensors: Tensor
-    ) -> tuple[Tensor, ...]:
-        count = tokens.shape[1]
-        first = length.to(torch.int64) - count
-        states = self.embedding[tokens] + self.places[first + torch.arange(count, device=tokens.device)]
-        caches, cross = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
-        present: list[Tensor] = []
+        self, input_ids: Tensor, wanted: Tensor, lengths: Tensor, length: Tensor, **tensors: Tensor
+    ) -> dict[str, Tensor]:
+        """Compute all outputs; shapes and types are in the module's docstring."""
+        tokens = input_ids.shape[1]
+        first = length.to(torch.int64) - tokens
+        states = self.embedding[input_ids] + self.positions[first + torch.arange(tokens)]
+        past, cross, present = (tensor_names(kind, len(self.layers)) for kind in ("past", "cross", "present"))
+        outputs: dict[str, Tensor] = {}
         for index, layer in enumerate(self.layers):
             own = slice(2 * index, 2 * index + 2)
-            states, *new = layer(states, caches[own], cross[own], lengths, length)
-            present += new
-        return (self.head(self.norm(states).index_select(1, positions)), *present)
+            caches, keys_and_values = ([tensors[name] for name in names[own]] for names in (past, cross))
+            states, query, updated = layer(states, caches, keys_and_values, lengths, length)
+            outputs |= dict(zip(present[own], updated, strict=True))
+            if index in self.query_layers:
+                outputs[f"query_{index}"] = query
+        rows = self.norm(states.index_select(1, wanted)).flatten(0, 1)
+        head = self.embedding if self.head is None else self.head
+        logits = Projection.apply(rows, head).unflatten(0, (-1, wanted.shape[0]))  # type: ignore[no-untyped-call]
+        return {"logits": logits} | outputs
 
 
-def export_whisper(model: WhisperForConditionalGeneration) -> Graphs:
-    """The FP32 graphs of a Whisper model, of any size."""
-    config = model.config
-    heads, layers = config.decoder_attention_heads, config.decoder_layers
-    size = config.d_model // heads
-    cross, past, present = (tensor_names(kind, layers) for kind in ("cross", "past", "present"))
-    cache = torch.zeros(1, heads, config.max_target_positions, size)
-    cached = {0: "hypotheses", 2: "capacity"}
-    positions = {2: "positions"}
-    encoder = trace(
-        Encoder(model),
-        (torch.randn(1, config.num_mel_bins, EXAMPLE_FRAMES),),
-        {"input_features": {2: "frames"}},
-        dict.fromkeys(cross, positions),
-    )
-    example = (
-        torch.zeros(1, EXAMPLE_TOKENS, dtype=torch.int64),
-        torch.tensor([EXAMPLE_TOKENS - 1]),
-        torch.tensor([EXAMPLE_TOKENS - 1], dtype=torch.int32),
-        torch.tensor(EXAMPLE_TOKENS, dtype=torch.int32),
-        *(cache.clone() for _ in past),
-        *(torch.zeros(1, heads, EXAMPLE_FRAMES // 2, size) for _ in cross),
-    )
-    decoder = trace(
-        Decoder(model),
-        example,
-        {
-            "input_ids": {0: "hypotheses", 1: "tokens"},
-            "positions": {0: "wanted"},
-            "lengths": {0: "hypotheses"},
-            "length": {},
-            **dict.fromkeys(past, cached),
-            **dict.fromkeys(cross, positions),
-        },
-        {"logits": {0: "hypotheses", 1: "wanted"}, **dict.fromkeys(present, cached)},
-    )
-    return Graphs(encoder, decoder)
-
-
-def tensor_names(kind: str, layers: int) -> list[str]:
-    """Names of the keys and values of each layer, such as `past_key_0`."""
-    return [f"{kind}_{part}_{layer}" for layer in range(layers) for part in ("key", "value")]
+def torch_modules(model: WhisperForConditionalGeneration, query_layers: Sequence[int]) -> Mapping[str, TorchModule]:
+    """The modules of a model with the names of their inputs and outputs, by graph. query_layers: as in `Decoder`."""
+    layers = model.config.decoder_layers
+    queries = [f"query_{layer}" for layer in query_layers]
+    outputs = ("logits", *queries, *tensor_names("present", layers))
+    return {
+        ENCODER: TorchModule(Encoder(model), encoder_inputs(model.config.num_mel_bins), tensor_names("cross", layers)),
+        DECODER: TorchModule(Decoder(model, query_layers), decoder_inputs(layers), outputs),
+    }

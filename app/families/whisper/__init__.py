@@ -1,0 +1,72 @@
+"""Whisper: encoder-decoder models on log-mel spectrograms, and their fine-tunes and distillations."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from app.artifacts import Artifact, ArtifactError
+from app.families.whisper.graphs import DECODER, ENCODER, CachedGraphs, Shape
+from app.families.whisper.model import WhisperModel
+from app.families.whisper.recognizer import WhisperRecognizer
+from app.families.whisper.settings import WhisperSettings, read_settings
+from app.recognizer import Windowing
+from app.runtimes.graph import Graph, Tensor, TorchModule
+from app.voice_activity import VoiceDetector
+
+MODEL_TYPE = "whisper"
+"""The value of `model_type` in `config.json`."""
+MARGIN_KEY = "window_margin_s"
+"""Entry of the manifest: the margin with which shortened windows are proven, in seconds; null or missing if not."""
+
+
+class WhisperFamily:
+    """A Whisper model's settings; makes its recognizers. Raises the errors of `read_settings`."""
+
+    graphs = (ENCODER, DECODER)
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.settings = read_settings(artifact)
+        self.rate_hz = self.settings.log_mel.rate_hz
+        self.margin_s = read_margin(artifact)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The tokens of the vocabulary, as the files spell them, by id."""
+        return self.settings.vocabulary.tokens
+
+    def torch_modules(self, folder: Path) -> Mapping[str, TorchModule]:
+        """The checkpoint in float32. Raises the errors of `load_checkpoint`."""
+        from app.families.whisper.checkpoint import load_checkpoint
+        from app.families.whisper.modules import torch_modules
+
+        return torch_modules(load_checkpoint(folder), self._shape.query_layers)
+
+    def uses_few_shapes(self, inputs: Mapping[str, Tensor]) -> bool:
+        """Whether a graph is called with only a few shapes: caches and windows have many."""
+        return False
+
+    def recognizer(self, graphs: Mapping[str, Graph], windowing: Windowing = Windowing()) -> WhisperRecognizer:
+        """A recognizer on the graphs. Raises ArtifactError if they have unexpected inputs."""
+        model = WhisperModel(self.settings, CachedGraphs(graphs, self._shape), self.margin_s)
+        return WhisperRecognizer(model, windowing, self._detector)
+
+    @property
+    def _shape(self) -> Shape:
+        settings = self.settings
+        return Shape(settings.layers, settings.heads, settings.width, settings.alignment_heads)
+
+    @cached_property
+    def _detector(self) -> VoiceDetector:
+        """Shared by all recognizers of the model."""
+        return VoiceDetector()
+
+
+def read_margin(artifact: Artifact) -> float | None:
+    """The proven margin in the manifest. Raises ArtifactError if it is no number."""
+    margin_s = artifact.manifest.get(MARGIN_KEY)
+    if margin_s is not None and not (isinstance(margin_s, int | float) and 0 <= margin_s < float("inf")):
+        raise ArtifactError(f"{MARGIN_KEY} in the manifest of {artifact.name} is {margin_s!r}, not a number of seconds")
+    return margin_s
+
+
+__all__ = ["MODEL_TYPE", "WhisperFamily"]
