@@ -11,7 +11,7 @@ from typing import NamedTuple
 from app.admission import Admission
 from app.artifacts import Artifact, ArtifactError, UnprovenError
 from app.cpu import this_cpu
-from app.errors import LOADING, STOPPING, AsrError, NotReady
+from app.errors import LOADING, STOPPING, AsrError, InvalidParameter, NotReady
 from app.memory import return_freed_memory
 from app.metrics import Metrics
 from app.models import (
@@ -249,6 +249,10 @@ def load_backend(model: Model, backend: str, settings: Settings) -> LoadedModel:
     """
     check_proofs(model, backend)
     lanes = load_for_lanes(model, backend, settings.threads, settings.windowing)
+    try:
+        lanes.express.check_options(settings.options)
+    except InvalidParameter as error:
+        raise ArtifactError(f"{error.message} (ASR_LANGUAGE, ASR_LANGUAGES)") from error
     for recognizer in lanes.distinct:
         warm_up(recognizer, model.artifact)
         check_evidence(recognizer, model.artifact, backend)

@@ -87,6 +87,16 @@ class Transcript:
         return " ".join(segment.text for segment in self.segments)
 
     @property
+    def language(self) -> str | None:
+        """ISO 639 code of the first segment; None without segments, or from a model of one language."""
+        return next((segment.decoding.language for segment in self.segments if segment.decoding), None)
+
+    @property
+    def language_probability(self) -> float | None:
+        """With which the language was detected; None if it was not."""
+        return next((segment.decoding.language_probability for segment in self.segments if segment.decoding), None)
+
+    @property
     def words(self) -> tuple[Word, ...]:
         """The words of all segments."""
         return tuple(word for segment in self.segments for word in segment.words)

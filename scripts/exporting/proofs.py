@@ -65,8 +65,10 @@ MAX_REFERENCE_WER = 0.5
 other clips, give 100 % or more."""
 REFERENCE_LIMITS = (Limit("wer", "at most", MAX_REFERENCE_WER),)
 """For the checkpoint itself, over the clips of all sets."""
-LIMITS = {REFERENCE: REFERENCE_LIMITS, FP32_BACKEND: EXACT}
-"""Backend -> its limits. All others have the limits `QUANTIZED`."""
+OTHERS = "others"
+"""Stands for all backends that have no limits of their own."""
+LIMITS = {REFERENCE: REFERENCE_LIMITS, FP32_BACKEND: EXACT, OTHERS: QUANTIZED}
+"""Backend -> its limits, for CTC models."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,7 @@ def prove(
 ) -> Measurements:
     """Measure all backends on sets of speech, and compare their figures with the limits.
 
-    recognizers: by backend; the reference and FP32 are required. limits: by backend; others have the limits
-    `QUANTIZED`. language: ISO 639-1 code. workers: number of clips that are computed at once. Raises DataError for a
+    recognizers: by backend; the reference and FP32 are required. limits: by backend, and for `OTHERS`. language: ISO 639-1 code. workers: number of clips that are computed at once. Raises DataError for a
     clip that cannot be read, and ArtifactError for models that cannot be compared.
     """
     normalizer = normalizer_for(family, language)
@@ -169,11 +170,11 @@ def prove(
 
     parity = {backend: _parity(compared_with(backend), agreements[backend]) for backend in backends}
     increase = {backend: word_error_increase(errors[compared_with(backend)], errors[backend]) for backend in backends}
-    proofs = [judge_reference(errors[REFERENCE], limit) for limit in limits.get(REFERENCE, REFERENCE_LIMITS)]
+    proofs = [judge_reference(errors[REFERENCE], limit) for limit in limits[REFERENCE]]
     proofs += [
         proof
         for backend in backends
-        for proof in judge(backend, parity[backend], increase[backend], limits.get(backend, QUANTIZED))
+        for proof in judge(backend, parity[backend], increase[backend], limits.get(backend, limits[OTHERS]))
     ]
     return Measurements(tuple(proofs), parity, increase, accuracy)
 

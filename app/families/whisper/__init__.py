@@ -8,7 +8,7 @@ from app.artifacts import Artifact, ArtifactError
 from app.families.whisper.graphs import DECODER, ENCODER, CachedGraphs, Shape
 from app.families.whisper.model import WhisperModel
 from app.families.whisper.recognizer import WhisperRecognizer
-from app.families.whisper.settings import WhisperSettings, read_settings
+from app.families.whisper.settings import SETTINGS_FILES, read_settings
 from app.recognizer import Windowing
 from app.runtimes.graph import Graph, Tensor, TorchModule
 from app.voice_activity import VoiceDetector
@@ -69,4 +69,4 @@ def read_margin(artifact: Artifact) -> float | None:
     return margin_s
 
 
-__all__ = ["MODEL_TYPE", "WhisperFamily"]
+__all__ = ["DECODER", "ENCODER", "MODEL_TYPE", "SETTINGS_FILES", "WhisperFamily"]

@@ -25,7 +25,8 @@ class WindowOutput:
     prompt: tokens before the text. tokens: of the text, timestamps included if they were asked for. log_probabilities:
     of each token and, if it is finished, of the end. finished: the model wrote the end; if not, a limit was reached.
     text: without timestamps. language: None for a model of one language. language_probability: None if the caller named
-    the language. average_log_probability, compression_ratio, no_speech_probability: what the checks look at. words:
+    the language. average_log_probability, compression_ratio, no_speech_probability: what the checks look at. shortened: whether the window was not padded to the longest. timestamps:
+    whether the tokens include timestamps. words:
     with times in seconds from the start of the window; only if they were asked for.
     """
 
@@ -40,6 +41,8 @@ class WindowOutput:
     average_log_probability: float
     compression_ratio: float
     no_speech_probability: float
+    shortened: bool
+    timestamps: bool
     words: tuple[Word, ...] = ()
 
     def emptied(self) -> "WindowOutput":
@@ -49,10 +52,15 @@ class WindowOutput:
 
 @dataclass(frozen=True)
 class Encoded:
-    """An encoded window. tensors: what the decoder needs of it. samples: its length without padding."""
+    """An encoded window.
+
+    tensors: what the decoder needs of it. samples: its length without padding. shortened: whether it is not padded to
+    the longest window.
+    """
 
     tensors: Tensors
     samples: int
+    shortened: bool
 
 
 class WhisperModel:
@@ -65,9 +73,14 @@ class WhisperModel:
     def __init__(self, settings: WhisperSettings, graphs: WhisperGraphs, margin_s: float | None) -> None:
         self.settings = settings
         self.rate_hz = settings.log_mel.rate_hz
+        self.takes_any_length = graphs.takes_any_length
         self.margin_s = margin_s if graphs.takes_any_length else None
         self.times_words = graphs.has_queries
         self._graphs = graphs
+
+    def with_margin(self, margin_s: float | None) -> "WhisperModel":
+        """The same model with another margin."""
+        return WhisperModel(self.settings, self._graphs, margin_s)
 
     def frames(self, samples: int) -> int:
         """Frames of the log-mel spectrogram of a window with so many samples: an even number."""
@@ -79,8 +92,9 @@ class WhisperModel:
 
     def encode(self, samples: Samples, frames: int | None = None) -> Encoded:
         """Encode a window, shape (samples,), float32. frames: by default, `frames` of its length."""
-        features = self.settings.log_mel(samples, frames or self.frames(len(samples)))
-        return Encoded(self._graphs.encode(features), len(samples))
+        frames = frames or self.frames(len(samples))
+        features = self.settings.log_mel(samples, frames)
+        return Encoded(self._graphs.encode(features), len(samples), frames < self.settings.frames)
 
     def detect_language(self, encoded: Encoded, languages: Sequence[str]) -> NDArray[np.float64]:
         """Probability of each language of the model, in the order of its settings.
@@ -97,26 +111,25 @@ class WhisperModel:
         exponentials = np.exp(scores - scores.max())
         return np.asarray(exponentials / exponentials.sum())
 
-    def prompt(self, options: Options, language: Language | None) -> Prompt:
+    def prompt(self, options: Options, language: Language | None, timestamps: bool = False) -> Prompt:
         """The tokens before the text. language: None for a model of one language."""
         special = self.settings.special
         tokens = [special.start]
         if language is not None:
             task = special.translate if options.task == "translate" else special.transcribe
             tokens += [special.languages[language.code], *([] if task is None else [task])]
-        if not options.segment_times:
+        if not timestamps:
             tokens.append(special.no_timestamps)
         before: list[int] = []
         if options.prompt and special.previous is not None:
             most = self.settings.max_tokens // 2 - 1
             before = [special.previous, *self.settings.vocabulary.encode(" " + options.prompt.strip())[-most:]]
-        return Prompt((*before, *tokens), start=len(before))
+        return Prompt((*before, *tokens), len(before), language, timestamps)
 
     def transcribe(
         self,
         encoded: Encoded,
         prompt: Prompt,
-        language: Language | None,
         options: Options,
         temperature: float,
         tokens_per_s: float,
@@ -127,14 +140,14 @@ class WhisperModel:
         tokens_per_s: limit of the number of tokens, to which `TOKENS_AT_LEAST` are added.
         """
         settings = self.settings
-        limit = TOKENS_AT_LEAST + int(tokens_per_s * encoded.samples / self.rate_hz)
-        limit = min(limit, settings.max_tokens // 2, settings.max_tokens - len(prompt.tokens))
+        limit = TOKENS_AT_LEAST + tokens_per_s * encoded.samples / self.rate_hz
+        limit = int(min(limit, settings.max_tokens // 2, settings.max_tokens - len(prompt.tokens)))
         how = Search(temperature, options.beam_size, limit)
         session = self._graphs.session(encoded.tensors, how.hypotheses, len(prompt.tokens) + limit)
-        rules = Rules(settings, timestamps=options.segment_times)
+        rules = Rules(settings, prompt.timestamps)
         special = settings.special
         found = search(session, prompt, rules, how, special.end, special.no_speech, cancelled)
-        text = settings.vocabulary.text(found.tokens)
+        text, language = settings.vocabulary.text(found.tokens), prompt.language
         output = WindowOutput(
             prompt=prompt.tokens,
             tokens=found.tokens,
@@ -147,8 +160,10 @@ class WhisperModel:
             average_log_probability=found.average_log_probability,
             compression_ratio=compression_ratio(text),
             no_speech_probability=found.no_speech,
+            shortened=encoded.shortened,
+            timestamps=prompt.timestamps,
         )
-        return replace(output, words=self._words(encoded, prompt, found, language)) if options.word_times else output
+        return replace(output, words=self._words(encoded, prompt, found)) if options.word_times else output
 
     def score(self, encoded: Encoded, tokens: Sequence[int]) -> tuple[float, ...]:
         """The log-probability of each token after the first, given those before it."""
@@ -156,9 +171,7 @@ class WhisperModel:
         logits = session(np.array([tokens[:-1]], dtype=np.int64), range(len(tokens) - 1))[0]
         return tuple(float(log_softmax(row)[token]) for row, token in zip(logits, tokens[1:], strict=True))
 
-    def _words(
-        self, encoded: Encoded, prompt: Prompt, found: Found, language: Language | None
-    ) -> tuple[Word, ...]:
+    def _words(self, encoded: Encoded, prompt: Prompt, found: Found) -> tuple[Word, ...]:
         """Words with times, from cross-attention while the decoder reads the text without timestamps."""
         special, vocabulary = self.settings.special, self.settings.vocabulary
         pairs = [
@@ -183,7 +196,7 @@ class WhisperModel:
             tokens=tokens,
             log_probabilities=[value for _, value in pairs],
             vocabulary=vocabulary,
-            language=None if language is None else language.code,
+            language=None if prompt.language is None else prompt.language.code,
             position_s=self.settings.position_s,
             duration_s=encoded.samples / self.rate_hz,
         )

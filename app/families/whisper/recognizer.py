@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import SequenceMatcher
 
 import numpy as np
@@ -27,6 +28,10 @@ WINDOW_OVERHEAD_S = 1.5
 """What a shortened window costs besides its audio, in seconds of audio: margin and prompt."""
 
 
+EVIDENCE_MARGIN_S = 2.56
+"""Margin with which the evidence is computed: it shows that a machine computes the same numbers, in a short time."""
+
+
 class WhisperRecognizer:
     """A `Recognizer` whose outputs are the texts of windows."""
 
@@ -38,6 +43,10 @@ class WhisperRecognizer:
         self.rate_hz = model.rate_hz
         self.window_s = min(windowing.window_s, self.settings.window_s)
         self._detector = detector
+
+    def with_margin(self, margin_s: float | None) -> "WhisperRecognizer":
+        """The same recognizer with another margin of shortened windows; None: full windows only."""
+        return WhisperRecognizer(self.model.with_margin(margin_s), Windowing(self.window_s), self._detector)
 
     def check_options(self, options: Options) -> None:
         """Raises InvalidParameter for what the model or its export cannot do."""
@@ -77,7 +86,7 @@ class WhisperRecognizer:
 
     def decoder(self, options: Options = Options()) -> WhisperDecoder:
         """A decoder for one clip."""
-        return WhisperDecoder(self.settings, options)
+        return WhisperDecoder(self.settings)
 
     def cost_s(self, duration_s: float) -> float:
         """The duration and a constant for each window, which is larger if windows are padded to the longest."""
@@ -92,10 +101,10 @@ class WhisperRecognizer:
 
     def hypothesis(self, window: Window) -> Hypothesis:
         """Prompt, most probable tokens and end, with the log-probability of each of them after the first."""
-        encoded = self.model.encode(window.samples)
+        encoded = self._encode_evidence(window)
         language = self._language(window, Options(), encoded)
         prompt = self.model.prompt(Options(), language)
-        output = self.model.transcribe(encoded, prompt, language, Options(), 0.0, SHORTENED_TOKENS_PER_S, never)
+        output = self.model.transcribe(encoded, prompt, Options(), 0.0, SHORTENED_TOKENS_PER_S, never)
         tokens = (*prompt.tokens, *output.tokens, self.settings.special.end)
         return Hypothesis(tokens, (0.0, *self.model.score(encoded, tokens)))
 
@@ -107,7 +116,7 @@ class WhisperRecognizer:
         tokens = expected.tokens
         if not 1 < len(tokens) <= self.settings.max_tokens or max(tokens) >= self.settings.vocabulary_size:
             return 1.0
-        now = np.exp(self.model.score(self.model.encode(window.samples), tokens))
+        now = np.exp(self.model.score(self._encode_evidence(window), tokens))
         before = np.exp(np.array(expected.log_probabilities[1:]))
         return float(np.nan_to_num(np.abs(now - before), nan=1.0, posinf=1.0).clip(max=1.0).mean())
 
@@ -127,23 +136,29 @@ class WhisperRecognizer:
         same_text = [one.text for one in expected] == [two.text for two in other]
         return Agreement(float(np.max(differences)), steps, same, same_text)
 
+    def _encode_evidence(self, window: Window) -> Encoded:
+        """Encode a clip of the evidence, always in the same number of frames, whatever margin is proven."""
+        model = self.model.with_margin(EVIDENCE_MARGIN_S)
+        return model.encode(window.samples)
+
     def _compute(self, window: Window, options: Options, cancelled: Callable[[], bool]) -> WindowOutput:
         """The text of the shortened window if it passes the checks, else of the full one."""
         model, longest = self.model, self.settings.frames
         encoded = model.encode(window.samples)
         language = self._language(window, options, encoded)
-        prompt = model.prompt(options, language)
+        # With word times, timestamps are not needed, and models write worse with them.
+        timestamps = options.segment_times and not model.times_words
+        options = replace(options, word_times=options.word_times or (options.segment_times and model.times_words))
+        prompt = model.prompt(options, language, timestamps)
         if model.frames(len(window.samples)) < longest:
             temperature = options.temperatures[0]
-            output = model.transcribe(
-                encoded, prompt, language, options, temperature, SHORTENED_TOKENS_PER_S, cancelled
-            )
+            output = model.transcribe(encoded, prompt, options, temperature, SHORTENED_TOKENS_PER_S, cancelled)
             if passes(output, options):
                 return output
             encoded = model.encode(window.samples, longest)
         outputs = []
         for temperature in options.temperatures:
-            output = model.transcribe(encoded, prompt, language, options, temperature, TOKENS_PER_S, cancelled)
+            output = model.transcribe(encoded, prompt, options, temperature, TOKENS_PER_S, cancelled)
             if is_silence(output, options):
                 return output.emptied()
             if passes(output, options):

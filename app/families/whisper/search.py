@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.families.whisper.graphs import DecoderSession, Logits
+from app.families.whisper.language import Language
 from app.families.whisper.rules import Rules
 from app.recognizer import Cancelled
 
@@ -26,12 +27,16 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Prompt:
-    """The tokens before those of the window. start: index of `<|startoftranscript|>`, where a model tells whether
-    there is speech.
+    """The tokens before those of the window.
+
+    start: index of `<|startoftranscript|>`, where a model tells whether there is speech. language: in which the window
+    is spoken; None for a model of one language. timestamps: whether the model writes timestamps.
     """
 
     tokens: tuple[int, ...]
     start: int = 0
+    language: Language | None = None
+    timestamps: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from app.families.whisper.model import WindowOutput
 from app.families.whisper.settings import WhisperSettings
-from app.recognizer import Options, Window
+from app.recognizer import Window
 from app.segmenting import Segmenter
 from app.transcript import Decoding, Segment
 
@@ -14,9 +14,8 @@ from app.transcript import Decoding, Segment
 class WhisperDecoder:
     """The `Decoder` of one clip. No window changes the segments of another."""
 
-    def __init__(self, settings: WhisperSettings, options: Options) -> None:
+    def __init__(self, settings: WhisperSettings) -> None:
         self._settings = settings
-        self._options = options
 
     def add(self, window: Window, output: WindowOutput) -> list[Segment]:
         """Take the output of the next window. Returns its segments.
@@ -29,7 +28,7 @@ class WhisperDecoder:
         end_s = start_s + len(window.samples) / self._settings.log_mel.rate_hz
         if output.words:
             return self._grouped(output, start_s)
-        if self._options.segment_times:
+        if output.timestamps:
             return self._timed(output, start_s, end_s)
         return [self._segment(output, output.tokens, start_s, end_s)]
 

@@ -1,0 +1,196 @@
+"""What is proven of Whisper models only: the same tokens as transformers, and the margin of shortened windows."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import WhisperForConditionalGeneration
+
+from app.artifacts import Proof
+from app.families import Family
+from app.families.whisper.checkpoint import load_checkpoint
+from app.families.whisper.language import Language
+from app.families.whisper.model import WindowOutput
+from app.families.whisper.recognizer import WhisperRecognizer
+from app.recognizer import UNCHECKED, AnyRecognizer, Samples, compute_windows, decode_windows, never
+from app.runtimes.registry import ONNX, ONNX_INT8, REFERENCE
+from scripts.exporting.exporter import FamilyProofs
+from scripts.speech.data import SpeechRows
+from scripts.speech.eval_sets import normalizer_for
+from scripts.speech.scoring import ClipErrors, ErrorRate, count_errors, word_error_increase
+
+MARGINS_S = (2.56, 5.0)
+"""Margins that are tried, in this order; the first one that passes is served. Without a margin, stock models run into
+loops on most clips; with 2.56 s (128 positions of the encoder) on 1 clip in 20."""
+MAX_INCREASE = 0.005
+"""Most that a margin may raise the WER: half a point."""
+COMPARED_CLIPS = 24
+"""Clips whose tokens are compared with those of transformers, which takes some seconds for each."""
+MIN_AGREEMENT = 0.95
+"""Least share of clips with exactly the same tokens. Two tokens may be equally probable up to the last bits."""
+
+
+@dataclass(frozen=True)
+class Margin:
+    """What was measured of a margin.
+
+    wer_increase: relative to full windows. second_tries: windows that were computed again in full length.
+    """
+
+    margin_s: float
+    backend: str
+    clips: int
+    windows: int
+    second_tries: int
+    wer_increase: ErrorRate
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may be served."""
+        return self.wer_increase.rate <= MAX_INCREASE
+
+
+def prove_whisper(
+    checkpoint: Path,
+    family: Family,
+    recognizers: Mapping[str, AnyRecognizer],
+    sets: Mapping[str, SpeechRows],
+    language: str,
+    workers: int,
+) -> FamilyProofs:
+    """Prove the float32 graphs against transformers, and find a margin that all exported backends may be served with.
+
+    Returns the proofs, the manifest's entries, and the recognizers as they will be served. Raises DataError for a clip
+    that cannot be read.
+    """
+    exported = {
+        backend: recognizer
+        for backend, recognizer in recognizers.items()
+        if backend != REFERENCE and isinstance(recognizer, WhisperRecognizer)
+    }
+    agreement = agreement_with_generate(load_checkpoint(checkpoint), exported[ONNX], sets, language)
+    proofs = (Proof.judge(ONNX, "generate_agreement", agreement, "at least", MIN_AGREEMENT),)
+    measured: list[Margin] = []
+    chosen: float | None = None
+    for margin_s in MARGINS_S if exported[ONNX].model.takes_any_length else ():
+        found = [
+            measure_margin(backend, exported[backend], margin_s, family, sets, language, workers)
+            for backend in (ONNX_INT8, ONNX)
+        ]
+        measured += found
+        if all(margin.passed for margin in found):
+            chosen = margin_s
+            break
+    served = {**recognizers, **{backend: recognizer.with_margin(chosen) for backend, recognizer in exported.items()}}
+    entries = {"window_margin_s": chosen, "window_margins": [asdict(margin) for margin in measured]}
+    return FamilyProofs(proofs, entries, served)
+
+
+def agreement_with_generate(
+    model: WhisperForConditionalGeneration,
+    recognizer: WhisperRecognizer,
+    sets: Mapping[str, SpeechRows],
+    language: str,
+) -> float:
+    """Share of clips for which a greedy search gives the same tokens as transformers' `generate`, from 0 to 1.
+
+    Each clip counts twice: with timestamps and without. Clips are cut to the longest window.
+    """
+    clips = [samples for rows in sets.values() for samples in spread(rows, recognizer.rate_hz)][:COMPARED_CLIPS]
+    same = [
+        tokens_of(recognizer, samples, language, timestamps) == generate(model, recognizer, samples, language, timestamps)
+        for samples in tqdm(clips, unit="clip", desc="compared with transformers", disable=None)
+        for timestamps in (False, True)
+    ]
+    return sum(same) / len(same)
+
+
+def spread(rows: SpeechRows, rate_hz: int) -> list[Samples]:
+    """Clips that are spread evenly over a set, at most `COMPARED_CLIPS`."""
+    step = -(-len(rows) // COMPARED_CLIPS) or 1
+    return [rows.samples(index, rate_hz) for index in range(0, len(rows), step)]
+
+
+def tokens_of(recognizer: WhisperRecognizer, samples: Samples, language: str, timestamps: bool) -> list[int]:
+    """The tokens of a greedy search in a full window, without the prompt and the end."""
+    model, settings = recognizer.model, recognizer.settings
+    spoken = Language(language) if settings.is_multilingual else None
+    encoded = model.encode(samples[: int(settings.window_s * model.rate_hz)], settings.frames)
+    prompt = model.prompt(UNCHECKED, spoken, timestamps)
+    return list(model.transcribe(encoded, prompt, UNCHECKED, 0.0, np.inf, never).tokens)
+
+
+@torch.inference_mode()
+def generate(
+    model: WhisperForConditionalGeneration,
+    recognizer: WhisperRecognizer,
+    samples: Samples,
+    language: str,
+    timestamps: bool,
+) -> list[int]:
+    """The tokens that transformers generates, without the prompt and the end."""
+    settings = recognizer.settings
+    features = settings.log_mel(samples[: int(settings.window_s * recognizer.rate_hz)], settings.frames)
+    wanted = {"language": language, "task": "transcribe"} if settings.is_multilingual else {}
+    limit = settings.max_tokens // 2
+    tokens = model.generate(
+        torch.from_numpy(features)[None],
+        return_timestamps=timestamps,
+        num_beams=1,
+        do_sample=False,
+        max_new_tokens=limit,
+        **wanted,
+    )
+    special = settings.special
+    text = settings.vocabulary.pieces
+    return [token for token in tokens[0].tolist() if token in text or token >= special.first_timestamp]
+
+
+def measure_margin(
+    backend: str,
+    recognizer: WhisperRecognizer,
+    margin_s: float,
+    family: Family,
+    sets: Mapping[str, SpeechRows],
+    language: str,
+    workers: int,
+) -> Margin:
+    """Transcribe all clips with full and with shortened windows, and compare the word errors."""
+    normalizer = normalizer_for(family, language)
+    full, shortened = recognizer.with_margin(None), recognizer.with_margin(margin_s)
+
+    def one(rows: SpeechRows, index: int) -> tuple[ClipErrors, ClipErrors, Sequence[WindowOutput]]:
+        samples, expected = rows.samples(index, recognizer.rate_hz), normalizer(rows.text(index))
+        windows = full.windows(samples)
+        errors = []
+        outputs: list[WindowOutput] = []
+        for one in (full, shortened):
+            outputs = compute_windows(one, windows)
+            text = " ".join(segment.text for segment in decode_windows(one, windows, outputs))
+            errors.append(count_errors(expected, normalizer(text)))
+        return errors[0], errors[1], outputs
+
+    clips: list[tuple[ClipErrors, ClipErrors, Sequence[WindowOutput]]] = []
+    with ThreadPoolExecutor(workers) as pool:
+        for name, rows in sets.items():
+            measured = pool.map(lambda index, rows=rows: one(rows, index), range(len(rows)))
+            title = f"{name}, {backend}, margin {margin_s:g} s"
+            clips += tqdm(measured, total=len(rows), unit="clip", desc=title, disable=None)
+    return Margin(
+        margin_s=margin_s,
+        backend=backend,
+        clips=len(clips),
+        windows=sum(len(outputs) for _, _, outputs in clips),
+        second_tries=sum(not output.shortened for _, _, outputs in clips for output in outputs),
+        wer_increase=word_error_increase([before for before, _, _ in clips], [after for _, after, _ in clips]),
+    )
+
+
+def noise_of(duration_s: float, rate_hz: int) -> Samples:
+    """White noise, shape (samples,), float32."""
+    samples = int(duration_s * rate_hz)
+    return np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
