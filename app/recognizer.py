@@ -56,7 +56,10 @@ class Options:
 
 
 UNCHECKED = Options(
-    temperatures=(0.0,), compression_ratio_threshold=math.inf, log_probability_threshold=-math.inf, no_speech_threshold=1.0
+    temperatures=(0.0,),
+    compression_ratio_threshold=math.inf,
+    log_probability_threshold=-math.inf,
+    no_speech_threshold=1.0,
 )
 """Options with which every window is computed once, whatever its text: for noise that checks and measures a model."""
 

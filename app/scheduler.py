@@ -259,7 +259,9 @@ class Scheduler:
         failure: BaseException | None = None
         outputs: list[tuple[tuple[Job, int], Any]] = []
         try:
-            outputs = list(zip(batch.parts, batch.recognizer.compute(batch.windows, batch.options, batch.is_dropped), strict=True))
+            outputs = list(
+                zip(batch.parts, batch.recognizer.compute(batch.windows, batch.options, batch.is_dropped), strict=True)
+            )
         except AsrError as error:
             failure = error
         except Cancelled:

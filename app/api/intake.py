@@ -122,7 +122,9 @@ async def take_in(request: Request, form: type[Form]) -> AsyncIterator[Intake[Fo
         with admission.uploading():
             limits = UploadLimits(settings.max_upload_bytes, settings.upload_idle_s, settings.upload_min_bytes_per_s)
             upload = await stack.enter_async_context(read_form(request, limits))
-        yield Intake(request, transcriber, reservation, upload.file, parse_form(form, upload.fields))
+        parsed = parse_form(form, upload.fields)
+        options = parsed.options(settings.options)
+        yield Intake(request, transcriber, reservation, upload.file, parsed, options)
 
 
 def parse_timeout(header: str | None, longest_s: float) -> float:

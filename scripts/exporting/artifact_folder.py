@@ -14,7 +14,9 @@ from scripts.exporting.timing import Latency
 
 TRAINING_FILE = "training.json"
 """The record of `train.py`."""
-DESCRIBED_SUFFIXES = frozenset({".txt", ".onnx", ".onnx_data", ".data", ".json", ".safetensors", ".bin", ".xml", ".flac"})
+DESCRIBED_SUFFIXES = frozenset(
+    {".txt", ".onnx", ".onnx_data", ".data", ".json", ".safetensors", ".bin", ".xml", ".flac"}
+)
 """Suffixes of the files that the manifest describes: models, their settings, and the evidence clips."""
 TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
 

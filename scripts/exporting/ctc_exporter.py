@@ -43,9 +43,7 @@ class CtcExporter:
         """The checkpoint's model."""
         return load_checkpoint(checkpoint).model
 
-    def make(
-        self, model: PreTrainedModel, folder: Path, options: Options, before: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def make(self, model: PreTrainedModel, folder: Path, options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
         """Make the ONNX files."""
         fp32, int8 = folder / FP32_FILE, folder / INT8_FILE
         adopted = {path for path in (fp32, int8) if options.adopt and path.is_file()}

@@ -102,7 +102,8 @@ def agreement_with_generate(
     """
     clips = [samples for rows in sets.values() for samples in spread(rows, recognizer.rate_hz)][:COMPARED_CLIPS]
     same = [
-        tokens_of(recognizer, samples, language, timestamps) == generate(model, recognizer, samples, language, timestamps)
+        tokens_of(recognizer, samples, language, timestamps)
+        == generate(model, recognizer, samples, language, timestamps)
         for samples in tqdm(clips, unit="clip", desc="compared with transformers", disable=None)
         for timestamps in (False, True)
     ]

@@ -38,13 +38,9 @@ class WhisperDecoder:
 
     def _grouped(self, output: WindowOutput, start_s: float) -> list[Segment]:
         segmenter = Segmenter()
-        words = [
-            replace(word, start_s=start_s + word.start_s, end_s=start_s + word.end_s) for word in output.words
-        ]
+        words = [replace(word, start_s=start_s + word.start_s, end_s=start_s + word.end_s) for word in output.words]
         decoding = decoding_of(output, output.tokens)
-        return [
-            replace(segment, decoding=decoding) for segment in segmenter.add(words) + segmenter.finish()
-        ]
+        return [replace(segment, decoding=decoding) for segment in segmenter.add(words) + segmenter.finish()]
 
     def _timed(self, output: WindowOutput, window_start_s: float, window_end_s: float) -> list[Segment]:
         """The segments between the timestamps of the model, clamped to the window."""
