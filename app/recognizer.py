@@ -181,8 +181,8 @@ class Recognizer(Protocol[Output]):
         """Raises ArtifactError if the output cannot come from a working model."""
         ...
 
-    def hypothesis(self, output: Output) -> Hypothesis:
-        """The part of a window's output that a manifest keeps, for comparison on other machines."""
+    def hypothesis(self, window: Window) -> Hypothesis:
+        """What a manifest keeps of the output for a window, for comparison on other machines."""
         ...
 
     def difference(self, expected: Hypothesis, window: Window) -> float:

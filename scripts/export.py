@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+
 from app.artifacts import CONFIG_NAME, ArtifactError, write_manifest
 from app.families.ctc import MODEL_TYPES as CTC_TYPES
 from app.families.whisper import MODEL_TYPE as WHISPER_TYPE

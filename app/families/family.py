@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from app.recognizer import AnyRecognizer, Windowing
-from app.runtimes.graph import Graph
+from app.runtimes.graph import CachingGraph
 from app.runtimes.registry import GraphSource
 
 
@@ -21,6 +21,6 @@ class Family(GraphSource, Protocol):
         """The tokens of the model's vocabulary, including special ones."""
         ...
 
-    def recognizer(self, graphs: Mapping[str, Graph], windowing: Windowing) -> AnyRecognizer:
+    def recognizer(self, graphs: Mapping[str, CachingGraph], windowing: Windowing) -> AnyRecognizer:
         """A recognizer on these graphs, by name. Raises ArtifactError if they have unexpected inputs."""
         ...

@@ -60,6 +60,10 @@ class Graph(Protocol):
         """Compute the outputs with these names. The arrays belong to the caller."""
         ...
 
+
+class CachingGraph(Graph, Protocol):
+    """A graph that can also be called step by step, with values that it keeps from one call to the next."""
+
     def bind(self, fixed: Tensors, caches: Sequence[Cache], outputs: Sequence[str]) -> BoundGraph:
         """Bind the inputs that stay the same over several calls, and the outputs of each call.
 

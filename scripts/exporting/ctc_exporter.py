@@ -14,7 +14,7 @@ from app.families.ctc.settings import SETTINGS_FILES, CtcSettings, read_settings
 from app.models import Model
 from app.recognizer import AnyRecognizer
 from app.runtimes.registry import BACKENDS, OPENVINO, onnx_fp32_file, onnx_int8_file, openvino_int8_file
-from scripts.benchmarking.engines import model_files
+from scripts.common.model_files import model_files
 from scripts.exporting.calibration import calibration_feeds
 from scripts.exporting.exporter import FamilyProofs, Options
 from scripts.exporting.graph_export import export_fp32, export_int8

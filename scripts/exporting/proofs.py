@@ -129,8 +129,9 @@ def prove(
 ) -> Measurements:
     """Measure all backends on sets of speech, and compare their figures with the limits.
 
-    recognizers: by backend; the reference and FP32 are required. limits: by backend, and for `OTHERS`. language: ISO 639-1 code. workers: number of clips that are computed at once. Raises DataError for a
-    clip that cannot be read, and ArtifactError for models that cannot be compared.
+    recognizers: by backend; the reference and FP32 are required. limits: by backend, and for `OTHERS`. language: ISO
+    639-1 code. workers: number of clips that are computed at once. Raises DataError for a clip that cannot be read, and
+    ArtifactError for models that cannot be compared.
     """
     normalizer = normalizer_for(family, language)
     reference = recognizers[REFERENCE]

@@ -14,7 +14,7 @@ from app.families.whisper.settings import read_settings
 from app.models import Model
 from app.recognizer import UNCHECKED, AnyRecognizer, Window
 from app.runtimes.registry import REFERENCE, onnx_fp32_file, onnx_int8_file
-from scripts.benchmarking.engines import model_files
+from scripts.common.model_files import model_files
 from scripts.exporting.exporter import FamilyProofs, Options
 from scripts.exporting.onnx_files import count_operators, restore_halves, save, store_compactly, store_rounded
 from scripts.exporting.proofs import EXACT, FP32_BACKEND, OTHERS, REFERENCE_LIMITS, Limit

@@ -12,10 +12,8 @@ Both read the same bytes: `GatherBlockQuantized` looks tokens up, `MatMulNBits` 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
@@ -149,7 +147,7 @@ def quantize_blocks(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDA
 
 
 def _product(graph: GraphProto, node: NodeProto, name: str, weight: NDArray[np.float32]) -> NodeProto:
-    """The node that replaces a product with a weight, shape (outputs, inputs). Adds the weight's blocks to the graph."""
+    """The node that replaces a product with a weight, shape (outputs, inputs). Adds its blocks to the graph."""
     outputs, inputs = weight.shape
     if not any(tensor.name == f"{name}_blocks" for tensor in graph.initializer):
         blocks, scales = quantize_blocks(weight)

@@ -144,7 +144,7 @@ def generate(
         num_beams=1,
         do_sample=False,
         max_new_tokens=limit,
-        **wanted,
+        **wanted,  # type: ignore[arg-type]
     )
     special = settings.special
     text = settings.vocabulary.pieces

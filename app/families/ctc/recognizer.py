@@ -99,23 +99,11 @@ class CtcRecognizer:
 
     def hypothesis(self, window: Window) -> Hypothesis:
         """The most likely token of each frame."""
-        (output,) = self.emissions([window.samples])
-        best = output.argmax(axis=1)
-        highest = output[np.arange(len(best)), best]
-        return Hypothesis(tuple(map(int, best)), tuple(map(float, highest)))
+        return best_path(*self.emissions([window.samples]))
 
     def difference(self, expected: Hypothesis, window: Window) -> float:
-        """The mean change of the tokens' probabilities, 0 to 1.
-
-        1 if the number of frames differs or the model does not have the tokens; a NaN frame counts as 1.
-        """
-        (output,) = self.emissions([window.samples])
-        frames, vocabulary = output.shape
-        if frames != len(expected.tokens) or max(expected.tokens) >= vocabulary:
-            return 1.0
-        before = np.exp(np.array(expected.log_probabilities))
-        now = np.exp(output[np.arange(frames), expected.tokens].astype(np.float64))
-        return float(np.nan_to_num(np.abs(now - before), nan=1.0, posinf=1.0).clip(max=1.0).mean())
+        """The mean change of the tokens' probabilities, 0 to 1."""
+        return probability_change(expected, *self.emissions([window.samples]))
 
     def compare(
         self, windows: Sequence[Window], expected: Sequence[Emissions], other: Sequence[Emissions]
@@ -181,6 +169,26 @@ class CtcDecoder:
 
     def _decode(self, parts: list[Emissions]) -> list[Word]:
         return [word for part in parts for word in self._words.add(part)]
+
+
+def best_path(emissions: Emissions) -> Hypothesis:
+    """The most likely token of each frame. emissions: shape (frames, vocabulary)."""
+    best = emissions.argmax(axis=1)
+    highest = emissions[np.arange(len(best)), best]
+    return Hypothesis(tuple(map(int, best)), tuple(map(float, highest)))
+
+
+def probability_change(expected: Hypothesis, emissions: Emissions) -> float:
+    """The mean change of the expected tokens' probabilities in emissions of shape (frames, vocabulary), 0 to 1.
+
+    1 if the number of frames differs or the model does not have the tokens; a NaN frame counts as 1.
+    """
+    frames, vocabulary = emissions.shape
+    if frames != len(expected.tokens) or max(expected.tokens) >= vocabulary:
+        return 1.0
+    before = np.exp(np.array(expected.log_probabilities))
+    now = np.exp(emissions[np.arange(frames), expected.tokens].astype(np.float64))
+    return float(np.nan_to_num(np.abs(now - before), nan=1.0, posinf=1.0).clip(max=1.0).mean())
 
 
 def is_audible(samples: Samples, framing: Framing) -> bool:

@@ -10,7 +10,7 @@ from app.families.whisper.model import WhisperModel
 from app.families.whisper.recognizer import WhisperRecognizer
 from app.families.whisper.settings import SETTINGS_FILES, read_settings
 from app.recognizer import Windowing
-from app.runtimes.graph import Graph, Tensor, TorchModule
+from app.runtimes.graph import CachingGraph, Tensor, TorchModule
 from app.voice_activity import VoiceDetector
 
 MODEL_TYPE = "whisper"
@@ -45,7 +45,7 @@ class WhisperFamily:
         """Whether a graph is called with only a few shapes: caches and windows have many."""
         return False
 
-    def recognizer(self, graphs: Mapping[str, Graph], windowing: Windowing = Windowing()) -> WhisperRecognizer:
+    def recognizer(self, graphs: Mapping[str, CachingGraph], windowing: Windowing = Windowing()) -> WhisperRecognizer:
         """A recognizer on the graphs. Raises ArtifactError if they have unexpected inputs."""
         model = WhisperModel(self.settings, CachedGraphs(graphs, self._shape), self.margin_s)
         return WhisperRecognizer(model, windowing, self._detector)

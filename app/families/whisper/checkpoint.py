@@ -1,6 +1,7 @@
 """Loads the weights of a Whisper checkpoint: all that its model needs, or none."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from transformers import WhisperForConditionalGeneration
@@ -13,5 +14,4 @@ WHISPER = Architecture(WhisperForConditionalGeneration, head="proj_out.", ignore
 def load_checkpoint(folder: Path, dtype: torch.dtype = torch.float32) -> WhisperForConditionalGeneration:
     """Load a Whisper model from a checkpoint folder. Raises the errors of `load_weights`."""
     model = load_weights(folder, WHISPER, dtype, new_head=False).model
-    assert isinstance(model, WhisperForConditionalGeneration)
-    return model
+    return cast(WhisperForConditionalGeneration, model)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.artifacts import ArtifactError
 from app.families.whisper.log_mel import Features
-from app.runtimes.graph import Cache, Graph, Tensor, Tensors
+from app.runtimes.graph import Cache, CachingGraph, Graph, Tensor, Tensors
 
 ENCODER, DECODER = "encoder", "decoder"
 """Names of the graphs; their file names start with them."""
@@ -92,7 +92,7 @@ class CachedGraphs:
 
     takes_any_length = True
 
-    def __init__(self, graphs: Mapping[str, Graph], shape: Shape) -> None:
+    def __init__(self, graphs: Mapping[str, CachingGraph], shape: Shape) -> None:
         self._encoder, self._decoder = graphs[ENCODER], graphs[DECODER]
         self._shape = shape
         self._cross = tensor_names("cross", shape.layers)
@@ -116,7 +116,7 @@ class CachedSession:
 
     def __init__(
         self,
-        decoder: Graph,
+        decoder: CachingGraph,
         shape: Shape,
         query_layers: Sequence[int],
         encoded: Tensors,

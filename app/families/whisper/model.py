@@ -22,12 +22,12 @@ from app.transcript import Word
 class WindowOutput:
     """The text of one window.
 
-    prompt: tokens before the text. tokens: of the text, timestamps included if they were asked for. log_probabilities:
-    of each token and, if it is finished, of the end. finished: the model wrote the end; if not, a limit was reached.
-    text: without timestamps. language: None for a model of one language. language_probability: None if the caller named
-    the language. average_log_probability, compression_ratio, no_speech_probability: what the checks look at. shortened: whether the window was not padded to the longest. timestamps:
-    whether the tokens include timestamps. words:
-    with times in seconds from the start of the window; only if they were asked for.
+    prompt: tokens before the text. tokens: of the text. log_probabilities: of each token and, if it is finished, of the
+    end. finished: the model wrote the end; if not, a limit was reached. text: without timestamps. language: None for a
+    model of one language. language_probability: None if the caller named the language. average_log_probability,
+    compression_ratio, no_speech_probability: what the checks look at. shortened: the window was not padded to the
+    longest. timestamps: the tokens include timestamps. words: with times in seconds from the start of the window; only
+    if they were asked for.
     """
 
     prompt: tuple[int, ...]

@@ -3,7 +3,7 @@
 | graph | inputs | outputs |
 |---|---|---|
 | encoder | `input_features` (1, mel bins, frames), any even number of frames | `cross_key_0`, `cross_value_0`, ... |
-| decoder | `input_ids` (hypotheses, tokens), `wanted`, `lengths`, `length`, caches, the encoder's outputs | `logits`, ... |
+| decoder | `input_ids` (hypotheses, tokens), `wanted`, `lengths`, `length`, caches, cross-attention | `logits`, ... |
 
 - **The encoder outputs keys and values.** Cross-attention needs the keys and values of each decoder layer, shape (1,
   heads, positions, head size), once per window. The stock model computes them in the decoder.
@@ -178,7 +178,8 @@ class FeedForward(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """(batch, time, width) -> the same shape."""
         expanded = functional.gelu(self.expand(self.norm(states)))
-        return states + self.contract(expanded)
+        contracted: Tensor = states + self.contract(expanded)
+        return contracted
 
 
 class EncoderLayer(nn.Module):
