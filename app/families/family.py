@@ -18,7 +18,7 @@ class Family(GraphSource, Protocol):
 
     @property
     def tokens(self) -> Sequence[str]:
-        """The tokens of the model's vocabulary, including special ones."""
+        """The tokens of the model's vocabulary, including special ones; none if the model writes any text."""
         ...
 
     def recognizer(self, graphs: Mapping[str, CachingGraph], windowing: Windowing) -> AnyRecognizer:

@@ -88,7 +88,8 @@ class BoundOpenVinoGraph:
         wanted = [*self._outputs, *(cache.output for cache in self._caches)]
         computed = self._graph({**self._fixed, **caches, **feeds}, wanted)
         for cache in self._caches:
-            np.copyto(cache.values, computed[cache.output])
+            updated = computed[cache.output]  # only what is filled, where ONNX Runtime has the whole capacity
+            cache.values[tuple(map(slice, updated.shape))] = updated
         return {name: computed[name] for name in self._outputs}
 
 

@@ -8,9 +8,8 @@ import onnx
 from transformers import WhisperForConditionalGeneration
 
 from app.artifacts import ArtifactError, open_artifact
-from app.families.whisper import DECODER, ENCODER, SETTINGS_FILES
+from app.families.whisper import DECODER, ENCODER, SETTINGS_FILES, WhisperFamily
 from app.families.whisper.checkpoint import load_checkpoint
-from app.families.whisper.settings import read_settings
 from app.models import Model
 from app.recognizer import UNCHECKED, AnyRecognizer, Window
 from app.runtimes.registry import REFERENCE, onnx_fp32_file, onnx_int8_file
@@ -56,8 +55,7 @@ class WhisperExporter:
         fp32, int8 = ([folder / name(graph) for graph in GRAPHS] for name in (onnx_fp32_file, onnx_int8_file))
         method = before.get("quantization", {}).get("method", "unknown: adopted as it was")
         if not (options.adopt and all(path.is_file() for path in fp32)):
-            heads = read_settings(open_artifact(folder)).alignment_heads
-            layers = sorted({layer for layer, _ in heads})
+            layers = WhisperFamily(open_artifact(folder)).shape.query_layers
             for path, graph in zip(fp32, trace_whisper(model, layers).values(), strict=True):
                 save(graph, path)
                 (store_rounded if options.fp16 else store_compactly)(path)

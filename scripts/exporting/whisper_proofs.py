@@ -146,9 +146,8 @@ def generate(
         max_new_tokens=limit,
         **wanted,  # type: ignore[arg-type]
     )
-    special = settings.special
-    text = settings.vocabulary.pieces
-    return [token for token in tokens[0].tolist() if token in text or token >= special.first_timestamp]
+    text, times = settings.vocabulary.pieces, settings.special.timestamps
+    return [token for token in tokens[0].tolist() if token in text or token in times]
 
 
 def measure_margin(

@@ -30,7 +30,7 @@ from scripts.exporting import onnx_files
 from scripts.exporting.artifact_folder import revision_of
 from scripts.exporting.graph_export import Quantization, export_fp32, quantize_to
 from scripts.exporting.onnx_files import count_operators, store_rounded
-from scripts.exporting.proofs import QUANTIZED
+from scripts.exporting.proofs import LIMITS, OTHERS, QUANTIZED
 from scripts.exporting.quantization import Feed
 from tests.checkpoints import (
     RANDOM_WER,

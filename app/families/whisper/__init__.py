@@ -31,15 +31,15 @@ class WhisperFamily:
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """The tokens of the vocabulary, as the files spell them, by id."""
-        return self.settings.vocabulary.tokens
+        """None: a model of bytes writes any text."""
+        return ()
 
     def torch_modules(self, folder: Path) -> Mapping[str, TorchModule]:
         """The checkpoint in float32. Raises the errors of `load_checkpoint`."""
         from app.families.whisper.checkpoint import load_checkpoint
         from app.families.whisper.modules import torch_modules
 
-        return torch_modules(load_checkpoint(folder), self._shape.query_layers)
+        return torch_modules(load_checkpoint(folder), self.shape.query_layers)
 
     def uses_few_shapes(self, inputs: Mapping[str, Tensor]) -> bool:
         """Whether a graph is called with only a few shapes: caches and windows have many."""
@@ -47,13 +47,15 @@ class WhisperFamily:
 
     def recognizer(self, graphs: Mapping[str, CachingGraph], windowing: Windowing = Windowing()) -> WhisperRecognizer:
         """A recognizer on the graphs. Raises ArtifactError if they have unexpected inputs."""
-        model = WhisperModel(self.settings, CachedGraphs(graphs, self._shape), self.margin_s)
+        model = WhisperModel(self.settings, CachedGraphs(graphs, self.shape), self.margin_s)
         return WhisperRecognizer(model, windowing, self._detector)
 
     @property
-    def _shape(self) -> Shape:
+    def shape(self) -> Shape:
+        """Sizes of the decoder, and its alignment heads."""
         settings = self.settings
-        return Shape(settings.layers, settings.heads, settings.width, settings.alignment_heads)
+        heads = settings.alignment_heads or settings.default_alignment_heads
+        return Shape(settings.layers, settings.heads, settings.width, heads)
 
     @cached_property
     def _detector(self) -> VoiceDetector:

@@ -77,6 +77,8 @@ class WhisperModel:
         self.margin_s = margin_s if graphs.takes_any_length else None
         self.times_words = graphs.has_queries
         self._graphs = graphs
+        self._rules = Rules(settings, timestamps=False)
+        self._rules_with_timestamps = Rules(settings, settings.has_timestamps)
 
     def with_margin(self, margin_s: float | None) -> "WhisperModel":
         """The same model with another margin."""
@@ -118,7 +120,7 @@ class WhisperModel:
         if language is not None:
             task = special.translate if options.task == "translate" else special.transcribe
             tokens += [special.languages[language.code], *([] if task is None else [task])]
-        if not timestamps:
+        if not timestamps and special.no_timestamps is not None:
             tokens.append(special.no_timestamps)
         before: list[int] = []
         if options.prompt and special.previous is not None:
@@ -144,10 +146,10 @@ class WhisperModel:
         limit = int(min(limit, settings.max_tokens // 2, settings.max_tokens - len(prompt.tokens)))
         how = Search(temperature, options.beam_size, limit)
         session = self._graphs.session(encoded.tensors, how.hypotheses, len(prompt.tokens) + limit)
-        rules = Rules(settings, prompt.timestamps)
+        rules = self._rules_with_timestamps if prompt.timestamps else self._rules
         special = settings.special
         found = search(session, prompt, rules, how, special.end, special.no_speech, cancelled)
-        text, language = settings.vocabulary.text(found.tokens), prompt.language
+        text, language = settings.vocabulary.decode(found.tokens), prompt.language
         output = WindowOutput(
             prompt=prompt.tokens,
             tokens=found.tokens,
@@ -183,7 +185,7 @@ class WhisperModel:
             return ()
         tokens = [token for token, _ in pairs]
         before = list(prompt.tokens[prompt.start :])
-        if before[-1] != special.no_timestamps:
+        if special.no_timestamps is not None and before[-1] != special.no_timestamps:
             before.append(special.no_timestamps)
         read = np.array([[*before, *tokens]], dtype=np.int64)
         session = self._graphs.session(encoded.tensors, hypotheses=1, capacity=read.shape[1])
@@ -197,7 +199,7 @@ class WhisperModel:
             log_probabilities=[value for _, value in pairs],
             vocabulary=vocabulary,
             language=None if prompt.language is None else prompt.language.code,
-            position_s=self.settings.position_s,
+            position_s=self.settings.time_step_s,
             duration_s=encoded.samples / self.rate_hz,
         )
 

@@ -44,23 +44,23 @@ class WhisperDecoder:
 
     def _timed(self, output: WindowOutput, window_start_s: float, window_end_s: float) -> list[Segment]:
         """The segments between the timestamps of the model, clamped to the window."""
-        first = self._settings.special.first_timestamp
+        timestamps = self._settings.special.timestamps
         segments: list[Segment] = []
         begin_s, tokens = window_start_s, list[int]()
         for token in (*output.tokens, None):
-            if token is not None and token < first:
+            if token is not None and token not in timestamps:
                 tokens.append(token)
                 continue
             time_s = window_end_s
             if token is not None:
-                time_s = min(window_start_s + (token - first) * self._settings.timestamp_s, window_end_s)
-            if self._settings.vocabulary.text(tokens).strip():
+                time_s = min(window_start_s + timestamps.index(token) * self._settings.time_step_s, window_end_s)
+            if self._settings.vocabulary.decode(tokens).strip():
                 segments.append(self._segment(output, tokens, begin_s, max(begin_s, time_s)))
             begin_s, tokens = time_s, []
         return segments
 
     def _segment(self, output: WindowOutput, tokens: Sequence[int], start_s: float, end_s: float) -> Segment:
-        text = self._settings.vocabulary.text(tokens).strip()
+        text = self._settings.vocabulary.decode(tokens).strip()
         confidence = math.exp(min(0.0, output.average_log_probability))
         return Segment(text, start_s, end_s, confidence, decoding=decoding_of(output, tokens))
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.api import upload
+from app.api.transcribe import TranscribeForm
 from tests.conftest import Client, Connection, ServiceFactory, assert_error
 from tests.fakes import PATIENCE_S
 from tests.sounds import speechlike, wav
