@@ -28,6 +28,14 @@ CONTEXT_SAMPLES = 64
 """Samples before each chunk that the model sees too (silero-vad, utils_vad.py: OnnxWrapper)."""
 BLOCK_CHUNKS = 64
 """Chunks per call: 2 s. Larger blocks fall out of the processor's cache and are slower; smaller ones pay for calls."""
+TARGET_LEVEL = 0.1
+"""RMS level, -20 dB of full scale, to which a quieter clip is amplified for detection. The model's features are
+magnitudes, not logarithms: from -40 dB on it finds words late, at -60 dB not at all, while louder than -20 dB changes
+nothing (measured with telephone speech)."""
+MAX_GAIN = 100.0
+"""Most amplification, 40 dB. Noise at any level stays noise to the model."""
+LEVEL_CHUNKS = 8
+"""The level of a clip is that of its eighth loudest chunk, so at least 256 ms are as loud: a click is not its level."""
 STATE_SIZE = 128
 """Size of the LSTM's hidden state, and of its cell state."""
 
@@ -45,17 +53,20 @@ class VoiceSettings:
 
     threshold: probability at which speech starts. hysteresis: how far below the threshold the probability must fall for
     speech to end; both are Silero's defaults.
-    min_speech_ms: shorter speech, before padding, is dropped.
-    min_silence_ms: shorter pauses are part of the speech around them.
-    padding_ms: audio added before and after each span, because weak sounds at the edges of words (f, s, h, breath
-    before a plosive) have a low probability. Spans whose paddings meet become one.
+    min_speech_ms: shorter speech, before padding, is dropped. Noise, tones and music reach the threshold for 128 ms at
+    most; of words of 200 ms between pauses, 160 ms finds 83 % and Silero's default of 250 ms 46 %.
+    min_silence_ms: shorter pauses are part of the speech around them. Silero's default.
+    padding_before_ms, padding_after_ms: audio added to each span, because weak sounds at the edges of words (f, s, h)
+    have a low probability. The probability rises up to 320 ms after a word begins and falls after its end. Spans whose
+    paddings meet become one.
     """
 
     threshold: float = 0.5
     hysteresis: float = 0.15
-    min_speech_ms: int = 250
+    min_speech_ms: int = 160
     min_silence_ms: int = 100
-    padding_ms: int = 400
+    padding_before_ms: int = 400
+    padding_after_ms: int = 300
 
 
 @dataclass(frozen=True)
@@ -82,14 +93,15 @@ class VoiceDetector:
     def probabilities(self, samples: Samples) -> Probabilities:
         """The speech probability of each chunk of `CHUNK_SAMPLES` samples.
 
-        samples: a clip at 16 kHz, shape (samples,), float32. The last chunk is completed with silence. Shape (chunks,),
-        float32.
+        samples: a clip at 16 kHz, shape (samples,), float32. The last chunk is completed with silence. A quiet clip is
+        amplified to `TARGET_LEVEL`. Shape (chunks,), float32.
         """
+        gain = _gain(samples)
         chunks = -(-len(samples) // CHUNK_SAMPLES)
         probabilities = np.empty(chunks, dtype=np.float32)
         hidden = cell = np.zeros((1, 1, STATE_SIZE), dtype=np.float32)
         for first in range(0, chunks, BLOCK_CHUNKS):
-            block = _with_context(samples, first, min(BLOCK_CHUNKS, chunks - first))
+            block = gain * _with_context(samples, first, min(BLOCK_CHUNKS, chunks - first))
             feeds = {
                 "input": block,
                 "sr": np.array(RATE_HZ, dtype=np.int64),
@@ -107,16 +119,15 @@ def speech_spans(
 ) -> list[Span]:
     """The parts of a clip with speech, in order, without overlap.
 
-    probabilities: shape (chunks,), float32. samples_count: length of the clip in samples. As
-    `get_speech_timestamps` of silero-vad, but spans whose paddings meet are merged.
+    probabilities: shape (chunks,), float32. samples_count: length of the clip in samples. The rules are those of
+    `get_speech_timestamps` in silero-vad, but spans whose paddings meet are merged instead of sharing the pause.
     """
     spans: list[Span] = []
-    padding = _samples(settings.padding_ms)
     for start, end in _speech_chunks(probabilities, settings):
         if (end - start) * CHUNK_SAMPLES < _samples(settings.min_speech_ms):
             continue
-        first = max(0, start * CHUNK_SAMPLES - padding)
-        last = min(samples_count, end * CHUNK_SAMPLES + padding)
+        first = max(0, start * CHUNK_SAMPLES - _samples(settings.padding_before_ms))
+        last = min(samples_count, end * CHUNK_SAMPLES + _samples(settings.padding_after_ms))
         if spans and first <= spans[-1].end:
             first = spans.pop().start
         spans.append(Span(first, last))
@@ -157,7 +168,17 @@ def _with_context(samples: Samples, first: int, chunks: int) -> Samples:
     start, end = first * CHUNK_SAMPLES - CONTEXT_SAMPLES, (first + chunks) * CHUNK_SAMPLES
     part = np.pad(samples[max(0, start) : end], (max(0, -start), max(0, end - len(samples))))
     pieces = np.lib.stride_tricks.sliding_window_view(part, CONTEXT_SAMPLES + CHUNK_SAMPLES)
-    return np.ascontiguousarray(pieces[::CHUNK_SAMPLES])
+    return pieces[::CHUNK_SAMPLES]
+
+
+def _gain(samples: Samples) -> np.float32:
+    """The factor that brings a quiet clip, shape (samples,), float32, to `TARGET_LEVEL`; 1 for any other clip."""
+    chunks = samples[: len(samples) // CHUNK_SAMPLES * CHUNK_SAMPLES].reshape(-1, CHUNK_SAMPLES)
+    if len(chunks) < LEVEL_CHUNKS:
+        chunks = samples[np.newaxis]
+    powers = np.einsum("ij,ij->i", chunks, chunks) / max(1, chunks.shape[1])
+    level = float(np.sqrt(np.sort(powers)[-min(LEVEL_CHUNKS, len(powers))]))
+    return np.float32(min(max(TARGET_LEVEL / level, 1.0), MAX_GAIN) if level > 0 else 1.0)
 
 
 def _with_sequence_decoder(model: bytes) -> bytes:

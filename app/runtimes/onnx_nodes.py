@@ -1,7 +1,7 @@
 """Appends nodes to an ONNX model in memory, so that serving needs no `onnx` package.
 
-An ONNX model is a protobuf message. If two messages of one type are concatenated, a parser merges them: the lists of the
-second are appended to those of the first (https://protobuf.dev/programming-guides/encoding, "Last One Wins"). So the
+An ONNX model is a protobuf message. If two messages of one type are concatenated, a parser merges them: it appends the
+lists of the second to those of the first (https://protobuf.dev/programming-guides/encoding, "Last One Wins"). So the
 bytes of a model, followed by those of a model with more nodes, inputs and outputs, are the extended model. The appended
 nodes may read every tensor of the first model by its name.
 
