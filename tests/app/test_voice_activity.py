@@ -184,7 +184,7 @@ COUNT = round(DURATION_S * RATE_HZ)
 NO_SPEECH: dict[str, Samples] = {
     "digital silence": silence(DURATION_S),
     "constant": np.full(COUNT, 0.2, dtype=np.float32),
-    "16-bit dither": np.random.default_rng(3).integers(-1, 2, COUNT).astype(np.float32) / 32_768,
+    "16-bit dither": (np.random.default_rng(3).integers(-1, 2, COUNT) / 32_768).astype(np.float32),
     "white noise": 0.1 * white(COUNT),
     "pink noise": 0.1 * pink(COUNT),
     "loud pink noise": 0.3 * pink(COUNT),

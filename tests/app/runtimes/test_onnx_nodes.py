@@ -46,7 +46,6 @@ def test_onnx_reads_what_is_written() -> None:
     assert graph.node[2] == helper.make_node("Gather", ["between", "columns"], ["chosen"], name="chosen", axis=1)
     assert graph.node[3] == helper.make_node("Transpose", ["chosen"], ["turned"], name="turned", perm=[1, 0])
     np.testing.assert_array_equal(numpy_helper.to_array(graph.initializer[0]), COLUMNS)
-    onnx.checker.check_model(LONGER, full_check=True)
 
 
 def test_a_tensor_of_any_shape_and_sign() -> None:
