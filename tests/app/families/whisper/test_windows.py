@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from app.families.whisper.windows import MIN_LONGEST_SAMPLES, cut
-from app.voice_activity import CHUNK_SAMPLES, RATE_HZ, Probabilities, Span, speech_spans
+from app.silero import CHUNK_SAMPLES, RATE_HZ
+from app.voice_activity import Probabilities, Span, speech_spans
 
 LONGEST = 28 * RATE_HZ
 MAX_PAUSE = 2 * RATE_HZ
