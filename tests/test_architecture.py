@@ -38,7 +38,7 @@ LAYERS = [
     {"app.audio", "app.artifacts"},
     {"app.evidence", "app.runtimes.graph"},
     {"app.runtimes", "app.runtimes.onnx_nodes", "app.runtimes.onnx", "app.runtimes.openvino", "app.runtimes.pytorch"},
-    {"app.runtimes.registry"},
+    {"app.runtimes.registry", "app.silero"},
     {"app.families.family", "app.settings"},
     {"app.families.ctc.decoding"},
     {"app.families.ctc.windows"},

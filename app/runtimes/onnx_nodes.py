@@ -1,7 +1,7 @@
 """Appends nodes to an ONNX model in memory, so that serving needs no `onnx` package.
 
-An ONNX model is a protobuf message. If two messages of one type are concatenated, a parser merges them: the lists of the
-second are appended to those of the first (https://protobuf.dev/programming-guides/encoding, "Last One Wins"). So the
+An ONNX model is a protobuf message. If two messages of one type are concatenated, a parser merges them: it appends the
+lists of the second to those of the first (https://protobuf.dev/programming-guides/encoding, "Last One Wins"). So the
 bytes of a model, followed by those of a model with more nodes, inputs and outputs, are the extended model. The appended
 nodes may read every tensor of the first model by its name.
 
@@ -13,11 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+Attribute = int | str | tuple[int, ...]
+"""Value of an attribute. Integers are not negative."""
+
 VARINT, BYTES = 0, 2
 """Wire types of protobuf: an integer of variable length, and bytes after their length."""
 FLOAT, INT64 = 1, 7
 """Element types: TensorProto.DataType."""
-ATTRIBUTE_INT, ATTRIBUTE_INTS = 2, 7
+ATTRIBUTE_INT, ATTRIBUTE_STRING, ATTRIBUTE_INTS = 2, 3, 7
 """AttributeProto.AttributeType."""
 
 
@@ -39,7 +42,7 @@ def extended(
     return model + _field(7, graph)
 
 
-def node(operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: int | Sequence[int]) -> bytes:
+def node(operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Attribute) -> bytes:
     """A serialized NodeProto, named after its first output. An input without a name is left out."""
     encoded = b"".join(_field(1, name) for name in inputs) + b"".join(_field(2, name) for name in outputs)
     encoded += _field(3, outputs[0]) + _field(4, operator)
@@ -52,9 +55,11 @@ def int64_tensor(name: str, values: NDArray[np.int64]) -> bytes:
     return shape + _field(2, INT64) + _field(8, name) + _field(9, values.astype("<i8").tobytes())
 
 
-def _attribute(name: str, value: int | Sequence[int]) -> bytes:
+def _attribute(name: str, value: Attribute) -> bytes:
     if isinstance(value, int):
         return _field(1, name) + _field(3, value) + _field(20, ATTRIBUTE_INT)
+    if isinstance(value, str):
+        return _field(1, name) + _field(4, value) + _field(20, ATTRIBUTE_STRING)
     return _field(1, name) + b"".join(_field(8, item) for item in value) + _field(20, ATTRIBUTE_INTS)
 
 

@@ -15,7 +15,7 @@ from app.families.whisper.model import Encoded, WhisperModel, WindowOutput
 from app.families.whisper.segments import WhisperDecoder
 from app.families.whisper.windows import cut
 from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing, never
-from app.voice_activity import VoiceDetector, VoiceSettings, speech_spans
+from app.voice_activity import VoiceDetector, speech_spans
 
 SHORTENED_TOKENS_PER_S = 8.0
 """Tokens per second of speech beyond which the text of a shortened window is a loop. Fast Turkish has 6; a script that
@@ -28,6 +28,8 @@ WINDOW_OVERHEAD_S = 1.5
 """What a shortened window costs besides its audio, in seconds of audio: margin and prompt."""
 
 
+MAX_PAUSE_S = 2.0
+"""Longest pause inside a window. A new window costs little, and a model may invent words for a longer pause."""
 EVIDENCE_MARGIN_S = 2.56
 """Margin with which the evidence is computed: it shows that a machine computes the same numbers, in a short time."""
 
@@ -65,11 +67,12 @@ class WhisperRecognizer:
     def windows(self, samples: Samples, options: Options = Options()) -> list[SpeechWindow]:
         """The parts of a clip in which somebody speaks, cut at pauses into windows that do not overlap."""
         probabilities = self._detector.probabilities(samples)
-        spans = speech_spans(probabilities, len(samples), VoiceSettings())
+        spans = speech_spans(probabilities, len(samples))
+        longest = int(self.window_s * self.rate_hz)
         clip = Clip()
         windows = [
             SpeechWindow(samples[span.start : span.end], span.start, clip)
-            for span in cut(spans, probabilities, int(self.window_s * self.rate_hz))
+            for span in cut(spans, probabilities, longest, int(MAX_PAUSE_S * self.rate_hz))
         ]
         clip.beginning = [window.samples for window in windows[:DETECTION_WINDOWS]]
         return windows
