@@ -5,17 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, WhisperForConditionalGeneration
 from transformers.generation.logits_process import (
     LogitsProcessorList,
     SuppressTokensAtBeginLogitsProcessor,
     SuppressTokensLogitsProcessor,
     WhisperTimeStampLogitsProcessor,
 )
+from transformers.modeling_outputs import BaseModelOutput
 
 from app.artifacts import open_artifact
 from app.families.whisper.rules import Logits, Rules
 from app.families.whisper.settings import WhisperSettings, read_settings
+from tests.checkpoints import babbling
 from tests.whisper_checkpoints import make_whisper
 
 PROMPT = [1, 2, 3]
@@ -114,6 +116,45 @@ def test_each_step_is_that_of_transformers(
     assert written == expected
     for logits, others in zip(steps, expected_steps, strict=True):
         assert np.array_equal(logits, others)
+
+
+@pytest.mark.parametrize("timestamps", [True, False], ids=["timestamps", "no timestamps"])
+@pytest.mark.parametrize("variant", [{}, {"multilingual": False}, {"tied": False}], ids=str)
+def test_greedy_decoding_writes_the_tokens_of_transformers(
+    variant: dict[str, bool], timestamps: bool, checkpoints: Path
+) -> None:
+    """From samples to tokens, with our features and rules. With timestamps, `generate` decodes anew after the last
+    segment that is complete, also in one window; up to there its tokens are those of one pass.
+    """
+    folder = make_whisper(checkpoints, **variant)
+    settings = read_settings(open_artifact(folder))
+    model = WhisperForConditionalGeneration.from_pretrained(folder).eval()
+    special, times = settings.special, settings.special.timestamps
+    prompt, options = [special.start], {}
+    if settings.is_multilingual:
+        assert special.transcribe is not None
+        prompt += [special.languages["tr"], special.transcribe]
+        options = {"language": "tr", "task": "transcribe"}
+    if not timestamps:
+        assert special.no_timestamps is not None
+        prompt.append(special.no_timestamps)
+    rules = Rules(settings, timestamps)
+    for seed in range(4):
+        features = torch.from_numpy(settings.log_mel(babbling(3, seed), settings.frames))[None]
+        encoded = BaseModelOutput(last_hidden_state=model.model.encoder(features).last_hidden_state.detach())
+        written: list[int] = []
+        while len(written) < STEPS and special.end not in written:
+            with torch.no_grad():
+                scores = model(encoder_outputs=encoded, decoder_input_ids=torch.tensor([prompt + written])).logits
+            logits = scores[:, -1].numpy()
+            rules.apply(logits, [written])
+            written.append(int(logits.argmax()))
+        generated = model.generate(features, return_timestamps=timestamps, max_new_tokens=STEPS, **options)[0].tolist()
+        pairs = [place for place in range(1, len(written)) if {*written[place - 1 : place + 1]} <= {*times}]
+        if timestamps and pairs:
+            assert generated[: pairs[-1]] == written[: pairs[-1]]
+        else:
+            assert generated == [token for token in written if token != special.end]
 
 
 def test_segments_are_pairs_of_increasing_times_around_text(checkpoints: Path) -> None:
