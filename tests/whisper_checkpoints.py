@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
 
 from app.families.whisper.vocabulary import byte_letters
 from tests.once import made_once
@@ -161,8 +162,9 @@ def _write_model(folder: Path, variant: Variant, numbers: dict[str, int]) -> Non
 def _let_texts_end(model: WhisperForConditionalGeneration, numbers: dict[str, int]) -> None:
     """Raise the logit of the end so far that it is the highest after `END_SHARE` of random prefixes."""
     texts = torch.randint(numbers[END], (16, 16))
-    sound = torch.randn(len(texts), model.config.num_mel_bins, 2 * POSITIONS)[:1].expand(len(texts), -1, -1)
-    logits = model(input_features=sound, decoder_input_ids=texts).logits[..., : numbers[END] + 1]
+    encoded = model.model.encoder(torch.randn(1, model.config.num_mel_bins, 2 * POSITIONS)).last_hidden_state
+    encoder_outputs = BaseModelOutput(last_hidden_state=encoded.expand(len(texts), -1, -1))
+    logits = model(encoder_outputs=encoder_outputs, decoder_input_ids=texts).logits[..., : numbers[END] + 1]
     missing = (logits[..., :-1].amax(-1) - logits[..., -1]).flatten().quantile(END_SHARE)
     end = model.proj_out.weight[numbers[END]]
     model.model.decoder.layer_norm.bias.copy_(missing * end / end.square().sum())

@@ -64,7 +64,7 @@ class LogMel:
             block = framed[start : min(start + BLOCK_FRAMES, audible)]
             count = len(block)
             np.multiply(block, self._taper, out=tapered[:count])
-            spectrum = np.fft.rfft(tapered[:count], out=spectra[:count])
+            spectrum = np.fft.rfft(tapered[:count], out=spectra[:count])  # type: ignore[arg-type]  # knows doubles only
             power[:, start : start + count] = self._filters @ (spectrum.real**2 + spectrum.imag**2).T
         features = np.log10(np.maximum(power, MIN_POWER, out=power), out=power)
         np.maximum(features, features.max() - DYNAMIC_RANGE, out=features)
@@ -89,7 +89,7 @@ def mel_filters(bins: int, window: int, rate_hz: int) -> NDArray[np.float32]:
 
 def hz_to_mel(hz: float) -> float:
     """Convert a frequency of 1 kHz or more to Slaney's mel scale."""
-    return LOGARITHMIC_FROM_HZ / HZ_PER_MEL + float(np.log(hz / LOGARITHMIC_FROM_HZ)) / LOGARITHMIC_STEP
+    return float(LOGARITHMIC_FROM_HZ / HZ_PER_MEL + np.log(hz / LOGARITHMIC_FROM_HZ) / LOGARITHMIC_STEP)
 
 
 def mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ NOISE = RANDOM.normal(0, 0.1, FULL + 16_000).astype(np.float32)
 SECONDS = np.arange(FULL) / RATE_HZ
 CLICK = np.zeros(50_000)
 CLICK[12_345] = 1
-SOUNDS = {
+SOUNDS: dict[str, NDArray[np.floating]] = {
     "silence": np.zeros(50_000),
     "loud": np.clip(20 * NOISE, -1, 1)[:FULL],
     "quiet": NOISE[:100_000] / 1_000,
