@@ -425,7 +425,9 @@ def test_a_model_that_cannot_run_is_named(
     checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = exported("small", checkpoints) / "model_int8.onnx"  # of another vocabulary
-    monkeypatch.setattr("scripts.exporting.ctc_exporter.export_int8", lambda _, __, path, *___: shutil.copyfile(other, path))
+    monkeypatch.setattr(
+        "scripts.exporting.ctc_exporter.export_int8", lambda _, __, path, *___: shutil.copyfile(other, path)
+    )
     with pytest.raises(SystemExit, match="export failed: onnx_int8: the model gave emissions of shape"):
         run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", eval_folder, "--allow_unproven")
     assert not (tmp_path / "out" / MANIFEST_NAME).exists()

@@ -150,7 +150,7 @@ class WhisperRecognizer:
         encoded = model.encode(window.samples)
         language = self._language(window, options, encoded)
         # With word times, timestamps are not needed, and models write worse with them.
-        timestamps = options.segment_times and not model.times_words
+        timestamps = options.segment_times and not model.times_words and self.settings.has_timestamps
         options = replace(options, word_times=options.word_times or (options.segment_times and model.times_words))
         prompt = model.prompt(options, language, timestamps)
         if model.frames(len(window.samples)) < longest:

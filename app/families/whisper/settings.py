@@ -67,14 +67,15 @@ class SpecialTokens:
 class WhisperSettings:
     """Everything about a Whisper model except its weights.
 
-    positions: of the encoder in the longest window. max_tokens: of the decoder, prompt included. layers, heads: of the
-    decoder. width: of the hidden states. suppressed: tokens that are never written. suppressed_first: tokens that are
-    not written first. max_first_timestamp: number of timestamp steps before which the first segment begins; None is no
-    limit. alignment_heads: (layer, head) of the decoder whose cross-attention follows the words; empty if the files do
-    not say.
+    vocabulary_size: number of logits. positions: of the encoder in the longest window. max_tokens: of the decoder,
+    prompt included. layers, heads: of the decoder. width: of the hidden states. suppressed: tokens that are never
+    written. suppressed_first: tokens that are not written first. max_first_timestamp: number of timestamp steps before
+    which the first segment begins; None is no limit. alignment_heads: (layer, head) of the decoder whose
+    cross-attention follows the words; empty if the files do not say.
     """
 
     log_mel: LogMel
+    vocabulary_size: int
     positions: int
     max_tokens: int
     layers: int
@@ -145,6 +146,7 @@ def read_settings(artifact: Artifact) -> WhisperSettings:
         special = read_special_tokens(vocabulary, generation, size, positions)
         settings = WhisperSettings(
             log_mel=log_mel,
+            vocabulary_size=size,
             positions=positions,
             max_tokens=_positive(config, "max_target_positions"),
             layers=layers,
