@@ -28,6 +28,7 @@ from app.artifacts import Proof
 from app.families import Family
 from app.recognizer import Agreement, AnyRecognizer, Options, compute_windows, decode_windows
 from app.runtimes.registry import ONNX, REFERENCE
+from app.transcript import joined
 from scripts.speech.data import SpeechRows
 from scripts.speech.eval_sets import Figures, figures_of, normalizer_for
 from scripts.speech.scoring import ClipErrors, ErrorRate, count_errors, word_error_increase, word_error_rate
@@ -146,8 +147,7 @@ def prove(
         outputs = {backend: compute_windows(recognizer, windows) for backend, recognizer in recognizers.items()}
         expected = normalizer(rows.text(index))
         texts = {
-            backend: " ".join(segment.text for segment in decode_windows(recognizers[backend], windows, parts))
-            for backend, parts in outputs.items()
+            backend: joined(decode_windows(recognizers[backend], windows, parts)) for backend, parts in outputs.items()
         }
         return (
             {backend: count_errors(expected, normalizer(text)) for backend, text in texts.items()},

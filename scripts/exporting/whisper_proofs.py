@@ -18,6 +18,7 @@ from app.families.whisper.model import WindowOutput
 from app.families.whisper.recognizer import WhisperRecognizer
 from app.recognizer import UNCHECKED, AnyRecognizer, Samples, compute_windows, decode_windows, never
 from app.runtimes.registry import ONNX, ONNX_INT8, REFERENCE
+from app.transcript import joined
 from scripts.exporting.exporter import FamilyProofs
 from scripts.speech.data import SpeechRows
 from scripts.speech.eval_sets import normalizer_for
@@ -170,8 +171,7 @@ def measure_margin(
         outputs: list[WindowOutput] = []
         for one in (full, shortened):
             outputs = compute_windows(one, windows)
-            text = " ".join(segment.text for segment in decode_windows(one, windows, outputs))
-            errors.append(count_errors(expected, normalizer(text)))
+            errors.append(count_errors(expected, normalizer(joined(decode_windows(one, windows, outputs)))))
         return errors[0], errors[1], outputs
 
     clips: list[tuple[ClipErrors, ClipErrors, Sequence[WindowOutput]]] = []

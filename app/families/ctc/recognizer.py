@@ -13,7 +13,7 @@ from app.families.ctc.settings import CtcSettings, FeatureSettings
 from app.families.ctc.windows import Framing, Stitcher, cut, stitch
 from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing, never
 from app.segmenting import Segmenter
-from app.transcript import Segment, Word
+from app.transcript import Segment, Word, joined
 
 SILENCE_STD = 1e-6
 """Standard deviation below which a window is digital silence (or a constant): half a step of 20-bit PCM. Scaled to unit
@@ -129,7 +129,7 @@ class CtcRecognizer:
     def text(self, emissions: Emissions) -> str:
         """The words in the emissions of a clip, shape (frames, vocabulary)."""
         words = decode_ctc(emissions, self.settings.vocabulary, self.settings.frame_s)
-        return " ".join(word.text for word in words)
+        return joined(words)
 
     def _silence(self, samples: Samples) -> Emissions:
         vocabulary = self.settings.vocabulary

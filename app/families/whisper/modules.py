@@ -194,7 +194,8 @@ class EncoderLayer(nn.Module):
         """(1, positions, width) -> the same shape."""
         query, key, value = self.attention.project(self.norm(states))
         attended = CrossAttention.apply(query, key, value, self.attention.heads)  # type: ignore[no-untyped-call]
-        return self.feed_forward(states + self.attention.output(attended))  # type: ignore[no-any-return]
+        outputs: Tensor = self.feed_forward(states + self.attention.output(attended))
+        return outputs
 
 
 class Encoder(nn.Module):

@@ -4,6 +4,7 @@ No token id is a constant: published checkpoints and fine-tunes have other vocab
 languages, added tokens) and lack some of the files. What is missing is derived, or None if the model works without.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -223,15 +224,9 @@ def read_special_tokens(
     first_timestamp = find("<|0.00|>", after if after != size else None)
     transcribe = find("<|transcribe|>", tasks.get("transcribe"))
     translate = find("<|translate|>", tasks.get("translate"))
-    named = generation.get("lang_to_id") or {}
-    languages = {found[1]: find(token, index) for token, index in named.items() if (found := LANGUAGE.fullmatch(token))}
-    if not languages:
-        task_ids = [index for index in (translate, transcribe, no_timestamps, size) if index is not None]
-        languages = {
-            found[1]: index
-            for token, index in ids.items()
-            if start < index < min(task_ids) and (found := LANGUAGE.fullmatch(token))
-        }
+    named = {token: find(token, index) for token, index in (generation.get("lang_to_id") or {}).items()}
+    before = next(index for index in (translate, transcribe, no_timestamps, size) if index is not None)
+    languages = _languages_among(named) or _languages_among(ids, after=start, before=before)
     is_multilingual = generation.get("is_multilingual")
     if is_multilingual is None:
         is_multilingual = bool(named) or (bool(languages) and end != ENGLISH_END)
@@ -246,8 +241,17 @@ def read_special_tokens(
         previous=find("<|startofprev|>", generation.get("prev_sot_token_id")),
         transcribe=transcribe if is_multilingual else None,
         translate=translate if is_multilingual else None,
-        languages={code: index for code, index in languages.items() if is_multilingual and index is not None},
+        languages=languages if is_multilingual else {},
     )
+
+
+def _languages_among(ids: Mapping[str, int | None], after: int = -1, before: float = math.inf) -> dict[str, int]:
+    """The languages among tokens: code -> id. In a vocabulary they lie between the start and the tasks."""
+    return {
+        found[1]: index
+        for token, index in ids.items()
+        if index is not None and after < index < before and (found := LANGUAGE.fullmatch(token))
+    }
 
 
 def _timestamps_from(first: int, ids: Mapping[str, int], size: int, positions: int) -> range:

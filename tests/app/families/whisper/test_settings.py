@@ -8,7 +8,7 @@ import pytest
 
 from app.artifacts import ArtifactError, UnprovenError, open_artifact, sha256_of, write_manifest
 from app.families.whisper.log_mel import LogMel
-from app.families.whisper.settings import SETTINGS_FILES, WhisperSettings, read_settings
+from app.families.whisper.settings import SETTINGS_FILES, WhisperSettings, read_settings, read_special_tokens
 from tests.checkpoints import rewrite
 from tests.whisper_checkpoints import (
     END,
@@ -117,6 +117,20 @@ def test_the_control_tokens_between_start_and_tasks_are_no_languages(folder: Pat
 def test_without_is_multilingual_languages_say_it(folder: Path, checkpoints: Path) -> None:
     rewrite(folder / "generation_config.json", is_multilingual=None)
     assert settings_in(folder).is_multilingual
+
+
+@pytest.mark.parametrize(("end", "languages"), [(50_256, {}), (50_257, {"en": 50_259})])
+def test_without_a_generation_config_the_vocabulary_of_gpt_2_is_english(
+    end: int, languages: dict[str, int], checkpoints: Path
+) -> None:
+    """Both published vocabularies have the tokens of languages and tasks; the English-only one ends one id earlier."""
+    tokens = [END, START, "<|en|>", "<|translate|>", "<|transcribe|>", NO_TIMESTAMPS]
+    ids = {token: end + place for place, token in enumerate(tokens)}
+    vocabulary = replace(settings_in(make_whisper(checkpoints)).vocabulary, ids=ids)
+    special = read_special_tokens(vocabulary, {}, size=60_000, positions=POSITIONS)
+    assert special.languages == languages
+    assert (special.transcribe is None) == (not languages)
+    assert len(special.timestamps) == POSITIONS + 1
 
 
 def test_the_default_alignment_heads_are_those_of_the_upper_half(checkpoints: Path) -> None:
