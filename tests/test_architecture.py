@@ -40,21 +40,10 @@ LAYERS = [
     {"app.runtimes", "app.runtimes.onnx_nodes", "app.runtimes.onnx", "app.runtimes.openvino", "app.runtimes.pytorch"},
     {"app.runtimes.registry", "app.silero"},
     {"app.families.family", "app.settings"},
-<<<<<<< HEAD
     {"app.families.ctc.decoding"},
     {"app.families.ctc.windows"},
     {"app.checkpoints", "app.families.ctc.settings", "app.families.ctc.graph"},
     {"app.families.ctc.checkpoint"},
-=======
-    {"app.families.ctc.decoding", "app.families.whisper.log_mel", "app.families.whisper.vocabulary"},
-    {"app.families.ctc.windows", "app.families.whisper.settings"},
-    {
-        "app.families.ctc.settings",
-        "app.families.ctc.graph",
-        "app.families.ctc.checkpoint",
-        "app.families.whisper.rules",
-    },
->>>>>>> w-tiny
     {"app.families.ctc.recognizer"},
     {"app.families.ctc"},
     {"app.voice_activity", "app.families.whisper.log_mel", "app.families.whisper.vocabulary"},
