@@ -132,7 +132,8 @@ def split_heads(tensor: Tensor, heads: int) -> Tensor:
     """(batch, time, width) -> (batch, heads, time, head size); a tensor of four dimensions is returned as it is."""
     if tensor.dim() == 4:
         return tensor
-    return tensor.unflatten(-1, (heads, -1)).transpose(1, 2)
+    split: Tensor = tensor.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return split
 
 
 def join_heads(tensor: Tensor) -> Tensor:

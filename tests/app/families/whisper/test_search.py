@@ -168,6 +168,7 @@ def test_a_search_stops_in_a_loop() -> None:
         def logits(self, tokens: Sequence[int]) -> NDArray[np.float32]:
             logits: NDArray[np.float32] = np.zeros(VOCABULARY, dtype=np.float32)
             logits[1 + len(tokens) % 2] = 20
+            logits[END] = -20
             return logits
 
     for size in (1, 3):
