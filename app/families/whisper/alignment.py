@@ -164,7 +164,7 @@ def merge_punctuation(words: Sequence[Sequence[int]], vocabulary: Vocabulary) ->
     opened: list[int] = []
     for word in words:
         text = vocabulary.decode(word)
-        if text.strip() and text.startswith(" ") and text.strip() in OPENING:
+        if (text.startswith(" ") or opened) and text.strip() in OPENING:
             opened += word
         elif text.strip() and text in CLOSING and merged and not opened:
             merged[-1] += word
