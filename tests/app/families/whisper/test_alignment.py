@@ -65,14 +65,14 @@ def test_no_other_path_is_cheaper(seed: int) -> None:
 @pytest.mark.parametrize("positions", [4, 7, 8, 50])
 def test_the_median_filter_is_that_of_scipy_and_transformers(positions: int) -> None:
     values = np.random.default_rng(positions).normal(size=(2, 3, positions)).astype(np.float32)
-    filtered = median_filter(values, 7)
+    filtered = median_filter(values)
     np.testing.assert_array_equal(filtered, scipy_median_filter(values, size=(1, 1, 7), mode="mirror"))
     np.testing.assert_array_equal(filtered, _median_filter(torch.from_numpy(values), 7).numpy())
 
 
 def test_few_positions_are_not_filtered() -> None:
     values = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
-    np.testing.assert_array_equal(median_filter(values, 7), values)
+    np.testing.assert_array_equal(median_filter(values), values)
 
 
 def attending(rows: int, positions: int, prompt: int) -> NDArray[np.float32]:
@@ -102,8 +102,9 @@ class TestWords:
     def groups(self, vocabulary: Vocabulary, text: str, language: str | None = "en") -> list[str]:
         tokens = vocabulary.encode(text)
         groups = split_words(tokens, vocabulary, language)
-        assert [token for group in groups for token in group] == tokens, "no token is lost"
-        return [vocabulary.decode(group) for group in groups]
+        texts = [tokens[group.start : group.end] for group in groups]
+        assert [token for group in texts for token in group] == tokens, "no token is lost"
+        return [vocabulary.decode(group) for group in texts]
 
     def test_words_are_split_at_spaces(self, vocabulary: Vocabulary) -> None:
         assert self.groups(vocabulary, " Bugün hava çok güzel", "tr") == [" Bugün", " hava", " çok", " güzel"]
@@ -162,11 +163,39 @@ class TestWords:
         assert align(attending(3, 60, 2), 2, [], [], vocabulary, "en", 0.02, 1.0) == ()
 
 
+SPANS = [(0.0, 3.0), (3.0, 3.2), (3.2, 3.4), (3.4, 5.4), (5.4, 5.6), (5.6, 7.6), (7.6, 7.8)]
+
+
 def test_words_at_pauses_are_shortened() -> None:
-    spans = [(0.0, 3.0), (3.0, 3.2), (3.2, 3.4), (3.4, 5.4), (5.4, 7.4), (7.4, 7.6)]
-    shortened = without_pauses(spans, [" So", " it", " is", " this", " end.", " Yes"])
-    assert shortened[0] == (pytest.approx(1.6), 3.0), "the first word follows a pause"
-    assert shortened[3] == (3.4, 5.4), "within a sentence nothing is known"
-    assert shortened[4] == (5.4, pytest.approx(6.8)), "the last word of a sentence comes before a pause"
-    assert without_pauses([], []) == []
-    assert without_pauses([(1.0, 1.0)], [" a"]) == [(1.0, 1.0)]
+    shortened = without_pauses(SPANS, [" So", " it", " is", " this", ' end."', " Yes,", " it"])
+    assert shortened[0] == (pytest.approx(2.6), 3.0), "the first word follows a pause"
+    assert shortened[5] == (pytest.approx(7.2), 7.6), "the first word of a sentence follows a pause"
+    assert [*shortened[1:5], shortened[6]] == [*SPANS[1:5], SPANS[6]], "within a sentence nothing is known"
+
+
+def test_a_pause_in_the_first_two_words_is_no_part_of_them() -> None:
+    spans = [(0.0, 1.0), (1.0, 4.0), (4.0, 4.2), (4.2, 4.4), (4.4, 4.6)]
+    shortened = without_pauses(spans, [" a", " b", " c", " d", " e"])
+    assert shortened[:2] == [(pytest.approx(3.2), pytest.approx(3.6)), (pytest.approx(3.6), 4.0)]
+    assert shortened[2:] == spans[2:]
+
+
+def test_the_first_words_are_kept_if_no_pause_comes_before_them() -> None:
+    spans = [(0.0, 0.5), (0.5, 0.7), (0.7, 0.9)]
+    assert without_pauses(spans, [" a", " b", " c"]) == spans
+
+
+@pytest.mark.parametrize("spans", [[], [(1.0, 1.0)], [(0.0, 9.0)]])
+def test_nothing_to_compare_with(spans: list[tuple[float, float]]) -> None:
+    assert without_pauses(spans, [" a"] * len(spans)) == (spans if spans != [(0.0, 9.0)] else [(7.6, 9.0)])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_shortened_words_stay_in_order(seed: int) -> None:
+    times = np.sort(np.random.default_rng(seed).exponential(2.0, size=9)).tolist()
+    spans = list(pairwise(times))
+    shortened = without_pauses(spans, [" a", " b.", " c", " d", " e?", " f", " g.", " h"])
+    flat = [time_s for span in shortened for time_s in span]
+    assert flat == sorted(flat)
+    assert flat[0] >= 0
+    assert flat[-1] == times[-1]
