@@ -11,6 +11,7 @@ from tqdm import tqdm
 from transformers import WhisperForConditionalGeneration
 
 from app.artifacts import Proof
+from app.checkpoints import only_errors_logged
 from app.families import Family
 from app.families.whisper.checkpoint import load_checkpoint
 from app.families.whisper.language import Language
@@ -139,14 +140,15 @@ def generate(
     features = settings.log_mel(samples[: int(settings.window_s * recognizer.rate_hz)], settings.frames)
     wanted = {"language": language, "task": "transcribe"} if settings.is_multilingual else {}
     limit = settings.max_tokens // 2
-    tokens = model.generate(
-        torch.from_numpy(features)[None],
-        return_timestamps=timestamps,
-        num_beams=1,
-        do_sample=False,
-        max_new_tokens=limit,
-        **wanted,  # type: ignore[arg-type]
-    )
+    with only_errors_logged():  # it warns of settings that it makes itself
+        tokens = model.generate(
+            torch.from_numpy(features)[None],
+            return_timestamps=timestamps,
+            num_beams=1,
+            do_sample=False,
+            max_new_tokens=limit,
+            **wanted,  # type: ignore[arg-type]
+        )
     text, times = settings.vocabulary.pieces, settings.special.timestamps
     return [token for token in tokens[0].tolist() if token in text or token in times]
 
