@@ -22,7 +22,7 @@ BACKENDS = ("onnx", "onnx_int8")
 
 @pytest.fixture(autouse=True)
 def random_weights_prove_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """INT8 says other words than random weights in float32, and a shortened window others than a full one."""
+    """INT8 says other words than random weights in float32, and condensed silence others than a full window."""
     monkeypatch.setattr("scripts.export.find_spec", lambda _: None)  # as if OpenVINO were not installed
     limits = {**whisper_exporter.WhisperExporter.limits, "others": (Limit("argmax_agreement", "at least", 0.0),)}
     monkeypatch.setattr(whisper_exporter.WhisperExporter, "limits", limits)
@@ -52,31 +52,31 @@ def test_a_checkpoint_becomes_a_proven_artifact(variant: dict[str, Any], checkpo
     proven = {(proof["backend"], proof["name"]): proof["measured"] for proof in manifest["proofs"]["checks"]}
     assert proven["onnx", "generate_agreement"] == 1
     assert proven["onnx", "max_difference"] < 1e-3
-    assert manifest["window_margin_s"] == whisper_proofs.MARGINS_S[0]
-    assert {margin["backend"] for margin in manifest["window_margins"]} == set(BACKENDS)
+    assert manifest["condensed_silence"] is True
+    assert {one["backend"] for one in manifest["condensing"]} == set(BACKENDS)
     model = open_model(tmp_path)
     for backend in BACKENDS:
         check_proofs(model, backend)
         recognizer = load_recognizer(model, backend, threads=1)
         assert isinstance(recognizer, WhisperRecognizer)
-        assert recognizer.model.margin_s == manifest["window_margin_s"]
+        assert recognizer.model.condenses
         warm_up(recognizer, model.artifact)
         check_evidence(recognizer, model.artifact, backend)
         assert model.artifact.unproven_reasons == []
 
 
-def test_a_margin_that_raises_the_word_error_rate_is_not_served(
+def test_condensed_silence_that_raises_the_word_error_rate_is_not_served(
     checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(whisper_proofs, "MAX_INCREASE", -RANDOM_WER)
     with exporting():
         export(str(make_whisper(checkpoints)), tmp_path, options())
     manifest = manifest_of(tmp_path)
-    assert manifest["window_margin_s"] is None
-    assert len(manifest["window_margins"]) == len(whisper_proofs.MARGINS_S) * len(BACKENDS)
+    assert manifest["condensed_silence"] is False
+    assert len(manifest["condensing"]) == len(BACKENDS)
     recognizer = load_recognizer(open_model(tmp_path), "onnx_int8", threads=1)
     assert isinstance(recognizer, WhisperRecognizer)
-    assert recognizer.model.margin_s is None
+    assert not recognizer.model.condenses
 
 
 def test_other_evidence_is_noticed(checkpoints: Path, tmp_path: Path) -> None:
@@ -93,9 +93,7 @@ def test_other_evidence_is_noticed(checkpoints: Path, tmp_path: Path) -> None:
 
 def test_static_quantization_is_refused(checkpoints: Path, tmp_path: Path) -> None:
     with exporting(), pytest.raises(ArtifactError, match="--quantization dynamic only"):
-        export(
-            str(make_whisper(checkpoints)), tmp_path, options(quantization=Quantization(method="static"))
-        )
+        export(str(make_whisper(checkpoints)), tmp_path, options(quantization=Quantization(method="static")))
 
 
 def test_products_can_stay_in_float(checkpoints: Path, tmp_path: Path) -> None:

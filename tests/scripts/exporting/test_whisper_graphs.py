@@ -45,7 +45,7 @@ def test_an_output_layer_of_its_own_is_kept(checkpoints: Path) -> None:
     size = max(tensor.dims[0] for tensor in graph.initializer if len(tensor.dims) == 2)
     matrices = [numpy_helper.to_array(tensor) for tensor in graph.initializer if list(tensor.dims)[:1] == [size]]
     assert len(matrices) == 2
-    assert not np.allclose(*matrices)
+    assert not np.allclose(matrices[0], matrices[1])
 
 
 def test_all_products_of_int8_are_quantized(checkpoints: Path) -> None:
