@@ -47,7 +47,12 @@ LAYERS = [
     {"app.families.ctc.recognizer"},
     {"app.families.ctc"},
     {"app.voice_activity", "app.families.whisper.log_mel", "app.families.whisper.vocabulary"},
-    {"app.families.whisper.settings", "app.families.whisper.language", "app.families.whisper.windows"},
+    {
+        "app.families.whisper.settings",
+        "app.families.whisper.language",
+        "app.families.whisper.windows",
+        "app.families.whisper.padding",
+    },
     {"app.families.whisper.graphs", "app.families.whisper.rules", "app.families.whisper.alignment"},
     {"app.families.whisper.search", "app.families.whisper.checkpoint", "app.families.whisper.modules"},
     {"app.families.whisper.model"},

@@ -127,9 +127,9 @@ def time_warp(costs: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.
     """The cheapest monotonic path through a matrix, shape (rows, columns), from its first to its last element.
 
     Returns rows and columns along the path. Dynamic time warping: H. Sakoe and S. Chiba, "Dynamic programming algorithm
-    optimization for spoken word recognition", 1978; steps are diagonal, down or right. A step diagonal or down must be
-    strictly cheaper than both others, as in openai/whisper. Cells of one anti-diagonal depend on the two before it
-    only, so each is computed at once.
+    optimization for spoken word recognition", 1978; steps are diagonal, down or right. As in openai/whisper, a step
+    diagonal or down must be strictly cheaper than both others; where these two cost the same, the step is right, even
+    if that costs more. Cells of one anti-diagonal depend on the two before it only, so each is computed at once.
     """
     rows, columns = costs.shape
     # Each row one place further right than the row above, so that an anti-diagonal is a column; then transposed.

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from transformers import WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
+from app.families.whisper.checkpoint import load_checkpoint
 from app.families.whisper.language import Language
-from app.families.whisper.model import WhisperModel, compression_ratio
+from app.families.whisper.model import Encoded, WhisperModel, compression_ratio
+from app.families.whisper.padding import Layout, full_layout
 from app.families.whisper.recognizer import WhisperRecognizer
 from app.models import load_recognizer, open_model
 from app.recognizer import UNCHECKED, Cancelled, Samples, Window, never
@@ -28,11 +31,11 @@ def model_on(backend: str, checkpoints: Path, **variant: object) -> WhisperModel
     folder = (make_whisper if backend == "pytorch" else whisper_artifact)(checkpoints, **variant)
     recognizer = load_recognizer(open_model(folder), backend, threads=1)
     assert isinstance(recognizer, WhisperRecognizer)
-    return recognizer.model.with_margin(2.0)
+    return recognizer.model.condensing(True)
 
 
 def reference(checkpoints: Path, **variant: object) -> WhisperForConditionalGeneration:
-    return WhisperForConditionalGeneration.from_pretrained(make_whisper(checkpoints, **variant)).eval()
+    return load_checkpoint(make_whisper(checkpoints, **variant))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def clip() -> Samples:
 @torch.inference_mode()
 def logits_of(
     reference: WhisperForConditionalGeneration, model: WhisperModel, clip: Samples, frames: int, tokens: list[int]
-) -> np.ndarray:  # type: ignore[type-arg]
+) -> NDArray[np.float32]:
     """Logits after each token, shape (tokens, vocabulary), float32, of the stock model on the same features."""
     encoder, features = reference.model.encoder, torch.from_numpy(model.settings.log_mel(clip, frames))[None]
     positions = torch.nn.Embedding.from_pretrained(encoder.embed_positions.weight[: frames // 2])
@@ -52,7 +55,7 @@ def logits_of(
         patch.setattr(encoder.config, "max_source_positions", frames // 2)
         encoded = encoder(features).last_hidden_state
     computed = reference(encoder_outputs=BaseModelOutput(encoded), decoder_input_ids=torch.tensor([tokens]))
-    return np.asarray(computed.logits[0].numpy())
+    return np.asarray(computed.logits[0].numpy(), dtype=np.float32)
 
 
 @pytest.mark.parametrize("backend", EXACT)
@@ -61,18 +64,38 @@ def logits_of(
     [{}, {"multilingual": False}, {"mel_bins": 128}, {"decoder_layers": 1}, {"tied": False}],
     ids=["multilingual", "English-only", "128 bins", "distilled", "untied"],
 )
-@pytest.mark.parametrize("full", [False, True], ids=["shortened", "full"])
+@pytest.mark.parametrize("positions", [150, 1500])
 def test_tokens_have_the_probabilities_of_transformers(
-    backend: str, variant: dict[str, object], full: bool, checkpoints: Path, clip: Samples
+    backend: str, variant: dict[str, object], positions: int, checkpoints: Path, clip: Samples
 ) -> None:
     model = model_on(backend, checkpoints, **variant)
     special = model.settings.special
-    frames = model.settings.frames if full else model.frames(len(clip))
     tokens = [special.start, *(token for token in range(40, 60)), special.end]
-    logits = torch.from_numpy(logits_of(reference(checkpoints, **variant), model, clip, frames, tokens[:-1]))
+    logits = torch.from_numpy(logits_of(reference(checkpoints, **variant), model, clip, 2 * positions, tokens[:-1]))
     expected = torch.log_softmax(logits, dim=-1)[torch.arange(len(tokens) - 1), torch.tensor(tokens[1:])]
-    scores = model.score(model.encode(clip, frames), tokens)
-    np.testing.assert_allclose(scores, expected.numpy(), atol=2e-3)
+    encoded = encode(model, clip, full_layout(positions))
+    np.testing.assert_allclose(model.score(encoded, tokens), expected.numpy(), atol=2e-3)
+
+
+def encode(model: WhisperModel, clip: Samples, layout: Layout) -> Encoded:
+    """Encode a clip in any layout."""
+    features = model.settings.log_mel(clip, 2 * len(layout.positions))
+    return Encoded(model._graphs.encode(features, layout), len(clip), not layout.is_full)
+
+
+@pytest.mark.parametrize("backend", EXACT)
+def test_a_position_of_weight_two_is_two_positions(backend: str, checkpoints: Path, clip: Samples) -> None:
+    model = model_on(backend, checkpoints)
+    special = model.settings.special
+    tokens = [special.start, *range(40, 60), special.end]
+    audible = -(-len(clip) // 320) + 16
+    twice = np.array([*range(audible), 700, 700, 1200, 1200, 1499])
+    once, weights = np.array([*range(audible), 700, 1200, 1499]), np.zeros(audible + 3, np.float32)
+    weights[audible : audible + 2] = np.log(2)
+    expected = model.score(encode(model, clip, Layout(twice, np.zeros(len(twice), np.float32))), tokens)
+    np.testing.assert_allclose(model.score(encode(model, clip, Layout(once, weights)), tokens), expected, atol=1e-4)
+    unweighted = model.score(encode(model, clip, Layout(once, np.zeros(len(once), np.float32))), tokens)
+    assert np.abs(np.subtract(unweighted, expected)).max() > 1e-3, "the weights matter"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -81,7 +104,7 @@ def test_steps_with_caches_are_those_without(backend: str, checkpoints: Path, cl
     encoded = model.encode(clip)
     prompt = model.prompt(UNCHECKED, TURKISH)
     output = model.transcribe(encoded, prompt, UNCHECKED, 0.0, LIMIT, never)
-    assert len(output.tokens) > 3, "the test must see some steps"
+    assert len(output.tokens) > 1, "the test must see some steps"
     # The rules only change log-probabilities where tokens are suppressed, which shifts all others of a step alike.
     session = model._graphs.session(encoded.tensors, 1, 100)
     tokens = [*prompt.tokens, *output.tokens]
@@ -109,9 +132,9 @@ def test_beams_share_the_window_and_reorder_their_caches(backend: str, checkpoin
 def test_the_language_is_that_of_transformers(backend: str, checkpoints: Path, clip: Samples) -> None:
     model = model_on(backend, checkpoints)
     special = model.settings.special
-    logits = logits_of(reference(checkpoints), model, clip, model.frames(len(clip)), [special.start])[0]
+    logits = logits_of(reference(checkpoints), model, clip, model.settings.frames, [special.start])[0]
     expected = torch.softmax(torch.from_numpy(logits[list(special.languages.values())]), dim=-1).numpy()
-    encoded = model.encode(clip)
+    encoded = model.encode(clip, full=True)
     np.testing.assert_allclose(model.detect_language(encoded, ()), expected, atol=1e-4)
     allowed = model.detect_language(encoded, ("tr", "en"))
     places = [list(special.languages).index(code) for code in ("tr", "en")]
@@ -135,7 +158,7 @@ def test_words_have_times_within_the_clip(backend: str, checkpoints: Path, clip:
 @torch.inference_mode()
 def test_attention_scores_are_those_of_transformers(checkpoints: Path, clip: Samples) -> None:
     model = model_on("onnx", checkpoints)
-    encoded = model.encode(clip, model.settings.frames)
+    encoded = model.encode(clip, full=True)
     tokens = [model.settings.special.start, *range(40, 50)]
     session = model._graphs.session(encoded.tensors, 1, len(tokens))
     session(np.array([tokens]), [0])
@@ -182,18 +205,14 @@ def test_a_window_does_not_depend_on_what_was_computed_before_it(checkpoints: Pa
 def test_a_text_can_be_cancelled(checkpoints: Path, clip: Samples) -> None:
     model = model_on("onnx", checkpoints)
     with pytest.raises(Cancelled):
-        model.transcribe(
-            model.encode(clip), model.prompt(UNCHECKED, TURKISH), UNCHECKED, 0.0, LIMIT, lambda: True
-        )
+        model.transcribe(model.encode(clip), model.prompt(UNCHECKED, TURKISH), UNCHECKED, 0.0, LIMIT, lambda: True)
 
 
 @pytest.mark.parametrize("duration_s", [0.001, 0.1, 29.9, 30.0, 31.0])
 def test_clips_of_any_length(duration_s: float, checkpoints: Path) -> None:
     model = model_on("onnx_int8", checkpoints)
     samples = np.random.default_rng(0).normal(0, 0.1, int(duration_s * 16_000)).astype(np.float32)
-    frames = model.frames(len(samples))
-    assert frames % 2 == 0
-    assert frames <= model.settings.frames
+    assert model.encode(samples).condensed == (duration_s < 20)
     output = model.transcribe(model.encode(samples), model.prompt(UNCHECKED, TURKISH), UNCHECKED, 0.0, 2.0, never)
     assert np.isfinite(output.log_probabilities).all()
 

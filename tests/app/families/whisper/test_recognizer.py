@@ -33,7 +33,7 @@ GOOD = WindowOutput(
     average_log_probability=-0.2,
     compression_ratio=1.2,
     no_speech_probability=0.01,
-    shortened=True,
+    condensed=True,
     timestamps=False,
 )
 LOOP = replace(GOOD, text="loop", compression_ratio=9.0)
@@ -49,7 +49,7 @@ class Scripted:
     settings: WhisperSettings
     outputs: list[WindowOutput] = field(default_factory=list)
     languages: list[dict[str, float]] = field(default_factory=list)
-    margin_s: float | None = 2.0
+    condenses: bool = True
     times_words: bool = True
     rate_hz: int = HZ
     asked: list[tuple[bool, float, str | None]] = field(default_factory=list)
@@ -57,13 +57,9 @@ class Scripted:
     encoded: list[int] = field(default_factory=list)
     allowed: list[Sequence[str]] = field(default_factory=list)
 
-    def frames(self, samples: int) -> int:
-        return self.settings.frames if self.margin_s is None else 300
-
-    def encode(self, samples: Samples, frames: int | None = None) -> Encoded:
-        frames = frames or self.frames(len(samples))
+    def encode(self, samples: Samples, *, full: bool = False) -> Encoded:
         self.encoded.append(len(samples))
-        return Encoded({}, len(samples), frames < self.settings.frames)
+        return Encoded({}, len(samples), self.condenses and not full)
 
     def detect_language(self, encoded: Encoded, languages: Sequence[str]) -> NDArray[np.float64]:
         self.allowed.append(languages)
@@ -83,11 +79,11 @@ class Scripted:
         cancelled: Callable[[], bool],
     ) -> WindowOutput:
         language = None if prompt.language is None else prompt.language.code
-        self.asked.append((encoded.shortened, temperature, language))
+        self.asked.append((encoded.condensed, temperature, language))
         self.options.append(options)
         probability = None if prompt.language is None else prompt.language.probability
         output = replace(self.outputs.pop(0), language=language, language_probability=probability)
-        return replace(output, shortened=encoded.shortened, temperature=temperature, timestamps=prompt.timestamps)
+        return replace(output, condensed=encoded.condensed, temperature=temperature, timestamps=prompt.timestamps)
 
 
 @pytest.fixture
@@ -119,7 +115,7 @@ class TestSecondTries:
         assert not self.model.outputs
         return self.model
 
-    def test_a_good_text_of_the_shortened_window_is_final(self, settings: WhisperSettings) -> None:
+    def test_a_good_text_with_condensed_silence_is_final(self, settings: WhisperSettings) -> None:
         model = self.run(settings, GOOD)
         assert model.asked == [(True, 0.0, "tr")]
         assert self.output.text == "fine"
@@ -130,14 +126,14 @@ class TestSecondTries:
     ) -> None:
         model = self.run(settings, first, GOOD)
         assert model.asked == [(True, 0.0, "tr"), (False, 0.0, "tr")]
-        assert self.output == replace(GOOD, shortened=False)
+        assert self.output == replace(GOOD, condensed=False, retried=True)
 
     def test_temperatures_rise_until_a_text_passes(self, settings: WhisperSettings) -> None:
         model = self.run(settings, LOOP, LOOP, DOUBTFUL, GOOD)
         assert model.asked[1:] == [(False, 0.0, "tr"), (False, 0.2, "tr"), (False, 0.4, "tr")]
 
-    def test_without_a_margin_there_is_no_shortened_window(self, settings: WhisperSettings) -> None:
-        model = Scripted(settings, [GOOD], margin_s=None)
+    def test_full_windows_are_computed_once(self, settings: WhisperSettings) -> None:
+        model = Scripted(settings, [GOOD], condenses=False)
         recognizer_on(model).compute([window()], TURKISH)
         assert model.asked == [(False, 0.0, "tr")]
 
@@ -273,7 +269,7 @@ class TestComparison:
             recognizer.check(window(), replace(GOOD, log_probabilities=(np.nan, 0, 0)))
 
     def test_windows_cost_more_if_they_are_padded(self, settings: WhisperSettings) -> None:
-        short, padded = (recognizer_on(Scripted(settings, margin_s=margin_s)) for margin_s in (2.0, None))
+        short, padded = (recognizer_on(Scripted(settings, condenses=condenses)) for condenses in (True, False))
         assert short.cost_s(3) < padded.cost_s(3)
         assert short.cost_s(3) < short.cost_s(10) < short.cost_s(300)
 
