@@ -42,6 +42,19 @@ def test_without_times_a_window_is_a_segment(settings: WhisperSettings) -> None:
     assert (segment.decoding.tokens, segment.decoding.language) == (tokens, "tr")
 
 
+@pytest.mark.parametrize(
+    ("text", "language", "space_before"),
+    [("çok", "tr", True), (" çok", "tr", True), ("東京", "ja", False), (" Tokyo", "ja", True), ("Tokyo", None, True)],
+)
+def test_segments_are_separated_by_spaces_if_the_script_has_them(
+    settings: WhisperSettings, text: str, language: str | None, space_before: bool
+) -> None:
+    tokens = tuple(settings.vocabulary.encode(text))
+    output = replace(GOOD, tokens=tokens, text=text.strip(), language=language)
+    (segment,) = WhisperDecoder(settings).add(window(3, 2), output)
+    assert (segment.text, segment.space_before) == (text.strip(), space_before)
+
+
 def test_timestamps_make_segments_within_the_window(settings: WhisperSettings) -> None:
     encode, times = settings.vocabulary.encode, settings.special.timestamps
     tokens = (
