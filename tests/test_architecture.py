@@ -53,7 +53,12 @@ LAYERS = [
         "app.families.whisper.windows",
         "app.families.whisper.padding",
     },
-    {"app.families.whisper.graphs", "app.families.whisper.rules", "app.families.whisper.alignment"},
+    {
+        "app.families.whisper.graphs",
+        "app.families.whisper.rules",
+        "app.families.whisper.alignment",
+        "app.families.whisper.operators",
+    },
     {"app.families.whisper.search", "app.families.whisper.checkpoint", "app.families.whisper.modules"},
     {"app.families.whisper.model"},
     {"app.families.whisper.segments"},

@@ -169,6 +169,13 @@ class WhisperModel:
         )
         return replace(output, words=self._words(encoded, prompt, found)) if options.word_times else output
 
+    def _written_language(self, prompt: Prompt) -> str | None:
+        """ISO 639-1 code of the text; a translation is English."""
+        if prompt.language is None:
+            return None
+        translates = self.settings.special.translate in prompt.tokens[prompt.start :]
+        return TRANSLATED if translates else prompt.language.code
+
     def score(self, encoded: Encoded, tokens: Sequence[int]) -> tuple[float, ...]:
         """The log-probability of each token after the first, given those before it."""
         session = self._graphs.session(encoded.tensors, hypotheses=1, capacity=len(tokens))
@@ -200,12 +207,14 @@ class WhisperModel:
             tokens=tokens,
             log_probabilities=[value for _, value in pairs],
             vocabulary=vocabulary,
-            language=None if prompt.language is None else prompt.language.code,
+            language=self._written_language(prompt),
             position_s=self.settings.time_step_s,
             duration_s=encoded.samples / self.rate_hz,
         )
 
 
+TRANSLATED = "en"
+"""The only language into which Whisper translates."""
 TOKENS_AT_LEAST = 12
 """Tokens that a window of any length may have."""
 
