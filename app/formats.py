@@ -23,6 +23,10 @@ def to_json(transcript: Transcript, model: str, backend: str, with_words: bool) 
             "total": round(timings.total_s, 4),
         },
     }
+    if transcript.language is not None:
+        body["language"] = transcript.language
+        if transcript.language_probability is not None:
+            body["language_probability"] = round(transcript.language_probability, 4)
     if with_words:
         body["words"] = [
             {

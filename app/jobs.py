@@ -74,6 +74,10 @@ class Batch:
         """The options that the jobs share."""
         return self.parts[0][0].options
 
+    def is_dropped(self) -> bool:
+        """Whether no caller waits for it any more."""
+        return all(job.dropped for job, _ in self.parts)
+
     @property
     def windows(self) -> list[Window]:
         """The windows, in the order of `parts`."""

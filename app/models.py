@@ -1,7 +1,8 @@
 """Opens a model: from a folder to recognizers that are loaded, warmed up and checked against the evidence."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -14,13 +15,13 @@ from app.cpu import this_cpu
 from app.evidence import read_evidence
 from app.families import Family, open_family
 from app.files import one_line
-from app.recognizer import AnyRecognizer, Options, Samples, Window, Windowing
+from app.recognizer import UNCHECKED, AnyRecognizer, Window, Windowing
 from app.runtimes.registry import BACKENDS, PYTORCH_WEIGHTS, REFERENCE
 
 WARM_UP_S = 1.0
 EXTERNAL_WEIGHTS = ("*.onnx_data", "*.onnx.data")
 """File names that exporters give to the external weights of ONNX files above 2 GB."""
-HUB_FILES = ["*.json", *PYTORCH_WEIGHTS]
+HUB_FILES = ["*.json", "merges.txt", *PYTORCH_WEIGHTS]
 """Files fetched from a hub checkpoint. Subfolders are skipped: some hold language models of a gigabyte."""
 
 
@@ -147,18 +148,15 @@ def warm_up(recognizer: AnyRecognizer, artifact: Artifact) -> None:
     Raises ArtifactError if it fails or the output cannot come from a working model.
     """
     window = warm_up_window(recognizer)
-    recognizer.check(window, _compute(recognizer, window, artifact))
+    with _errors_of(artifact):
+        (output,) = recognizer.compute([window], UNCHECKED)
+    recognizer.check(window, output)
 
 
 def warm_up_window(recognizer: AnyRecognizer) -> Window:
     """`WARM_UP_S` seconds of noise, always the same."""
     noise = np.random.default_rng(0).normal(0, 0.1, int(WARM_UP_S * recognizer.rate_hz)).astype(np.float32)
-    return first_window(recognizer, noise)
-
-
-def first_window(recognizer: AnyRecognizer, samples: Samples) -> Window:
-    """The first window of a clip, shape (samples,), float32, which must be long enough to have one."""
-    return recognizer.windows(samples, Options())[0]
+    return Window(noise)
 
 
 def check_evidence(recognizer: AnyRecognizer, artifact: Artifact, backend: str) -> None:
@@ -171,8 +169,8 @@ def check_evidence(recognizer: AnyRecognizer, artifact: Artifact, backend: str) 
     clip = read_evidence(artifact, backend, recognizer.rate_hz)
     if clip is None:
         return
-    output = _compute(recognizer, first_window(recognizer, clip.samples), artifact)
-    difference = recognizer.difference(clip.hypothesis, output)
+    with _errors_of(artifact):
+        difference = recognizer.difference(clip.hypothesis, Window(clip.samples))
     if difference > clip.limit:
         artifact.note_unproven(
             f"on this CPU ({this_cpu()}) {backend} does not reproduce the output that was proven: probabilities differ "
@@ -180,9 +178,10 @@ def check_evidence(recognizer: AnyRecognizer, artifact: Artifact, backend: str) 
         )
 
 
-def _compute(recognizer: AnyRecognizer, window: Window, artifact: Artifact) -> object:
+@contextmanager
+def _errors_of(artifact: Artifact) -> Iterator[None]:
     try:
-        return recognizer.compute([window], Options())[0]
+        yield
     except Exception as error:  # each runtime has errors of its own
         raise ArtifactError(f"the model in {artifact.folder} cannot run: {error}") from error
 

@@ -5,9 +5,10 @@ into segments. The output of a window (for CTC: log-probabilities) is opaque out
 transcriber and every API work for all families alike. `app.families` lists the families.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,58 @@ Samples = NDArray[np.float32]
 """Mono audio, shape (samples,), float32."""
 
 
+Task = Literal["transcribe", "translate"]
+"""What to write: the words as they are spoken, or their translation into English."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What the caller asks of the recognition; passed unchanged from the form or the command line to the decoder.
 
-    word_times: whether the caller needs word times. A family that gets them for free always provides them.
+    A model that cannot honor an option refuses it (`Recognizer.check_options`).
+
+    word_times: the caller needs word times; a family that gets them for free always provides them. segment_times: the
+    caller needs the times of segments. language: ISO 639 code of the speech; None to detect it. languages: codes of the
+    languages among which it is detected; empty for all. language_threshold: least probability of a detected language.
+    task: see `Task`. prompt: text that could have come before, with names and terms in their spelling.
+
+    temperatures: tried in turn until a text passes the checks; at 0 the most probable text, above a sample. beam_size:
+    hypotheses of the beam search at temperature 0; 1 for greedy search. compression_ratio_threshold: a text that
+    compresses better repeats itself, and fails. log_probability_threshold: a text whose tokens have a lower mean
+    log-probability fails. no_speech_threshold: a failing text is dropped if the probability of silence is higher. The
+    defaults are those of openai/whisper.
     """
 
     word_times: bool = False
+    segment_times: bool = False
+    language: str | None = None
+    languages: tuple[str, ...] = ()
+    language_threshold: float = 0.5
+    task: Task = "transcribe"
+    prompt: str = ""
+    temperatures: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    beam_size: int = 1
+    compression_ratio_threshold: float = 2.4
+    log_probability_threshold: float = -1.0
+    no_speech_threshold: float = 0.6
+
+
+UNCHECKED = Options(
+    temperatures=(0.0,),
+    compression_ratio_threshold=math.inf,
+    log_probability_threshold=-math.inf,
+    no_speech_threshold=1.0,
+)
+"""Options with which every window is computed once, whatever its text: for noise that checks and measures a model."""
+
+
+class Cancelled(Exception):
+    """The caller of a computation no longer waits for it."""
+
+
+def never() -> bool:
+    """The default for `cancelled` in `Recognizer.compute`."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -95,6 +140,10 @@ class Recognizer(Protocol[Output]):
         """Longest piece of audio that the model computes at once, in seconds."""
         ...
 
+    def check_options(self, options: Options) -> None:
+        """Raises InvalidParameter for options that this model cannot honor."""
+        ...
+
     @property
     def batches(self) -> bool:
         """Whether short windows are computed faster together than one after the other."""
@@ -108,8 +157,13 @@ class Recognizer(Protocol[Output]):
         """Whether a window, shape (samples,), float32, is not silent; silence is not computed and costs nothing."""
         ...
 
-    def compute(self, windows: Sequence[Window], options: Options) -> list[Output]:
-        """Compute windows of one or several clips. The output of a window does not depend on the other windows."""
+    def compute(
+        self, windows: Sequence[Window], options: Options, cancelled: Callable[[], bool] = never
+    ) -> list[Output]:
+        """Compute windows of one or several clips. The output of a window does not depend on the other windows.
+
+        cancelled: asked from time to time. Once it returns True, Cancelled may be raised.
+        """
         ...
 
     def decoder(self, options: Options) -> Decoder[Output]:
@@ -127,12 +181,12 @@ class Recognizer(Protocol[Output]):
         """Raises ArtifactError if the output cannot come from a working model."""
         ...
 
-    def hypothesis(self, output: Output) -> Hypothesis:
-        """The part of a window's output that a manifest keeps, for comparison on other machines."""
+    def hypothesis(self, window: Window) -> Hypothesis:
+        """What a manifest keeps of the output for a window, for comparison on other machines."""
         ...
 
-    def difference(self, expected: Hypothesis, output: Output) -> float:
-        """How far the output of a window differs from the expected hypothesis, from 0 to 1."""
+    def difference(self, expected: Hypothesis, window: Window) -> float:
+        """How far the output for a window differs from the expected hypothesis, from 0 to 1."""
         ...
 
     def compare(self, windows: Sequence[Window], expected: Sequence[Output], other: Sequence[Output]) -> Agreement:
@@ -146,17 +200,19 @@ class Recognizer(Protocol[Output]):
 AnyRecognizer = Recognizer[Any]
 
 
-def compute_clip(recognizer: Recognizer[Output], samples: Samples, options: Options = Options()) -> list[Output]:
-    """The output of each window of a clip. samples: shape (samples,), float32."""
-    return [recognizer.compute([window], options)[0] for window in recognizer.windows(samples, options)]
+def compute_windows(
+    recognizer: Recognizer[Output], windows: Sequence[Window], options: Options = Options()
+) -> list[Output]:
+    """The output of each window."""
+    return [recognizer.compute([window], options)[0] for window in windows]
 
 
-def decode_clip(
-    recognizer: Recognizer[Output], samples: Samples, output: Sequence[Output], options: Options = Options()
+def decode_windows(
+    recognizer: Recognizer[Output], windows: Sequence[Window], outputs: Sequence[Output], options: Options = Options()
 ) -> list[Segment]:
-    """The segments of a clip, shape (samples,), float32, from the outputs of its windows."""
+    """The segments of a clip, from its windows and their outputs."""
     decoder = recognizer.decoder(options)
     segments = []
-    for window, part in zip(recognizer.windows(samples, options), output, strict=True):
-        segments += decoder.add(window, part)
+    for window, output in zip(windows, outputs, strict=True):
+        segments += decoder.add(window, output)
     return segments + decoder.finish()

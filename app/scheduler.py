@@ -26,7 +26,7 @@ from app.cores import BULK_NICENESS, lower_priority
 from app.errors import STOPPING, AsrError, EngineFailure, NotReady
 from app.jobs import Batch, Job, can_share_batch, is_very_short
 from app.models import Lanes
-from app.recognizer import Options, Window
+from app.recognizer import Cancelled, Options, Window
 
 BATCH_WINDOWS = 8
 """Most windows in one engine call."""
@@ -259,9 +259,13 @@ class Scheduler:
         failure: BaseException | None = None
         outputs: list[tuple[tuple[Job, int], Any]] = []
         try:
-            outputs = list(zip(batch.parts, batch.recognizer.compute(batch.windows, batch.options), strict=True))
+            outputs = list(
+                zip(batch.parts, batch.recognizer.compute(batch.windows, batch.options, batch.is_dropped), strict=True)
+            )
         except AsrError as error:
             failure = error
+        except Cancelled:
+            pass  # nobody waits for the outputs
         except BaseException as error:  # the callers must be answered, and the thread must live on
             failure = EngineFailure("the engine failed on this clip")
             failure.__cause__ = error

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from app.admission import Admission
 from app.artifacts import Artifact, ArtifactError, UnprovenError
 from app.cpu import this_cpu
-from app.errors import LOADING, STOPPING, AsrError, NotReady
+from app.errors import LOADING, STOPPING, AsrError, InvalidParameter, NotReady
 from app.memory import return_freed_memory
 from app.metrics import Metrics
 from app.models import (
@@ -25,6 +25,7 @@ from app.models import (
     warm_up,
     warm_up_window,
 )
+from app.recognizer import UNCHECKED
 from app.runtimes.registry import AUTO
 from app.selection import no_backend, rank_backends
 from app.settings import Settings
@@ -162,7 +163,7 @@ class Service:
         try:
             async with (
                 asyncio.timeout(limit_s),
-                aclosing(transcriber.scheduler.compute(lanes, [noise], first=True)) as outputs,
+                aclosing(transcriber.scheduler.compute(lanes, [noise], UNCHECKED, first=True)) as outputs,
             ):
                 async for output in outputs:
                     lanes.express.check(noise, output)
@@ -248,6 +249,10 @@ def load_backend(model: Model, backend: str, settings: Settings) -> LoadedModel:
     """
     check_proofs(model, backend)
     lanes = load_for_lanes(model, backend, settings.threads, settings.windowing)
+    try:
+        lanes.express.check_options(settings.options)
+    except InvalidParameter as error:
+        raise ArtifactError(f"{error.message} (ASR_LANGUAGE, ASR_LANGUAGES)") from error
     for recognizer in lanes.distinct:
         warm_up(recognizer, model.artifact)
         check_evidence(recognizer, model.artifact, backend)

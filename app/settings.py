@@ -9,7 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.audio import AudioLimits
 from app.cores import available_cores
-from app.recognizer import Windowing
+from app.languages import language_code
+from app.recognizer import Options, Windowing
 from app.runtimes.registry import AUTO, BACKENDS, REFERENCE
 
 MIB = 1 << 20
@@ -64,6 +65,22 @@ class Settings(BaseSettings):
     )
     overlap_s: float = Field(
         Windowing.overlap_s, ge=0.5, le=20.0, description="Overlap of neighbouring windows, seconds."
+    )
+    language: str | None = Field(
+        None, description="Language of the speech, for models of several languages, such as `tr`. Default: detected."
+    )
+    languages: str = Field(
+        "", description="Languages among which it is detected, comma separated; empty: all that the model knows."
+    )
+    language_threshold: float = Field(
+        Options.language_threshold,
+        ge=0,
+        le=1,
+        description="Probability from which on a detected language is accepted at once; below it, more of the clip is "
+        "looked at.",
+    )
+    beam_size: int = Field(
+        Options.beam_size, ge=1, le=10, description="Hypotheses of the beam search; 1 is greedy search. Whisper only."
     )
     max_upload_bytes: int = Field(256 * MIB, ge=1, description="Largest request body, bytes.")
     max_duration_s: float = Field(2 * 3600.0, gt=0, description="Longest clip, seconds.")
@@ -134,6 +151,18 @@ class Settings(BaseSettings):
             raise ValueError(f"must be one of {', '.join((AUTO, *BACKENDS))}")
         return name
 
+    @field_validator("language")
+    @classmethod
+    def _language_is_a_code(cls, language: str | None) -> str | None:
+        return language_code(language)
+
+    @field_validator("languages")
+    @classmethod
+    def _languages_are_codes(cls, languages: str) -> str:
+        for entry in entries(languages):
+            language_code(entry)
+        return languages
+
     @field_validator("port", mode="before")
     @classmethod
     def _port_is_ours(cls, port: object) -> object:
@@ -176,6 +205,16 @@ class Settings(BaseSettings):
     def windowing(self) -> Windowing:
         """How long clips are cut."""
         return Windowing(self.window_s, self.overlap_s)
+
+    @property
+    def options(self) -> Options:
+        """What requests ask of the recognition unless they say otherwise."""
+        return Options(
+            language=self.language,
+            languages=tuple(code for text in entries(self.languages) if (code := language_code(text)) is not None),
+            language_threshold=self.language_threshold,
+            beam_size=self.beam_size,
+        )
 
     @property
     def audio_limits(self) -> AudioLimits:

@@ -53,8 +53,9 @@ class Transcriber:
         """Transcribe a seekable binary file in any format that `app.audio` reads.
 
         The file is closed as soon as it is decoded. reservation: the request's place in the queue; audio is charged to
-        it as it is decoded.
+        it as it is decoded. Raises InvalidParameter for options that the model cannot honor.
         """
+        self.lanes.express.check_options(options)
         return Stream(self, Decoding(file, self.lanes.express.rate_hz, self._limits, reservation), reservation, options)
 
     async def decode(self, decoding: "Decoding") -> Waveform:
@@ -91,7 +92,7 @@ class Stream:
         self.duration_s = waveform.duration_s
         if self._reservation is not None:
             self._reservation.check_wait(waveform.duration_s)
-        windows = lanes.express.windows(waveform.samples, self._options)
+        windows = await asyncio.to_thread(lanes.express.windows, waveform.samples, self._options)
         decoder = lanes.express.decoder(self._options)
         times = StageTimes()
         async with aclosing(scheduler.compute(lanes, windows, self._options, times)) as outputs:

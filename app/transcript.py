@@ -1,6 +1,7 @@
 """The result of a transcription, independent of the model and of the output format."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,19 +11,42 @@ MIN_CONFIDENCE = 1e-9
 
 @dataclass(frozen=True)
 class Word:
-    """A word, its start and end in seconds from the start of the clip, and the model's confidence in it (0 to 1)."""
+    """A word, its start and end in seconds from the start of the clip, and the model's confidence in it (0 to 1).
+
+    space_before: whether a space separates it from the word before; not in scripts without spaces.
+    """
 
     text: str
     start_s: float
     end_s: float
     confidence: float
+    space_before: bool = True
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a segment was decoded, by a model that writes token by token.
+
+    tokens: ids of the segment's tokens. temperature: 0 for the most probable text, above for a sample.
+    average_log_probability, compression_ratio, no_speech_probability: of the window that the segment belongs to.
+    language: ISO 639 code; None for a model of one language. language_probability: None if the caller named it.
+    """
+
+    tokens: tuple[int, ...]
+    temperature: float
+    average_log_probability: float
+    compression_ratio: float
+    no_speech_probability: float
+    language: str | None
+    language_probability: float | None
 
 
 @dataclass(frozen=True)
 class Segment:
     """Words that are shown together, such as one subtitle.
 
-    words: empty if word times were not requested or the model cannot provide them.
+    words: empty if word times were not requested or the model cannot provide them. decoding: None for models that do
+    not decode token by token. space_before: whether a space separates it from the segment before.
     """
 
     text: str
@@ -30,12 +54,16 @@ class Segment:
     end_s: float
     confidence: float
     words: tuple[Word, ...] = ()
+    decoding: Decoding | None = None
+    space_before: bool = True
 
     @classmethod
     def of(cls, words: tuple[Word, ...]) -> Self:
-        """A segment of one or more words, joined by single spaces."""
-        text = " ".join(word.text for word in words)
-        return cls(text, words[0].start_s, words[-1].end_s, mean_confidence(words) or 0.0, words)
+        """A segment of one or more words."""
+        confidence = mean_confidence(words) or 0.0
+        return cls(
+            joined(words), words[0].start_s, words[-1].end_s, confidence, words, space_before=words[0].space_before
+        )
 
 
 @dataclass(frozen=True)
@@ -63,8 +91,18 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """The text of all segments, joined by single spaces."""
-        return " ".join(segment.text for segment in self.segments)
+        """The text of all segments."""
+        return joined(self.segments)
+
+    @property
+    def language(self) -> str | None:
+        """ISO 639 code of the first segment; None without segments, or from a model of one language."""
+        return next((segment.decoding.language for segment in self.segments if segment.decoding), None)
+
+    @property
+    def language_probability(self) -> float | None:
+        """With which the language was detected; None if it was not."""
+        return next((segment.decoding.language_probability for segment in self.segments if segment.decoding), None)
 
     @property
     def words(self) -> tuple[Word, ...]:
@@ -75,6 +113,11 @@ class Transcript:
     def confidence(self) -> float | None:
         """Geometric mean over all letters, 0 to 1; None if there are no words."""
         return mean_confidence(self.words or self.segments)
+
+
+def joined(parts: Sequence[Word] | Sequence[Segment]) -> str:
+    """The text of consecutive words or segments, with a space before those that want one."""
+    return "".join((" " if part.space_before else "") + part.text for part in parts).lstrip(" ")
 
 
 def mean_confidence(parts: tuple[Word, ...] | tuple[Segment, ...]) -> float | None:

@@ -1,6 +1,7 @@
-"""Export a CTC checkpoint to an artifact that the service loads: ONNX FP32, ONNX INT8, settings and a manifest.
+"""Export a checkpoint to an artifact that the service loads: ONNX FP32, ONNX INT8, settings and a manifest.
 
     python scripts/export.py --checkpoint_dir cahya/wav2vec2-base-turkish --onnx_dir models/onnx
+    python scripts/export.py --checkpoint_dir openai/whisper-small --onnx_dir models/whisper-small
     ASR_MODEL_DIR=models/onnx make serve
 
 The command proves the artifact: it compares each backend with the checkpoint, clip by clip, on `samples/` or on your
@@ -13,44 +14,29 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
-from transformers import PreTrainedModel
 
-from app.artifacts import ArtifactError, open_artifact, write_manifest
-from app.families.ctc import GRAPH
-from app.families.ctc.checkpoint import load_checkpoint
-from app.families.ctc.recognizer import CtcRecognizer
-from app.families.ctc.settings import CtcSettings, read_settings
+from app.artifacts import CONFIG_NAME, ArtifactError, write_manifest
+from app.families.ctc import MODEL_TYPES as CTC_TYPES
+from app.families.whisper import MODEL_TYPE as WHISPER_TYPE
 from app.models import Model, find_model_folder, load_recognizer, open_model, warm_up
-from app.recognizer import Samples
-from app.runtimes.registry import (
-    BACKENDS,
-    ONNX,
-    ONNX_INT8,
-    OPENVINO,
-    REFERENCE,
-    onnx_fp32_file,
-    onnx_int8_file,
-    openvino_int8_file,
-)
-from scripts.benchmarking.engines import model_files
+from app.recognizer import AnyRecognizer, Samples
+from app.runtimes.registry import BACKENDS, ONNX, ONNX_INT8, OPENVINO, REFERENCE
 from scripts.common import SAMPLES
 from scripts.common.arguments import wer_limit
 from scripts.exporting.artifact_folder import copy_settings, describe, revision_of, take_manifest
-from scripts.exporting.calibration import calibration_feeds
+from scripts.exporting.ctc_exporter import CtcExporter
 from scripts.exporting.evidence_clips import collect_evidence
-from scripts.exporting.graph_export import DYNAMIC, Quantization, export_fp32, export_int8
-from scripts.exporting.length_check import check_lengths
-from scripts.exporting.onnx_files import count_operators, store_compactly, store_rounded
+from scripts.exporting.exporter import THREADS, Exporter, Options
+from scripts.exporting.graph_export import Quantization
 from scripts.exporting.proofs import (
     DECIDING_CLIPS,
     FP32_BACKEND,
-    LIMITS,
     MAX_REFERENCE_WER,
     ROUNDED,
     Limit,
@@ -59,46 +45,15 @@ from scripts.exporting.proofs import (
 )
 from scripts.exporting.quantization import WeightBits
 from scripts.exporting.timing import measure_latency
+from scripts.exporting.whisper_exporter import WhisperExporter
 from scripts.speech.data import DataError, SpeechRows
 from scripts.speech.eval_sets import load_eval_set
 
 PROVEN_BACKENDS = (ONNX, ONNX_INT8)
 """The backends that are always proven, besides the reference. OpenVINO is proven too if it is installed."""
-FP32_FILE, INT8_FILE, OPENVINO_FILE = onnx_fp32_file(GRAPH), onnx_int8_file(GRAPH), openvino_int8_file(GRAPH)
-CALIBRATION_CLIPS = 64
-"""For static INT8. More clips hardly widen a range."""
-THREADS = 1
-"""Threads of one engine, as in the service. Several clips are computed at once, to use all cores."""
 LATENCY_CLIP_S = 10.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of the export and the proofs.
-
-    name: of the model in answers; by default the name of the folder, or the previous name with `adopt`. eval_manifests:
-    sets to prove on, for `load_speech`; by default the bundled samples. eval_limit: maximum number of clips of each
-    set. audio_column, text_column: of these sets, if they are not detected. language: ISO 639-1 code of their texts.
-    adopt: keep existing ONNX files. fp16: round the weights of `model.onnx` to half precision; with `adopt`, it says
-    that they already are. with_checkpoint: add the checkpoint to the artifact, in half precision. max_reference_wer:
-    largest word error rate of the checkpoint itself (0.5 is 50 %). allow_unproven: write a manifest even if a proof
-    fails. quantization: options of INT8. calibration: the set to calibrate on. openvino: make INT8 for OpenVINO too.
-    """
-
-    name: str = ""
-    eval_manifests: tuple[str, ...] = ()
-    eval_limit: int | None = None
-    audio_column: str | None = None
-    text_column: str | None = None
-    language: str = "tr"
-    adopt: bool = False
-    fp16: bool = False
-    with_checkpoint: bool = False
-    max_reference_wer: float = MAX_REFERENCE_WER
-    allow_unproven: bool = False
-    quantization: Quantization = DYNAMIC
-    calibration: str = ""
-    openvino: bool = False
+EXPORTERS: Mapping[str, Exporter] = {**dict.fromkeys(CTC_TYPES, CtcExporter()), WHISPER_TYPE: WhisperExporter()}
+"""`model_type` in `config.json` -> the exporter of its family."""
 
 
 def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measurements:
@@ -108,43 +63,45 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measu
     DataError if there is nothing to prove on.
     """
     source = find_model_folder(checkpoint, REFERENCE)
-    open_model(source)  # refuses a checkpoint that cannot be served, before anything is changed
+    opened = open_model(source)  # refuses a checkpoint that cannot be served, before anything is changed
+    exporter = EXPORTERS[opened.artifact.read_json(CONFIG_NAME)["model_type"]]
     sets = load_sets(options)
-    if options.adopt and not (folder / FP32_FILE).is_file():
-        raise ArtifactError(f"there is no {FP32_FILE} in {folder} to adopt")
-    model = load_checkpoint(source).model
+    if options.adopt:
+        exporter.check_adoptable(folder)
+    model = exporter.load(source)
     folder.mkdir(parents=True, exist_ok=True)
     before = take_manifest(folder)
     origin = {"source": checkpoint, "revision": revision_of(source)}
     if source.resolve() == folder.resolve():  # the artifact contains the checkpoint, which came from elsewhere
         origin |= {key: before[key] for key in origin if key in before}
-    copy_settings(source, folder, keep=options.adopt)
+    copy_settings(source, folder, exporter.settings_files, keep=options.adopt)
     if options.with_checkpoint:
         model.half().save_pretrained(folder)
         source = folder
-        model = load_checkpoint(source).model
-    quantization = make_models(model, folder, options, before)
+        model = exporter.load(source)
+    quantization = exporter.make(model, folder, options, before)
     del model  # the backends load their own copy
+    if options.openvino:
+        exporter.make_openvino(source, folder, options)
 
     opened = open_model(folder)
-    if not options.adopt:
-        for path in (folder / OPENVINO_FILE, (folder / OPENVINO_FILE).with_suffix(".bin")):
-            path.unlink(missing_ok=True)  # from an earlier export
-    if options.openvino:
-        make_openvino(source, folder, options.calibration, options.quantization.bits)
-    recognizers = load_all(open_model(source), opened)
-    limits = LIMITS | ({FP32_BACKEND: ROUNDED} if options.fp16 else {})
-    limits |= {REFERENCE: (Limit("wer", "at most", options.max_reference_wer),)}
+    recognizers = load_all(exporter, open_model(source), opened)
+    limits = {**exporter.limits, REFERENCE: (Limit("wer", "at most", options.max_reference_wer),)}
+    if options.fp16:
+        limits[FP32_BACKEND] = ROUNDED
     workers = len(os.sched_getaffinity(0))
     measured = prove(opened.family, recognizers, sets, limits, options.language, workers)
+    more = exporter.prove(source, opened, recognizers, sets, options, workers)
+    measured = replace(measured, proofs=measured.proofs + more.proofs)
     print_proofs(measured)
     if measured.failed and not options.allow_unproven:
         raise ArtifactError("; ".join([*map(str, measured.failed), *hints(measured)]))
 
-    latency = measure_latency(recognizers, clip_of(sets, LATENCY_CLIP_S, opened.family.rate_hz), THREADS)
+    latency = measure_latency(more.recognizers, clip_of(sets, LATENCY_CLIP_S, opened.family.rate_hz), THREADS)
     name = options.name or (options.adopt and before.get("name")) or folder.resolve().name
-    clips = collect_evidence(opened.artifact, recognizers)
-    print(write_manifest(folder, describe(folder, str(name), origin, quantization, measured, clips, latency)))
+    clips = collect_evidence(opened.artifact, more.recognizers)
+    manifest = describe(folder, str(name), {**origin, **more.entries}, quantization, measured, clips, latency)
+    print(write_manifest(folder, manifest))
     return measured
 
 
@@ -156,66 +113,16 @@ def load_sets(options: Options) -> dict[str, SpeechRows]:
     return {name: load_eval_set(name, options.eval_limit, None, *columns) for name in options.eval_manifests}
 
 
-def make_models(model: PreTrainedModel, folder: Path, options: Options, before: dict[str, Any]) -> dict[str, Any]:
-    """Make the ONNX files; with `options.adopt`, only the missing ones.
-
-    before: the previous manifest. Returns the manifest's entry on quantization. Raises ArtifactError if the model
-    cannot be quantized with these options.
-    """
-    fp32, int8 = folder / FP32_FILE, folder / INT8_FILE
-    adopted = {path for path in (fp32, int8) if options.adopt and path.is_file()}
-    method = before.get("quantization", {}).get("method", "unknown: adopted as it was")
-    if fp32 not in adopted:
-        export_fp32(model, fp32)
-    if int8 not in adopted:
-        static = options.quantization.is_static
-        feeds = calibration_feeds(options.calibration, settings_in(folder), CALIBRATION_CLIPS) if static else ()
-        try:
-            count = export_int8(model, fp32, int8, options.quantization, feeds)
-        except ValueError as error:
-            raise ArtifactError(str(error)) from error
-        method = f"{options.quantization}: {count} products"
-        store_compactly(int8)
-    if fp32 not in adopted:
-        (store_rounded if options.fp16 else store_compactly)(fp32)
-    for path in (fp32, int8):
-        print(f"{path.name}: {sum(file.stat().st_size for file in model_files(path)) / 1e6:.1f} MB")
-    operators = {
-        name: count
-        for name, count in count_operators(int8).items()
-        if "Integer" in name or name in ("Conv", "Gemm", "MatMul")
-    }
-    return {"method": method, "operators": operators}
-
-
-def make_openvino(source: Path, folder: Path, calibration: str, bits: WeightBits) -> None:
-    """Make the INT8 file of OpenVINO. Raises ArtifactError if a package that it needs is not installed."""
-    try:
-        from scripts.exporting.openvino_files import make_openvino_int8
-    except ImportError as error:
-        needed = BACKENDS[OPENVINO].requirements
-        raise ArtifactError(f"--openvino needs {error.name}: pip install -r {needed}") from error
-    counts = make_openvino_int8(source, folder, settings_in(folder), calibration, bits)
-    size = (folder / OPENVINO_FILE).with_suffix(".bin").stat().st_size
-    print(f"{OPENVINO_FILE}: {size / 1e6:.1f} MB, in INT8: {counts}")
-
-
-def settings_in(folder: Path) -> CtcSettings:
-    """The settings of the model in a folder."""
-    return read_settings(open_artifact(folder))
-
-
-def load_all(checkpoint: Model, exported: Model) -> dict[str, CtcRecognizer]:
+def load_all(exporter: Exporter, checkpoint: Model, exported: Model) -> dict[str, AnyRecognizer]:
     """Backend -> recognizer: the reference and the exported backends. Raises ArtifactError if one does not run."""
     recognizers = {}
     also = (OPENVINO,) if all(map(find_spec, BACKENDS[OPENVINO].packages)) else ()
     for backend in (REFERENCE, *PROVEN_BACKENDS, *also):
         model = checkpoint if backend == REFERENCE else exported
         recognizer = load_recognizer(model, backend, THREADS)
-        assert isinstance(recognizer, CtcRecognizer)
         try:
             warm_up(recognizer, model.artifact)
-            check_lengths(recognizer)
+            exporter.check(recognizer)
         except ArtifactError as error:
             raise ArtifactError(f"{backend}: {error}") from error
         recognizers[backend] = recognizer

@@ -36,7 +36,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from app.artifacts import ArtifactError
-from app.families.ctc.checkpoint import check_weights_files
+from app.checkpoints import check_weights_files
 from scripts.speech.data import DataError, SpeechRows, load_speech
 from scripts.speech.text import TextNormalizer
 from scripts.training.augment import AugmentationPolicy

@@ -6,7 +6,7 @@
 
 Takes audio files in all formats of the service, folders of them, pipes, and `-` for standard input. Files that cannot
 be read are reported, and the exit status is 1; the others are transcribed. The settings are those of the service
-(`ASR_*`).
+(`ASR_*`). `--language`, `--task` and `--prompt` are for Whisper models.
 """
 
 import argparse
@@ -18,17 +18,20 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, cast
+from typing import BinaryIO, cast, get_args
 
 from pydantic import ValidationError
 from tqdm import tqdm
 
 from app.artifacts import ArtifactError
-from app.errors import AsrError, AudioTooLong, InvalidAudio
+from app.errors import AsrError, AudioTooLong, InvalidAudio, InvalidParameter
 from app.formats import to_json, to_srt, to_text, to_vtt
+from app.languages import language_code
+from app.recognizer import Options, Task
 from app.service import load_model
 from app.settings import Settings, problems
 from app.transcriber import Transcriber
@@ -114,6 +117,7 @@ async def transcribe_all(
     transcriber: Transcriber,
     files: list[Path],
     spooled: dict[Path, BinaryIO | AsrError],
+    options: Options,
     concurrency: int,
     on_result: Callable[[Path, Result], None],
 ) -> None:
@@ -131,7 +135,7 @@ async def transcribe_all(
                 if isinstance(source, AsrError):
                     return source
                 with source as file:
-                    return await transcriber.transcribe(file)
+                    return await transcriber.transcribe(file, options=options)
             except AsrError as error:
                 return error
             except OSError as error:
@@ -187,6 +191,11 @@ def run() -> int:
     parser.add_argument("paths", nargs="+", type=parse_path, help="audio files, folders, or - for standard input")
     parser.add_argument("--format", choices=tuple(SUFFIXES), default="text")
     parser.add_argument("--out", type=Path, help="folder for the transcripts, one file each (default: print them)")
+    parser.add_argument(
+        "--language", type=language_code, help="ISO 639 code of the speech (default: ASR_LANGUAGE, or detected)"
+    )
+    parser.add_argument("--task", choices=get_args(Task), default="transcribe", help="translate: write English")
+    parser.add_argument("--prompt", default="", help="text that could come before, with names as they are spelled")
     arguments = parser.parse_args()
     missing: list[FileNotFoundError] = []
     files: list[Path] = []
@@ -205,6 +214,18 @@ def run() -> int:
     except ValidationError as error:
         sys.exit("\n".join(problems(error)))
     transcriber = Transcriber.from_settings(lanes, settings)
+    options = replace(
+        settings.options,
+        word_times=arguments.format == "json",
+        segment_times=arguments.format in ("srt", "vtt"),
+        language=arguments.language or settings.language,
+        task=arguments.task,
+        prompt=arguments.prompt.strip(),
+    )
+    try:
+        lanes.express.check_options(options)
+    except InvalidParameter as error:
+        sys.exit(error.message)
     names = name_transcripts(files, SUFFIXES[arguments.format])
     write = formatter(arguments.format, artifact.name, backend)
     writer = Writer(write, names, arguments.out, labelled=arguments.format == "text" and len(files) > 1)
@@ -220,7 +241,7 @@ def run() -> int:
             progress.update()
             writer.add(path, result)
 
-        asyncio.run(transcribe_all(transcriber, files, spooled, settings.workers, on_result))
+        asyncio.run(transcribe_all(transcriber, files, spooled, options, settings.workers, on_result))
     if arguments.out is not None:
         print(f"{len(files) - writer.failed} of {len(files)} transcripts in {arguments.out}", flush=True)
     return 1 if writer.failed or missing else 0

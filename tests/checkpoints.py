@@ -41,7 +41,8 @@ from transformers import (
 )
 
 from scripts.benchmarking.baselines import Source, make_baselines, source_of
-from scripts.export import Options, export
+from scripts.export import export
+from scripts.exporting.exporter import Options
 from scripts.exporting.onnx_files import stock_export
 from scripts.exporting.onnx_runtime_form import export_for_batches, export_for_onnx_runtime
 from scripts.speech.text import TURKISH_ALPHABET

@@ -1,7 +1,7 @@
 """A service without a model: a recognizer that finds one word in every second of audio, and what it belongs to."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from app.families.ctc.recognizer import CtcRecognizer
 from app.families.ctc.settings import CtcSettings, FeatureSettings
 from app.families.ctc.windows import Framing
 from app.models import Lanes
-from app.recognizer import AnyRecognizer, Options, Samples, Window, Windowing
+from app.recognizer import AnyRecognizer, Options, Samples, Window, Windowing, never
 from tests.sounds import MODEL_HZ
 
 FRAMING = Framing(hop=320, receptive_field=400)
@@ -48,7 +48,7 @@ class BareRecognizer:
     window_s = 1.0
     batches = False
 
-    def compute(self, windows: Sequence[Window], options: Options) -> list[Any]:
+    def compute(self, windows: Sequence[Window], options: Options, cancelled: Callable[[], bool] = never) -> list[Any]:
         raise NotImplementedError
 
     def is_audible(self, samples: Samples) -> bool:

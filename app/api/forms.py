@@ -21,9 +21,9 @@ class UploadForm(BaseModel):
         "WAV, FLAC, OGG, Opus, MP3, M4A, WebM, 3GP, AMR, AAC, AIFF, CAF; detected from its bytes."
     )
 
-    def options(self) -> Options:
-        """The recognition options that the form asks for."""
-        return Options()
+    def options(self, defaults: Options) -> Options:
+        """The recognition options that the form asks for. defaults: those of the service's settings."""
+        return defaults
 
 
 Form = TypeVar("Form", bound=UploadForm)

@@ -36,6 +36,7 @@ from app.errors import (
     UploadTimeout,
     UploadTooLarge,
 )
+from app.recognizer import Options
 from app.service import Service
 from app.transcriber import Transcriber
 from app.transcript import Transcript
@@ -78,12 +79,19 @@ class Intake(Generic[Form]):
     """An admitted request, with its form and its file."""
 
     def __init__(
-        self, request: Request, transcriber: Transcriber, reservation: Reservation, file: BinaryIO, form: Form
+        self,
+        request: Request,
+        transcriber: Transcriber,
+        reservation: Reservation,
+        file: BinaryIO,
+        form: Form,
+        options: Options,
     ) -> None:
         self._request = request
         self._transcriber = transcriber
         self._reservation = reservation
         self._file = file
+        self._options = options
         self.form = form
 
     async def transcribe(self) -> Transcript:
@@ -91,7 +99,7 @@ class Intake(Generic[Form]):
 
         Raises ClientDisconnect when the client disconnects, and the errors of `Transcriber`.
         """
-        work = self._transcriber.transcribe(self._file, self._reservation, self.form.options())
+        work = self._transcriber.transcribe(self._file, self._reservation, self._options)
         transcript = await while_connected(self._request, work)
         self._request.state.timings = transcript.timings
         self._request.state.duration_s = transcript.duration_s
@@ -114,7 +122,9 @@ async def take_in(request: Request, form: type[Form]) -> AsyncIterator[Intake[Fo
         with admission.uploading():
             limits = UploadLimits(settings.max_upload_bytes, settings.upload_idle_s, settings.upload_min_bytes_per_s)
             upload = await stack.enter_async_context(read_form(request, limits))
-        yield Intake(request, transcriber, reservation, upload.file, parse_form(form, upload.fields))
+        parsed = parse_form(form, upload.fields)
+        options = parsed.options(settings.options)
+        yield Intake(request, transcriber, reservation, upload.file, parsed, options)
 
 
 def parse_timeout(header: str | None, longest_s: float) -> float:

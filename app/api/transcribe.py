@@ -1,5 +1,6 @@
 """`POST /transcribe`: an audio file in, its text out. Dikte's own API."""
 
+from dataclasses import replace
 from typing import Literal
 
 from fastapi import Request, Response
@@ -10,12 +11,20 @@ from app.api.errors import error_responses
 from app.api.forms import UploadForm
 from app.api.intake import ERRORS, describe_form, surface, take_in
 from app.formats import to_json, to_srt, to_text, to_vtt
-from app.recognizer import Options
+from app.languages import language_code
+from app.recognizer import Options, Task
 from app.service import Service
 
 router = surface()
 
 TEXT_KINDS = ("text/plain", "application/x-subrip", "text/vtt")
+
+
+MAX_PROMPT = 2000
+"""Most characters of a prompt; models take some 220 tokens, and drop what is before them."""
+MAX_BEAM = 10
+LANGUAGE = "^([A-Za-z]{2,3}([-_][A-Za-z0-9]+)*)?$"
+"""A language tag, or nothing."""
 
 
 class WordBody(BaseModel):
@@ -45,6 +54,8 @@ class TranscriptBody(BaseModel):
     model: str
     backend: str
     confidence: float | None = Field(description="0 to 1; null if there are no words.")
+    language: str | None = Field(default=None, description="ISO 639 code. Only from models of several languages.")
+    language_probability: float | None = Field(default=None, description="Only if the language was detected.")
     timings: TimingsBody
     words: list[WordBody] | None = Field(default=None, description="Only with `timestamps=word`.")
 
@@ -57,9 +68,55 @@ class TranscribeForm(UploadForm):
     )
     response_format: Literal["json", "text", "srt", "vtt"] = Field("json", description="`srt` and `vtt` are subtitles.")
 
-    def options(self) -> Options:
+    language: str = Field(
+        "",
+        pattern=LANGUAGE,
+        description="ISO 639 code of the speech, such as `tr`; empty: ASR_LANGUAGE, or detected. Whisper only.",
+    )
+    task: Task = Field("transcribe", description="`translate` writes English, if the model can. Whisper only.")
+    prompt: str = Field(
+        "",
+        max_length=MAX_PROMPT,
+        description="Text that could come before the speech, with names and terms as they are spelled. Whisper only.",
+    )
+    temperature: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="0: the most probable text, and samples at rising temperatures if it fails the checks. Above: one "
+        "sample at this temperature. Whisper only.",
+    )
+    beam_size: int = Field(
+        0, ge=0, le=MAX_BEAM, description="Hypotheses of the beam search; 0: ASR_BEAM_SIZE. Whisper only."
+    )
+    compression_ratio_threshold: float = Field(
+        Options.compression_ratio_threshold, gt=0, description="Text that compresses better is repetitive, and fails."
+    )
+    logprob_threshold: float = Field(
+        Options.log_probability_threshold, le=0, description="Text of lower mean log-probability fails."
+    )
+    no_speech_threshold: float = Field(
+        Options.no_speech_threshold,
+        ge=0,
+        le=1,
+        description="Text that fails is dropped if the probability of silence is higher.",
+    )
+
+    def options(self, defaults: Options) -> Options:
         """The recognition options that the form asks for."""
-        return Options(word_times=self.timestamps == "word")
+        return replace(
+            defaults,
+            word_times=self.timestamps == "word",
+            segment_times=self.response_format in ("srt", "vtt"),
+            language=language_code(self.language) or defaults.language,
+            task=self.task,
+            prompt=self.prompt.strip(),
+            temperatures=(self.temperature,) if self.temperature else defaults.temperatures,
+            beam_size=self.beam_size or defaults.beam_size,
+            compression_ratio_threshold=self.compression_ratio_threshold,
+            log_probability_threshold=self.logprob_threshold,
+            no_speech_threshold=self.no_speech_threshold,
+        )
 
 
 @router.post(

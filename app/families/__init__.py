@@ -9,8 +9,13 @@ from app.artifacts import CONFIG_NAME, Artifact, ArtifactError
 from app.families.ctc import MODEL_TYPES as CTC_TYPES
 from app.families.ctc import CtcFamily
 from app.families.family import Family
+from app.families.whisper import MODEL_TYPE as WHISPER_TYPE
+from app.families.whisper import WhisperFamily
 
-FAMILIES: Mapping[str, Callable[[Artifact], Family]] = dict.fromkeys(CTC_TYPES, CtcFamily)
+FAMILIES: Mapping[str, Callable[[Artifact], Family]] = {
+    **dict.fromkeys(CTC_TYPES, CtcFamily),
+    WHISPER_TYPE: WhisperFamily,
+}
 """`model_type` -> function that opens the family on an artifact and reads its settings. It raises ArtifactError."""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from app.recognizer import AnyRecognizer, Windowing
-from app.runtimes.graph import Graph
+from app.runtimes.graph import CachingGraph
 from app.runtimes.registry import GraphSource
 
 
@@ -18,9 +18,9 @@ class Family(GraphSource, Protocol):
 
     @property
     def tokens(self) -> Sequence[str]:
-        """The tokens of the model's vocabulary, including special ones."""
+        """The tokens of the model's vocabulary, including special ones; none if the model writes any text."""
         ...
 
-    def recognizer(self, graphs: Mapping[str, Graph], windowing: Windowing) -> AnyRecognizer:
+    def recognizer(self, graphs: Mapping[str, CachingGraph], windowing: Windowing) -> AnyRecognizer:
         """A recognizer on these graphs, by name. Raises ArtifactError if they have unexpected inputs."""
         ...

@@ -17,6 +17,22 @@ class Tensor:
     shape: tuple[int | None, ...]
 
 
+class Cache(NamedTuple):
+    """An array that each call of a graph reads as an input and updates through an output of the same shape."""
+
+    input: str
+    output: str
+    values: NDArray[Any]
+
+
+class BoundGraph(Protocol):
+    """A graph whose other inputs are bound, for repeated calls. For one thread at a time."""
+
+    def __call__(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Compute the bound outputs and update the caches. The arrays belong to the caller."""
+        ...
+
+
 class Graph(Protocol):
     """A loaded graph. Thread-safe."""
 
@@ -42,6 +58,17 @@ class Graph(Protocol):
 
     def __call__(self, feeds: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Compute the outputs with these names. The arrays belong to the caller."""
+        ...
+
+
+class CachingGraph(Graph, Protocol):
+    """A graph that can also be called step by step, with values that it keeps from one call to the next."""
+
+    def bind(self, fixed: Tensors, caches: Sequence[Cache], outputs: Sequence[str]) -> BoundGraph:
+        """Bind the inputs that stay the same over several calls, and the outputs of each call.
+
+        fixed: values of inputs. caches: updated by each call; the caller may change their values between calls.
+        """
         ...
 
 

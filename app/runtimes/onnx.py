@@ -8,7 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from app.memory import keep_freed_memory, return_freed_memory
-from app.runtimes.graph import Tensor, Tensors
+from app.runtimes.graph import Cache, Tensor, Tensors
 
 SPIN_US = 100
 """Spin time of waiting threads, in microseconds. Most operators that run on a single thread finish in that time."""
@@ -36,6 +36,39 @@ class OnnxGraph:
     def __call__(self, feeds: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Compute the outputs with these names."""
         return dict(zip(outputs, self._session.run(outputs, feeds), strict=True))
+
+    def bind(self, fixed: Tensors, caches: Sequence[Cache], outputs: Sequence[str]) -> "BoundOnnxGraph":
+        """Bind inputs and outputs. The graph's operators must be able to update the caches in place."""
+        return BoundOnnxGraph(self._session, fixed, caches, outputs)
+
+
+class BoundOnnxGraph:
+    """A session with an I/O binding. A cache is one OrtValue, bound as an input and as an output."""
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, fixed: Tensors, caches: Sequence[Cache], outputs: Sequence[str]
+    ) -> None:
+        self._session = session
+        self._outputs = tuple(outputs)
+        self._binding = session.io_binding()
+        self._arrays = [*fixed.values(), *(cache.values for cache in caches)]  # the OrtValues use their memory
+        for name, values in fixed.items():
+            self._binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(values))
+        for cache in caches:
+            shared = onnxruntime.OrtValue.ortvalue_from_numpy(cache.values)
+            self._binding.bind_ortvalue_input(cache.input, shared)
+            self._binding.bind_ortvalue_output(cache.output, shared)
+        self._bound_before = len(caches)
+
+    def __call__(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Compute the bound outputs and update the caches."""
+        for name, values in feeds.items():
+            self._binding.bind_cpu_input(name, values)
+        for name in self._outputs:
+            self._binding.bind_output(name)  # each time: their shapes may change
+        self._session.run_with_iobinding(self._binding)
+        computed = self._binding.get_outputs()[self._bound_before :]
+        return {name: value.numpy() for name, value in zip(self._outputs, computed, strict=True)}
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:

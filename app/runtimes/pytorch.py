@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.runtimes.graph import Tensors, TorchModule
+from app.runtimes.graph import Cache, Tensors, TorchModule
 
 
 class TorchGraph:
@@ -29,3 +29,20 @@ class TorchGraph:
         torch.set_num_threads(self._threads)  # affects only the calling thread
         computed = self._module(**{name: torch.from_numpy(feed) for name, feed in feeds.items()})
         return {name: np.asarray(computed[name].numpy()) for name in outputs}
+
+    def bind(self, fixed: Tensors, caches: Sequence[Cache], outputs: Sequence[str]) -> "BoundTorchGraph":
+        """Bind inputs and outputs. The module must update the caches in place."""
+        return BoundTorchGraph(self, fixed, caches, outputs)
+
+
+class BoundTorchGraph:
+    """A module with bound inputs. Tensors share the memory of the arrays."""
+
+    def __init__(self, graph: TorchGraph, fixed: Tensors, caches: Sequence[Cache], outputs: Sequence[str]) -> None:
+        self._graph = graph
+        self._bound = {**fixed, **{cache.input: cache.values for cache in caches}}
+        self._outputs = tuple(outputs)
+
+    def __call__(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Compute the bound outputs and update the caches."""
+        return self._graph({**self._bound, **feeds}, self._outputs)

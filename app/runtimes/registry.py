@@ -12,7 +12,7 @@ from typing import Protocol
 
 from app.artifacts import Artifact
 from app.memory import keep_freed_memory, return_freed_memory
-from app.runtimes.graph import Graph, Tensor, TorchModule
+from app.runtimes.graph import CachingGraph, Tensor, TorchModule
 
 AUTO = "auto"
 """Stands for the fastest backend that is proven and installed."""
@@ -39,7 +39,7 @@ class GraphSource(Protocol):
         ...
 
 
-Graphs = Mapping[str, Graph]
+Graphs = Mapping[str, CachingGraph]
 Load = Callable[[Artifact, GraphSource, Sequence[int]], list[Graphs]]
 """Loads the graphs of a family, by name, once for each number of threads per call. Raises ArtifactError if a file is
 missing or differs from the manifest, and the runtime's own errors."""

@@ -23,10 +23,11 @@ from app.errors import AsrError
 from app.families.ctc.recognizer import input_values
 from app.families.ctc.settings import read_settings
 from app.recognizer import Samples
-from scripts.benchmarking.engines import EngineSpec, installed, model_files, weights_of
+from scripts.benchmarking.engines import EngineSpec, installed, weights_of
 from scripts.common import ROOT
 from scripts.common.audio_files import find_audio_files
 from scripts.common.machine import versions
+from scripts.common.model_files import model_files
 
 COMMAND = ROOT / "scripts" / "tools" / "baselines.py"
 REPORT_NAME = "baselines.json"

@@ -32,6 +32,7 @@ from app.runtimes.registry import (
     onnx_int8_file,
     openvino_int8_file,
 )
+from scripts.common.model_files import model_files
 
 
 @dataclass(frozen=True)
@@ -120,19 +121,6 @@ def installed(package: str) -> bool:
 def available(engine: OwnEngine) -> bool:
     """Whether the service knows this engine and its package is installed."""
     return engine.backend in BACKENDS and installed(engine.needs)
-
-
-def model_files(path: Path) -> tuple[Path, ...]:
-    """A model file and its external weights, if any: `.onnx_data`, `.onnx.data`, or `.bin` of an `.xml` file.
-
-    Raises FileNotFoundError if the model file does not exist.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    beside = [path.with_name(path.name + "_data"), path.with_name(path.name + ".data")]
-    if path.suffix == ".xml":
-        beside.append(path.with_suffix(".bin"))
-    return (path, *(other for other in beside if other.is_file()))
 
 
 def weights_of(checkpoint: Path) -> tuple[Path, ...]:

@@ -1,6 +1,7 @@
 """An artifact folder while it is being made: its settings files and its manifest."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -8,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from app.artifacts import MANIFEST_FORMAT, MANIFEST_NAME, ArtifactError, read_manifest, sha256_of
-from app.families.ctc.settings import SETTINGS_FILES
 from scripts.exporting.proofs import Measurements
 from scripts.exporting.timing import Latency
 
-COPIED_FILES = (*SETTINGS_FILES, "training.json")
-"""Files that are copied from the checkpoint to the artifact, if they exist: settings, and the record of `train.py`."""
-DESCRIBED_SUFFIXES = frozenset({".onnx", ".onnx_data", ".data", ".json", ".safetensors", ".bin", ".xml", ".flac"})
+TRAINING_FILE = "training.json"
+"""The record of `train.py`."""
+DESCRIBED_SUFFIXES = frozenset(
+    {".txt", ".onnx", ".onnx_data", ".data", ".json", ".safetensors", ".bin", ".xml", ".flac"}
+)
 """Suffixes of the files that the manifest describes: models, their settings, and the evidence clips."""
 TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
 
@@ -32,9 +34,12 @@ def take_manifest(folder: Path) -> dict[str, Any]:
         (folder / MANIFEST_NAME).unlink(missing_ok=True)
 
 
-def copy_settings(source: Path, target: Path, keep: bool) -> None:
-    """Copy the settings files that the checkpoint has. keep: do not overwrite files that exist in the target."""
-    for name in COPIED_FILES:
+def copy_settings(source: Path, target: Path, names: Sequence[str], keep: bool) -> None:
+    """Copy the files that the checkpoint has, and the record of its training.
+
+    names: of settings files. keep: do not overwrite files that exist in the target.
+    """
+    for name in (*names, TRAINING_FILE):
         kept = keep and (target / name).exists()
         if (source / name).is_file() and source.resolve() != target.resolve() and not kept:
             shutil.copyfile(source / name, target / name)

@@ -7,8 +7,7 @@ import soundfile
 
 from app.artifacts import Artifact
 from app.evidence import EVIDENCE_FILE, MAX_DIFFERENCE, entry_of, read_clip
-from app.models import first_window
-from app.recognizer import AnyRecognizer, Options
+from app.recognizer import AnyRecognizer, Window
 from app.runtimes.registry import REFERENCE
 from scripts.common import SAMPLES
 from scripts.speech.data import load_speech
@@ -39,7 +38,7 @@ def collect_evidence(artifact: Artifact, recognizers: Mapping[str, AnyRecognizer
             (artifact.folder / name).unlink()
             continue
         clips[name] = {
-            backend: entry_of(recognizer.hypothesis(recognizer.compute([first_window(recognizer, clip)], Options())[0]))
+            backend: entry_of(recognizer.hypothesis(Window(clip)))
             for backend, recognizer in recognizers.items()
             if backend != REFERENCE
         }

@@ -94,9 +94,9 @@ def quantize_to(
     """
     restore_halves(graph.graph)
     split_gemms(graph)
-    keep = names_matching(graph, options.keep)
+    keep = names_matching([graph], options.keep)
     ranges = calibrate(graph, feeds) if options.is_static else None
-    rows = names_matching(graph, [by_row]) if by_row else ()
+    rows = names_matching([graph], [by_row]) if by_row else ()
     count = quantize(graph, keep, ranges, options.bits, rows)
     if ranges is None:
         del graph.metadata_props[:]  # clips of a batch share the range of their activations: no longer independent

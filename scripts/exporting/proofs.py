@@ -26,8 +26,9 @@ from tqdm import tqdm
 
 from app.artifacts import Proof
 from app.families import Family
-from app.recognizer import Agreement, AnyRecognizer, Options, compute_clip, decode_clip
+from app.recognizer import Agreement, AnyRecognizer, Options, compute_windows, decode_windows
 from app.runtimes.registry import ONNX, REFERENCE
+from app.transcript import joined
 from scripts.speech.data import SpeechRows
 from scripts.speech.eval_sets import Figures, figures_of, normalizer_for
 from scripts.speech.scoring import ClipErrors, ErrorRate, count_errors, word_error_increase, word_error_rate
@@ -65,8 +66,10 @@ MAX_REFERENCE_WER = 0.5
 other clips, give 100 % or more."""
 REFERENCE_LIMITS = (Limit("wer", "at most", MAX_REFERENCE_WER),)
 """For the checkpoint itself, over the clips of all sets."""
-LIMITS = {REFERENCE: REFERENCE_LIMITS, FP32_BACKEND: EXACT}
-"""Backend -> its limits. All others have the limits `QUANTIZED`."""
+OTHERS = "others"
+"""Stands for all backends that have no limits of their own."""
+LIMITS = {REFERENCE: REFERENCE_LIMITS, FP32_BACKEND: EXACT, OTHERS: QUANTIZED}
+"""Backend -> its limits, for CTC models."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +130,9 @@ def prove(
 ) -> Measurements:
     """Measure all backends on sets of speech, and compare their figures with the limits.
 
-    recognizers: by backend; the reference and FP32 are required. limits: by backend; others have the limits
-    `QUANTIZED`. language: ISO 639-1 code. workers: number of clips that are computed at once. Raises DataError for a
-    clip that cannot be read, and ArtifactError for models that cannot be compared.
+    recognizers: by backend; the reference and FP32 are required. limits: by backend, and for `OTHERS`. language: ISO
+    639-1 code. workers: number of clips that are computed at once. Raises DataError for a clip that cannot be read, and
+    ArtifactError for models that cannot be compared.
     """
     normalizer = normalizer_for(family, language)
     reference = recognizers[REFERENCE]
@@ -140,13 +143,12 @@ def prove(
 
     def measure(rows: SpeechRows, index: int) -> tuple[dict[str, ClipErrors], dict[str, Agreement]]:
         samples = rows.samples(index, reference.rate_hz)
-        outputs = {backend: compute_clip(recognizer, samples) for backend, recognizer in recognizers.items()}
+        windows = reference.windows(samples, Options())
+        outputs = {backend: compute_windows(recognizer, windows) for backend, recognizer in recognizers.items()}
         expected = normalizer(rows.text(index))
         texts = {
-            backend: " ".join(segment.text for segment in decode_clip(recognizers[backend], samples, parts))
-            for backend, parts in outputs.items()
+            backend: joined(decode_windows(recognizers[backend], windows, parts)) for backend, parts in outputs.items()
         }
-        windows = reference.windows(samples, Options())
         return (
             {backend: count_errors(expected, normalizer(text)) for backend, text in texts.items()},
             {
@@ -169,11 +171,11 @@ def prove(
 
     parity = {backend: _parity(compared_with(backend), agreements[backend]) for backend in backends}
     increase = {backend: word_error_increase(errors[compared_with(backend)], errors[backend]) for backend in backends}
-    proofs = [judge_reference(errors[REFERENCE], limit) for limit in limits.get(REFERENCE, REFERENCE_LIMITS)]
+    proofs = [judge_reference(errors[REFERENCE], limit) for limit in limits[REFERENCE]]
     proofs += [
         proof
         for backend in backends
-        for proof in judge(backend, parity[backend], increase[backend], limits.get(backend, QUANTIZED))
+        for proof in judge(backend, parity[backend], increase[backend], limits.get(backend, limits[OTHERS]))
     ]
     return Measurements(tuple(proofs), parity, increase, accuracy)
 

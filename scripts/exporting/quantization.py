@@ -64,12 +64,12 @@ def products_of(graph: GraphProto) -> list[NodeProto]:
     return [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
 
 
-def names_matching(model: ModelProto, patterns: Iterable[str]) -> set[str]:
-    """Names of the products that match one of the patterns, such as `*/head/*`.
+def names_matching(models: Sequence[ModelProto], patterns: Iterable[str]) -> set[str]:
+    """Names of the products that match one of the patterns, such as `*/head/*`, in one or several models.
 
     Raises ValueError if a pattern matches no product.
     """
-    names = {node.name for graph in graphs_of(model.graph) for node in products_of(graph)}
+    names = {node.name for model in models for graph in graphs_of(model.graph) for node in products_of(graph)}
     kept: set[str] = set()
     for pattern in patterns:
         matching = {name for name in names if fnmatchcase(name, pattern)}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from app.recognizer import AnyRecognizer, Samples, compute_clip
+from app.recognizer import AnyRecognizer, Samples, Window, compute_windows
 from scripts.common.machine import processor
 
 RUNS = 3
@@ -28,7 +28,7 @@ def measure_latency(recognizers: Mapping[str, AnyRecognizer], samples: Samples, 
     for _ in range(1 + RUNS):
         for backend, recognizer in recognizers.items():
             begin = time.perf_counter()
-            compute_clip(recognizer, samples)
+            compute_windows(recognizer, [Window(samples)])
             taken_s[backend].append(time.perf_counter() - begin)
     medians_s = {backend: round(median(times_s[1:]), 5) for backend, times_s in taken_s.items()}
     rate_hz = next(iter(recognizers.values())).rate_hz

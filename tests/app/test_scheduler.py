@@ -14,7 +14,7 @@ import pytest
 from app.cores import BULK_NICENESS
 from app.errors import EngineFailure, NotReady
 from app.models import Lanes
-from app.recognizer import AnyRecognizer, Options, Window
+from app.recognizer import AnyRecognizer, Options, Window, never
 from app.scheduler import Scheduler, Speed, StageTimes, covered
 from tests.fakes import PATIENCE_S, BareRecognizer, all_lanes
 
@@ -29,7 +29,9 @@ class Recording(BareRecognizer):
         self.seen: list[float] = []
         self.niceness: list[int] = []
 
-    def compute(self, windows: Sequence[Window], options: Options) -> list[float]:
+    def compute(
+        self, windows: Sequence[Window], options: Options, cancelled: Callable[[], bool] = never
+    ) -> list[float]:
         (level,) = levels_of(windows)
         self.before(level)
         self.seen.append(level)
@@ -198,7 +200,9 @@ class Batching(BareRecognizer):
         self.gate = gate
         self.calls: list[list[float]] = []
 
-    def compute(self, windows: Sequence[Window], options: Options) -> list[float]:
+    def compute(
+        self, windows: Sequence[Window], options: Options, cancelled: Callable[[], bool] = never
+    ) -> list[float]:
         assert self.gate.wait(PATIENCE_S)
         levels = levels_of(windows)
         self.calls.append(levels)
@@ -297,7 +301,9 @@ def test_outputs_are_kept_until_they_are_taken_and_no_longer() -> None:
     parts: list[weakref.ref[Part]] = []
 
     class Keeping(BareRecognizer):
-        def compute(self, windows: Sequence[Window], options: Options) -> list[Part]:
+        def compute(
+            self, windows: Sequence[Window], options: Options, cancelled: Callable[[], bool] = never
+        ) -> list[Part]:
             output = Part()
             parts.append(weakref.ref(output))
             return [output]
@@ -353,7 +359,9 @@ def test_an_engine_that_fails_fails_one_request_only() -> None:
 @pytest.mark.parametrize("said", [[], [1.0, 2.0]], ids=["nothing", "too much"])
 def test_an_engine_that_answers_with_another_number_of_windows_fails(said: list[float]) -> None:
     class Wrong(BareRecognizer):
-        def compute(self, windows: Sequence[Window], options: Options) -> list[float]:
+        def compute(
+            self, windows: Sequence[Window], options: Options, cancelled: Callable[[], bool] = never
+        ) -> list[float]:
             return said
 
     with scheduling(Wrong()) as scheduler, pytest.raises(EngineFailure):

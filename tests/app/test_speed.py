@@ -1,12 +1,12 @@
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
 
-from app.recognizer import AnyRecognizer, Options, Samples, Window
+from app.recognizer import AnyRecognizer, Options, Samples, Window, never
 from app.speed import BUDGET_S, LONG_S, MIN_ROUNDS, ROUNDS, SHORT_S, Measured, measure_speeds
 from tests.fakes import BareRecognizer
 
@@ -39,7 +39,7 @@ class Timed(BareRecognizer):
     def windows(self, samples: Samples, options: Options) -> list[Window]:
         return [Window(samples)]
 
-    def compute(self, windows: Sequence[Window], options: Options) -> list[None]:
+    def compute(self, windows: Sequence[Window], options: Options, cancelled: Callable[[], bool] = never) -> list[None]:
         (window,) = windows
         if self.failure is not None and len(self.calls) >= 2 * WORKERS:
             raise self.failure
@@ -109,7 +109,9 @@ def test_the_median_counts() -> None:
     clock = Clock()
 
     class Disturbed(Timed):
-        def compute(self, windows: Sequence[Window], options: Options) -> list[None]:
+        def compute(
+            self, windows: Sequence[Window], options: Options, cancelled: Callable[[], bool] = never
+        ) -> list[None]:
             before = [thread for thread, _ in self.calls].count(threading.get_ident())
             self.speed = 1.0 if before == 2 else 90.0  # both clips were computed to warm up
             return super().compute(windows, options)

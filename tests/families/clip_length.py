@@ -4,12 +4,12 @@ The example of `docs/model-families.md`. The checkpoint is a folder with `config
 counts samples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from app.artifacts import Artifact, ArtifactError
-from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing
+from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing, never
 from app.runtimes.graph import Graph, Tensor, TorchModule
 from app.transcript import Segment, Word
 
@@ -48,6 +48,9 @@ class ClipLengthRecognizer:
         self.rate_hz = rate_hz
         self.window_s = window_s
 
+    def check_options(self, options: Options) -> None:
+        """It counts, whatever is asked of it."""
+
     def windows(self, samples: Samples, options: Options) -> list[Window]:
         """One after the other, without overlap."""
         step = int(self.window_s * self.rate_hz)
@@ -57,7 +60,7 @@ class ClipLengthRecognizer:
         """Silence is as long as any other audio."""
         return True
 
-    def compute(self, windows: Sequence[Window], options: Options) -> list[int]:
+    def compute(self, windows: Sequence[Window], options: Options, cancelled: Callable[[], bool] = never) -> list[int]:
         """The number of samples of each window."""
         return [int(self._graph({"samples": window.samples}, ["count"])["count"]) for window in windows]
 
@@ -74,13 +77,13 @@ class ClipLengthRecognizer:
         if output != len(window.samples):
             raise ArtifactError(f"the model counts {output} samples where there are {len(window.samples)}")
 
-    def hypothesis(self, output: int) -> Hypothesis:
+    def hypothesis(self, window: Window) -> Hypothesis:
         """It is sure of what it counts."""
-        return Hypothesis((output,), (0.0,))
+        return Hypothesis(tuple(self.compute([window], Options())), (0.0,))
 
-    def difference(self, expected: Hypothesis, output: int) -> float:
+    def difference(self, expected: Hypothesis, window: Window) -> float:
         """It counts the same, or it does not."""
-        return float(expected.tokens != (output,))
+        return float(expected != self.hypothesis(window))
 
     def compare(self, windows: Sequence[Window], expected: Sequence[int], other: Sequence[int]) -> Agreement:
         """How many windows are counted alike."""

@@ -30,7 +30,7 @@ from scripts.exporting import onnx_files
 from scripts.exporting.artifact_folder import revision_of
 from scripts.exporting.graph_export import Quantization, export_fp32, quantize_to
 from scripts.exporting.onnx_files import count_operators, store_rounded
-from scripts.exporting.proofs import QUANTIZED
+from scripts.exporting.proofs import LIMITS, OTHERS, QUANTIZED
 from scripts.exporting.quantization import Feed
 from tests.checkpoints import (
     RANDOM_WER,
@@ -79,7 +79,7 @@ def eval_folder(tmp_path: Path, checkpoints: Path) -> Path:
 def words_are_no_measure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights give random words, and INT8 others. For these tiny models only frames are compared, loosely."""
     monkeypatch.setattr("scripts.export.MAX_REFERENCE_WER", RANDOM_WER)
-    monkeypatch.setattr("scripts.exporting.proofs.QUANTIZED", (QUANTIZED[0]._replace(value=AGREEMENT["onnx_int8"]),))
+    monkeypatch.setitem(LIMITS, OTHERS, (QUANTIZED[0]._replace(value=AGREEMENT["onnx_int8"]),))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -359,7 +359,7 @@ def test_a_failed_proof_ends_the_command_without_a_manifest(
     if silence:
         add_silence(eval_folder)
     folder = shutil.copytree(exported("cahya_like", checkpoints), tmp_path / "artifact")
-    monkeypatch.setattr(f"scripts.export.{step}", spoiled)
+    monkeypatch.setattr(f"scripts.exporting.ctc_exporter.{step}", spoiled)
     with pytest.raises(SystemExit, match=f"export failed: .*{message}.*, must be at") as exit_:
         run(monkeypatch, built("cahya_like", checkpoints), folder, eval_folder)
     assert exit_.value.code != 0
@@ -377,7 +377,7 @@ def test_a_failed_proof_can_be_recorded_in_the_manifest(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(f"scripts.export.{step}", spoiled)
+    monkeypatch.setattr(f"scripts.exporting.ctc_exporter.{step}", spoiled)
     run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", eval_folder, "--allow_unproven")
     assert manifest_of(tmp_path / "out")["proofs"]["proven"] is False
     printed = capsys.readouterr()
@@ -425,7 +425,9 @@ def test_a_model_that_cannot_run_is_named(
     checkpoints: Path, eval_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = exported("small", checkpoints) / "model_int8.onnx"  # of another vocabulary
-    monkeypatch.setattr("scripts.export.export_int8", lambda _, __, path, *___: shutil.copyfile(other, path))
+    monkeypatch.setattr(
+        "scripts.exporting.ctc_exporter.export_int8", lambda _, __, path, *___: shutil.copyfile(other, path)
+    )
     with pytest.raises(SystemExit, match="export failed: onnx_int8: the model gave emissions of shape"):
         run(monkeypatch, built("cahya_like", checkpoints), tmp_path / "out", eval_folder, "--allow_unproven")
     assert not (tmp_path / "out" / MANIFEST_NAME).exists()

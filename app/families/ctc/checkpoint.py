@@ -1,190 +1,32 @@
-"""Loads the weights of a checkpoint: all that its model needs, or none.
+"""Loads the weights of a CTC checkpoint: all that its model needs, or none."""
 
-transformers initializes every missing weight randomly and only logs a warning. Such a model outputs nothing useful, and
-an export of it still agrees with it perfectly. So here a missing or unused weight is an error, unless it has no effect
-on the output.
-"""
-
-import json
-import zipfile
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForCTC, PreTrainedModel
-from transformers.utils import logging
+from transformers import AutoModelForCTC
 
-from app.artifacts import ArtifactError
-from app.files import describe_broken_file, one_line
+from app.checkpoints import Architecture, LoadedCheckpoint, load_weights
 
-WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
-"""File names of unsharded weights, in the order in which transformers looks for them."""
-INDEX_SUFFIX = ".index.json"
-"""Suffix of the file that maps each weight to its shard."""
-HEAD = "lm_head."
-"""Prefix of the CTC head's weights, in every model of `AutoModelForCTC`."""
-WITHOUT_EFFECT = frozenset({"masked_spec_embed", "position_ids", "inv_freq", "num_batches_tracked"})
-"""Weights and buffers that recognition does not use (SpecAugment's mask, counters) or computes itself (positions)."""
-PRETRAINING = frozenset(
-    {
-        *("quantizer", "project_hid", "project_q"),  # wav2vec 2.0
-        *("ctc_proj", "speaker_proj", "label_embeddings_concat", "layer_norm_for_extract"),  # UniSpeech and its SAT
-        *("final_proj", "label_embs_concat"),  # HuBERT and WavLM, as fairseq names them
-    }
+CTC = Architecture(
+    AutoModelForCTC,
+    head="lm_head.",  # in every model of that class
+    ignored=frozenset(
+        {
+            # Not used in recognition (SpecAugment's mask, counters), or computed by the model itself (positions).
+            *("masked_spec_embed", "position_ids", "inv_freq", "num_batches_tracked"),
+            # Modules for pretraining; published checkpoints may still have them beside a CTC head: those of wav2vec
+            # 2.0, those of UniSpeech and its SAT, and those of HuBERT and WavLM, as fairseq names them.
+            *("quantizer", "project_hid", "project_q"),
+            *("ctc_proj", "speaker_proj", "label_embeddings_concat", "layer_norm_for_extract"),
+            *("final_proj", "label_embs_concat"),
+        }
+    ),
 )
-"""Modules that only pretraining uses; published checkpoints may still have them beside a CTC head."""
-MAX_LISTED = 4
-"""Most names of weights in a message; the others are only counted."""
-ZIP_MAGIC = b"PK"
-"""First bytes of `pytorch_model.bin` since PyTorch 1.6: it is a ZIP archive, whose table of contents is at its end."""
-
-
-class LoadedCheckpoint(NamedTuple):
-    """A CTC model in evaluation mode, and the names of the head's weights that the checkpoint does not have."""
-
-    model: PreTrainedModel
-    new_weights: tuple[str, ...]
 
 
 def load_checkpoint(
     folder: Path, dtype: torch.dtype = torch.float32, *, new_head: bool = False, **options: Any
 ) -> LoadedCheckpoint:
-    """Load a CTC model from a checkpoint folder.
-
-    new_head: accept a checkpoint without a CTC head or with one of another size, as pretrained encoders are. options:
-    overrides of the model's configuration. Raises ArtifactError, with a message of one line, if a file is missing or
-    broken, or if a weight is missing, unused or has another shape.
-    """
-    check_weights_files(folder)
-    with _only_errors_logged():
-        try:
-            config = AutoConfig.from_pretrained(folder, **options)
-            # The attention implementation must suit this machine, not the one that saved the checkpoint, which may have
-            # had FlashAttention. None lets transformers choose.
-            config._attn_implementation = None
-            model, report = AutoModelForCTC.from_pretrained(
-                folder, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
-            )
-        except Exception as error:  # transformers and PyTorch raise errors of many kinds
-            raise ArtifactError(f"the checkpoint in {folder} cannot be loaded: {one_line(error)}") from error
-    missing, left_over, mismatched = (
-        {name for name in report[key] if not _is_without_effect(name)}
-        for key in ("missing_keys", "unexpected_keys", "mismatched_keys")
-    )
-    new_weights: set[str] = set()
-    if new_head:
-        new_weights = {name for name in missing | mismatched if name.startswith(HEAD)}
-        modules = {name for part in (model, model.base_model) for name, _ in part.named_children()}
-        left_over = {name for name in left_over if name.split(".")[0] in modules and not name.startswith(HEAD)}
-    _refuse(folder, missing - new_weights, left_over, mismatched - new_weights, report["unexpected_keys"])
-    return LoadedCheckpoint(model, tuple(sorted(new_weights)))
-
-
-def _is_without_effect(name: str) -> bool:
-    *modules, own = name.split(".")
-    return own in WITHOUT_EFFECT or not PRETRAINING.isdisjoint([*modules, own])
-
-
-def _refuse(
-    folder: Path,
-    missing: Collection[str],
-    left_over: Collection[str],
-    mismatched: Collection[str],
-    unexpected: Collection[str],
-) -> None:
-    """Raises ArtifactError if any weight is missing, left over or mismatched.
-
-    unexpected: names of all weights that the model does not use, including those without effect.
-    """
-    wrong = []
-    if missing:
-        wrong.append(f"the model needs {_listed(missing)}, which its files do not have")
-    if mismatched:
-        wrong.append(f"{_listed(mismatched)} have another shape than config.json says")
-    if left_over:
-        wrong.append(f"its files have {_listed(left_over)}, which the model does not use")
-    if not wrong:
-        return
-    if missing and all(name.startswith(HEAD) for name in missing):
-        wrong.append("a checkpoint without a CTC head has to be trained first: scripts/train.py")
-    if prefix := _prefix_of(missing, unexpected):
-        wrong.append(f"take the prefix {prefix!r} off the names of the weights, or save the model that was wrapped")
-    raise ArtifactError(f"the weights in {folder} do not fit the model: {'; '.join(wrong)}")
-
-
-def _listed(names: Collection[str]) -> str:
-    first = sorted(names)[:MAX_LISTED]
-    others = len(names) - len(first)
-    return ", ".join(first) + (f" and {others} more" if others else "")
-
-
-def _prefix_of(missing: Collection[str], unexpected: Collection[str]) -> str:
-    """A prefix that the missing weights have in the file, such as DistributedDataParallel's "module."; "" if none."""
-    for name in unexpected:
-        first, _, rest = name.partition(".")
-        if rest in missing:
-            return f"{first}."
-    return ""
-
-
-def check_weights_files(folder: Path) -> None:
-    """Raises ArtifactError if a file of a checkpoint's weights is missing, truncated or a Git LFS pointer."""
-    for path in weights_files(folder):
-        if broken := describe_broken_file(path):
-            raise ArtifactError(broken)
-        if not path.is_file():
-            raise ArtifactError(f"{path.name} is missing in {folder}, a part of the weights: fetch it")
-        if path.suffix == ".safetensors":
-            _check_safetensors(path)
-        else:
-            _check_archive(path)
-
-
-def weights_files(folder: Path) -> list[Path]:
-    """The files that transformers reads the weights from. Raises ArtifactError if there are none."""
-    for name in WEIGHTS_FILES:
-        if (folder / name).exists() or (folder / name).is_symlink():
-            return [folder / name]
-        index = folder / f"{name}{INDEX_SUFFIX}"
-        if index.exists():
-            try:
-                parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            except (ValueError, KeyError, AttributeError, TypeError) as error:
-                raise ArtifactError(describe_broken_file(index) or f"{index} is no index of weights") from error
-            return [folder / part for part in sorted(parts)]
-    raise ArtifactError(
-        f"there are no PyTorch weights in {folder}: neither {' nor '.join(WEIGHTS_FILES)}, nor an index"
-    )
-
-
-def _check_safetensors(path: Path) -> None:
-    try:
-        with safe_open(path, framework="pt"):  # checks the file size against the header
-            pass
-    except SafetensorError as error:
-        raise _broken(path) from error
-
-
-def _check_archive(path: Path) -> None:
-    with path.open("rb") as file:
-        is_archive = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC  # older than PyTorch 1.6: not an archive
-    if is_archive and not zipfile.is_zipfile(path):
-        raise _broken(path)
-
-
-def _broken(path: Path) -> ArtifactError:
-    return ArtifactError(f"{path.name} in {path.parent} is broken or cut off: fetch it again")
-
-
-@contextmanager
-def _only_errors_logged() -> Iterator[None]:
-    """Silence transformers' warnings about missing weights: the error reports them."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
+    """Load a CTC model from a checkpoint folder. Takes the arguments and raises the errors of `load_weights`."""
+    return load_weights(folder, CTC, dtype, new_head=new_head, **options)

@@ -1,18 +1,19 @@
 """Recognition with a CTC model: windows of audio -> emissions, on any runtime -> words and segments."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.artifacts import ArtifactError
+from app.errors import InvalidParameter
 from app.families.ctc.decoding import Emissions, WordDecoder, decode_ctc
 from app.families.ctc.graph import CtcGraph
 from app.families.ctc.settings import CtcSettings, FeatureSettings
 from app.families.ctc.windows import Framing, Stitcher, cut, stitch
-from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing
+from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing, never
 from app.segmenting import Segmenter
-from app.transcript import Segment, Word
+from app.transcript import Segment, Word, joined
 
 SILENCE_STD = 1e-6
 """Standard deviation below which a window is digital silence (or a constant): half a step of 20-bit PCM. Scaled to unit
@@ -35,6 +36,15 @@ class CtcRecognizer:
         self._window_frames = settings.framing.frames(int(windowing.window_s * self.rate_hz))
         self._overlap_frames = settings.framing.frames(int(windowing.overlap_s * self.rate_hz))
 
+    def check_options(self, options: Options) -> None:
+        """Raises InvalidParameter for options of models that can be told what to write."""
+        if options.task != "transcribe":
+            raise InvalidParameter("the model cannot translate")
+        if options.language is not None or options.languages:
+            raise InvalidParameter("the model has one language, which cannot be chosen")
+        if options.prompt:
+            raise InvalidParameter("the model takes no prompt")
+
     @property
     def batches(self) -> bool:
         """Whether the windows of one call are computed at once."""
@@ -48,7 +58,9 @@ class CtcRecognizer:
         """Whether there is at least one frame, and no digital silence."""
         return is_audible(samples, self.settings.framing)
 
-    def compute(self, windows: Sequence[Window], options: Options = Options()) -> list[Emissions]:
+    def compute(
+        self, windows: Sequence[Window], options: Options = Options(), cancelled: Callable[[], bool] = never
+    ) -> list[Emissions]:
         """The emissions of each window."""
         return self.emissions([window.samples for window in windows])
 
@@ -85,23 +97,13 @@ class CtcRecognizer:
         if not np.allclose(np.exp(output).sum(axis=1), 1.0, atol=PROBABILITY_TOLERANCE):
             raise ArtifactError("the model gave emissions that are not probabilities")
 
-    def hypothesis(self, output: Emissions) -> Hypothesis:
+    def hypothesis(self, window: Window) -> Hypothesis:
         """The most likely token of each frame."""
-        best = output.argmax(axis=1)
-        highest = output[np.arange(len(best)), best]
-        return Hypothesis(tuple(map(int, best)), tuple(map(float, highest)))
+        return best_path(*self.emissions([window.samples]))
 
-    def difference(self, expected: Hypothesis, output: Emissions) -> float:
-        """The mean change of the tokens' probabilities, 0 to 1.
-
-        1 if the number of frames differs or the model does not have the tokens; a NaN frame counts as 1.
-        """
-        frames, vocabulary = output.shape
-        if frames != len(expected.tokens) or max(expected.tokens) >= vocabulary:
-            return 1.0
-        before = np.exp(np.array(expected.log_probabilities))
-        now = np.exp(output[np.arange(frames), expected.tokens].astype(np.float64))
-        return float(np.nan_to_num(np.abs(now - before), nan=1.0, posinf=1.0).clip(max=1.0).mean())
+    def difference(self, expected: Hypothesis, window: Window) -> float:
+        """The mean change of the tokens' probabilities, 0 to 1."""
+        return probability_change(expected, *self.emissions([window.samples]))
 
     def compare(
         self, windows: Sequence[Window], expected: Sequence[Emissions], other: Sequence[Emissions]
@@ -127,7 +129,7 @@ class CtcRecognizer:
     def text(self, emissions: Emissions) -> str:
         """The words in the emissions of a clip, shape (frames, vocabulary)."""
         words = decode_ctc(emissions, self.settings.vocabulary, self.settings.frame_s)
-        return " ".join(word.text for word in words)
+        return joined(words)
 
     def _silence(self, samples: Samples) -> Emissions:
         vocabulary = self.settings.vocabulary
@@ -167,6 +169,26 @@ class CtcDecoder:
 
     def _decode(self, parts: list[Emissions]) -> list[Word]:
         return [word for part in parts for word in self._words.add(part)]
+
+
+def best_path(emissions: Emissions) -> Hypothesis:
+    """The most likely token of each frame. emissions: shape (frames, vocabulary)."""
+    best = emissions.argmax(axis=1)
+    highest = emissions[np.arange(len(best)), best]
+    return Hypothesis(tuple(map(int, best)), tuple(map(float, highest)))
+
+
+def probability_change(expected: Hypothesis, emissions: Emissions) -> float:
+    """The mean change of the expected tokens' probabilities in emissions of shape (frames, vocabulary), 0 to 1.
+
+    1 if the number of frames differs or the model does not have the tokens; a NaN frame counts as 1.
+    """
+    frames, vocabulary = emissions.shape
+    if frames != len(expected.tokens) or max(expected.tokens) >= vocabulary:
+        return 1.0
+    before = np.exp(np.array(expected.log_probabilities))
+    now = np.exp(emissions[np.arange(frames), expected.tokens].astype(np.float64))
+    return float(np.nan_to_num(np.abs(now - before), nan=1.0, posinf=1.0).clip(max=1.0).mean())
 
 
 def is_audible(samples: Samples, framing: Framing) -> bool:

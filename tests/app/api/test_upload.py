@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.api import upload
+from app.api.transcribe import TranscribeForm
 from tests.conftest import Client, Connection, ServiceFactory, assert_error
 from tests.fakes import PATIENCE_S
 from tests.sounds import speechlike, wav
@@ -152,11 +153,11 @@ def test_a_field_twice(client: Client, sound: bytes) -> None:
     assert assert_error(answer, 422, "invalid_parameter")["field"] == "timestamps"
 
 
-@pytest.mark.parametrize("name", ["language", "FILE", "Timestamps", "", "🎤", "x" * 10_000])
+@pytest.mark.parametrize("name", ["idioma", "FILE", "Timestamps", "", "🎤", "x" * 10_000])
 def test_an_unknown_field(client: Client, sound: bytes, name: str) -> None:
     error = assert_error(post(client, part("file", sound), part(name, b"x")), 422, "invalid_parameter")
     assert error["field"] == name[:100]
-    assert set(error["allowed"]) == {"file", "timestamps", "response_format"}
+    assert set(error["allowed"]) == {"file", *TranscribeForm.model_fields}
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from app.families.ctc.decoding import Emissions
 from app.families.ctc.recognizer import CtcRecognizer
-from app.recognizer import Options, Window, Windowing
+from app.recognizer import Options, Window, Windowing, never
 from app.settings import BUNDLED_MODEL
 from scripts.common import SAMPLES
 from scripts.speech.data import load_speech
@@ -18,7 +18,9 @@ def test_a_long_clip_is_transcribed_window_by_window() -> None:
     lengths: list[int] = []
 
     class Watched(CtcRecognizer):
-        def compute(self, windows: Sequence[Window], options: Options = Options()) -> list[Emissions]:
+        def compute(
+            self, windows: Sequence[Window], options: Options = Options(), cancelled: Callable[[], bool] = never
+        ) -> list[Emissions]:
             lengths.extend(len(window.samples) for window in windows)
             return super().compute(windows, options)
 

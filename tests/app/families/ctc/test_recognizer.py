@@ -5,8 +5,8 @@ import pytest
 
 from app.artifacts import ArtifactError
 from app.families.ctc.decoding import Emissions
-from app.families.ctc.recognizer import log_softmax
-from app.recognizer import Agreement, Hypothesis, Window, Windowing, compute_clip, decode_clip
+from app.families.ctc.recognizer import best_path, log_softmax, probability_change
+from app.recognizer import Agreement, Hypothesis, Window, Windowing, compute_windows, decode_windows
 from tests.fakes import FRAMING, SETTINGS, WORD, FakeCtc, FakeRecognizer
 from tests.sounds import MODEL_HZ, speechlike
 
@@ -22,23 +22,23 @@ def emissions(seed: int = 0) -> Emissions:
 class TestHypothesis:
     def test_the_best_token_of_each_frame_and_its_log_probability(self) -> None:
         probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]], np.float32)
-        hypothesis = CTC.hypothesis(np.log(probabilities))
+        hypothesis = best_path(np.log(probabilities))
         assert hypothesis.tokens == (0, 2)
         np.testing.assert_allclose(hypothesis.log_probabilities, np.log([0.7, 0.6]), atol=1e-6)
 
     def test_it_does_not_differ_from_itself(self) -> None:
-        assert CTC.difference(CTC.hypothesis(emissions()), emissions()) == pytest.approx(0.0, abs=1e-6)
+        assert probability_change(best_path(emissions()), emissions()) == pytest.approx(0.0, abs=1e-6)
 
     def test_the_difference_is_the_mean_change_of_probabilities(self) -> None:
         hypothesis = Hypothesis((0, 1), (float(np.log(0.9)), float(np.log(0.8))))
         other = np.log(np.array([[0.5, 0.5], [0.3, 0.7]], np.float32))
-        assert CTC.difference(hypothesis, other) == pytest.approx((0.4 + 0.1) / 2, abs=1e-6)
+        assert probability_change(hypothesis, other) == pytest.approx((0.4 + 0.1) / 2, abs=1e-6)
 
     def test_what_cannot_be_compared_is_as_different_as_can_be(self) -> None:
-        hypothesis = CTC.hypothesis(emissions())
-        assert CTC.difference(hypothesis, emissions()[:-1]) == 1
-        assert CTC.difference(hypothesis, emissions()[:, :2]) == 1
-        assert CTC.difference(hypothesis, np.full_like(emissions(), np.nan)) == 1
+        hypothesis = best_path(emissions())
+        assert probability_change(hypothesis, emissions()[:-1]) == 1
+        assert probability_change(hypothesis, emissions()[:, :2]) == 1
+        assert probability_change(hypothesis, np.full_like(emissions(), np.nan)) == 1
 
 
 class TestAgreement:
@@ -86,5 +86,6 @@ class TestWindows:
     def test_a_clip_is_decoded_as_its_windows_come(self) -> None:
         recognizer = FakeRecognizer()
         samples = speechlike(50)
-        segments = decode_clip(recognizer, samples, compute_clip(recognizer, samples))
+        windows = recognizer.windows(samples)
+        segments = decode_windows(recognizer, windows, compute_windows(recognizer, windows))
         assert [word.text for segment in segments for word in segment.words] == [WORD] * 50

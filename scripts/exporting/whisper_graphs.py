@@ -1,0 +1,195 @@
+"""The ONNX graphs of a Whisper model, in float32 and in INT8, for ONNX Runtime.
+
+**Encoder in INT8.** Its products become dynamic INT8 as in `scripts.exporting.quantization`: a window has hundreds of
+rows, and the work is in the products.
+
+**Decoder in INT8.** A step has one row, and the time goes into reading weights. They are stored in 8 bits with a scale
+for each block of 32 values (`MatMulNBits`). Activations are rounded to 8 bits by block too, so a step does not depend
+on the other rows of the call: the prompt, and the other hypotheses.
+
+**One embedding.** The decoder's embedding and its output layer are the same matrix, a third to a half of its weights.
+Both read the same bytes: `GatherBlockQuantized` looks tokens up, `MatMulNBits` multiplies.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from torch import Tensor, nn
+from transformers import WhisperForConditionalGeneration
+
+from app.families.whisper.graphs import DECODER, ENCODER, tensor_names
+from app.families.whisper.modules import torch_modules
+from scripts.exporting.onnx_files import reads_of, replace_nodes, trace
+from scripts.exporting.quantization import products_of
+
+EXAMPLE_FRAMES = 300
+EXAMPLE_TOKENS = 3
+"""Sizes of the example that the exporter traces; the graphs take any."""
+BLOCK = 32
+"""Weights that share a scale. Larger blocks are not faster (measured: 32, 64, 128)."""
+ZERO_POINT = 128
+"""The byte that stands for zero, the default of `MatMulNBits` and `GatherBlockQuantized` for 8 bits."""
+BITS = 8
+INT8_ACTIVATIONS = 4
+"""`accuracy_level` of `MatMulNBits` with which activations are rounded to 8 bits by block; else it computes float32."""
+
+
+def trace_whisper(model: WhisperForConditionalGeneration, query_layers: Sequence[int]) -> dict[str, ModelProto]:
+    """The float32 graphs of a model, by name. query_layers: layers whose queries are outputs."""
+    config = model.config
+    heads, layers = config.decoder_attention_heads, config.decoder_layers
+    size = config.d_model // heads
+    modules = torch_modules(model, query_layers)
+    cross, past, present = (tensor_names(kind, layers) for kind in ("cross", "past", "present"))
+    cache = torch.zeros(1, heads, EXAMPLE_TOKENS, size)
+    cached, positions = {0: "hypotheses", 2: "capacity"}, {2: "positions"}
+    encoder = trace(
+        _ByPosition(modules[ENCODER].module, modules[ENCODER].inputs, modules[ENCODER].outputs),
+        (
+            torch.randn(1, config.num_mel_bins, EXAMPLE_FRAMES),
+            torch.arange(EXAMPLE_FRAMES // 2),
+            torch.zeros(EXAMPLE_FRAMES // 2),
+        ),
+        {"input_features": {2: "frames"}, "positions": {0: "positions"}, "log_weights": {0: "positions"}},
+        dict.fromkeys(cross, positions),
+    )
+    decoder = trace(
+        _ByPosition(modules[DECODER].module, modules[DECODER].inputs, modules[DECODER].outputs),
+        (
+            torch.zeros(1, EXAMPLE_TOKENS, dtype=torch.int64),
+            torch.tensor([EXAMPLE_TOKENS - 1]),
+            torch.tensor([EXAMPLE_TOKENS - 1], dtype=torch.int32),
+            torch.tensor(EXAMPLE_TOKENS, dtype=torch.int32),
+            *(cache.clone() for _ in past),
+            *(torch.zeros(1, heads, EXAMPLE_FRAMES // 2, size + 1) for _ in cross),
+        ),
+        {
+            "input_ids": {0: "hypotheses", 1: "tokens"},
+            "wanted": {0: "wanted"},
+            "lengths": {0: "hypotheses"},
+            "length": {},
+            **dict.fromkeys(past, cached),
+            **dict.fromkeys(cross, positions),
+        },
+        {
+            "logits": {0: "hypotheses", 1: "wanted"},
+            **{f"query_{layer}": {1: "tokens_of_all"} for layer in query_layers},
+            **dict.fromkeys(present, cached),
+        },
+    )
+    return {ENCODER: encoder, DECODER: decoder}
+
+
+class _ByPosition(nn.Module):
+    """A module that takes and returns tensors in order instead of by name, as the exporter wants it."""
+
+    def __init__(self, module: nn.Module, inputs: Mapping[str, object], outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.module = module
+        self._inputs, self._outputs = tuple(inputs), tuple(outputs)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        computed = self.module(**dict(zip(self._inputs, tensors, strict=True)))
+        return tuple(computed[name] for name in self._outputs)
+
+
+def quantize_decoder(model: ModelProto, keep: Collection[str] = ()) -> int:
+    """Store the weights of a decoder in 8 bits, in place. Returns the number of quantized products.
+
+    keep: names of products that stay in float32.
+    """
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    products = {node.output[0]: node for node in products_of(graph) if node.name not in keep}
+    looked_up = {node.input[0] for node in graph.node if node.op_type == "Gather" and node.input[0] in weights}
+    nodes: list[NodeProto] = []
+    count = 0
+    for node in graph.node:
+        if node.output[0] in products:
+            weight = numpy_helper.to_array(weights[node.input[1]]).T
+            nodes.append(_product(graph, node, node.input[1], weight))
+            count += 1
+        elif node.op_type == "Gemm" and node.input[1] in looked_up and node.name not in keep:
+            nodes.append(_product(graph, node, node.input[1], numpy_helper.to_array(weights[node.input[1]])))
+            count += 1
+        else:
+            nodes.append(node)
+    stored = {tensor.name for tensor in graph.initializer}
+    nodes = [
+        new
+        for node in nodes
+        for new in (
+            _lookup(graph, node) if node.op_type == "Gather" and f"{node.input[0]}_blocks" in stored else [node]
+        )
+    ]
+    replace_nodes(graph, nodes)
+    used = {name for node in graph.node for name in reads_of(node)}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+    if not any(imported.domain == "com.microsoft" for imported in model.opset_import):
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return count
+
+
+def quantize_blocks(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Round a matrix, shape (outputs, inputs), to bytes with a scale for each block of `BLOCK` inputs.
+
+    Returns bytes of shape (outputs, blocks, BLOCK) and scales of shape (outputs, blocks, 1), so that weight ~ scale *
+    (byte - ZERO_POINT). A last block that is not full is filled with zeros; a block of zeros has the scale 1.
+    """
+    outputs, inputs = weight.shape
+    blocks = -(-inputs // BLOCK)
+    padded = np.zeros((outputs, blocks * BLOCK), dtype=np.float32)
+    padded[:, :inputs] = weight
+    padded = padded.reshape(outputs, blocks, BLOCK)
+    scale = np.abs(padded).max(axis=2, keepdims=True) / np.float32(ZERO_POINT - 1)
+    scale[scale == 0] = 1
+    return (np.rint(padded / scale) + ZERO_POINT).astype(np.uint8), scale
+
+
+def _product(graph: GraphProto, node: NodeProto, name: str, weight: NDArray[np.float32]) -> NodeProto:
+    """The node that replaces a product with a weight, shape (outputs, inputs). Adds its blocks to the graph."""
+    outputs, inputs = weight.shape
+    if not any(tensor.name == f"{name}_blocks" for tensor in graph.initializer):
+        blocks, scales = quantize_blocks(weight)
+        graph.initializer.append(numpy_helper.from_array(blocks, f"{name}_blocks"))
+        graph.initializer.append(numpy_helper.from_array(scales, f"{name}_scales"))
+        graph.initializer.append(numpy_helper.from_array(scales[:, :, 0], f"{name}_scales_of_product"))
+    return helper.make_node(
+        "MatMulNBits",
+        [node.input[0], f"{name}_blocks", f"{name}_scales_of_product"],
+        list(node.output),
+        name=node.name and f"{node.name}_int8",
+        domain="com.microsoft",
+        K=inputs,
+        N=outputs,
+        bits=BITS,
+        block_size=BLOCK,
+        accuracy_level=INT8_ACTIVATIONS,
+    )
+
+
+def _lookup(graph: GraphProto, node: NodeProto) -> list[NodeProto]:
+    """The nodes that replace a lookup of rows in a matrix whose blocks are in the graph."""
+    name, output = node.input[0], node.output[0]
+    shape = f"{name}_row"
+    if not any(tensor.name == shape for tensor in graph.initializer):
+        width = next(tensor.dims[1] for tensor in graph.initializer if tensor.name == name)
+        graph.initializer.append(numpy_helper.from_array(np.array([0, 0, width]), shape))
+    return [
+        helper.make_node(
+            "GatherBlockQuantized",
+            [f"{name}_blocks", node.input[1], f"{name}_scales"],
+            [f"{output}_blocks"],
+            name=node.name and f"{node.name}_int8",
+            domain="com.microsoft",
+            gather_axis=0,
+            quantize_axis=2,
+            bits=BITS,
+            block_size=BLOCK,
+        ),
+        helper.make_node("Reshape", [f"{output}_blocks", shape], [output]),
+    ]
