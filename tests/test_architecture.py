@@ -49,7 +49,12 @@ LAYERS = [
     {"app.voice_activity", "app.families.whisper.log_mel", "app.families.whisper.vocabulary"},
     {"app.families.whisper.settings", "app.families.whisper.language", "app.families.whisper.windows"},
     {"app.families.whisper.graphs", "app.families.whisper.rules", "app.families.whisper.alignment"},
-    {"app.families.whisper.search", "app.families.whisper.checkpoint", "app.families.whisper.modules"},
+    {
+        "app.families.whisper.search",
+        "app.families.whisper.checkpoint",
+        "app.families.whisper.modules",
+        "app.families.whisper.optimum_graphs",
+    },
     {"app.families.whisper.model"},
     {"app.families.whisper.segments"},
     {"app.families.whisper.recognizer"},
