@@ -26,11 +26,11 @@ class Options:
     name: of the model in answers; by default the name of the folder, or the previous name with `adopt`. eval_manifests:
     sets to prove on, for `load_speech`; by default the bundled samples. eval_limit: maximum number of clips of each
     set. audio_column, text_column: of these sets, if they are not detected. language: ISO 639-1 code of their texts.
-    adopt: keep existing ONNX files, in whatever layout. layout: of the files that are made. fp16: round the weights of the float32 files to half precision; with `adopt`, it
-    says that they already are. with_checkpoint: add the checkpoint to the artifact, in half precision.
-    max_reference_wer: largest word error rate of the checkpoint itself (0.5 is 50 %). allow_unproven: write a manifest
-    even if a proof fails. quantization: options of INT8. calibration: the set to calibrate on. openvino: make INT8 for
-    OpenVINO too.
+    adopt: keep existing ONNX files, in whatever layout. layout: of the files that are made. fp16: round the weights of
+    the float32 files to half precision; with `adopt`, it says that they already are. with_checkpoint: add the
+    checkpoint to the artifact, in half precision. max_reference_wer: largest word error rate of the checkpoint itself
+    (0.5 is 50 %). allow_unproven: write a manifest even if a proof fails. quantization: options of INT8. calibration:
+    the set to calibrate on. openvino: make INT8 for OpenVINO too.
     """
 
     name: str = ""

@@ -1,4 +1,4 @@
-"""Makes the artifacts of Whisper models: encoder and decoder, in float32 and in INT8, in Dikte's or optimum's layout."""
+"""Makes the artifacts of Whisper models in Dikte's layout or optimum's: encoder and decoder, in float32 and in INT8."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -111,7 +111,7 @@ class GrowingSession:
         graph = self._first if is_first else self._following
         # After the first call, a merged decoder gives empty keys and values of cross-attention: keep the first ones.
         updated = (*self._decoder_past, *self._encoder_past) if is_first else self._decoder_past
-        values = {
+        values: Tensors = {
             TOKENS_INPUT: tokens,
             STATES_INPUT: self._states,
             BRANCH_INPUT: np.array([not is_first]),
@@ -140,7 +140,7 @@ class RepeatingSession:
         """Append tokens to the hypotheses."""
         before = self._tokens.shape[1]
         self._tokens = np.concatenate([self._tokens, tokens], axis=1)
-        values = {
+        values: Tensors = {
             TOKENS_INPUT: self._tokens,
             STATES_INPUT: self._states,
             POSITIONS_INPUT: np.arange(self._tokens.shape[1], dtype=np.int64),
