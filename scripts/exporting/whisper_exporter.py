@@ -14,6 +14,8 @@ from app.families.whisper.optimum_graphs import ENCODER_MODEL
 from app.models import Model
 from app.recognizer import UNCHECKED, AnyRecognizer, Window
 from app.runtimes.registry import (
+    BACKENDS,
+    OPENVINO,
     OPTIMUM_INT8,
     REFERENCE,
     find_onnx_int8_file,
@@ -138,8 +140,19 @@ class WhisperExporter:
         )
 
     def make_openvino(self, checkpoint: Path, folder: Path, options: Options) -> None:
-        """Raises ArtifactError: there are no INT8 files of OpenVINO for Whisper yet."""
-        raise ArtifactError("--openvino is for CTC models so far")
+        """Make the INT8 files of OpenVINO. Raises ArtifactError if the folder has the layout of optimum."""
+        if find_graphs(folder) != GRAPHS["dikte"]:
+            raise ArtifactError("--openvino needs files in Dikte's own layout (--layout dikte, without --adopt)")
+        try:
+            from scripts.exporting.whisper_openvino import make_whisper_openvino_int8
+        except ImportError as error:
+            needed = BACKENDS[OPENVINO].requirements
+            raise ArtifactError(f"--openvino needs {error.name}: pip install -r {needed}") from error
+        counts = make_whisper_openvino_int8(checkpoint, folder, WhisperFamily(open_artifact(folder)).shape)
+        for graph, count in counts.items():
+            path = folder / openvino_int8_file(graph)
+            size = sum(file.stat().st_size for file in model_files(path))
+            print(f"{path.name}: {size / 1e6:.1f} MB, weights in INT8: {count}")
 
     def check(self, recognizer: AnyRecognizer) -> None:
         """Compute noise of several durations. Raises ArtifactError if that fails."""

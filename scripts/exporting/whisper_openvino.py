@@ -11,6 +11,7 @@ of new tokens are appended to those so far. NNCF rounds the weights, with a scal
 """
 
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,7 +82,9 @@ def _converted(
     module: nn.Module, example: tuple[object, ...], inputs: dict[str, InputType], outputs: Sequence[str]
 ) -> openvino.Model:
     """Trace a module and name its inputs and outputs, in order. inputs: their types, by name."""
-    model = openvino.convert_model(module, example_input=example)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about torch.jit.trace, which OpenVINO calls
+        model = openvino.convert_model(module, example_input=example)
     for value, (name, tensor) in zip(model.inputs, inputs.items(), strict=True):
         value.get_tensor().set_names({name})
         sizes = [-1 if size is None else size for size in tensor.shape]
@@ -143,7 +146,7 @@ class OpenVinoDecoder(nn.Module):
         before = after - tokens
         # The lengths of all hypotheses are the same; without a use, the input would be left out.
         places = torch.arange(tokens) + before + 0 * lengths[0].to(torch.int64)
-        visible = torch.arange(after)[None] <= places[:, None]
+        visible = torch.arange(after)[None] <= places[:, None]  # type: ignore[call-overload]
         states = functional.embedding(input_ids, decoder.embedding) + functional.embedding(places, decoder.positions)
         queries: list[Tensor] = []
         present: list[Tensor] = []
@@ -174,6 +177,6 @@ def _decoder_layer(
     attended = functional.scaled_dot_product_attention(query, keys, values, attn_mask=visible, scale=1.0)
     states = states + layer.attention.output(join_heads(attended))
     flat = layer.cross_query(layer.cross_norm(states)).flatten(0, 1)[None]
-    attended = functional.scaled_dot_product_attention(split_heads(flat, heads), *cross, scale=1.0)
+    attended = functional.scaled_dot_product_attention(split_heads(flat, heads), cross[0], cross[1], scale=1.0)
     states = states + layer.cross_output(join_heads(attended)).view_as(states)
     return layer.feed_forward(states), flat, [keys, values]
