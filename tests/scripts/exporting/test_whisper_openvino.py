@@ -23,8 +23,8 @@ from tests.whisper_checkpoints import make_whisper
 FLOAT_DIFFERENCE = 5e-3
 """Largest difference of logits and attention scores, which are up to some hundreds. Measured: 1.1e-3 of logits."""
 INT8_CORRELATION = 0.8
-"""Least correlation of all logits with those of the checkpoint. The weights of the tiny checkpoint are random and large,
-so rounding them changes more than in a trained one."""
+"""Least correlation of all logits with those of the checkpoint. The weights of the tiny checkpoint are random and
+large, so rounding them changes more than in a trained one."""
 FRAMES = 500
 
 Decoded = list[NDArray[np.float32]]
