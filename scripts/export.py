@@ -7,7 +7,8 @@
 The command proves the artifact: it compares each backend with the checkpoint, clip by clip, on `samples/` or on your
 own sets (`--eval_manifest`; best with 500 clips or more). If a proof fails, the command fails, names the proof, and
 writes no manifest; the service does not load an artifact without proofs. `--adopt` proves the ONNX files that are
-already in the folder, such as an export of `optimum-cli`, and makes only the missing ones.
+already in the folder, such as an export of `optimum-cli`, and makes only the missing ones. For Whisper, `--layout
+optimum` makes the files that optimum makes.
 """
 
 import argparse
