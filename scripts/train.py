@@ -26,6 +26,7 @@ from typing import Any
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")  # by default, it holds the kernels of ten shapes
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch.utils.tensorboard import SummaryWriter
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 from transformers.integrations.integration_utils import TensorBoardCallback
@@ -45,6 +46,8 @@ from scripts.training.ctc_objective import DEFAULT_LANGUAGE, CtcObjective, CtcOp
 from scripts.training.objective import Objective
 from scripts.training.whisper_objective import WhisperObjective, WhisperOptions
 
+ADAPTERS = "adapter_model.safetensors"
+"""The weights in a checkpoint of a training with LoRA."""
 RECORD = "training.json"
 """The file in the output folder that has the arguments and, at the end, the error rates."""
 
@@ -293,10 +296,15 @@ def check_same_training(arguments: argparse.Namespace) -> None:
 
 def check_complete(checkpoint: Path) -> None:
     """Raise DataError if a checkpoint to resume from is incomplete, for example after a power failure."""
+    adapters = checkpoint / ADAPTERS
     try:
-        check_weights_files(checkpoint)
+        if adapters.is_file():
+            with safe_open(adapters, framework="pt"):  # checks the file size against the header
+                pass
+        else:
+            check_weights_files(checkpoint)
         complete = (checkpoint / TRAINER_STATE_NAME).is_file()  # the Trainer writes this file last
-    except ArtifactError:
+    except (ArtifactError, SafetensorError):
         complete = False
     if not complete:
         raise DataError(f"{checkpoint} is incomplete: delete it to resume from the one before, or use --restart")

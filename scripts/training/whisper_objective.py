@@ -24,6 +24,8 @@ from scripts.training.whisper_trainer import EvaluateAtEnd, TextErrorRates, Whis
 ENGLISH = "en"
 FULL_LEARNING_RATE, LORA_LEARNING_RATE = 1e-5, 1e-3
 """Default peaks: that of Hugging Face's recipe for whisper-small, and that of PEFT's example for Whisper."""
+OUTPUT_WEIGHT = "proj_out.weight"
+"""The output layer; in most models it is the embedding, and only that is stored."""
 LORA_LAYERS = r"model\.{part}\.layers\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
 """All linear layers of encoder and decoder: adapters in all of them match full fine-tuning, which those of attention
 alone do not (T. Dettmers et al., "QLoRA", 2023)."""
@@ -93,6 +95,8 @@ class WhisperObjective:
         self._whisper = load_checkpoint(folder, **changed)
         self._whisper.gradient_checkpointing_disable()
         take_any_length(self._whisper)
+        if self._whisper.config.tie_word_embeddings:  # the Trainer expects to find this weight in its checkpoints
+            self._whisper._keys_to_ignore_on_save = [OUTPUT_WEIGHT]
         if options.freeze_encoder:
             self._whisper.freeze_encoder()
         self.model: PreTrainedModel = self._whisper

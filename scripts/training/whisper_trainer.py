@@ -129,6 +129,7 @@ def generate(
     ids = GenerationMixin.generate(
         model,
         encoder_outputs=BaseModelOutput(last_hidden_state=cast(torch.FloatTensor, encoded)),
+        attention_mask=torch.ones(encoded.shape[:2], dtype=torch.long, device=encoded.device),
         decoder_input_ids=torch.tensor(prompt, device=encoded.device).expand(len(encoded), -1),
         generation_config=config,
         use_model_defaults=False,
