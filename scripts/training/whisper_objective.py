@@ -96,7 +96,7 @@ class WhisperObjective:
         self._whisper.gradient_checkpointing_disable()
         take_any_length(self._whisper)
         if self._whisper.config.tie_word_embeddings:  # the Trainer expects to find this weight in its checkpoints
-            self._whisper._keys_to_ignore_on_save = [OUTPUT_WEIGHT]
+            self._whisper._keys_to_ignore_on_save = [OUTPUT_WEIGHT]  # type: ignore[assignment]  # typed as None
         if options.freeze_encoder:
             self._whisper.freeze_encoder()
         self.model: PreTrainedModel = self._whisper

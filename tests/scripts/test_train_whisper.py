@@ -17,7 +17,8 @@ from app.models import load_recognizer, open_model, warm_up
 from app.recognizer import Options, Window, compute_windows
 from app.runtimes.registry import REFERENCE
 from scripts import train
-from scripts.speech.data import DataError
+from scripts.speech.data import DataError, load_speech
+from scripts.training.augment import AugmentationPolicy
 from scripts.training.whisper_objective import WhisperObjective, WhisperOptions
 from scripts.training.whisper_trainer import EvaluateAtEnd
 from tests.scripts.test_train import run, scalars, state_of
@@ -88,7 +89,7 @@ class TestOverfitting:
         model = open_model(work / "out")
         recognizer = load_recognizer(model, REFERENCE, threads=1)
         warm_up(recognizer, model.artifact)
-        samples = train.load_speech(str(manifest))["train"].samples(0, recognizer.rate_hz)
+        samples = load_speech(str(manifest))["train"].samples(0, recognizer.rate_hz)
         (output,) = compute_windows(recognizer, [Window(samples, 0)], Options(language="tr"))
         assert output.text == TEXTS[0]
 
@@ -261,7 +262,7 @@ class TestRefusals:
     def test_clips_that_augmentation_makes_too_long(self, whisper: Path) -> None:
         rows = speech_rows(["bir"], [28.0])
         with pytest.raises(DataError, match=r"slow a clip of 28 s down to 32\.2 s.*--max_duration_s 26"):
-            WhisperObjective(whisper, WhisperOptions("tr")).dataset(rows, train.AugmentationPolicy())
+            WhisperObjective(whisper, WhisperOptions("tr")).dataset(rows, AugmentationPolicy())
 
     def test_options_of_ctc(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whisper: Path, manifest: Path

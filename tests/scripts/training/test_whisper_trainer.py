@@ -1,5 +1,6 @@
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def test_generation_is_that_of_transformers(checkpoints: Path, multilingual: boo
     transcription = Transcription(settings, "tr" if multilingual else None)
     model = load_checkpoint(folder)
     features = WhisperCollator(transcription)([{"samples": clip, "labels": []} for clip in CLIPS])["input_features"]
-    named = {"language": "tr", "task": "transcribe"} if multilingual else {}
+    named: dict[str, Any] = {"language": "tr", "task": "transcribe"} if multilingual else {}
     config = GenerationConfig.from_pretrained(folder)
     with torch.no_grad():
         expected = model.generate(features, generation_config=config, max_new_tokens=40, **named)
