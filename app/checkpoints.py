@@ -61,7 +61,7 @@ def load_weights(
     broken, or if a weight is missing, unused or has another shape.
     """
     check_weights_files(folder)
-    with _only_errors_logged():
+    with only_errors_logged():
         try:
             config = AutoConfig.from_pretrained(folder, **options)
             # The attention implementation must suit this machine, not the one that saved the checkpoint, which may have
@@ -179,8 +179,8 @@ def _broken(path: Path) -> ArtifactError:
 
 
 @contextmanager
-def _only_errors_logged() -> Iterator[None]:
-    """Silence transformers' warnings about missing weights: the error reports them."""
+def only_errors_logged() -> Iterator[None]:
+    """Silence transformers' warnings, such as those about missing weights, which the error reports."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

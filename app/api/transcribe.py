@@ -1,11 +1,11 @@
 """`POST /transcribe`: an audio file in, its text out. Dikte's own API."""
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, Field
 
 from app.api.errors import error_responses
 from app.api.forms import UploadForm
@@ -23,8 +23,8 @@ TEXT_KINDS = ("text/plain", "application/x-subrip", "text/vtt")
 MAX_PROMPT = 2000
 """Most characters of a prompt; models take some 220 tokens, and drop what is before them."""
 MAX_BEAM = 10
-
-Language = Annotated[str, BeforeValidator(language_code)]
+LANGUAGE = "^([A-Za-z]{2,3}([-_][A-Za-z0-9]+)*)?$"
+"""A language tag, or nothing."""
 
 
 class WordBody(BaseModel):
@@ -68,8 +68,10 @@ class TranscribeForm(UploadForm):
     )
     response_format: Literal["json", "text", "srt", "vtt"] = Field("json", description="`srt` and `vtt` are subtitles.")
 
-    language: Language | None = Field(
-        None, description="ISO 639-1 code of the speech, such as `tr`; detected if it is not given. Whisper only."
+    language: str = Field(
+        "",
+        pattern=LANGUAGE,
+        description="ISO 639 code of the speech, such as `tr`; empty: ASR_LANGUAGE, or detected. Whisper only.",
     )
     task: Task = Field("transcribe", description="`translate` writes English, if the model can. Whisper only.")
     prompt: str = Field(
@@ -84,7 +86,9 @@ class TranscribeForm(UploadForm):
         description="0: the most probable text, and samples at rising temperatures if it fails the checks. Above: one "
         "sample at this temperature. Whisper only.",
     )
-    beam_size: int | None = Field(None, ge=1, le=MAX_BEAM, description="Hypotheses of the beam search. Whisper only.")
+    beam_size: int = Field(
+        0, ge=0, le=MAX_BEAM, description="Hypotheses of the beam search; 0: ASR_BEAM_SIZE. Whisper only."
+    )
     compression_ratio_threshold: float = Field(
         Options.compression_ratio_threshold, gt=0, description="Text that compresses better is repetitive, and fails."
     )
@@ -104,7 +108,7 @@ class TranscribeForm(UploadForm):
             defaults,
             word_times=self.timestamps == "word",
             segment_times=self.response_format in ("srt", "vtt"),
-            language=self.language or defaults.language,
+            language=language_code(self.language) or defaults.language,
             task=self.task,
             prompt=self.prompt.strip(),
             temperatures=(self.temperature,) if self.temperature else defaults.temperatures,

@@ -112,5 +112,5 @@ class WhisperExporter:
         options: Options,
         workers: int,
     ) -> FamilyProofs:
-        """Prove that tokens are those of transformers, and find the margin of shortened windows."""
+        """Prove that tokens are those of transformers, and words the same with condensed silence."""
         return prove_whisper(checkpoint, artifact.family, recognizers, sets, options.language, workers)

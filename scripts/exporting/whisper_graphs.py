@@ -48,8 +48,12 @@ def trace_whisper(model: WhisperForConditionalGeneration, query_layers: Sequence
     cached, positions = {0: "hypotheses", 2: "capacity"}, {2: "positions"}
     encoder = trace(
         _ByPosition(modules[ENCODER].module, modules[ENCODER].inputs, modules[ENCODER].outputs),
-        (torch.randn(1, config.num_mel_bins, EXAMPLE_FRAMES),),
-        {"input_features": {2: "frames"}},
+        (
+            torch.randn(1, config.num_mel_bins, EXAMPLE_FRAMES),
+            torch.arange(EXAMPLE_FRAMES // 2),
+            torch.zeros(EXAMPLE_FRAMES // 2),
+        ),
+        {"input_features": {2: "frames"}, "positions": {0: "positions"}, "log_weights": {0: "positions"}},
         dict.fromkeys(cross, positions),
     )
     decoder = trace(
@@ -60,7 +64,7 @@ def trace_whisper(model: WhisperForConditionalGeneration, query_layers: Sequence
             torch.tensor([EXAMPLE_TOKENS - 1], dtype=torch.int32),
             torch.tensor(EXAMPLE_TOKENS, dtype=torch.int32),
             *(cache.clone() for _ in past),
-            *(torch.zeros(1, heads, EXAMPLE_FRAMES // 2, size) for _ in cross),
+            *(torch.zeros(1, heads, EXAMPLE_FRAMES // 2, size + 1) for _ in cross),
         ),
         {
             "input_ids": {0: "hypotheses", 1: "tokens"},

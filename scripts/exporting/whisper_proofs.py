@@ -1,4 +1,4 @@
-"""What is proven of Whisper models only: the same tokens as transformers, and the margin of shortened windows."""
+"""What is proven of Whisper models only: the same tokens as transformers, and the same words with condensed silence."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,9 @@ from tqdm import tqdm
 from transformers import WhisperForConditionalGeneration
 
 from app.artifacts import Proof
+from app.checkpoints import only_errors_logged
 from app.families import Family
+from app.families.whisper import CONDENSED_KEY
 from app.families.whisper.checkpoint import load_checkpoint
 from app.families.whisper.language import Language
 from app.families.whisper.model import WindowOutput
@@ -20,15 +22,13 @@ from app.recognizer import UNCHECKED, AnyRecognizer, Samples, compute_windows, d
 from app.runtimes.registry import ONNX, ONNX_INT8, REFERENCE
 from app.transcript import joined
 from scripts.exporting.exporter import FamilyProofs
+from scripts.exporting.proofs import DECIDING_CLIPS
 from scripts.speech.data import SpeechRows
 from scripts.speech.eval_sets import normalizer_for
 from scripts.speech.scoring import ClipErrors, ErrorRate, count_errors, word_error_increase
 
-MARGINS_S = (2.56, 5.0)
-"""Margins that are tried, in this order; the first one that passes is served. Without a margin, stock models run into
-loops on most clips; with 2.56 s (128 positions of the encoder) on 1 clip in 20."""
 MAX_INCREASE = 0.005
-"""Most that a margin may raise the WER: half a point."""
+"""Most that condensed silence may raise the WER: half a point."""
 COMPARED_CLIPS = 24
 """Clips whose tokens are compared with those of transformers, which takes some seconds for each."""
 MIN_AGREEMENT = 0.95
@@ -36,13 +36,13 @@ MIN_AGREEMENT = 0.95
 
 
 @dataclass(frozen=True)
-class Margin:
-    """What was measured of a margin.
+class Condensing:
+    """What was measured of condensed silence.
 
-    wer_increase: relative to full windows. second_tries: windows that were computed again in full length.
+    windows: number of windows. second_tries: windows that failed the checks and were computed again in full length.
+    wer_increase: relative to full windows.
     """
 
-    margin_s: float
     backend: str
     clips: int
     windows: int
@@ -51,8 +51,9 @@ class Margin:
 
     @property
     def passed(self) -> bool:
-        """Whether it may be served."""
-        return self.wer_increase.rate <= MAX_INCREASE
+        """Whether it may be served. With few clips, only an increase that is certain counts."""
+        rate = self.wer_increase.rate if self.clips >= DECIDING_CLIPS else self.wer_increase.low
+        return rate <= MAX_INCREASE
 
 
 def prove_whisper(
@@ -63,7 +64,7 @@ def prove_whisper(
     language: str,
     workers: int,
 ) -> FamilyProofs:
-    """Prove the float32 graphs against transformers, and find a margin that all exported backends may be served with.
+    """Prove the float32 graphs against transformers, and whether the artifact may be served with condensed silence.
 
     Returns the proofs, the manifest's entries, and the recognizers as they will be served. Raises DataError for a clip
     that cannot be read.
@@ -75,20 +76,16 @@ def prove_whisper(
     }
     agreement = agreement_with_generate(load_checkpoint(checkpoint), exported[ONNX], sets, language)
     proofs = (Proof.judge(ONNX, "generate_agreement", agreement, "at least", MIN_AGREEMENT),)
-    measured: list[Margin] = []
-    chosen: float | None = None
-    for margin_s in MARGINS_S if exported[ONNX].model.takes_any_length else ():
-        found = [
-            measure_margin(backend, exported[backend], margin_s, family, sets, language, workers)
+    measured: list[Condensing] = []
+    if exported[ONNX].model.can_condense:
+        measured = [
+            measure_condensing(backend, exported[backend], family, sets, language, workers)
             for backend in (ONNX_INT8, ONNX)
         ]
-        measured += found
-        if all(margin.passed for margin in found):
-            chosen = margin_s
-            break
-    served = {**recognizers, **{backend: recognizer.with_margin(chosen) for backend, recognizer in exported.items()}}
-    entries = {"window_margin_s": chosen, "window_margins": [asdict(margin) for margin in measured]}
-    return FamilyProofs(proofs, entries, served)
+    condenses = bool(measured) and all(one.passed for one in measured)
+    served = {backend: recognizer.condensing(condenses) for backend, recognizer in exported.items()}
+    entries = {CONDENSED_KEY: condenses, "condensing": [asdict(one) for one in measured]}
+    return FamilyProofs(proofs, entries, {**recognizers, **served})
 
 
 def agreement_with_generate(
@@ -121,7 +118,7 @@ def tokens_of(recognizer: WhisperRecognizer, samples: Samples, language: str, ti
     """The tokens of a greedy search in a full window, without the prompt and the end."""
     model, settings = recognizer.model, recognizer.settings
     spoken = Language(language) if settings.is_multilingual else None
-    encoded = model.encode(samples[: int(settings.window_s * model.rate_hz)], settings.frames)
+    encoded = model.encode(samples[: int(settings.window_s * model.rate_hz)], full=True)
     prompt = model.prompt(UNCHECKED, spoken, timestamps)
     return list(model.transcribe(encoded, prompt, UNCHECKED, 0.0, np.inf, never).tokens)
 
@@ -139,37 +136,36 @@ def generate(
     features = settings.log_mel(samples[: int(settings.window_s * recognizer.rate_hz)], settings.frames)
     wanted = {"language": language, "task": "transcribe"} if settings.is_multilingual else {}
     limit = settings.max_tokens // 2
-    tokens = model.generate(
-        torch.from_numpy(features)[None],
-        return_timestamps=timestamps,
-        num_beams=1,
-        do_sample=False,
-        max_new_tokens=limit,
-        **wanted,  # type: ignore[arg-type]
-    )
+    with only_errors_logged():  # it warns of settings that it makes itself
+        tokens = model.generate(
+            torch.from_numpy(features)[None],
+            return_timestamps=timestamps,
+            num_beams=1,
+            do_sample=False,
+            max_new_tokens=limit,
+            **wanted,  # type: ignore[arg-type]
+        )
     text, times = settings.vocabulary.pieces, settings.special.timestamps
     return [token for token in tokens[0].tolist() if token in text or token in times]
 
 
-def measure_margin(
+def measure_condensing(
     backend: str,
     recognizer: WhisperRecognizer,
-    margin_s: float,
     family: Family,
     sets: Mapping[str, SpeechRows],
     language: str,
     workers: int,
-) -> Margin:
-    """Transcribe all clips with full and with shortened windows, and compare the word errors."""
+) -> Condensing:
+    """Transcribe all clips in full windows and with condensed silence, and compare the word errors."""
     normalizer = normalizer_for(family, language)
-    full, shortened = recognizer.with_margin(None), recognizer.with_margin(margin_s)
+    full, condensed = recognizer.condensing(False), recognizer.condensing(True)
 
-    def one(rows: SpeechRows, index: int) -> tuple[ClipErrors, ClipErrors, Sequence[WindowOutput]]:
+    def measure(rows: SpeechRows, index: int) -> tuple[ClipErrors, ClipErrors, Sequence[WindowOutput]]:
         samples, expected = rows.samples(index, recognizer.rate_hz), normalizer(rows.text(index))
         windows = full.windows(samples)
-        errors = []
-        outputs: list[WindowOutput] = []
-        for one in (full, shortened):
+        errors, outputs = [], list[WindowOutput]()
+        for one in (full, condensed):
             outputs = compute_windows(one, windows)
             errors.append(count_errors(expected, normalizer(joined(decode_windows(one, windows, outputs)))))
         return errors[0], errors[1], outputs
@@ -177,15 +173,14 @@ def measure_margin(
     clips: list[tuple[ClipErrors, ClipErrors, Sequence[WindowOutput]]] = []
     with ThreadPoolExecutor(workers) as pool:
         for name, rows in sets.items():
-            measured = pool.map(lambda index, rows=rows: one(rows, index), range(len(rows)))
-            title = f"{name}, {backend}, margin {margin_s:g} s"
+            measured = pool.map(lambda index, rows=rows: measure(rows, index), range(len(rows)))
+            title = f"{name}, {backend}, condensed"
             clips += tqdm(measured, total=len(rows), unit="clip", desc=title, disable=None)
-    return Margin(
-        margin_s=margin_s,
+    return Condensing(
         backend=backend,
         clips=len(clips),
         windows=sum(len(outputs) for _, _, outputs in clips),
-        second_tries=sum(not output.shortened for _, _, outputs in clips for output in outputs),
+        second_tries=sum(output.retried for _, _, outputs in clips for output in outputs),
         wer_increase=word_error_increase([before for before, _, _ in clips], [after for _, after, _ in clips]),
     )
 

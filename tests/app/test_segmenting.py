@@ -32,6 +32,14 @@ def test_a_segment_has_at_most_84_characters(length: int, segments: int) -> None
     assert len(segments_of(words(("a" * 42, 0.0, 1.0), ("b" * length, 1.0, 2.0)))) == segments
 
 
+@pytest.mark.parametrize(("characters", "segments"), [(84, 1), (85, 2), (168, 2), (169, 3)])
+def test_spaces_count_only_where_they_are(characters: int, segments: int) -> None:
+    spoken = tuple(Word("語", i * 0.01, i * 0.01 + 0.01, 0.9, space_before=False) for i in range(characters))
+    found = segments_of(spoken)
+    assert len(found) == segments
+    assert "".join(segment.text for segment in found) == "語" * characters
+
+
 def test_a_word_longer_than_a_segment_stands_alone() -> None:
     assert [s.text for s in segments_of(words(("a" * 200, 0.0, 1.0), ("b", 1.0, 1.2)))] == ["a" * 200, "b"]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from app.artifacts import Artifact, ArtifactError
+from app.artifacts import Artifact
 from app.families.whisper.graphs import DECODER, ENCODER, CachedGraphs, Shape
 from app.families.whisper.model import WhisperModel
 from app.families.whisper.recognizer import WhisperRecognizer
@@ -15,8 +15,8 @@ from app.voice_activity import VoiceDetector
 
 MODEL_TYPE = "whisper"
 """The value of `model_type` in `config.json`."""
-MARGIN_KEY = "window_margin_s"
-"""Entry of the manifest: the margin with which shortened windows are proven, in seconds; null or missing if not."""
+CONDENSED_KEY = "condensed_silence"
+"""Entry of the manifest: whether the artifact is proven with condensed silence (`app.families.whisper.padding`)."""
 
 
 class WhisperFamily:
@@ -27,7 +27,7 @@ class WhisperFamily:
     def __init__(self, artifact: Artifact) -> None:
         self.settings = read_settings(artifact)
         self.rate_hz = self.settings.log_mel.rate_hz
-        self.margin_s = read_margin(artifact)
+        self.condenses = artifact.manifest.get(CONDENSED_KEY) is True
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ class WhisperFamily:
 
     def recognizer(self, graphs: Mapping[str, CachingGraph], windowing: Windowing = Windowing()) -> WhisperRecognizer:
         """A recognizer on the graphs. Raises ArtifactError if they have unexpected inputs."""
-        model = WhisperModel(self.settings, CachedGraphs(graphs, self.shape), self.margin_s)
+        model = WhisperModel(self.settings, CachedGraphs(graphs, self.shape), self.condenses)
         return WhisperRecognizer(model, windowing, self._detector)
 
     @property
@@ -61,14 +61,6 @@ class WhisperFamily:
     def _detector(self) -> VoiceDetector:
         """Shared by all recognizers of the model."""
         return VoiceDetector()
-
-
-def read_margin(artifact: Artifact) -> float | None:
-    """The proven margin in the manifest. Raises ArtifactError if it is no number."""
-    margin_s = artifact.manifest.get(MARGIN_KEY)
-    if margin_s is not None and not (isinstance(margin_s, int | float) and 0 <= margin_s < float("inf")):
-        raise ArtifactError(f"{MARGIN_KEY} in the manifest of {artifact.name} is {margin_s!r}, not a number of seconds")
-    return margin_s
 
 
 __all__ = ["DECODER", "ENCODER", "MODEL_TYPE", "SETTINGS_FILES", "WhisperFamily"]

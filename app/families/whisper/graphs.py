@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from app.artifacts import ArtifactError
 from app.families.whisper.log_mel import Features
+from app.families.whisper.padding import Layout
 from app.runtimes.graph import Cache, CachingGraph, Graph, Tensor, Tensors
 
 ENCODER, DECODER = "encoder", "decoder"
 """Names of the graphs; their file names start with them."""
-FEATURES_INPUT, LOGITS_OUTPUT = "input_features", "logits"
+FEATURES_INPUT, POSITIONS_INPUT, LOG_WEIGHTS_INPUT = "input_features", "positions", "log_weights"
+LOGITS_OUTPUT = "logits"
 
 Logits = NDArray[np.float32]
 """Shape (hypotheses, vocabulary), float32."""
@@ -46,8 +48,8 @@ class WhisperGraphs(Protocol):
     """The graphs of a model, in the form of some exporter. Thread-safe."""
 
     @property
-    def takes_any_length(self) -> bool:
-        """Whether the encoder takes features of any even number of frames, not only of the longest window."""
+    def takes_any_layout(self) -> bool:
+        """Whether the encoder takes condensed layouts, not only that of the longest window."""
         ...
 
     @property
@@ -55,8 +57,8 @@ class WhisperGraphs(Protocol):
         """Whether sessions have attention scores."""
         ...
 
-    def encode(self, features: Features) -> Tensors:
-        """What the decoder needs of a window. features: shape (mel bins, frames), float32."""
+    def encode(self, features: Features, layout: Layout) -> Tensors:
+        """What the decoder needs of a window. features: shape (mel bins, frames), float32, two frames per position."""
         ...
 
     def session(self, encoded: Tensors, hypotheses: int, capacity: int) -> DecoderSession:
@@ -90,20 +92,25 @@ class CachedGraphs:
     Raises ArtifactError if the graphs have other inputs than that form.
     """
 
-    takes_any_length = True
+    takes_any_layout = True
 
     def __init__(self, graphs: Mapping[str, CachingGraph], shape: Shape) -> None:
         self._encoder, self._decoder = graphs[ENCODER], graphs[DECODER]
         self._shape = shape
         self._cross = tensor_names("cross", shape.layers)
-        _check(self._encoder, (FEATURES_INPUT,), self._cross)
+        _check(self._encoder, tuple(encoder_inputs(0)), self._cross)
         _check(self._decoder, tuple(decoder_inputs(shape.layers)), (LOGITS_OUTPUT,))
         queries = {f"query_{layer}" for layer in shape.query_layers}
         self.has_queries = bool(queries) and queries <= {*self._decoder.outputs}
 
-    def encode(self, features: Features) -> Tensors:
+    def encode(self, features: Features, layout: Layout) -> Tensors:
         """Keys and values of cross-attention, each of shape (1, heads, positions, head size), by name."""
-        return self._encoder({FEATURES_INPUT: features[np.newaxis]}, self._cross)
+        feeds: dict[str, NDArray[Any]] = {
+            FEATURES_INPUT: features[np.newaxis],
+            POSITIONS_INPUT: layout.positions,
+            LOG_WEIGHTS_INPUT: layout.log_weights,
+        }
+        return self._encoder(feeds, self._cross)
 
     def session(self, encoded: Tensors, hypotheses: int, capacity: int) -> "CachedSession":
         """A decoder session on an encoded window."""
@@ -163,8 +170,9 @@ class CachedSession:
         shape = self._shape
         scores = []
         for layer, head in shape.alignment_heads:
-            own = slice(head * shape.head_size, (head + 1) * shape.head_size)
-            scores.append(self._queries[layer][:, own] @ self._encoded[f"cross_key_{layer}"][0, head].T)
+            keys = self._encoded[f"cross_key_{layer}"][0, head]
+            size = keys.shape[1]
+            scores.append(self._queries[layer][:, head * size : (head + 1) * size] @ keys.T)
         return np.array(scores, dtype=np.float32)
 
 
@@ -175,7 +183,11 @@ def tensor_names(kind: str, layers: int) -> tuple[str, ...]:
 
 def encoder_inputs(bins: int) -> dict[str, Tensor]:
     """The encoder's inputs. bins: mel bins."""
-    return {FEATURES_INPUT: Tensor("float32", (1, bins, None))}
+    return {
+        FEATURES_INPUT: Tensor("float32", (1, bins, None)),
+        POSITIONS_INPUT: Tensor("int64", (None,)),
+        LOG_WEIGHTS_INPUT: Tensor("float32", (None,)),
+    }
 
 
 def decoder_inputs(layers: int) -> dict[str, Tensor]:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from app.families.whisper.alignment import align
 from app.families.whisper.graphs import WhisperGraphs
 from app.families.whisper.language import Language
+from app.families.whisper.padding import Layout, condensed_layout, full_layout
 from app.families.whisper.rules import Rules
 from app.families.whisper.search import Found, Prompt, Search, log_softmax, search
-from app.families.whisper.settings import WhisperSettings
+from app.families.whisper.settings import FRAMES_PER_POSITION, WhisperSettings
 from app.recognizer import Options, Samples
 from app.runtimes.graph import Tensors
 from app.transcript import Word
@@ -25,9 +26,9 @@ class WindowOutput:
     prompt: tokens before the text. tokens: of the text. log_probabilities: of each token and, if it is finished, of the
     end. finished: the model wrote the end; if not, a limit was reached. text: without timestamps. language: None for a
     model of one language. language_probability: None if the caller named the language. average_log_probability,
-    compression_ratio, no_speech_probability: what the checks look at. shortened: the window was not padded to the
-    longest. timestamps: the tokens include timestamps. words: with times in seconds from the start of the window; only
-    if they were asked for.
+    compression_ratio, no_speech_probability: what the checks look at. condensed: the silence behind the window was
+    condensed. timestamps: the tokens include timestamps. retried: the text with condensed silence did not pass the
+    checks. words: with times in seconds from the start of the window; only if they were asked for.
     """
 
     prompt: tuple[int, ...]
@@ -41,8 +42,9 @@ class WindowOutput:
     average_log_probability: float
     compression_ratio: float
     no_speech_probability: float
-    shortened: bool
+    condensed: bool
     timestamps: bool
+    retried: bool = False
     words: tuple[Word, ...] = ()
 
     def emptied(self) -> "WindowOutput":
@@ -54,49 +56,49 @@ class WindowOutput:
 class Encoded:
     """An encoded window.
 
-    tensors: what the decoder needs of it. samples: its length without padding. shortened: whether it is not padded to
-    the longest window.
+    tensors: what the decoder needs of it. samples: its length without padding. condensed: whether its silence is
+    condensed.
     """
 
     tensors: Tensors
     samples: int
-    shortened: bool
+    condensed: bool
 
 
 class WhisperModel:
     """A loaded model. Thread-safe.
 
-    margin_s: silence after a window, in seconds. The encoder computes the window and its margin; None: the longest
-    window, which the model was trained on.
+    condenses: whether the silence behind a clip is condensed (`app.families.whisper.padding`); if not, every window is
+    padded to the longest one, which the model was trained on.
     """
 
-    def __init__(self, settings: WhisperSettings, graphs: WhisperGraphs, margin_s: float | None) -> None:
+    def __init__(self, settings: WhisperSettings, graphs: WhisperGraphs, condenses: bool) -> None:
         self.settings = settings
         self.rate_hz = settings.log_mel.rate_hz
-        self.takes_any_length = graphs.takes_any_length
-        self.margin_s = margin_s if graphs.takes_any_length else None
+        self.can_condense = graphs.takes_any_layout
+        self.condenses = condenses and graphs.takes_any_layout
         self.times_words = graphs.has_queries
         self._graphs = graphs
+        self._samples_per_position = FRAMES_PER_POSITION * settings.log_mel.hop
         self._rules = Rules(settings, timestamps=False)
         self._rules_with_timestamps = Rules(settings, settings.has_timestamps)
 
-    def with_margin(self, margin_s: float | None) -> "WhisperModel":
-        """The same model with another margin."""
-        return WhisperModel(self.settings, self._graphs, margin_s)
+    def condensing(self, condenses: bool) -> "WhisperModel":
+        """The same model with or without condensed silence, if its graphs can condense it."""
+        return WhisperModel(self.settings, self._graphs, condenses)
 
-    def frames(self, samples: int) -> int:
-        """Frames of the log-mel spectrogram of a window with so many samples: an even number."""
-        longest = self.settings.frames
-        if self.margin_s is None:
-            return longest
-        wanted = -(-(samples + int(self.margin_s * self.rate_hz)) // self.settings.log_mel.hop)
-        return min(longest, wanted + wanted % 2)
+    def layout(self, samples: int) -> Layout:
+        """The positions of a window with so many samples."""
+        longest = self.settings.positions
+        if not self.condenses:
+            return full_layout(longest)
+        return condensed_layout(min(longest, -(-samples // self._samples_per_position)), longest)
 
-    def encode(self, samples: Samples, frames: int | None = None) -> Encoded:
-        """Encode a window, shape (samples,), float32. frames: by default, `frames` of its length."""
-        frames = frames or self.frames(len(samples))
-        features = self.settings.log_mel(samples, frames)
-        return Encoded(self._graphs.encode(features), len(samples), frames < self.settings.frames)
+    def encode(self, samples: Samples, *, full: bool = False) -> Encoded:
+        """Encode a window, shape (samples,), float32. full: do not condense its silence."""
+        layout = full_layout(self.settings.positions) if full else self.layout(len(samples))
+        features = self.settings.log_mel(samples, FRAMES_PER_POSITION * len(layout.positions))
+        return Encoded(self._graphs.encode(features, layout), len(samples), not layout.is_full)
 
     def detect_language(self, encoded: Encoded, languages: Sequence[str]) -> NDArray[np.float64]:
         """Probability of each language of the model, in the order of its settings.
@@ -162,10 +164,17 @@ class WhisperModel:
             average_log_probability=found.average_log_probability,
             compression_ratio=compression_ratio(text),
             no_speech_probability=found.no_speech,
-            shortened=encoded.shortened,
+            condensed=encoded.condensed,
             timestamps=prompt.timestamps,
         )
         return replace(output, words=self._words(encoded, prompt, found)) if options.word_times else output
+
+    def _written_language(self, prompt: Prompt) -> str | None:
+        """ISO 639-1 code of the text; a translation is English."""
+        if prompt.language is None:
+            return None
+        translates = self.settings.special.translate in prompt.tokens[prompt.start :]
+        return TRANSLATED if translates else prompt.language.code
 
     def score(self, encoded: Encoded, tokens: Sequence[int]) -> tuple[float, ...]:
         """The log-probability of each token after the first, given those before it."""
@@ -190,7 +199,7 @@ class WhisperModel:
         read = np.array([[*before, *tokens]], dtype=np.int64)
         session = self._graphs.session(encoded.tensors, hypotheses=1, capacity=read.shape[1])
         session(read, [read.shape[1] - 1])
-        positions = -(-encoded.samples // (2 * self.settings.log_mel.hop))
+        positions = -(-encoded.samples // self._samples_per_position)
         scores = session.attention_scores()[:, :, :positions]
         return align(
             scores,
@@ -198,12 +207,14 @@ class WhisperModel:
             tokens=tokens,
             log_probabilities=[value for _, value in pairs],
             vocabulary=vocabulary,
-            language=None if prompt.language is None else prompt.language.code,
+            language=self._written_language(prompt),
             position_s=self.settings.time_step_s,
             duration_s=encoded.samples / self.rate_hz,
         )
 
 
+TRANSLATED = "en"
+"""The only language into which Whisper translates."""
 TOKENS_AT_LEAST = 12
 """Tokens that a window of any length may have."""
 

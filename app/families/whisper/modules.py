@@ -2,9 +2,13 @@
 
 | graph | inputs | outputs |
 |---|---|---|
-| encoder | `input_features` (1, mel bins, frames), any even number of frames | `cross_key_0`, `cross_value_0`, ... |
+| encoder | `input_features` (1, mel bins, frames), `positions`, `log_weights` | `cross_key_0`, `cross_value_0`, ... |
 | decoder | `input_ids` (hypotheses, tokens), `wanted`, `lengths`, `length`, caches, cross-attention | `logits`, ... |
 
+- **The encoder takes windows of any length.** `positions` (frames / 2,) int64 are the positional embeddings, and
+  `log_weights` (frames / 2,) float32 are added to the attention scores of each position: see
+  `app.families.whisper.padding`. They are an additional element of every key, by which queries multiply with one, so
+  attention itself is the usual one.
 - **The encoder outputs keys and values.** Cross-attention needs the keys and values of each decoder layer, shape (1,
   heads, positions, head size), once per window. The stock model computes them in the decoder.
 - **One decoder for prompt and steps.** Its weights are stored once. A call takes the prompt, or one token for each
@@ -29,139 +33,78 @@ from torch.nn import functional
 from transformers import WhisperForConditionalGeneration
 
 from app.families.whisper.graphs import DECODER, ENCODER, decoder_inputs, encoder_inputs, tensor_names
+from app.families.whisper.operators import CachedAttention, CrossAttention, Projection, split_heads
 from app.runtimes.graph import TorchModule
 
-
-class CrossAttention(torch.autograd.Function):
-    """softmax(query key^T) value for each head; in ONNX, the MultiHeadAttention operator of ONNX Runtime.
-
-    query: shape (1, tokens, width), scaled. key, value: (1, heads, positions, head size), or (1, positions, width).
-    """
-
-    @staticmethod
-    def forward(_: Any, query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-        """Compute it with PyTorch."""
-        query, key, value = (split_heads(tensor, heads) for tensor in (query, key, value))
-        return join_heads(functional.scaled_dot_product_attention(query, key, value, scale=1.0))
-
-    @staticmethod
-    def symbolic(graph: Any, query: Any, key: Any, value: Any, heads: int) -> Any:
-        """The ONNX node."""
-        output = graph.op("com.microsoft::MultiHeadAttention", query, key, value, num_heads_i=heads, scale_f=1.0)
-        return output.setType(query.type())
+Columns = tuple[Tensor, Tensor]
+"""Weights (outputs, inputs) and biases (outputs,) of a linear layer."""
 
 
-class CachedAttention(torch.autograd.Function):
-    """Causal attention of new tokens to the cache and to themselves; in ONNX, GroupQueryAttention of ONNX Runtime.
-
-    query, key, value: shape (hypotheses, tokens, width), the query scaled. past_key, past_value: shape (hypotheses,
-    heads, capacity, head size). lengths: number of tokens of each hypothesis after this call, less one, shape
-    (hypotheses,), int32. length: the largest number of tokens of a hypothesis after this call, int32. Returns the
-    attended values and the caches.
-    """
-
-    @staticmethod
-    def forward(
-        _: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        past_key: Tensor,
-        past_value: Tensor,
-        lengths: Tensor,
-        length: Tensor,
-        heads: int,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute it with PyTorch, for hypotheses of one length. The caches are updated in place."""
-        query, key, value = (split_heads(tensor, heads) for tensor in (query, key, value))
-        after = int(length)
-        before = after - query.shape[2]
-        past_key[:, :, before:after] = key
-        past_value[:, :, before:after] = value
-        visible = torch.ones(query.shape[2], after, dtype=torch.bool).tril(before)
-        attended = functional.scaled_dot_product_attention(
-            query, past_key[:, :, :after], past_value[:, :, :after], attn_mask=visible, scale=1.0
-        )
-        return join_heads(attended), past_key, past_value
-
-    @staticmethod
-    def symbolic(
-        graph: Any,
-        query: Any,
-        key: Any,
-        value: Any,
-        past_key: Any,
-        past_value: Any,
-        lengths: Any,
-        length: Any,
-        heads: int,
-    ) -> tuple[Any, ...]:
-        """The ONNX node."""
-        outputs = graph.op(
-            "com.microsoft::GroupQueryAttention",
-            *(query, key, value, past_key, past_value, lengths, length),
-            num_heads_i=heads,
-            kv_num_heads_i=heads,
-            scale_f=1.0,
-            outputs=3,
-        )
-        types = (query.type(), past_key.type(), past_value.type())
-        return tuple(output.setType(kind) for output, kind in zip(outputs, types, strict=True))
+def columns_of(layer: Any, scale: float = 1.0) -> Columns:
+    """A layer, scaled. Some layers of Whisper have no bias."""
+    weight = layer.weight.data * scale
+    return weight, torch.zeros(len(weight)) if layer.bias is None else layer.bias.data * scale
 
 
-class Projection(torch.autograd.Function):
-    """rows weight^T; in ONNX, a Gemm that takes the weight as it is. The exporter's own MatMul takes its transpose, so
-    the embedding, which most models share with the output layer, would be stored twice.
-
-    rows: shape (rows, width). weight: shape (vocabulary, width).
-    """
-
-    @staticmethod
-    def forward(_: Any, rows: Tensor, weight: Tensor) -> Tensor:
-        """Compute it with PyTorch."""
-        return rows @ weight.T
-
-    @staticmethod
-    def symbolic(graph: Any, rows: Any, weight: Any) -> Any:
-        """The ONNX node."""
-        output = graph.op("Gemm", rows, weight, transB_i=1)
-        return output.setType(rows.type().with_sizes([None, weight.type().sizes()[0]]))
+def with_element(columns: Columns, heads: int, value: float) -> Columns:
+    """Add one element to each head's output, which is always `value`."""
+    weight, bias = (part.unflatten(0, (heads, -1)) for part in columns)
+    weight = functional.pad(weight, (0, 0, 0, 1))
+    bias = functional.pad(bias, (0, 1), value=value)
+    return weight.flatten(0, 1), bias.flatten()
 
 
-def split_heads(tensor: Tensor, heads: int) -> Tensor:
-    """(batch, time, width) -> (batch, heads, time, head size); a tensor of four dimensions is returned as it is."""
-    if tensor.dim() == 4:
-        return tensor
-    split: Tensor = tensor.unflatten(-1, (heads, -1)).transpose(1, 2)
-    return split
+def without_elements(layer: Any, heads: int) -> nn.Linear:
+    """A layer that ignores an additional last element of each head in its input."""
+    weight = functional.pad(layer.weight.data.unflatten(1, (heads, -1)), (0, 1)).flatten(1)
+    return stacked((weight, layer.bias.data))
 
 
-def join_heads(tensor: Tensor) -> Tensor:
-    """(batch, heads, time, head size) -> (batch, time, width)."""
-    return tensor.transpose(1, 2).flatten(2)
-
-
-def stacked(layers: Sequence[Any], scales: Sequence[float]) -> nn.Linear:
-    """One linear layer whose output concatenates those of several, each scaled."""
-    weights, biases = [], []
-    for layer, scale in zip(layers, scales, strict=True):
-        weight, bias = layer.weight.data, layer.bias
-        weights.append(weight * scale)
-        biases.append(torch.zeros(weight.shape[0]) if bias is None else bias.data * scale)
-    weight = torch.cat(weights)
+def stacked(*layers: Columns) -> nn.Linear:
+    """One linear layer whose output concatenates those of several."""
+    weight, bias = (torch.cat(parts) for parts in zip(*layers, strict=True))
     linear = nn.Linear(weight.shape[1], weight.shape[0])
-    linear.weight.data, linear.bias.data = weight, torch.cat(biases)
+    linear.weight.data, linear.bias.data = weight, bias
     return linear
 
 
-class SelfAttention(nn.Module):
-    """Queries, keys and values in one product, the queries scaled by 1 / sqrt(head size)."""
+def last_elements(width: int, heads: int) -> Tensor:
+    """One at the last element of each head, zero elsewhere, shape (width,)."""
+    return functional.pad(torch.zeros(heads, width // heads - 1), (0, 1), value=1.0).flatten()
+
+
+class WindowAttention(nn.Module):
+    """Self-attention of the encoder: queries, keys and values in one product, queries scaled."""
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.heads: int = attention.num_heads
+        query = columns_of(attention.q_proj, (attention.embed_dim // attention.num_heads) ** -0.5)
+        query = with_element(query, self.heads, 1.0)
+        key = with_element(columns_of(attention.k_proj), self.heads, 0.0)
+        self.projections = stacked(query, key, columns_of(attention.v_proj))
+        self.widths = [len(query[1]), len(key[1]), attention.embed_dim]
+        self.weighted = nn.Parameter(last_elements(len(key[1]), self.heads))
+        self.output = attention.out_proj
+
+    def forward(self, states: Tensor, log_weights: Tensor) -> Tensor:
+        """States (1, positions, width) and log-weights (positions, 1) -> the attended values, projected."""
+        query, key, value = self.projections(states).split(self.widths, dim=-1)
+        key = key + log_weights * self.weighted
+        attended = CrossAttention.apply(query, key, value, self.heads)  # type: ignore[no-untyped-call]
+        projected: Tensor = self.output(attended)
+        return projected
+
+
+class TokenAttention(nn.Module):
+    """Self-attention of the decoder: queries, keys and values in one product, queries scaled."""
 
     def __init__(self, attention: Any) -> None:
         super().__init__()
         self.heads: int = attention.num_heads
         scale = (attention.embed_dim // attention.num_heads) ** -0.5
-        self.projections = stacked([attention.q_proj, attention.k_proj, attention.v_proj], [scale, 1.0, 1.0])
+        query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
+        self.projections = stacked(columns_of(query, scale), columns_of(key), columns_of(value))
         self.output = attention.out_proj
 
     def project(self, states: Tensor) -> tuple[Tensor, ...]:
@@ -188,14 +131,13 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        self.norm, self.attention = layer.self_attn_layer_norm, SelfAttention(layer.self_attn)
+        self.norm, self.attention = layer.self_attn_layer_norm, WindowAttention(layer.self_attn)
         self.feed_forward = FeedForward(layer)
 
-    def forward(self, states: Tensor) -> Tensor:
-        """(1, positions, width) -> the same shape."""
-        query, key, value = self.attention.project(self.norm(states))
-        attended = CrossAttention.apply(query, key, value, self.attention.heads)  # type: ignore[no-untyped-call]
-        outputs: Tensor = self.feed_forward(states + self.attention.output(attended))
+    def forward(self, states: Tensor, log_weights: Tensor) -> Tensor:
+        """States (1, positions, width) and log-weights (positions, 1) -> new states."""
+        states = states + self.attention(self.norm(states), log_weights)
+        outputs: Tensor = self.feed_forward(states)
         return outputs
 
 
@@ -211,19 +153,28 @@ class Encoder(nn.Module):
         attentions = [layer.encoder_attn for layer in model.model.decoder.layers]
         self.heads: int = attentions[0].num_heads
         self.cross = nn.ModuleList(
-            stacked([attention.k_proj, attention.v_proj], [1.0, 1.0]) for attention in attentions
+            # ONNX Runtime wants keys and values of one head size, so values have an element too.
+            stacked(
+                *(with_element(columns_of(layer), self.heads, 0.0) for layer in (attention.k_proj, attention.v_proj))
+            )
+            for attention in attentions
         )
+        self.weighted = nn.Parameter(last_elements(attentions[0].embed_dim + self.heads, self.heads))
         self.names = tensor_names("cross", len(attentions))
 
-    def forward(self, input_features: Tensor) -> dict[str, Tensor]:
-        """(1, mel bins, frames) -> keys and values, each of shape (1, heads, frames / 2, head size)."""
+    def forward(self, input_features: Tensor, positions: Tensor, log_weights: Tensor) -> dict[str, Tensor]:
+        """(1, mel bins, frames) -> keys and values, each of shape (1, heads, frames / 2, head size + 1)."""
         states = functional.gelu(self.first(input_features))
         states = functional.gelu(self.second(states)).transpose(1, 2)
-        states = states + self.positions[: states.shape[1]]
+        states = states + self.positions[positions]
+        column = log_weights[:, None]
         for layer in self.layers:
-            states = layer(states)
+            states = layer(states, column)
         states = self.norm(states)
-        cross = [split_heads(part, self.heads) for layer in self.cross for part in layer(states).chunk(2, dim=-1)]
+        cross: list[Tensor] = []
+        for layer in self.cross:
+            key, value = layer(states).chunk(2, dim=-1)
+            cross += [split_heads(key + column * self.weighted, self.heads), split_heads(value, self.heads)]
         return dict(zip(self.names, cross, strict=True))
 
 
@@ -232,10 +183,12 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        self.norm, self.attention = layer.self_attn_layer_norm, SelfAttention(layer.self_attn)
+        self.norm, self.attention = layer.self_attn_layer_norm, TokenAttention(layer.self_attn)
         cross = layer.encoder_attn
-        self.cross_norm, self.cross_output = layer.encoder_attn_layer_norm, cross.out_proj
-        self.cross_query = stacked([cross.q_proj], [(cross.embed_dim // cross.num_heads) ** -0.5])
+        self.cross_norm = layer.encoder_attn_layer_norm
+        self.cross_output = without_elements(cross.out_proj, cross.num_heads)
+        query = columns_of(cross.q_proj, (cross.embed_dim // cross.num_heads) ** -0.5)
+        self.cross_query = stacked(with_element(query, cross.num_heads, 1.0))
         self.feed_forward = FeedForward(layer)
 
     def forward(

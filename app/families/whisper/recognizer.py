@@ -17,21 +17,19 @@ from app.families.whisper.windows import cut
 from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing, never
 from app.voice_activity import VoiceDetector, speech_spans
 
-SHORTENED_TOKENS_PER_S = 8.0
-"""Tokens per second of speech beyond which the text of a shortened window is a loop. Fast Turkish has 6; a script that
+CONDENSED_TOKENS_PER_S = 8.0
+"""Tokens per second of speech beyond which the text of a condensed window is a loop. Fast Turkish has 6; a script that
 has more is computed in full windows."""
 TOKENS_PER_S = 25.0
 """Limit of the tokens per second of speech in a full window; a letter of some scripts takes three."""
 DETECTION_WINDOWS = 3
 """Most windows of a clip in which its language is looked for."""
 WINDOW_OVERHEAD_S = 1.5
-"""What a shortened window costs besides its audio, in seconds of audio: margin and prompt."""
+"""What a condensed window costs besides its audio, in seconds of audio: condensed silence and prompt."""
 
 
 MAX_PAUSE_S = 2.0
 """Longest pause inside a window. A new window costs little, and a model may invent words for a longer pause."""
-EVIDENCE_MARGIN_S = 2.56
-"""Margin with which the evidence is computed: it shows that a machine computes the same numbers, in a short time."""
 
 
 class WhisperRecognizer:
@@ -46,9 +44,9 @@ class WhisperRecognizer:
         self.window_s = min(windowing.window_s, self.settings.window_s)
         self._detector = detector
 
-    def with_margin(self, margin_s: float | None) -> "WhisperRecognizer":
-        """The same recognizer with another margin of shortened windows; None: full windows only."""
-        return WhisperRecognizer(self.model.with_margin(margin_s), Windowing(self.window_s), self._detector)
+    def condensing(self, condenses: bool) -> "WhisperRecognizer":
+        """The same recognizer with or without condensed silence."""
+        return WhisperRecognizer(self.model.condensing(condenses), Windowing(self.window_s), self._detector)
 
     def check_options(self, options: Options) -> None:
         """Raises InvalidParameter for what the model or its export cannot do."""
@@ -92,9 +90,9 @@ class WhisperRecognizer:
         return WhisperDecoder(self.settings)
 
     def cost_s(self, duration_s: float) -> float:
-        """The duration and a constant for each window, which is larger if windows are padded to the longest."""
+        """The duration and a constant for each window, which is larger if silence is not condensed."""
         windows = max(1, -(-duration_s // self.window_s))
-        overhead_s = self.settings.window_s / 2 if self.model.margin_s is None else WINDOW_OVERHEAD_S
+        overhead_s = WINDOW_OVERHEAD_S if self.model.condenses else self.settings.window_s / 2
         return duration_s + windows * overhead_s
 
     def check(self, window: Window, output: WindowOutput) -> None:
@@ -107,7 +105,7 @@ class WhisperRecognizer:
         encoded = self._encode_evidence(window)
         language = self._language(window, Options(), encoded)
         prompt = self.model.prompt(Options(), language)
-        output = self.model.transcribe(encoded, prompt, Options(), 0.0, SHORTENED_TOKENS_PER_S, never)
+        output = self.model.transcribe(encoded, prompt, Options(), 0.0, CONDENSED_TOKENS_PER_S, never)
         tokens = (*prompt.tokens, *output.tokens, self.settings.special.end)
         return Hypothesis(tokens, (0.0, *self.model.score(encoded, tokens)))
 
@@ -140,33 +138,36 @@ class WhisperRecognizer:
         return Agreement(float(np.max(differences)), steps, same, same_text)
 
     def _encode_evidence(self, window: Window) -> Encoded:
-        """Encode a clip of the evidence, always in the same number of frames, whatever margin is proven."""
-        model = self.model.with_margin(EVIDENCE_MARGIN_S)
-        return model.encode(window.samples)
+        """Encode a clip of the evidence, condensed if the graphs can, whether that is proven or not.
+
+        It shows that this machine computes the same numbers, in a short time.
+        """
+        return self.model.condensing(True).encode(window.samples)
 
     def _compute(self, window: Window, options: Options, cancelled: Callable[[], bool]) -> WindowOutput:
-        """The text of the shortened window if it passes the checks, else of the full one."""
-        model, longest = self.model, self.settings.frames
+        """The text of the condensed window if it passes the checks, else of the full one."""
+        model = self.model
         encoded = model.encode(window.samples)
         language = self._language(window, options, encoded)
         # With word times, timestamps are not needed, and models write worse with them.
         timestamps = options.segment_times and not model.times_words and self.settings.has_timestamps
         options = replace(options, word_times=options.word_times or (options.segment_times and model.times_words))
         prompt = model.prompt(options, language, timestamps)
-        if model.frames(len(window.samples)) < longest:
+        condensed = encoded.condensed
+        if condensed:
             temperature = options.temperatures[0]
-            output = model.transcribe(encoded, prompt, options, temperature, SHORTENED_TOKENS_PER_S, cancelled)
+            output = model.transcribe(encoded, prompt, options, temperature, CONDENSED_TOKENS_PER_S, cancelled)
             if passes(output, options):
                 return output
-            encoded = model.encode(window.samples, longest)
-        outputs = []
+            encoded = model.encode(window.samples, full=True)
+        outputs: list[WindowOutput] = []
         for temperature in options.temperatures:
             output = model.transcribe(encoded, prompt, options, temperature, TOKENS_PER_S, cancelled)
+            outputs.append(replace(output, retried=condensed))
             if is_silence(output, options):
-                return output.emptied()
+                return outputs[-1].emptied()
             if passes(output, options):
-                return output
-            outputs.append(output)
+                return outputs[-1]
         return max(outputs, key=lambda output: rank(output, options))
 
     def _language(self, window: Window, options: Options, encoded: Encoded) -> Language | None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from app.families.whisper.alignment import WITHOUT_SPACES
 from app.families.whisper.model import WindowOutput
 from app.families.whisper.settings import WhisperSettings
 from app.recognizer import Window
@@ -60,9 +61,12 @@ class WhisperDecoder:
         return segments
 
     def _segment(self, output: WindowOutput, tokens: Sequence[int], start_s: float, end_s: float) -> Segment:
-        text = self._settings.vocabulary.decode(tokens).strip()
+        text = self._settings.vocabulary.decode(tokens)
         confidence = math.exp(min(0.0, output.average_log_probability))
-        return Segment(text, start_s, end_s, confidence, decoding=decoding_of(output, tokens))
+        # A translation has spaces, whatever the language of the speech.
+        space_before = text[:1].isspace() or output.language not in WITHOUT_SPACES
+        decoding = decoding_of(output, tokens)
+        return Segment(text.strip(), start_s, end_s, confidence, decoding=decoding, space_before=space_before)
 
 
 def decoding_of(output: WindowOutput, tokens: Sequence[int]) -> Decoding:

@@ -143,7 +143,7 @@ def test_nan_proves_nothing_and_is_null_in_the_manifest() -> None:
 
 
 def test_limits_can_be_others() -> None:
-    limits = {"onnx": QUANTIZED[:1], "onnx_int8": EXACT}
+    limits = LIMITS | {"onnx": QUANTIZED[:1], "onnx_int8": EXACT}
     assert proven(Spelling("ab ab ab aa"), Spelling("ab ab ab aa"), limits).failed == []
 
 

@@ -207,11 +207,11 @@ def test_products_in_loops_are_quantized() -> None:
 
 def test_products_that_match_stay_in_float() -> None:
     model = model_of(PAIR, one=(4, 3), two=(4, 3))
-    assert names_matching(model, ["f*t"]) == {"first"}
-    assert names_matching(model, ["*"]) == {"first", "second"}
-    assert names_matching(model, []) == set()
+    assert names_matching([model], ["f*t"]) == {"first"}
+    assert names_matching([model], ["*"]) == {"first", "second"}
+    assert names_matching([model], []) == set()
     with pytest.raises(ValueError, match="no product matches third; there are first, second"):
-        names_matching(model, ["first", "third"])
+        names_matching([model], ["first", "third"])
     assert quantize(model, keep={"first"}) == 1
     assert [node.name for node in products_of(model.graph)] == ["first"]
     assert {"one", "two_int8"} <= weights_of(model).keys()
