@@ -119,10 +119,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--lora_rank", type=int, default=0, help="Whisper: train adapters of this rank instead of the weights")
     add("--spec_augment", action="store_true", help="Whisper: mask times and mel bins, as much as config.json says")
     add(
-        "--shorten_windows",
+        "--condense_silence",
         type=float,
         default=0.0,
-        help="Whisper: share of the batches whose windows end soon after the longest clip, not at 30 s",
+        help="Whisper: share of the batches whose silence is condensed, as the service does; their steps are faster",
     )
     add("--augment", action="store_true", help="change voice, room, noise, band and codec at random")
     add("--join", type=float, default=0.0, help="share of clips that join several rows, up to max_duration_s")
@@ -137,8 +137,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     for share in ("train_percent", "eval_percent"):
         if not 0 < getattr(arguments, share) <= 1:
             parser.error(f"--{share} is a share of the data, above 0 and at most 1 (0.1 is a tenth)")
-    if not 0 <= arguments.shorten_windows <= 1:
-        parser.error("--shorten_windows is a share of the batches, from 0 to 1")
+    if not 0 <= arguments.condense_silence <= 1:
+        parser.error("--condense_silence is a share of the batches, from 0 to 1")
     if arguments.lora_rank < 0:
         parser.error("--lora_rank is the rank of the adapters, or 0 for none")
     return arguments

@@ -18,8 +18,8 @@ from scripts.speech.data import DataError, SpeechRows
 from scripts.speech.text import TextNormalizer
 from scripts.training.augment import MIN_VOICE_FACTOR, AugmentationPolicy
 from scripts.training.whisper_batches import Transcription, WhisperCollator, WhisperDataset
-from scripts.training.whisper_encoder import take_any_length
 from scripts.training.whisper_trainer import EvaluateAtEnd, TextErrorRates, WhisperTrainer
+from scripts.training.whisper_windows import Windows
 
 ENGLISH = "en"
 FULL_LEARNING_RATE, LORA_LEARNING_RATE = 1e-5, 1e-3
@@ -40,7 +40,7 @@ class WhisperOptions:
     language: code of the texts, a key of the model's languages; None for a model of one language. dropout: probability;
     None keeps that of the checkpoint. spec_augment: mask times and mel bins, as much as the `mask_*` fields of the
     checkpoint's `config.json` say. freeze_encoder: train the decoder only. lora_rank: train adapters of this rank
-    instead of the weights; 0 trains the weights. shorten_windows: share of the batches whose windows are shortened.
+    instead of the weights; 0 trains the weights. condense_silence: share of the batches whose silence is condensed.
     """
 
     language: str | None = None
@@ -48,7 +48,7 @@ class WhisperOptions:
     spec_augment: bool = False
     freeze_encoder: bool = False
     lora_rank: int = 0
-    shorten_windows: float = 0.0
+    condense_silence: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,13 @@ class WhisperObjective:
         self.language = self._transcription.language or ENGLISH
         self._normalizer = TextNormalizer(language=self.language)
         self._files = SettingsFiles.of(folder)
-        self._shorten_windows = options.shorten_windows
+        self._condense_silence = options.condense_silence
         changed: dict[str, Any] = {} if not options.spec_augment else {"apply_spec_augment": True}
         if options.dropout is not None:
             changed |= {"dropout": options.dropout, "attention_dropout": options.dropout}
         self._whisper = load_checkpoint(folder, **changed)
         self._whisper.gradient_checkpointing_disable()
-        take_any_length(self._whisper)
+        self._windows = Windows(self._whisper)
         if self._whisper.config.tie_word_embeddings:  # the Trainer expects to find this weight in its checkpoints
             self._whisper._keys_to_ignore_on_save = [OUTPUT_WEIGHT]  # type: ignore[assignment]  # typed as None
         if options.freeze_encoder:
@@ -151,8 +151,9 @@ class WhisperObjective:
         callbacks = [*options.pop("callbacks", ()), EvaluateAtEnd()]
         return WhisperTrainer(
             whisper=self._whisper,
+            windows=self._windows,
             transcription=self._transcription,
-            shorten_windows=self._shorten_windows,
+            condense_silence=self._condense_silence,
             model=self.model,
             data_collator=WhisperCollator(self._transcription),
             processing_class=self._files,  # saved with every checkpoint

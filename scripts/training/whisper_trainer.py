@@ -1,6 +1,5 @@
-"""The transformers Trainer for Whisper: shortened windows, evaluation by generation, and error rates of its texts."""
+"""The transformers Trainer for Whisper: condensed silence, evaluation by generation, and error rates of its texts."""
 
-import math
 from typing import Any, cast
 
 import numpy as np
@@ -21,34 +20,34 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.trainer_utils import EvalPrediction
 
 from app.families.whisper.model import TOKENS_AT_LEAST
+from app.families.whisper.padding import condensed_layout, full_layout
 from app.families.whisper.recognizer import TOKENS_PER_S
-from app.families.whisper.settings import FRAMES_PER_POSITION, WhisperSettings
+from app.families.whisper.settings import FRAMES_PER_POSITION
 from scripts.speech.text import TextNormalizer
-from scripts.training.batches import IGNORED_LABEL, PADDED_TO_S
+from scripts.training.batches import IGNORED_LABEL
 from scripts.training.trainer import ErrorRates, SpeechTrainer
 from scripts.training.whisper_batches import Transcription
-
-MIN_MARGIN_S, MAX_MARGIN_S = 0.64, 5.12
-"""Range of the silence after the longest clip of a shortened batch. It includes the margins that the service uses
-(`scripts/exporting/whisper_proofs.py`)."""
+from scripts.training.whisper_windows import Windows
 
 
 class WhisperTrainer(SpeechTrainer):
     """Trains Whisper models, with a loss per token of the batch, and generates the texts at evaluation.
 
-    whisper: the model itself, which LoRA may wrap. shorten_windows: share of the training batches whose windows end a
-    random margin after the longest clip. Their loss teaches the model to ignore where the window ends.
+    whisper: the model itself, which LoRA may wrap. windows: of that model. condense_silence: share of the training
+    batches whose silence is condensed.
     """
 
     def __init__(
         self,
         *,
         whisper: WhisperForConditionalGeneration,
+        windows: Windows,
         transcription: Transcription,
-        shorten_windows: float,
+        condense_silence: float,
         **options: Any,
     ) -> None:
-        self.whisper, self.transcription, self.shorten_windows = whisper, transcription, shorten_windows
+        self.whisper, self.windows = whisper, windows
+        self.transcription, self.condense_silence = transcription, condense_silence
         super().__init__(**options)
 
     def compute_loss(
@@ -58,11 +57,14 @@ class WhisperTrainer(SpeechTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
     ) -> Any:
+        layout = full_layout(self.transcription.settings.positions)
         # The decision is made here, not in a worker, because the Trainer restores this random state when it resumes.
-        if model.training and self.shorten_windows and float(torch.rand(())) < self.shorten_windows:
-            margin_s = float(torch.empty(()).uniform_(MIN_MARGIN_S, MAX_MARGIN_S))
-            inputs = shortened(inputs, self.transcription.settings, margin_s)
-        outputs = model(**inputs, use_cache=False)
+        if model.training and self.condense_silence and float(torch.rand(())) < self.condense_silence:
+            audible = -(-int(inputs["attention_mask"].sum(dim=1).max()) // FRAMES_PER_POSITION)
+            layout = condensed_layout(audible, len(layout.positions))
+            inputs = cut(inputs, FRAMES_PER_POSITION * len(layout.positions))
+        with self.windows.laid_out(layout):
+            outputs = model(**inputs, use_cache=False)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def prediction_step(
@@ -91,16 +93,11 @@ class EvaluateAtEnd(TrainerCallback):
         return control
 
 
-def shortened(inputs: dict[str, Tensor], settings: WhisperSettings, margin_s: float) -> dict[str, Tensor]:
-    """A batch with windows that end `margin_s` seconds after the longest clip, or with full ones if these are shorter.
+def cut(inputs: dict[str, Tensor], frames: int) -> dict[str, Tensor]:
+    """The first `frames` frames of a batch, behind which there is silence.
 
-    The windows are multiples of `PADDED_TO_S`, so that few shapes occur. Silence does not change the loudest mel bin,
-    so this cut equals the log-mel of the shorter window.
+    Silence does not change the loudest mel bin, so this equals the log-mel of windows of that length.
     """
-    longest = int(inputs["attention_mask"].sum(dim=1).max())
-    frames_per_s = settings.log_mel.rate_hz / settings.log_mel.hop
-    frames = round(math.ceil((longest / frames_per_s + margin_s) / PADDED_TO_S) * PADDED_TO_S * frames_per_s)
-    frames -= frames % FRAMES_PER_POSITION
     return inputs | {name: inputs[name][..., :frames] for name in ("input_features", "attention_mask")}
 
 

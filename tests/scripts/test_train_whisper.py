@@ -68,7 +68,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, whisper: Path, manifest: Path
             folder,
             monkeypatch,
             *options(whisper, manifest, "--language", "tr", "--max_steps", "60", "--eval_steps", "30"),
-            *("--learning_rate", "3e-3", "--warmup_steps", "5", "--shorten_windows", "0.5", "--batch_s", "9"),
+            *("--learning_rate", "3e-3", "--warmup_steps", "5", "--condense_silence", "0.5", "--batch_s", "9"),
         )
     return folder
 
@@ -77,7 +77,7 @@ class TestOverfitting:
     def test_generation_writes_the_texts(self, work: Path) -> None:
         record = json.loads((work / "out/training.json").read_text(encoding="utf-8"))
         assert record["metrics"]["eval_wer"] == 0
-        assert (record["arguments"]["language"], record["arguments"]["shorten_windows"]) == ("tr", 0.5)
+        assert (record["arguments"]["language"], record["arguments"]["condense_silence"]) == ("tr", 0.5)
 
     def test_tensorboard_shows_loss_and_error_rates(self, work: Path) -> None:
         found = scalars(work / "runs/out")
@@ -113,7 +113,7 @@ def test_the_best_checkpoint_is_kept(
         "scripts.training.whisper_trainer.TextErrorRates.__call__", lambda *_: {"wer": next(rates), "cer": 0.0}
     )
     arguments = options(whisper, manifest, "--language", "tr", "--max_steps", "5", "--eval_steps", "2")
-    run(tmp_path, monkeypatch, *arguments, "--shorten_windows", "1")
+    run(tmp_path, monkeypatch, *arguments, "--condense_silence", "1")
     assert [log["step"] for log in state_of(tmp_path / "out")["log_history"] if "eval_wer" in log] == [2, 4, 5]
     kept = load_file(tmp_path / "out/model.safetensors")
     assert sorted(path.name for path in (tmp_path / "out").glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-5"]
@@ -129,7 +129,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     manifest: Path,
 ) -> None:
     arguments = options(whisper, manifest, "--language", "tr", "--max_steps", "7", "--eval_steps", "2", "--dropout")
-    arguments += ["0.1", "--spec_augment", "--shorten_windows", "0.5", "--learning_rate", "1e-3", "--join", "0.5"]
+    arguments += ["0.1", "--spec_augment", "--condense_silence", "0.5", "--learning_rate", "1e-3", "--join", "0.5"]
     run(tmp_path / "whole", monkeypatch, *arguments)
 
     end_of_step = EvaluateAtEnd.on_step_end
@@ -173,7 +173,7 @@ def test_adapters_are_trained_resumed_and_merged(
     manifest: Path,
 ) -> None:
     arguments = options(whisper, manifest, "--language", "tr", "--eval_steps", "2", "--lora_rank", "4")
-    arguments += ["--shorten_windows", "1"]
+    arguments += ["--condense_silence", "1"]
     run(tmp_path, monkeypatch, *arguments, "--max_steps", "2")
     first = weights_after(tmp_path, 2, train.ADAPTERS)
     run(tmp_path, monkeypatch, *arguments, "--max_steps", "4")
@@ -280,7 +280,7 @@ class TestRefusals:
         arguments = options(folder, manifest, "--language", "tr")
         self.refused(tmp_path, monkeypatch, arguments, "weightless cannot be trained: there are no PyTorch weights")
 
-    @pytest.mark.parametrize("arguments", [("--shorten_windows", "1.5"), ("--lora_rank", "-1")])
+    @pytest.mark.parametrize("arguments", [("--condense_silence", "1.5"), ("--lora_rank", "-1")])
     def test_numbers_out_of_range(self, arguments: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             train.parse_arguments(["--model_name", "m", "--dataset_name", "d", "--output_dir", "o", *arguments])

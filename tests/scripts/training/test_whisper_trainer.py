@@ -15,12 +15,13 @@ from transformers.trainer_utils import EvalPrediction
 
 from app.artifacts import open_artifact
 from app.families.whisper.checkpoint import load_checkpoint
+from app.families.whisper.padding import CONDENSED_POSITIONS, KEPT_POSITIONS
 from app.families.whisper.settings import read_settings
 from scripts.speech.text import TextNormalizer
 from scripts.training.batches import IGNORED_LABEL
 from scripts.training.whisper_batches import Transcription, WhisperCollator
-from scripts.training.whisper_encoder import take_any_length
-from scripts.training.whisper_trainer import TextErrorRates, WhisperTrainer, generate, shortened
+from scripts.training.whisper_trainer import TextErrorRates, WhisperTrainer, cut, generate
+from scripts.training.whisper_windows import Windows
 from tests.checkpoints import RATE_HZ, babbling
 from tests.whisper_checkpoints import make_whisper
 
@@ -46,14 +47,13 @@ def batch(turkish: Transcription) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def model(folder: Path) -> WhisperForConditionalGeneration:
-    model = load_checkpoint(folder)
-    take_any_length(model)
-    return model
+    return load_checkpoint(folder)
 
 
-def trainer(turkish: Transcription, shorten_windows: float) -> WhisperTrainer:
+def trainer(turkish: Transcription, model: WhisperForConditionalGeneration, condense_silence: float) -> WhisperTrainer:
     made = object.__new__(WhisperTrainer)
-    made.transcription, made.shorten_windows = turkish, shorten_windows
+    made.transcription, made.condense_silence = turkish, condense_silence
+    made.windows = Windows(model)
     return made
 
 
@@ -75,39 +75,45 @@ def test_the_loss_is_that_of_transformers_for_text_and_end(
         logits = stock(input_features=features, labels=labels).logits
         labels[:, :3] = IGNORED_LABEL  # language, task, <|notimestamps|>
         expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        loss, outputs = trainer(turkish, 1.0).compute_loss(model.eval(), batch, return_outputs=True)
+        loss, outputs = trainer(turkish, model, 1.0).compute_loss(model.eval(), batch, return_outputs=True)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
-    assert outputs.encoder_last_hidden_state.shape[1] == 1_500, "windows are not shortened at evaluation"
+    assert outputs.encoder_last_hidden_state.shape[1] == 1_500, "silence is not condensed at evaluation"
 
 
-def test_a_shortened_window_is_the_spectrogram_of_that_length(
+def test_a_cut_batch_has_the_spectrograms_of_that_length(
     turkish: Transcription, batch: dict[str, torch.Tensor]
 ) -> None:
-    short = shortened(batch, turkish.settings, 0.7)
-    assert short["input_features"].shape == (2, 80, 300), "1.9 s and 0.7 s are padded to 3 s"
+    short = cut(batch, 300)
     assert short["attention_mask"].sum(dim=1).tolist() == [80, 190]
     assert torch.equal(short["labels"], batch["labels"])
     for row, clip in enumerate(CLIPS):
         np.testing.assert_allclose(short["input_features"][row], turkish.settings.log_mel(clip, 300), atol=1e-6)
-    assert shortened(batch, turkish.settings, 40.0)["input_features"].shape == (2, 80, 3_000)
 
 
 @pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.5, 3, 17), (1.0, 20, 20)])
-def test_the_share_of_shortened_batches(
-    turkish: Transcription, batch: dict[str, torch.Tensor], share: float, low: int, high: int
+def test_the_share_of_batches_with_condensed_silence(
+    turkish: Transcription,
+    batch: dict[str, torch.Tensor],
+    model: WhisperForConditionalGeneration,
+    share: float,
+    low: int,
+    high: int,
 ) -> None:
     lengths = []
+    made = trainer(turkish, model, share)
 
     def record(input_features: torch.Tensor, **_: object) -> Namespace:
         lengths.append(input_features.shape[-1])
         return Namespace(loss=torch.zeros(()))
 
-    model = torch.nn.Module()
-    model.forward = record
+    recorder = torch.nn.Module()
+    recorder.forward = record
     torch.manual_seed(0)
     for _ in range(20):
-        trainer(turkish, share).compute_loss(model, batch)
-    assert low <= sum(length < 3_000 for length in lengths) <= high
+        made.compute_loss(recorder, batch)
+    condensed = 2 * (95 + KEPT_POSITIONS + CONDENSED_POSITIONS)  # for the longest clip, of 1.9 s
+    assert set(lengths) <= {condensed, 3_000}
+    assert low <= lengths.count(condensed) <= high
 
 
 @pytest.mark.parametrize("multilingual", [True, False])
