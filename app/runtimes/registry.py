@@ -36,6 +36,10 @@ class GraphSource(Protocol):
         """The graphs of a checkpoint folder as PyTorch modules, by name."""
         ...
 
+    def is_sequential(self, graph: str, size_bytes: int) -> bool:
+        """Whether calls of a graph, of a file of `size_bytes`, gain too little from threads to load it twice."""
+        ...
+
     def uses_few_shapes(self, inputs: Mapping[str, Tensor]) -> bool:
         """Whether a graph with such inputs will be called with only a few shapes."""
         ...
@@ -43,8 +47,8 @@ class GraphSource(Protocol):
 
 Graphs = Mapping[str, CachingGraph]
 Load = Callable[[Artifact, GraphSource, Sequence[int]], list[Graphs]]
-"""Loads the graphs of a family, by name, once for each number of threads per call. Raises ArtifactError if a file is
-missing or differs from the manifest, and the runtime's own errors."""
+"""Loads the graphs of a family, by name, for each number of threads per call; sequential graphs only once. Raises
+ArtifactError if a file is missing or differs from the manifest, and the runtime's own errors."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,13 @@ def _load_onnx(find_file: Callable[[Path, str], str]) -> Load:
         from app.runtimes.onnx import OnnxGraph
 
         paths = {graph: artifact.file(find_file(artifact.folder, graph)) for graph in source.graphs}
-        return [{graph: OnnxGraph(path, number) for graph, path in paths.items()} for number in threads]
+        shared = {
+            graph: OnnxGraph(path, 1)
+            for graph, path in paths.items()
+            if len(threads) > 1 and source.is_sequential(graph, path.stat().st_size)
+        }
+        others = [graph for graph in paths if graph not in shared]
+        return [{**shared, **{graph: OnnxGraph(paths[graph], number) for graph in others}} for number in threads]
 
     return load
 
