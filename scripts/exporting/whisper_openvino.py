@@ -87,9 +87,15 @@ def _converted(
     module: nn.Module, example: tuple[object, ...], inputs: dict[str, InputType], outputs: Sequence[str]
 ) -> openvino.Model:
     """Trace a module and name its inputs and outputs, in order. inputs: their types, by name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about torch.jit.trace, which OpenVINO calls
-        model = openvino.convert_model(module, example_input=example)
+    root = logging.getLogger()
+    level, filters = root.level, root.filters[:]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about torch.jit.trace, which OpenVINO calls
+            model = openvino.convert_model(module, example_input=example)
+    finally:  # OpenVINO changes the root logger, which hides the warnings of all others
+        root.setLevel(level)
+        root.filters = filters
     for value, (name, tensor) in zip(model.inputs, inputs.items(), strict=True):
         value.get_tensor().set_names({name})
         sizes = [-1 if size is None else size for size in tensor.shape]

@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -88,8 +89,10 @@ def decode(graphs: CachedGraphs, hypotheses: int) -> tuple[Decoded, Decoded]:
 def test_in_float32_it_computes_what_the_checkpoint_computes(
     hypotheses: int, checkpoints: Path, tmp_path: Path
 ) -> None:
+    level = logging.getLogger().level
     with exporting():
         converted = convert(make_whisper(checkpoints), family_of(checkpoints).shape)
+    assert logging.getLogger().level == level
     for graph, model in converted.items():
         openvino.save_model(model, tmp_path / openvino_int8_file(graph), compress_to_fp16=False)
     expected, computed = (
