@@ -18,10 +18,8 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import fields
 from pathlib import Path
 from random import Random
-from typing import Any
 
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")  # by default, it holds the kernels of ten shapes
 
@@ -33,18 +31,13 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
-from app.artifacts import CONFIG_NAME, ArtifactError, open_artifact
+from app.artifacts import ArtifactError
 from app.checkpoints import check_weights_files
-from app.families.whisper import MODEL_TYPE as WHISPER
-from app.models import find_model_folder
-from app.runtimes.registry import REFERENCE
 from scripts.speech.data import DataError, SpeechRows, load_speech
 from scripts.training.augment import AugmentationPolicy
 from scripts.training.batches import join_rows, message_of
 from scripts.training.checkpoints import SMALL_CONFIGS
-from scripts.training.ctc_objective import DEFAULT_LANGUAGE, CtcObjective, CtcOptions
-from scripts.training.objective import Objective
-from scripts.training.whisper_objective import WhisperObjective, WhisperOptions
+from scripts.training.objectives import load_objective
 
 ADAPTERS = "adapter_model.safetensors"
 """The weights in a checkpoint of a training with LoRA."""
@@ -154,8 +147,10 @@ def main(argv: list[str] | None = None) -> None:
     train_rows, eval_rows = split_rows(splits, arguments.train_percent, arguments.eval_percent, arguments.seed)
     print(f"Audio from column {train_rows.audio_column!r}, text from column {train_rows.text_column!r}")
 
-    objective = load_objective(arguments, train_rows.texts())
-    model = objective.model
+    objective = load_objective(arguments.model_name, train_rows.texts(), vars(arguments))
+    arguments.language = objective.language
+    if arguments.learning_rate is None:
+        arguments.learning_rate = objective.learning_rate
     limits = (arguments.min_duration_s, arguments.max_duration_s)
     train_rows, eval_rows = (rows.select(objective.usable(rows, *limits)) for rows in (train_rows, eval_rows))
     hours = sum(train_rows.durations_s) / 3600
@@ -165,7 +160,7 @@ def main(argv: list[str] | None = None) -> None:
             f"clip of {limits[0]:g} to {limits[1]:g} s with letters that the model can output"
         )
     print(f"Training on {len(train_rows)} clips ({hours:.2f} hours), evaluating on {len(eval_rows)}")
-    print(f"{arguments.model_name}: {describe(model)}, {precision(arguments.precision)}")
+    print(f"{arguments.model_name}: {describe(objective.model)}, {precision(arguments.precision)}")
 
     options = training_arguments(arguments, objective.keeps_best)
     writer = SummaryWriter(options.logging_dir)
@@ -196,39 +191,6 @@ def main(argv: list[str] | None = None) -> None:
     objective.save(arguments.output_dir)
     write_record(arguments, metrics)
     print(f"WER {metrics['eval_wer']:.2%}, CER {metrics['eval_cer']:.2%}: {arguments.output_dir}")
-
-
-def load_objective(arguments: argparse.Namespace, texts: list[str]) -> Objective:
-    """Load the checkpoint with the training of its family, and set the family's defaults in `arguments`.
-
-    texts: of the training rows. Raises DataError if the checkpoint cannot be trained, or not with these options.
-    """
-    name, wanted = arguments.model_name, vars(arguments)
-    try:
-        folder = None if name in SMALL_CONFIGS else find_model_folder(name, REFERENCE)
-        if folder is not None and open_artifact(folder).read_json(CONFIG_NAME).get("model_type") == WHISPER:
-            refuse_options(arguments, CtcOptions, WhisperOptions)
-            options = WhisperOptions(**{field.name: wanted[field.name] for field in fields(WhisperOptions)})
-            objective: Objective = WhisperObjective(folder, options)
-        else:
-            refuse_options(arguments, WhisperOptions, CtcOptions)
-            arguments.language = arguments.language or DEFAULT_LANGUAGE
-            chosen = CtcOptions(**{field.name: wanted[field.name] for field in fields(CtcOptions)})
-            objective = CtcObjective(name, texts, chosen)
-    except (ArtifactError, OSError, ValueError) as error:  # it is missing, unreachable, incomplete, or unsupported
-        raise DataError(f"{name} cannot be trained: {error}") from error
-    arguments.language = objective.language
-    if arguments.learning_rate is None:
-        arguments.learning_rate = objective.learning_rate
-    return objective
-
-
-def refuse_options(arguments: argparse.Namespace, others: type[Any], own: type[Any]) -> None:
-    """Raises DataError if an option is set that only the other family has. others, own: classes of options."""
-    known = {field.name for field in fields(own)}
-    for field in fields(others):
-        if field.name not in known and getattr(arguments, field.name) != field.default:
-            raise DataError(f"{arguments.model_name} is of a family that has no --{field.name}")
 
 
 def describe(model: PreTrainedModel) -> str:
