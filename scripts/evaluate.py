@@ -3,8 +3,9 @@
     python scripts/evaluate.py --model_dir models/tr-small data/eval/seen/manifest.jsonl data/eval/noisy/manifest.jsonl
     python scripts/evaluate.py --model_dir models/checkpoint --backend pytorch ysdede/khanacademy-turkish --split test
 
-References and hypotheses are normalized to the letters of the model's vocabulary (`scripts/speech/text.py`). Prints the
-worst clips and a table of the sets. `--out` writes the figures as JSON.
+References and hypotheses are normalized to the letters of the model's vocabulary (`scripts/speech/text.py`). A Whisper
+model of several languages is told the language. Prints the worst clips and a table of the sets. `--out` writes the
+figures as JSON.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from app.artifacts import ArtifactError
 from app.models import find_model_folder, load_recognizer, open_model
 from app.runtimes.registry import BACKENDS, ONNX_INT8
 from scripts.speech.data import DataError
-from scripts.speech.eval_sets import Figures, figures_of, load_eval_set, normalizer_for, score
+from scripts.speech.eval_sets import Figures, figures_of, load_eval_set, normalizer_for, options_for, score
 
 
 def main() -> None:
@@ -29,7 +30,9 @@ def main() -> None:
     parser.add_argument("--split", help="split of the data (default: test, else the first)")
     parser.add_argument("--audio_column", help="audio column (default: detected)")
     parser.add_argument("--text_column", help="text column (default: detected)")
-    parser.add_argument("--language", default="tr", help="ISO 639-1 code, for lower-casing and numbers")
+    parser.add_argument(
+        "--language", default="tr", help="ISO 639-1 code of the speech, also for lower-casing and numbers"
+    )
     parser.add_argument("--limit", type=int, help="use only the first LIMIT clips of each set")
     parser.add_argument(
         "--workers", type=int, default=len(os.sched_getaffinity(0)), help="clips that are computed at once"
@@ -41,10 +44,11 @@ def main() -> None:
         model = open_model(find_model_folder(arguments.model_dir, arguments.backend))
         recognizer = load_recognizer(model, arguments.backend, threads=1)
         normalizer = normalizer_for(model.family, arguments.language)
+        options = options_for(recognizer, arguments.language)
         results: dict[str, Figures] = {}
         for name in arguments.data:
             rows = load_eval_set(name, arguments.limit, arguments.split, arguments.audio_column, arguments.text_column)
-            scored = score(recognizer, rows, normalizer, arguments.workers)
+            scored = score(recognizer, rows, normalizer, arguments.workers, options)
             results[name] = figures_of([clip.errors for clip in scored], rows)
             scored.sort(key=lambda clip: clip.errors.character_errors / max(clip.errors.characters, 1), reverse=True)
             for clip in scored[: arguments.worst]:

@@ -7,7 +7,8 @@
 The command proves the artifact: it compares each backend with the checkpoint, clip by clip, on `samples/` or on your
 own sets (`--eval_manifest`; best with 500 clips or more). If a proof fails, the command fails, names the proof, and
 writes no manifest; the service does not load an artifact without proofs. `--adopt` proves the ONNX files that are
-already in the folder, such as an export of `optimum-cli`, and makes only the missing ones.
+already in the folder, such as an export of `optimum-cli`, and makes only the missing ones. For Whisper, `--layout
+optimum` makes the files that optimum makes.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from scripts.common.arguments import wer_limit
 from scripts.exporting.artifact_folder import copy_settings, describe, revision_of, take_manifest
 from scripts.exporting.ctc_exporter import CtcExporter
 from scripts.exporting.evidence_clips import collect_evidence
-from scripts.exporting.exporter import THREADS, Exporter, Options
+from scripts.exporting.exporter import THREADS, Exporter, Layout, Options
 from scripts.exporting.graph_export import Quantization
 from scripts.exporting.proofs import (
     DECIDING_CLIPS,
@@ -85,7 +86,7 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measu
         exporter.make_openvino(source, folder, options)
 
     opened = open_model(folder)
-    recognizers = load_all(exporter, open_model(source), opened)
+    recognizers = load_all(exporter, open_model(source), opened, options.openvino)
     limits = {**exporter.limits, REFERENCE: (Limit("wer", "at most", options.max_reference_wer),)}
     if options.fp16:
         limits[FP32_BACKEND] = ROUNDED
@@ -113,13 +114,22 @@ def load_sets(options: Options) -> dict[str, SpeechRows]:
     return {name: load_eval_set(name, options.eval_limit, None, *columns) for name in options.eval_manifests}
 
 
-def load_all(exporter: Exporter, checkpoint: Model, exported: Model) -> dict[str, AnyRecognizer]:
-    """Backend -> recognizer: the reference and the exported backends. Raises ArtifactError if one does not run."""
+def load_all(exporter: Exporter, checkpoint: Model, exported: Model, needs_openvino: bool) -> dict[str, AnyRecognizer]:
+    """Backend -> recognizer: the reference and the exported backends. Raises ArtifactError if one does not run.
+
+    OpenVINO is included if it is installed. needs_openvino: if it cannot load the model, that is an error too.
+    """
     recognizers = {}
     also = (OPENVINO,) if all(map(find_spec, BACKENDS[OPENVINO].packages)) else ()
     for backend in (REFERENCE, *PROVEN_BACKENDS, *also):
         model = checkpoint if backend == REFERENCE else exported
-        recognizer = load_recognizer(model, backend, THREADS)
+        try:
+            recognizer = load_recognizer(model, backend, THREADS)
+        except ArtifactError as error:
+            if backend in also and not needs_openvino:
+                print(f"{backend} is not proven, because it cannot load the model: {error}")
+                continue
+            raise
         try:
             warm_up(recognizer, model.artifact)
             exporter.check(recognizer)
@@ -184,7 +194,14 @@ def main() -> None:
     parser.add_argument("--language", default="tr", help="ISO 639-1 code of these sets")
     parser.add_argument("--adopt", action="store_true", help="prove existing ONNX files, and make only missing ones")
     parser.add_argument(
-        "--fp16", action="store_true", help="store the weights of model.onnx in half precision, at half the size"
+        "--layout",
+        choices=get_args(Layout),
+        default="dikte",
+        help="for Whisper: make Dikte's own files, or those of optimum, which ORTModelForSpeechSeq2Seq loads too; with "
+        "--adopt, the layout is that of the existing files (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--fp16", action="store_true", help="store the weights of the FP32 files in half precision, at half the size"
     )
     parser.add_argument(
         "--quantization",
@@ -233,6 +250,7 @@ def main() -> None:
         text_column=arguments.text_column,
         language=arguments.language,
         adopt=arguments.adopt,
+        layout=arguments.layout,
         fp16=arguments.fp16,
         with_checkpoint=arguments.with_checkpoint,
         max_reference_wer=arguments.max_reference_wer,

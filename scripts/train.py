@@ -1,9 +1,11 @@
-"""Fine-tune a wav2vec2 checkpoint with CTC, or train a small one from scratch.
+"""Fine-tune a wav2vec2 checkpoint with CTC or a Whisper checkpoint, or train a small CTC model from scratch.
 
     python scripts/train.py --model_name facebook/wav2vec2-base --dataset_name ysdede/khanacademy-turkish \\
       --train_percent 0.1 --eval_percent 0.05 --epochs 1 --output_dir models/checkpoint
     python scripts/train.py --model_name tr-small --dataset_name data/train/manifest.jsonl --augment \\
       --epochs 2 --output_dir models/checkpoint
+    python scripts/train.py --model_name openai/whisper-small --language tr --dataset_name data/train/manifest.jsonl \\
+      --max_steps 500 --eval_steps 100 --output_dir models/whisper-tr
     tensorboard --logdir runs
 
 `--dataset_name` is a hub id, a local folder in the hub's formats, or a manifest of `synthesize.py`. After an
@@ -22,15 +24,9 @@ from random import Random
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")  # by default, it holds the kernels of ten shapes
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch.utils.tensorboard import SummaryWriter
-from transformers import (
-    PreTrainedModel,
-    TrainingArguments,
-    Wav2Vec2CTCTokenizer,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2Processor,
-    set_seed,
-)
+from transformers import PreTrainedModel, TrainingArguments, set_seed
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
@@ -38,29 +34,15 @@ from transformers.trainer_utils import get_last_checkpoint
 from app.artifacts import ArtifactError
 from app.checkpoints import check_weights_files
 from scripts.speech.data import DataError, SpeechRows, load_speech
-from scripts.speech.text import TextNormalizer
 from scripts.training.augment import AugmentationPolicy
-from scripts.training.batches import Collator, SpeechDataset, join_rows, message_of
-from scripts.training.checkpoints import SMALL_CONFIGS, load_for_training
-from scripts.training.fourier_convolution import convolve_by_fourier
-from scripts.training.trainer import CtcTrainer, Scorer, argmax_logits
+from scripts.training.batches import join_rows, message_of
+from scripts.training.checkpoints import SMALL_CONFIGS
+from scripts.training.objectives import load_objective
 
+ADAPTERS = "adapter_model.safetensors"
+"""The weights in a checkpoint of a training with LoRA."""
 RECORD = "training.json"
 """The file in the output folder that has the arguments and, at the end, the error rates."""
-
-
-def usable(rows: SpeechRows, normalizer: TextNormalizer, min_s: float, max_s: float) -> list[int]:
-    """Indices of the rows to train on.
-
-    Their duration is from `min_s` to `max_s`, and their text is not empty and has no more letters than CTC can align.
-    """
-    max_letters_per_s = 30.0
-    kept = []
-    for index, (duration_s, text) in enumerate(zip(rows.durations_s, rows.texts(), strict=True)):
-        letters = len(normalizer(text))
-        if min_s <= duration_s <= max_s and 0 < letters <= max_letters_per_s * duration_s:
-            kept.append(index)
-    return kept
 
 
 def split_rows(
@@ -105,18 +87,36 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--eval_percent", type=float, default=0.05, help="share of the data to evaluate on")
     add("--audio_column", help="audio column (default: detected)")
     add("--text_column", help="text column (default: detected)")
-    add("--language", default="tr", help="ISO 639-1 code, for lower-casing and numbers")
-    add("--alphabet", default="", help="letters of a new tokenizer (default: those of the training text)")
+    add("--language", help="ISO 639-1 code of the texts (default with CTC: tr; multilingual Whisper models need it)")
+    add("--alphabet", default="", help="CTC: letters of a new tokenizer (default: those of the training text)")
     add("--epochs", type=float, default=1.0)
     add("--max_steps", type=int, default=-1, help="stop after this many steps, whatever the number of epochs")
-    add("--batch_s", type=float, default=48.0, help="seconds of audio in a batch, padding included")
+    add(
+        "--batch_s",
+        type=float,
+        default=48.0,
+        help="seconds of audio in a batch, with the padding to the longest clip, but not that to Whisper's window",
+    )
     add("--gradient_accumulation_steps", type=int, default=1)
-    add("--learning_rate", type=float, default=1e-4, help="peak: 1e-4 to fine-tune, 1e-3 from scratch")
+    add(
+        "--learning_rate",
+        type=float,
+        help="peak (default: 1e-4 with CTC, where 1e-3 suits training from scratch; 1e-5 for Whisper, 1e-3 with LoRA)",
+    )
     add("--optimizer", choices=("adamw", "muon"), default="adamw", help="muon needs fewer steps from scratch")
     add("--warmup_steps", type=int, help="steps to the peak learning rate (default: a tenth of all steps)")
     add("--min_duration_s", type=float, default=0.5, help="skip shorter clips")
     add("--max_duration_s", type=float, default=15.0, help="skip longer clips")
-    add("--freeze_feature_encoder", action="store_true", help="do not train the convolutions")
+    add("--freeze_feature_encoder", action="store_true", help="CTC: do not train the convolutions")
+    add("--freeze_encoder", action="store_true", help="Whisper: train the decoder only")
+    add("--lora_rank", type=int, default=0, help="Whisper: train adapters of this rank instead of the weights")
+    add("--spec_augment", action="store_true", help="Whisper: mask times and mel bins, as much as config.json says")
+    add(
+        "--condense_silence",
+        type=float,
+        default=0.0,
+        help="Whisper: share of the batches whose silence is condensed, as the service does; their steps are faster",
+    )
     add("--augment", action="store_true", help="change voice, room, noise, band and codec at random")
     add("--join", type=float, default=0.0, help="share of clips that join several rows, up to max_duration_s")
     add("--dropout", type=float, help="dropout probability (default: that of the checkpoint)")
@@ -130,6 +130,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     for share in ("train_percent", "eval_percent"):
         if not 0 < getattr(arguments, share) <= 1:
             parser.error(f"--{share} is a share of the data, above 0 and at most 1 (0.1 is a tenth)")
+    if not 0 <= arguments.condense_silence <= 1:
+        parser.error("--condense_silence is a share of the batches, from 0 to 1")
+    if arguments.lora_rank < 0:
+        parser.error("--lora_rank is the rank of the adapters, or 0 for none")
     return arguments
 
 
@@ -143,19 +147,12 @@ def main(argv: list[str] | None = None) -> None:
     train_rows, eval_rows = split_rows(splits, arguments.train_percent, arguments.eval_percent, arguments.seed)
     print(f"Audio from column {train_rows.audio_column!r}, text from column {train_rows.text_column!r}")
 
-    try:
-        model, tokenizer, feature_extractor, normalizer = load_for_training(
-            arguments.model_name, train_rows.texts(), arguments.language, arguments.alphabet, arguments.dropout
-        )
-    except (ArtifactError, OSError, ValueError) as error:  # it is missing, unreachable, incomplete, or unsupported
-        raise DataError(f"{arguments.model_name} cannot be trained: {error}") from error
-    if not torch.cuda.is_available():
-        model.set_attn_implementation("eager")  # steps take 10 % less time than with "sdpa", for clips of 2 to 20 s
-        convolve_by_fourier(model)
-    if arguments.freeze_feature_encoder:
-        model.freeze_feature_encoder()  # type: ignore[operator]  # all CTC models of transformers have it
+    objective = load_objective(arguments.model_name, train_rows.texts(), vars(arguments))
+    arguments.language = objective.language
+    if arguments.learning_rate is None:
+        arguments.learning_rate = objective.learning_rate
     limits = (arguments.min_duration_s, arguments.max_duration_s)
-    train_rows, eval_rows = (rows.select(usable(rows, normalizer, *limits)) for rows in (train_rows, eval_rows))
+    train_rows, eval_rows = (rows.select(objective.usable(rows, *limits)) for rows in (train_rows, eval_rows))
     hours = sum(train_rows.durations_s) / 3600
     if not (len(train_rows) and len(eval_rows)):
         raise DataError(
@@ -163,29 +160,19 @@ def main(argv: list[str] | None = None) -> None:
             f"clip of {limits[0]:g} to {limits[1]:g} s with letters that the model can output"
         )
     print(f"Training on {len(train_rows)} clips ({hours:.2f} hours), evaluating on {len(eval_rows)}")
-    print(f"{arguments.model_name}: {model.num_parameters() / 1e6:.1f} M parameters, {precision(arguments.precision)}")
+    print(f"{arguments.model_name}: {describe(objective.model)}, {precision(arguments.precision)}")
 
-    options = training_arguments(arguments)
+    options = training_arguments(arguments, objective.keeps_best)
     writer = SummaryWriter(options.logging_dir)
-    trainer = CtcTrainer(
+    policy = AugmentationPolicy() if arguments.augment else None
+    groups = join_rows(train_rows.durations_s, arguments.join, arguments.max_duration_s, arguments.seed)
+    trainer = objective.trainer(
+        writer,
+        args=options,
         batch_s=arguments.batch_s,
         muon=arguments.optimizer == "muon",
-        model=model,
-        args=options,
-        data_collator=Collator(feature_extractor),
-        train_dataset=SpeechDataset(
-            train_rows,
-            normalizer,
-            tokenizer,
-            feature_extractor,
-            AugmentationPolicy() if arguments.augment else None,
-            arguments.seed,
-            join_rows(train_rows.durations_s, arguments.join, arguments.max_duration_s, arguments.seed),
-        ),
-        eval_dataset=SpeechDataset(eval_rows, normalizer, tokenizer, feature_extractor),
-        processing_class=Wav2Vec2Processor(feature_extractor, tokenizer),  # saved with every checkpoint
-        compute_metrics=Scorer(tokenizer, writer),
-        preprocess_logits_for_metrics=argmax_logits,
+        train_dataset=objective.dataset(train_rows, policy, arguments.seed, groups),
+        eval_dataset=objective.dataset(eval_rows),
         callbacks=[TensorBoardCallback(writer)],
     )
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
@@ -201,11 +188,19 @@ def main(argv: list[str] | None = None) -> None:
     trainer.train(resume_from_checkpoint=last)
     metrics = trainer.evaluate()
     writer.close()
-    save(model, tokenizer, feature_extractor, arguments, metrics)
+    objective.save(arguments.output_dir)
+    write_record(arguments, metrics)
     print(f"WER {metrics['eval_wer']:.2%}, CER {metrics['eval_cer']:.2%}: {arguments.output_dir}")
 
 
-def training_arguments(arguments: argparse.Namespace) -> TrainingArguments:
+def describe(model: PreTrainedModel) -> str:
+    """The number of parameters, and how many of them are trained if not all are."""
+    count, trained = model.num_parameters(), model.num_parameters(only_trainable=True)
+    return f"{count / 1e6:.1f} M parameters" + (f", {trained / 1e6:.1f} M trained" if trained < count else "")
+
+
+def training_arguments(arguments: argparse.Namespace, keeps_best: bool) -> TrainingArguments:
+    """The arguments of the Trainer. keeps_best: end with the checkpoint of the lowest WER."""
     number = precision(arguments.precision)
     return TrainingArguments(
         output_dir=str(arguments.output_dir),
@@ -224,6 +219,9 @@ def training_arguments(arguments: argparse.Namespace) -> TrainingArguments:
         eval_steps=arguments.eval_steps,
         save_steps=arguments.eval_steps,
         save_total_limit=2,
+        load_best_model_at_end=keeps_best,
+        metric_for_best_model="wer" if keeps_best else None,
+        greater_is_better=False if keeps_best else None,
         logging_dir=str(Path("runs") / arguments.output_dir.name),
         logging_steps=arguments.logging_steps,
         logging_first_step=True,
@@ -236,19 +234,6 @@ def training_arguments(arguments: argparse.Namespace) -> TrainingArguments:
     )
 
 
-def save(
-    model: PreTrainedModel,
-    tokenizer: Wav2Vec2CTCTokenizer,
-    feature_extractor: Wav2Vec2FeatureExtractor,
-    arguments: argparse.Namespace,
-    metrics: dict[str, float],
-) -> None:
-    """Write the checkpoint in the hub's format, and the record of the training."""
-    for part in (model, tokenizer, feature_extractor):
-        part.save_pretrained(arguments.output_dir)
-    write_record(arguments, metrics)
-
-
 def write_record(arguments: argparse.Namespace, metrics: dict[str, float]) -> None:
     """Write the record of the training: its arguments and its metrics."""
     made_by = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
@@ -257,13 +242,13 @@ def write_record(arguments: argparse.Namespace, metrics: dict[str, float]) -> No
 
 
 def check_same_training(arguments: argparse.Namespace) -> None:
-    """Raise DataError if the training in the output folder has another model, data set or optimizer."""
+    """Raise DataError if the training in the output folder has another model, data set, optimizer or other weights."""
     try:
         record = json.loads((arguments.output_dir / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
     previous = record["arguments"]
-    for key in ("model_name", "dataset_name", "optimizer"):
+    for key in ("model_name", "dataset_name", "optimizer", "freeze_encoder", "lora_rank"):
         if key in previous and previous[key] != getattr(arguments, key):
             raise DataError(
                 f"{arguments.output_dir} has a training with --{key} {previous[key]}: use another --output_dir, or "
@@ -273,10 +258,15 @@ def check_same_training(arguments: argparse.Namespace) -> None:
 
 def check_complete(checkpoint: Path) -> None:
     """Raise DataError if a checkpoint to resume from is incomplete, for example after a power failure."""
+    adapters = checkpoint / ADAPTERS
     try:
-        check_weights_files(checkpoint)
+        if adapters.is_file():
+            with safe_open(adapters, framework="pt"):  # checks the file size against the header
+                pass
+        else:
+            check_weights_files(checkpoint)
         complete = (checkpoint / TRAINER_STATE_NAME).is_file()  # the Trainer writes this file last
-    except ArtifactError:
+    except (ArtifactError, SafetensorError):
         complete = False
     if not complete:
         raise DataError(f"{checkpoint} is incomplete: delete it to resume from the one before, or use --restart")

@@ -59,7 +59,12 @@ LAYERS = [
         "app.families.whisper.alignment",
         "app.families.whisper.operators",
     },
-    {"app.families.whisper.search", "app.families.whisper.checkpoint", "app.families.whisper.modules"},
+    {
+        "app.families.whisper.search",
+        "app.families.whisper.checkpoint",
+        "app.families.whisper.modules",
+        "app.families.whisper.optimum_graphs",
+    },
     {"app.families.whisper.model"},
     {"app.families.whisper.segments"},
     {"app.families.whisper.recognizer"},

@@ -57,9 +57,14 @@ class OpenVinoGraph:
 
     def __call__(self, feeds: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Compute the outputs with these names."""
-        request = self._request()
-        request.infer(dict(feeds))
+        request = self.infer(feeds)
         return {name: np.array(request.get_tensor(name).data) for name in outputs}
+
+    def infer(self, feeds: Tensors) -> openvino.InferRequest:
+        """Compute all outputs. The request has them until this thread's next call."""
+        request = self._request()
+        request.infer(dict(feeds), share_inputs=True)  # without a copy of the inputs
+        return request
 
     def bind(self, fixed: Tensors, caches: Sequence[Cache], outputs: Sequence[str]) -> "BoundOpenVinoGraph":
         """Bind inputs and outputs; each call copies the caches."""
@@ -85,12 +90,11 @@ class BoundOpenVinoGraph:
     def __call__(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Compute the bound outputs and update the caches."""
         caches = {cache.input: cache.values for cache in self._caches}
-        wanted = [*self._outputs, *(cache.output for cache in self._caches)]
-        computed = self._graph({**self._fixed, **caches, **feeds}, wanted)
+        request = self._graph.infer({**self._fixed, **caches, **feeds})
         for cache in self._caches:
-            updated = computed[cache.output]  # only what is filled, where ONNX Runtime has the whole capacity
+            updated = request.get_tensor(cache.output).data  # may have only what is filled, not the whole capacity
             cache.values[tuple(map(slice, updated.shape))] = updated
-        return {name: computed[name] for name in self._outputs}
+        return {name: np.array(request.get_tensor(name).data) for name in self._outputs}
 
 
 def tensor_of(value: openvino.Output) -> Tensor:

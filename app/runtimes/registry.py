@@ -19,6 +19,8 @@ AUTO = "auto"
 PYTORCH, ONNX, ONNX_INT8, OPENVINO = "pytorch", "onnx", "onnx_int8", "openvino"
 PYTORCH_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """File names that transformers gives to weights, whole or sharded."""
+OPTIMUM_INT8 = "_quantized.onnx"
+"""End of the file names that optimum's ORTQuantizer gives to INT8."""
 ONNXRUNTIME_PACKAGE, OPENVINO_PACKAGE = "onnxruntime", "openvino"
 
 
@@ -34,6 +36,10 @@ class GraphSource(Protocol):
         """The graphs of a checkpoint folder as PyTorch modules, by name."""
         ...
 
+    def is_sequential(self, graph: str, size_bytes: int) -> bool:
+        """Whether calls of a graph, of a file of `size_bytes`, gain too little from threads to load it twice."""
+        ...
+
     def uses_few_shapes(self, inputs: Mapping[str, Tensor]) -> bool:
         """Whether a graph with such inputs will be called with only a few shapes."""
         ...
@@ -41,8 +47,8 @@ class GraphSource(Protocol):
 
 Graphs = Mapping[str, CachingGraph]
 Load = Callable[[Artifact, GraphSource, Sequence[int]], list[Graphs]]
-"""Loads the graphs of a family, by name, once for each number of threads per call. Raises ArtifactError if a file is
-missing or differs from the manifest, and the runtime's own errors."""
+"""Loads the graphs of a family, by name, for each number of threads per call; sequential graphs only once. Raises
+ArtifactError if a file is missing or differs from the manifest, and the runtime's own errors."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,12 @@ def onnx_int8_file(graph: str) -> str:
     return f"{graph}_int8.onnx"
 
 
+def find_onnx_int8_file(folder: Path, graph: str) -> str:
+    """Name of a graph's INT8 file in a folder: `onnx_int8_file` or, if only that exists, optimum's name."""
+    own, of_optimum = onnx_int8_file(graph), f"{graph}{OPTIMUM_INT8}"
+    return of_optimum if (folder / of_optimum).is_file() and not (folder / own).is_file() else own
+
+
 def openvino_int8_file(graph: str) -> str:
     """File name of a graph in INT8, for OpenVINO. Its weights are beside it, with the suffix `.bin`."""
     return f"{graph}_openvino_int8.xml"
@@ -81,15 +93,25 @@ def openvino_int8_file(graph: str) -> str:
 
 def is_int8(file_name: str) -> bool:
     """Whether a backend's file has INT8 weights."""
-    return "_int8." in file_name
+    return "_int8." in file_name or file_name.endswith(OPTIMUM_INT8)
 
 
-def _load_onnx(file_of: Callable[[str], str]) -> Load:
+def _find_onnx_fp32_file(folder: Path, graph: str) -> str:
+    return onnx_fp32_file(graph)
+
+
+def _load_onnx(find_file: Callable[[Path, str], str]) -> Load:
     def load(artifact: Artifact, source: GraphSource, threads: Sequence[int]) -> list[Graphs]:
         from app.runtimes.onnx import OnnxGraph
 
-        paths = {graph: artifact.file(file_of(graph)) for graph in source.graphs}
-        return [{graph: OnnxGraph(path, number) for graph, path in paths.items()} for number in threads]
+        paths = {graph: artifact.file(find_file(artifact.folder, graph)) for graph in source.graphs}
+        shared = {
+            graph: OnnxGraph(path, 1)
+            for graph, path in paths.items()
+            if len(threads) > 1 and source.is_sequential(graph, path.stat().st_size)
+        }
+        others = [graph for graph in paths if graph not in shared]
+        return [{**shared, **{graph: OnnxGraph(paths[graph], number) for graph in others}} for number in threads]
 
     return load
 
@@ -140,8 +162,10 @@ BACKENDS: Mapping[str, Backend] = {
         "requirements-train.txt",
         is_reference=True,
     ),
-    ONNX: Backend("ONNX FP32", _load_onnx(onnx_fp32_file), lambda folder, graph: [onnx_fp32_file(graph)]),
-    ONNX_INT8: Backend("ONNX INT8", _load_onnx(onnx_int8_file), lambda folder, graph: [onnx_int8_file(graph)]),
+    ONNX: Backend("ONNX FP32", _load_onnx(_find_onnx_fp32_file), lambda folder, graph: [onnx_fp32_file(graph)]),
+    ONNX_INT8: Backend(
+        "ONNX INT8", _load_onnx(find_onnx_int8_file), lambda folder, graph: [find_onnx_int8_file(folder, graph)]
+    ),
     OPENVINO: Backend(
         "OpenVINO INT8",
         _load_openvino,

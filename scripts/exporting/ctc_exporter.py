@@ -45,6 +45,8 @@ class CtcExporter:
 
     def make(self, model: PreTrainedModel, folder: Path, options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
         """Make the ONNX files."""
+        if options.layout != "dikte":
+            raise ArtifactError(f"--layout {options.layout} is for Whisper")
         fp32, int8 = folder / FP32_FILE, folder / INT8_FILE
         adopted = {path for path in (fp32, int8) if options.adopt and path.is_file()}
         method = before.get("quantization", {}).get("method", "unknown: adopted as it was")

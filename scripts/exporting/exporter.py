@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from app.artifacts import Proof
 from app.models import Model
@@ -15,6 +15,9 @@ from scripts.speech.data import SpeechRows
 THREADS = 1
 """Threads of one engine, as in the service. Several clips are computed at once, to use all cores."""
 
+Layout = Literal["dikte", "optimum"]
+"""Which files are made: Dikte's own, or those that optimum makes."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -23,11 +26,11 @@ class Options:
     name: of the model in answers; by default the name of the folder, or the previous name with `adopt`. eval_manifests:
     sets to prove on, for `load_speech`; by default the bundled samples. eval_limit: maximum number of clips of each
     set. audio_column, text_column: of these sets, if they are not detected. language: ISO 639-1 code of their texts.
-    adopt: keep existing ONNX files. fp16: round the weights of the float32 files to half precision; with `adopt`, it
-    says that they already are. with_checkpoint: add the checkpoint to the artifact, in half precision.
-    max_reference_wer: largest word error rate of the checkpoint itself (0.5 is 50 %). allow_unproven: write a manifest
-    even if a proof fails. quantization: options of INT8. calibration: the set to calibrate on. openvino: make INT8 for
-    OpenVINO too.
+    adopt: keep existing ONNX files, in whatever layout. layout: of the files that are made. fp16: round the weights of
+    the float32 files to half precision; with `adopt`, it says that they already are. with_checkpoint: add the
+    checkpoint to the artifact, in half precision. max_reference_wer: largest word error rate of the checkpoint itself
+    (0.5 is 50 %). allow_unproven: write a manifest even if a proof fails. quantization: options of INT8. calibration:
+    the set to calibrate on. openvino: make INT8 for OpenVINO too.
     """
 
     name: str = ""
@@ -37,6 +40,7 @@ class Options:
     text_column: str | None = None
     language: str = "tr"
     adopt: bool = False
+    layout: Layout = "dikte"
     fp16: bool = False
     with_checkpoint: bool = False
     max_reference_wer: float = MAX_REFERENCE_WER

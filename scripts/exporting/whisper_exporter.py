@@ -1,6 +1,6 @@
-"""Makes the artifacts of Whisper models: encoder and decoder, in float32 and in INT8."""
+"""Makes the artifacts of Whisper models in Dikte's layout or optimum's: encoder and decoder, in float32 and in INT8."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +8,38 @@ import onnx
 from transformers import WhisperForConditionalGeneration
 
 from app.artifacts import ArtifactError, open_artifact
-from app.families.whisper import DECODER, ENCODER, SETTINGS_FILES, WhisperFamily
+from app.families.whisper import DECODER, ENCODER, SETTINGS_FILES, WhisperFamily, find_graphs
 from app.families.whisper.checkpoint import load_checkpoint
+from app.families.whisper.optimum_graphs import ENCODER_MODEL
 from app.models import Model
 from app.recognizer import UNCHECKED, AnyRecognizer, Window
-from app.runtimes.registry import REFERENCE, onnx_fp32_file, onnx_int8_file
+from app.runtimes.registry import (
+    BACKENDS,
+    OPENVINO,
+    OPTIMUM_INT8,
+    REFERENCE,
+    find_onnx_int8_file,
+    onnx_fp32_file,
+    onnx_int8_file,
+    openvino_int8_file,
+)
 from scripts.common.model_files import model_files
-from scripts.exporting.exporter import FamilyProofs, Options
+from scripts.exporting.exporter import FamilyProofs, Layout, Options
 from scripts.exporting.onnx_files import count_operators, restore_halves, save, store_compactly, store_rounded
+from scripts.exporting.optimum_layout import (
+    OPTIMUM_GRAPHS,
+    export_with_optimum,
+    nodes_matching,
+    quantize_with_optimum,
+)
 from scripts.exporting.proofs import EXACT, FP32_BACKEND, OTHERS, REFERENCE_LIMITS, Limit
 from scripts.exporting.quantization import names_matching, quantize
 from scripts.exporting.whisper_graphs import quantize_decoder, trace_whisper
 from scripts.exporting.whisper_proofs import noise_of, prove_whisper
 from scripts.speech.data import SpeechRows
 
-GRAPHS = (ENCODER, DECODER)
+GRAPHS: Mapping[Layout, tuple[str, ...]] = {"dikte": (ENCODER, DECODER), "optimum": OPTIMUM_GRAPHS}
+"""Layout -> the graphs that are made."""
 QUANTIZED = (Limit("argmax_agreement", "at least", 0.85), Limit("wer_increase", "at most", 0.005))
 """Equal tokens and words of INT8. One other token early in a clip can change many that follow, so the words decide."""
 CHECKED_S = (0.1, 1.0, 7.3)
@@ -37,10 +54,14 @@ class WhisperExporter:
     limits: Mapping[str, tuple[Limit, ...]] = {REFERENCE: REFERENCE_LIMITS, FP32_BACKEND: EXACT, OTHERS: QUANTIZED}
 
     def check_adoptable(self, folder: Path) -> None:
-        """Raises ArtifactError if a float32 graph is missing."""
-        for graph in GRAPHS:
-            if not (folder / onnx_fp32_file(graph)).is_file():
-                raise ArtifactError(f"there is no {onnx_fp32_file(graph)} in {folder} to adopt")
+        """Raises ArtifactError if the folder has neither all float32 files nor all INT8 files of a layout."""
+        graphs = find_graphs(folder)
+        fp32, int8 = paths_of(folder, graphs)
+        if not (all(path.is_file() for path in fp32) or all(path.is_file() for path in int8)):
+            raise ArtifactError(
+                f"there is nothing in {folder} to adopt: neither {' and '.join(map(onnx_fp32_file, graphs))} nor the "
+                f"files of optimum, {onnx_fp32_file(ENCODER_MODEL)} and a decoder"
+            )
 
     def load(self, checkpoint: Path) -> WhisperForConditionalGeneration:
         """The checkpoint's model."""
@@ -52,15 +73,25 @@ class WhisperExporter:
         """Make the ONNX files."""
         if options.quantization.is_static:
             raise ArtifactError("Whisper is quantized with --quantization dynamic only")
-        fp32, int8 = ([folder / name(graph) for graph in GRAPHS] for name in (onnx_fp32_file, onnx_int8_file))
+        graphs = find_graphs(folder) if options.adopt else GRAPHS[options.layout]
+        own = ENCODER in graphs
+        if not options.adopt:
+            remove_earlier_files(folder, own)
+        fp32, int8 = paths_of(folder, graphs)
+        missing = [graph for graph, path in zip(graphs, fp32, strict=True) if not (options.adopt and path.is_file())]
+        if missing and own:
+            self._export(model, folder, missing)
+        elif missing:
+            export_with_optimum(model, folder, missing)
+        for graph in missing:
+            if options.fp16:
+                store_rounded(folder / onnx_fp32_file(graph))
+            elif own:  # not the files of optimum: its quantizer finds no weights that are behind a Cast
+                store_compactly(folder / onnx_fp32_file(graph))
         method = before.get("quantization", {}).get("method", "unknown: adopted as it was")
-        if not (options.adopt and all(path.is_file() for path in fp32)):
-            layers = WhisperFamily(open_artifact(folder)).shape.query_layers
-            for path, graph in zip(fp32, trace_whisper(model, layers).values(), strict=True):
-                save(graph, path)
-                (store_rounded if options.fp16 else store_compactly)(path)
         if not (options.adopt and all(path.is_file() for path in int8)):
-            method = self._quantize(fp32, int8, options)
+            quantize_all = self._quantize if own else self._quantize_with_optimum
+            method = quantize_all(fp32, int8, options)
         for path in (*fp32, *int8):
             print(f"{path.name}: {sum(file.stat().st_size for file in model_files(path)) / 1e6:.1f} MB")
         operators: dict[str, int] = {}
@@ -70,7 +101,26 @@ class WhisperExporter:
                     operators[name] = operators.get(name, 0) + count
         return {"method": method, "operators": operators}
 
-    def _quantize(self, fp32: list[Path], int8: list[Path], options: Options) -> str:
+    def _export(self, model: WhisperForConditionalGeneration, folder: Path, graphs: Sequence[str]) -> None:
+        """Make the float32 files of some graphs in Dikte's layout."""
+        layers = WhisperFamily(open_artifact(folder)).shape.query_layers
+        traced = trace_whisper(model, layers)
+        for graph in graphs:
+            save(traced[graph], folder / onnx_fp32_file(graph))
+
+    def _quantize_with_optimum(self, fp32: Sequence[Path], int8: Sequence[Path], options: Options) -> str:
+        """Make the INT8 files in optimum's layout; with `options.adopt`, only the missing ones."""
+        quantization = options.quantization
+        try:
+            keep = nodes_matching(fp32, quantization.keep)
+        except ValueError as error:
+            raise ArtifactError(str(error)) from error
+        for source, target in zip(fp32, int8, strict=True):
+            if not (options.adopt and target.is_file()):
+                quantize_with_optimum(source, target, quantization.bits, keep)
+        return f"ORTQuantizer, avx512_vnni, dynamic, signed weights of {quantization.bits} bits per tensor"
+
+    def _quantize(self, fp32: Sequence[Path], int8: Sequence[Path], options: Options) -> str:
         """Make the INT8 files from the float32 files. Returns what was done."""
         encoder, decoder = (onnx.load(path) for path in fp32)
         for graph in (encoder, decoder):
@@ -90,8 +140,19 @@ class WhisperExporter:
         )
 
     def make_openvino(self, checkpoint: Path, folder: Path, options: Options) -> None:
-        """Raises ArtifactError: there are no INT8 files of OpenVINO for Whisper yet."""
-        raise ArtifactError("--openvino is for CTC models so far")
+        """Make the INT8 files of OpenVINO. Raises ArtifactError if the folder has the layout of optimum."""
+        if find_graphs(folder) != GRAPHS["dikte"]:
+            raise ArtifactError("--openvino needs files in Dikte's own layout (--layout dikte, without --adopt)")
+        try:
+            from scripts.exporting.whisper_openvino import make_whisper_openvino_int8
+        except ImportError as error:
+            needed = BACKENDS[OPENVINO].requirements
+            raise ArtifactError(f"--openvino needs {error.name}: pip install -r {needed}") from error
+        counts = make_whisper_openvino_int8(checkpoint, folder, WhisperFamily(open_artifact(folder)).shape)
+        for graph, count in counts.items():
+            path = folder / openvino_int8_file(graph)
+            size = sum(file.stat().st_size for file in model_files(path))
+            print(f"{path.name}: {size / 1e6:.1f} MB, weights in INT8: {count}")
 
     def check(self, recognizer: AnyRecognizer) -> None:
         """Compute noise of several durations. Raises ArtifactError if that fails."""
@@ -114,3 +175,33 @@ class WhisperExporter:
     ) -> FamilyProofs:
         """Prove that tokens are those of transformers, and words the same with condensed silence."""
         return prove_whisper(checkpoint, artifact.family, recognizers, sets, options.language, workers)
+
+
+def paths_of(folder: Path, graphs: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """The float32 files and the INT8 files of graphs in a folder, whether they exist or not."""
+    fp32 = [folder / onnx_fp32_file(graph) for graph in graphs]
+    int8 = []
+    for graph in graphs:
+        path = folder / find_onnx_int8_file(folder, graph)
+        if graph in OPTIMUM_GRAPHS and not path.is_file():
+            path = folder / f"{graph}{OPTIMUM_INT8}"
+        int8.append(path)
+    return fp32, int8
+
+
+def remove_earlier_files(folder: Path, own: bool) -> None:
+    """Remove files of an earlier export that would be used in place of the new ones.
+
+    own: whether the new files are in Dikte's layout, which is preferred to optimum's.
+    """
+    for graph in (ENCODER, DECODER):
+        openvino = folder / openvino_int8_file(graph)
+        for path in (openvino, openvino.with_suffix(".bin")):
+            path.unlink(missing_ok=True)
+    if not own:
+        names = [onnx_fp32_file(graph) for graph in (ENCODER, DECODER)]
+        names += [onnx_int8_file(graph) for graph in (ENCODER, DECODER, *OPTIMUM_GRAPHS)]
+        for path in (folder / name for name in names):
+            if path.is_file():
+                for file in model_files(path):
+                    file.unlink()

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from app.errors import InvalidParameter
 from app.families import Family
-from app.recognizer import AnyRecognizer
+from app.recognizer import AnyRecognizer, Options
 from scripts.speech.data import DataError, SpeechRows, load_speech
 from scripts.speech.recognition import text_of
 from scripts.speech.scoring import ClipErrors, ErrorRate, character_error_rate, count_errors, word_error_rate
@@ -60,14 +61,30 @@ def normalizer_for(family: Family, language: str) -> TextNormalizer:
     return TextNormalizer.for_tokens(tuple(family.tokens), language)
 
 
-def score(recognizer: AnyRecognizer, rows: SpeechRows, normalizer: TextNormalizer, workers: int) -> list[Scored]:
+def options_for(recognizer: AnyRecognizer, language: str) -> Options:
+    """Options with the language of the speech (ISO 639-1 code), if the model can be told; else the defaults."""
+    options = Options(language=language)
+    try:
+        recognizer.check_options(options)
+    except InvalidParameter:
+        return Options()
+    return options
+
+
+def score(
+    recognizer: AnyRecognizer,
+    rows: SpeechRows,
+    normalizer: TextNormalizer,
+    workers: int,
+    options: Options = Options(),
+) -> list[Scored]:
     """Transcribe and score every row. workers: clips that are computed at once.
 
     Raises DataError for a clip that cannot be read.
     """
 
     def one(index: int) -> Scored:
-        text = text_of(recognizer, rows.samples(index, recognizer.rate_hz))
+        text = text_of(recognizer, rows.samples(index, recognizer.rate_hz), options)
         reference, hypothesis = normalizer(rows.text(index)), normalizer(text)
         return Scored(rows.name(index), reference, hypothesis, count_errors(reference, hypothesis))
 

@@ -4,7 +4,7 @@ from app.recognizer import AnyRecognizer, Options, Samples, compute_windows, dec
 from app.transcript import joined
 
 
-def text_of(recognizer: AnyRecognizer, samples: Samples) -> str:
+def text_of(recognizer: AnyRecognizer, samples: Samples, options: Options = Options()) -> str:
     """The text of a clip of any length. samples: at the model's sample rate, shape (samples,), float32."""
-    windows = recognizer.windows(samples, Options())
-    return joined(decode_windows(recognizer, windows, compute_windows(recognizer, windows)))
+    windows = recognizer.windows(samples, options)
+    return joined(decode_windows(recognizer, windows, compute_windows(recognizer, windows, options), options))

@@ -1,1 +1,1 @@
-"""Modules of `train.py`: augmentation, batches, checkpoints, the trainer, the optimizer, and faster convolutions."""
+"""Modules of `train.py`: objectives of model families, augmentation, batches, checkpoints, trainers, the optimizer."""

@@ -21,6 +21,8 @@ from scipy.signal import fftconvolve
 
 Samples = NDArray[np.float32]
 RATE_HZ = 16_000
+MIN_VOICE_FACTOR, MAX_VOICE_FACTOR = 0.87, 1.15
+"""Range of the factors of `change_voice`. A clip gets longer by at most 1 / MIN_VOICE_FACTOR."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ class Augmenter:
         random, policy = self.random, self.policy
         chance = random.random
         if chance() < policy.voice:
-            samples = change_voice(samples, random.uniform(0.87, 1.15))
+            samples = change_voice(samples, random.uniform(MIN_VOICE_FACTOR, MAX_VOICE_FACTOR))
         if chance() < policy.tilt:
             samples = filter_by(samples, random_tilt(random))
         if chance() < policy.room:

@@ -1,7 +1,7 @@
 """Batches for training: join rows to clips, augment and normalize them, pad them, and group them by length."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
 from random import Random
@@ -48,12 +48,74 @@ def join_rows(durations_s: list[float], share: float, max_s: float, seed: int) -
     return groups
 
 
-class SpeechDataset(TorchDataset[dict[str, Any]]):
-    """Clips as normalized `input_values` (samples,) float32 and `labels` (letters,) int.
+class ClipDataset(TorchDataset[dict[str, Any]]):
+    """Clips of one row or of several joined rows, augmented. A subclass makes the items.
 
-    groups: the rows of each clip, see `join_rows`; by default each row is a clip. Attribute `durations_s`: duration of
-    each clip.
+    texts: the text of each row, as the model should write it. encode: text -> labels. groups: the rows of each clip,
+    see `join_rows`; by default each row is a clip. Attributes: `labels` of each clip, and `durations_s`, its duration.
     """
+
+    def __init__(
+        self,
+        rows: SpeechRows,
+        texts: list[str],
+        encode: Callable[[str], list[int]],
+        rate_hz: int,
+        policy: AugmentationPolicy | None = None,
+        seed: int = 0,
+        groups: list[tuple[int, ...]] | None = None,
+    ) -> None:
+        self.rows = rows
+        self.groups = groups or [(index,) for index in range(len(rows))]
+        self.labels = [encode(" ".join(texts[row] for row in group)) for group in self.groups]
+        self.durations_s = [
+            sum(rows.durations_s[row] for row in group) + MEAN_PAUSE_S * (len(group) - 1) for group in self.groups
+        ]
+        self.rate_hz = rate_hz
+        self.policy = policy
+        self.seed = seed
+        self._augmenter: Augmenter | None = None
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        samples = self._joined([self.rows.samples(row, self.rate_hz) for row in self.groups[index]], index)
+        if self.policy is not None:
+            augmenter = self._augmenter_of_this_worker()
+            if augmenter.random.random() < self.policy.no_speech:
+                return self.item(augmenter.no_speech(len(samples)), [])
+            samples = augmenter(
+                samples, lambda: self.rows.samples(int(augmenter.random.integers(len(self.rows))), self.rate_hz)
+            )
+        return self.item(samples, self.labels[index])
+
+    def item(self, samples: Samples, labels: list[int]) -> dict[str, Any]:
+        """What the collator takes. samples: at `rate_hz`, shape (samples,), float32."""
+        raise NotImplementedError
+
+    def _joined(self, parts: list[Samples], index: int) -> Samples:
+        """Concatenate the parts at random levels, with random pauses between them."""
+        if len(parts) == 1:
+            return parts[0]
+        random = np.random.default_rng((self.seed, index))
+        pieces: list[Samples] = []
+        for part in parts:
+            pause = np.zeros(int(random.uniform(0.0, 2 * MEAN_PAUSE_S) * self.rate_hz), dtype=np.float32)
+            pieces += [part * np.float32(10 ** (random.uniform(-JOINED_LEVELS_DB, 0.0) / 20)), pause]
+        return np.concatenate(pieces[:-1])
+
+    def _augmenter_of_this_worker(self) -> Augmenter:
+        if self._augmenter is None:
+            assert self.policy is not None
+            worker = torch.utils.data.get_worker_info()
+            seed = self.seed if worker is None else worker.seed % 2**32
+            self._augmenter = Augmenter(self.policy, seed)
+        return self._augmenter
+
+
+class SpeechDataset(ClipDataset):
+    """Clips for CTC: normalized `input_values` (samples,) float32 and `labels` (letters,) int."""
 
     def __init__(
         self,
@@ -65,55 +127,15 @@ class SpeechDataset(TorchDataset[dict[str, Any]]):
         seed: int = 0,
         groups: list[tuple[int, ...]] | None = None,
     ) -> None:
-        self.rows = rows
-        self.groups = groups or [(index,) for index in range(len(rows))]
-        texts = [in_case_of(tokenizer, normalizer(text)) for text in rows.texts()]
-        self.labels = [tokenizer(" ".join(texts[row] for row in group)).input_ids for group in self.groups]
-        self.durations_s = [
-            sum(rows.durations_s[row] for row in group) + MEAN_PAUSE_S * (len(group) - 1) for group in self.groups
-        ]
         self.feature_extractor = feature_extractor
-        self.policy = policy
-        self.seed = seed
-        self._augmenter: Augmenter | None = None
+        texts = [in_case_of(tokenizer, normalizer(text)) for text in rows.texts()]
+        rate_hz = int(feature_extractor.sampling_rate)
+        super().__init__(rows, texts, lambda text: list(tokenizer(text).input_ids), rate_hz, policy, seed, groups)
 
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        rate_hz = int(self.feature_extractor.sampling_rate)
-        samples = self._joined([self.rows.samples(row, rate_hz) for row in self.groups[index]], index, rate_hz)
-        if self.policy is not None:
-            augmenter = self._augmenter_of_this_worker()
-            if augmenter.random.random() < self.policy.no_speech:
-                return {"input_values": self._normalized(augmenter.no_speech(len(samples)), rate_hz), "labels": []}
-            samples = augmenter(
-                samples, lambda: self.rows.samples(int(augmenter.random.integers(len(self.rows))), rate_hz)
-            )
-        return {"input_values": self._normalized(samples, rate_hz), "labels": self.labels[index]}
-
-    def _joined(self, parts: list[Samples], index: int, rate_hz: int) -> Samples:
-        """Concatenate the parts at random levels, with random pauses between them."""
-        if len(parts) == 1:
-            return parts[0]
-        random = np.random.default_rng((self.seed, index))
-        pieces: list[Samples] = []
-        for part in parts:
-            pause = np.zeros(int(random.uniform(0.0, 2 * MEAN_PAUSE_S) * rate_hz), dtype=np.float32)
-            pieces += [part * np.float32(10 ** (random.uniform(-JOINED_LEVELS_DB, 0.0) / 20)), pause]
-        return np.concatenate(pieces[:-1])
-
-    def _normalized(self, samples: Samples, rate_hz: int) -> Samples:
-        values: Samples = self.feature_extractor(samples, sampling_rate=rate_hz).input_values[0]
-        return values
-
-    def _augmenter_of_this_worker(self) -> Augmenter:
-        if self._augmenter is None:
-            assert self.policy is not None
-            worker = torch.utils.data.get_worker_info()
-            seed = self.seed if worker is None else worker.seed % 2**32
-            self._augmenter = Augmenter(self.policy, seed)
-        return self._augmenter
+    def item(self, samples: Samples, labels: list[int]) -> dict[str, Any]:
+        """`input_values` and `labels`."""
+        values: Samples = self.feature_extractor(samples, sampling_rate=self.rate_hz).input_values[0]
+        return {"input_values": values, "labels": labels}
 
 
 def message_of(error: DataError) -> str:

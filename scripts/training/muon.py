@@ -7,7 +7,7 @@ from torch import nn
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
-    """Muon for the weight matrices of hidden layers; AdamW for convolutions, norms, biases and the CTC head.
+    """Muon for the weight matrices of hidden layers; AdamW for embeddings, convolutions, norms, biases and the head.
 
     Muon orthogonalizes the update of a matrix, so that it is equally large in all directions (K. Jordan et al., "Muon:
     an optimizer for hidden layers in neural networks", 2024). Its updates are scaled to the size of AdamW's, so that
@@ -19,7 +19,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         others: list[nn.Parameter] = []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                if parameter.ndim == 2 and not name.startswith("lm_head"):
+                if parameter.ndim == 2 and not name.startswith("lm_head") and ".embed_" not in name:
                     matrices.append(parameter)
                 else:
                     others.append(parameter)

@@ -1,4 +1,4 @@
-"""The transformers Trainer for CTC models, and its metrics."""
+"""The transformers Trainer with batches by length, for all model families and for CTC, and its metrics."""
 
 from typing import Any
 
@@ -10,15 +10,14 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import Trainer, Wav2Vec2CTCTokenizer
 from transformers.trainer_utils import EvalPrediction
 
-from scripts.training.batches import IGNORED_LABEL, LengthBatchSampler, SpeechDataset
+from scripts.training.batches import IGNORED_LABEL, ClipDataset, LengthBatchSampler
 from scripts.training.muon import MuonAndAdamW
 
 
-class CtcTrainer(Trainer):
-    """The transformers Trainer with batches of similar length, and a loss per letter of the whole batch.
+class SpeechTrainer(Trainer):
+    """The transformers Trainer with batches of clips of similar length.
 
-    The CTC loss grows with the length of the text. If it were divided by the letters of each clip and then averaged
-    ("mean" in transformers), a clip with one word, or with noise only, would outweigh the sentences in its batch.
+    batch_s: seconds of audio in a batch. muon: use Muon instead of AdamW.
     """
 
     def __init__(self, *, batch_s: float, muon: bool = False, **options: Any) -> None:
@@ -32,18 +31,7 @@ class CtcTrainer(Trainer):
         optimizer: torch.optim.Optimizer = super().create_optimizer()  # type: ignore[no-untyped-call]  # untyped there
         return optimizer
 
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | None = None,
-    ) -> Any:
-        outputs = model(**inputs)
-        loss = outputs.loss / (inputs["labels"] != IGNORED_LABEL).sum().clamp(min=1)
-        return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
-
-    def _loader(self, dataset: SpeechDataset, shuffle: bool) -> DataLoader[Any]:
+    def _loader(self, dataset: ClipDataset, shuffle: bool) -> DataLoader[Any]:
         sampler = LengthBatchSampler(dataset.durations_s, self.batch_s, self.args.seed, shuffle)
         loader: DataLoader[Any] = DataLoader(
             dataset,
@@ -56,34 +44,71 @@ class CtcTrainer(Trainer):
         return prepared
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        assert isinstance(self.train_dataset, SpeechDataset)
+        assert isinstance(self.train_dataset, ClipDataset)
         return self._loader(self.train_dataset, shuffle=True)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         dataset = eval_dataset or self.eval_dataset
-        assert isinstance(dataset, SpeechDataset)
+        assert isinstance(dataset, ClipDataset)
         return self._loader(dataset, shuffle=False)
 
 
-class Scorer:
-    """`compute_metrics` of the Trainer: WER and CER of greedy decoding, and sample transcripts for TensorBoard."""
+class CtcTrainer(SpeechTrainer):
+    """Trains CTC models, with a loss per letter of the whole batch.
 
-    def __init__(self, tokenizer: Wav2Vec2CTCTokenizer, writer: SummaryWriter, samples: int = 8) -> None:
-        self.tokenizer, self.writer, self.samples = tokenizer, writer, samples
+    The CTC loss grows with the length of the text. If it were divided by the letters of each clip and then averaged
+    ("mean" in transformers), a clip with one word, or with noise only, would outweigh the sentences in its batch.
+    """
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> Any:
+        outputs = model(**inputs)
+        loss = outputs.loss / (inputs["labels"] != IGNORED_LABEL).sum().clamp(min=1)
+        return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
+
+
+class ErrorRates:
+    """`compute_metrics` of the Trainer: WER and CER of greedy decoding, and sample transcripts for TensorBoard.
+
+    samples: number of transcripts that TensorBoard shows.
+    """
+
+    def __init__(self, writer: SummaryWriter, samples: int = 8) -> None:
+        self.writer, self.samples = writer, samples
         self.evaluations = 0
 
+    def texts(self, prediction: EvalPrediction) -> tuple[list[str], list[str]]:
+        """References and hypotheses of all clips."""
+        raise NotImplementedError
+
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        blank = self.tokenizer.pad_token_id
-        ids = np.where(prediction.predictions == IGNORED_LABEL, blank, prediction.predictions)
-        labels = np.where(prediction.label_ids == IGNORED_LABEL, blank, prediction.label_ids)
-        hypotheses = self.tokenizer.batch_decode(ids)
-        references = self.tokenizer.batch_decode(labels, group_tokens=False)
+        references, hypotheses = self.texts(prediction)
         lines = [f"- {ref}\n- **{hypothesis}**\n" for ref, hypothesis in zip(references, hypotheses, strict=True)]
         step = max(1, len(lines) // self.samples)
         self.writer.add_text("eval/transcripts", "\n".join(lines[::step]), self.evaluations)
         print("\n".join(lines[::step][:3]))
         self.evaluations += 1
         return {"wer": float(jiwer.wer(references, hypotheses)), "cer": float(jiwer.cer(references, hypotheses))}
+
+
+class Scorer(ErrorRates):
+    """The error rates of a CTC model."""
+
+    def __init__(self, tokenizer: Wav2Vec2CTCTokenizer, writer: SummaryWriter, samples: int = 8) -> None:
+        super().__init__(writer, samples)
+        self.tokenizer = tokenizer
+
+    def texts(self, prediction: EvalPrediction) -> tuple[list[str], list[str]]:
+        """References and hypotheses. predictions: token ids, shape (clips, frames), padded with -100."""
+        blank = self.tokenizer.pad_token_id
+        ids = np.where(prediction.predictions == IGNORED_LABEL, blank, prediction.predictions)
+        labels = np.where(prediction.label_ids == IGNORED_LABEL, blank, prediction.label_ids)
+        return self.tokenizer.batch_decode(labels, group_tokens=False), self.tokenizer.batch_decode(ids)
 
 
 def argmax_logits(logits: Any, labels: torch.Tensor) -> torch.Tensor:

@@ -29,6 +29,10 @@ class ClipLengthFamily:
         """There is no PyTorch model of it."""
         raise ArtifactError("clip-length is served from ONNX files only")
 
+    def is_sequential(self, graph: str, size_bytes: int) -> bool:
+        """There is only one graph, and it is tiny."""
+        return False
+
     def uses_few_shapes(self, inputs: Mapping[str, Tensor]) -> bool:
         """Every length is a shape of its own."""
         return False

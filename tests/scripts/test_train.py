@@ -23,10 +23,11 @@ from app.models import warm_up
 from scripts import train
 from scripts.speech.data import DataError, SpeechRows
 from scripts.speech.text import TURKISH_ALPHABET
-from scripts.train import parse_arguments, precision, split_rows, usable
+from scripts.train import parse_arguments, precision, split_rows
 from scripts.training import checkpoints as configurations
 from scripts.training.batches import IGNORED_LABEL, Collator, LengthBatchSampler
 from scripts.training.checkpoints import new_tokenizer
+from scripts.training.ctc_objective import usable
 from scripts.training.trainer import CtcTrainer, Scorer, argmax_logits
 from tests.checkpoints import RATE_HZ, babbling, built
 from tests.recognizers import ctc_recognizer, ctc_settings

@@ -36,6 +36,10 @@ class CtcFamily:
         inputs = {WAVEFORM_INPUT: Tensor("float32", (None, None))}
         return {GRAPH: TorchModule(load_checkpoint(folder).model, inputs, (LOGITS_OUTPUT,))}
 
+    def is_sequential(self, graph: str, size_bytes: int) -> bool:
+        """No: a window has many frames, which threads share."""
+        return False
+
     def uses_few_shapes(self, inputs: Mapping[str, Tensor]) -> bool:
         """Whether clips are padded to a few lengths: only if the model takes their true lengths as an input."""
         return LENGTHS_INPUT in inputs

@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 
 from scripts.exporting.onnx_files import count_operators, restore_halves
-from scripts.exporting.whisper_graphs import BLOCK, ZERO_POINT, quantize_blocks
+from scripts.exporting.whisper_graphs import BLOCK, INT8_ACTIVATIONS, ZERO_POINT, quantize_blocks
 from tests.whisper_checkpoints import whisper_artifact
 
 
@@ -62,3 +63,43 @@ def test_int8_is_smaller(checkpoints: Path) -> None:
     folder = whisper_artifact(checkpoints)
     fp32, int8 = ((folder / f"decoder{suffix}.onnx").stat().st_size for suffix in ("", "_int8"))
     assert int8 < 0.6 * fp32
+
+
+@pytest.mark.parametrize("sign_bias", [0.5, 0.9], ids=["random signs", "sums that would saturate 16 bits"])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_products_by_block_are_exact_on_this_cpu_and_rows_are_independent(rows: int, sign_bias: float) -> None:
+    """ONNX Runtime's kernel against the same product in integers. 8-bit weights would saturate some CPUs' kernels."""
+    random = np.random.default_rng(1)
+    weight, row = (
+        np.where(random.random(shape) < sign_bias, 1, -1).astype(np.float32) * random.uniform(0.9, 1, shape)
+        for shape in ((48, 256), (1, 256))
+    )
+    blocks, scales = quantize_blocks(weight.astype(np.float32))
+    node = helper.make_node(
+        "MatMulNBits",
+        ["x", "blocks", "scales"],
+        ["y"],
+        domain="com.microsoft",
+        K=256,
+        N=48,
+        bits=8,
+        block_size=BLOCK,
+        accuracy_level=INT8_ACTIVATIONS,
+    )
+    graph = helper.make_graph(
+        [node],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 256])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 48])],
+        [numpy_helper.from_array(blocks, "blocks"), numpy_helper.from_array(scales[:, :, 0], "scales")],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    others = random.normal(0, 100, (rows - 1, 256))
+    product = session.run(None, {"x": np.concatenate([row, others]).astype(np.float32)})[0][0]
+    parts = row.astype(np.float32).reshape(-1, BLOCK)
+    step = np.abs(parts).max(axis=1, keepdims=True) / 127
+    sums = (np.rint(parts / step)[np.newaxis] * (blocks.astype(np.float64) - ZERO_POINT)).sum(axis=2)
+    expected = (sums * scales[:, :, 0] * step[np.newaxis, :, 0]).sum(axis=1)
+    np.testing.assert_allclose(product, expected, rtol=1e-4, atol=1e-3)

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from app.models import load_recognizer, open_model
+from app.recognizer import Options
 from app.settings import BUNDLED_MODEL
 from scripts.speech.data import DataError
-from scripts.speech.eval_sets import figures_of, load_eval_set, normalizer_for, score
+from scripts.speech.eval_sets import figures_of, load_eval_set, normalizer_for, options_for, score
+from tests.whisper_checkpoints import make_whisper
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 
@@ -28,6 +30,14 @@ def test_every_clip_is_transcribed_and_scored() -> None:
     figures = figures_of([clip.errors for clip in scored], rows)
     assert (figures.clips, figures.hours) == (4, 0.007)
     assert 0 < figures.cer.rate <= 0.05
+
+
+def test_a_model_of_several_languages_is_told_the_language(checkpoints: Path) -> None:
+    whisper = open_model(make_whisper(checkpoints))
+    assert options_for(load_recognizer(whisper, "pytorch", 1), "tr") == Options(language="tr")
+    english = open_model(make_whisper(checkpoints, multilingual=False))
+    assert options_for(load_recognizer(english, "pytorch", 1), "tr") == Options()
+    assert options_for(load_recognizer(open_model(BUNDLED_MODEL), "onnx_int8", 1), "tr") == Options()
 
 
 def test_the_first_clips() -> None:

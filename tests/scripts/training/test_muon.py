@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import torch
 from torch import nn
 
+from app.families.whisper.checkpoint import load_checkpoint
 from scripts.training.muon import MuonAndAdamW
 from tests.checkpoints import tiny_model
+from tests.whisper_checkpoints import make_whisper
 
 
 class TestMuonAndAdamW:
@@ -15,6 +19,15 @@ class TestMuonAndAdamW:
         assert all(name.endswith(".weight") and ("layers" in name or "projection" in name) for name in inside)
         assert "lm_head.weight" in others
         assert not any(name.endswith("_proj.weight") for name in others)
+
+    def test_embeddings_are_no_matrices_of_hidden_layers(self, checkpoints: Path) -> None:
+        model = load_checkpoint(make_whisper(checkpoints))
+        muon, adamw = MuonAndAdamW(model, 1e-3, 0.01).parts
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        inside, others = ([names[id(p)] for p in part.param_groups[0]["params"]] for part in (muon, adamw))
+        assert all(".layers." in name and name.endswith(".weight") for name in inside)
+        assert len(inside) == 2 * 6 + 2 * 10, "attention and feed-forward of two layers each"
+        assert {"model.decoder.embed_tokens.weight", "model.decoder.embed_positions.weight"} <= set(others)
 
     def test_frozen_parameters_stay(self) -> None:
         model = tiny_model("wav2vec2", "group")
