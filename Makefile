@@ -1,6 +1,7 @@
 # make serve   install the serving dependencies, and start the service with the bundled model
 # make test    install the test dependencies, check style and types, and run the tests
 # make test-all  the same, with the long sweeps over every architecture and shape
+# make test-whisper  CHECKPOINT=folder SPEECH=manifest.jsonl LANGUAGE=en: test a real Whisper checkpoint on real speech
 # make fuzz    decode broken files of every format for an hour, on one core, and save failures in artifacts/fuzz.
 #              SECONDS=600: for ten minutes; OPTIONS=options of tests/fuzz, such as "--seeds recordings/"
 # make model   CHECKPOINT=cahya/wav2vec2-base-turkish: install the dependencies of the scripts, export the checkpoint to
@@ -32,6 +33,8 @@ TRAIN := $(if $(wildcard .venv-dev/installed),.venv-dev,.venv-train)
 LOAD := $(if $(wildcard .venv-dev/installed),.venv-dev,.venv-load)
 
 CHECKPOINT :=
+SPEECH :=
+LANGUAGE :=
 EVAL :=
 OPTIONS :=
 SECONDS := 3600
@@ -52,7 +55,7 @@ ifeq ($(MAKECMDGOALS)$(FROM),model)
 $(error Which model? For example: make model CHECKPOINT=cahya/wav2vec2-base-turkish)
 endif
 
-.PHONY: serve test test-all lint fuzz model load lock clean
+.PHONY: serve test test-all test-whisper lint fuzz model load lock clean
 
 serve: $(SERVE)/installed
 	@echo
@@ -63,10 +66,14 @@ serve: $(SERVE)/installed
 
 TESTS := -m pytest -n auto --dist worksteal
 test: lint
-	$(DEV)/bin/python $(TESTS) -m "not slow" --cov
+	$(DEV)/bin/python $(TESTS) -m "not slow and not real" --cov
 
 test-all: lint
-	$(DEV)/bin/python $(TESTS) --cov
+	$(DEV)/bin/python $(TESTS) -m "not real" --cov
+
+test-whisper: $(DEV)/installed
+	CHECKPOINT=$(call quote,$(CHECKPOINT)) SPEECH=$(call quote,$(SPEECH)) LANGUAGE=$(call quote,$(LANGUAGE)) \
+	  $(DEV)/bin/python -m pytest -m real tests/test_real_whisper.py -s
 
 fuzz: $(DEV)/installed
 	$(DEV)/bin/python -m tests.fuzz --seconds $(SECONDS) $(OPTIONS)

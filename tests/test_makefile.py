@@ -94,8 +94,8 @@ EVAL_OPTION = ["--eval_manifest", "a b.jsonl"]
     ("arguments", "last_call"),
     [
         (["serve"], ["-m", "app"]),
-        (["test"], [*PYTEST, "-m", "not slow", "--cov"]),
-        (["test-all"], [*PYTEST, "--cov"]),
+        (["test"], [*PYTEST, "-m", "not slow and not real", "--cov"]),
+        (["test-all"], [*PYTEST, "-m", "not real", "--cov"]),
         (["load", "OPTIONS=--users 3"], ["scripts/load.py", "--users", "3"]),
         (
             ["model", "CHECKPOINT=my models/it's x", "EVAL=a b.jsonl"],

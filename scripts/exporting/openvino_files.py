@@ -68,7 +68,7 @@ def quantize(graph: openvino.Model, feeds: list[Feed], bits: WeightBits = 7) -> 
     bits: of the weights. Seven (NNCF's overflow fix for all layers) are exact on every CPU, see
     `scripts.exporting.quantization`.
     """
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function would change the handlers of all loggers
     names = {name for value in graph.inputs for name in value.get_names()}
 
     def inputs(feed: Feed) -> Feed:

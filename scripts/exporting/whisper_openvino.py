@@ -39,7 +39,7 @@ def make_whisper_openvino_int8(checkpoint: Path, folder: Path, shape: Shape) -> 
     shape: of the model. Returns the number of tensors of weights in INT8, by graph. Raises the errors of
     `load_checkpoint`.
     """
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function would change the handlers of all loggers
     counts = {}
     for graph, model in convert(checkpoint, shape).items():
         compressed = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)

@@ -19,7 +19,7 @@ from app.families.whisper.language import Language
 from app.families.whisper.model import WindowOutput
 from app.families.whisper.recognizer import WhisperRecognizer
 from app.recognizer import UNCHECKED, AnyRecognizer, Samples, compute_windows, decode_windows, never
-from app.runtimes.registry import ONNX, ONNX_INT8, REFERENCE
+from app.runtimes.registry import ONNX, REFERENCE
 from app.transcript import joined
 from scripts.exporting.exporter import FamilyProofs
 from scripts.exporting.proofs import DECIDING_CLIPS
@@ -79,8 +79,7 @@ def prove_whisper(
     measured: list[Condensing] = []
     if exported[ONNX].model.can_condense:
         measured = [
-            measure_condensing(backend, exported[backend], family, sets, language, workers)
-            for backend in (ONNX_INT8, ONNX)
+            measure_condensing(backend, exported[backend], family, sets, language, workers) for backend in exported
         ]
     condenses = bool(measured) and all(one.passed for one in measured)
     served = {backend: recognizer.condensing(condenses) for backend, recognizer in exported.items()}

@@ -15,7 +15,7 @@ from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
 
 from scripts.speech.data import DataError, SpeechRows
 from scripts.speech.text import DOTTED_CAPITAL, TextNormalizer
-from scripts.training.augment import AugmentationPolicy, Augmenter, Samples
+from scripts.training.augment import MIN_VOICE_FACTOR, AugmentationPolicy, Augmenter, Samples
 
 IGNORED_LABEL = -100
 MEAN_PAUSE_S = 0.4
@@ -78,6 +78,15 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return len(self.groups)
+
+    @property
+    def longest_s(self) -> float:
+        """Duration of the longest clip, with the longest pauses and the slowest voice that can be drawn."""
+        durations_s = (
+            duration_s + MEAN_PAUSE_S * (len(group) - 1)  # pauses are at most twice the mean
+            for duration_s, group in zip(self.durations_s, self.groups, strict=True)
+        )
+        return max(durations_s) / (1.0 if self.policy is None else MIN_VOICE_FACTOR)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         samples = self._joined([self.rows.samples(row, self.rate_hz) for row in self.groups[index]], index)

@@ -16,7 +16,7 @@ from app.families.whisper.checkpoint import load_checkpoint
 from app.families.whisper.settings import WhisperSettings, read_settings
 from scripts.speech.data import DataError, SpeechRows
 from scripts.speech.text import TextNormalizer
-from scripts.training.augment import MIN_VOICE_FACTOR, AugmentationPolicy
+from scripts.training.augment import AugmentationPolicy
 from scripts.training.whisper_batches import Transcription, WhisperCollator, WhisperDataset
 from scripts.training.whisper_trainer import EvaluateAtEnd, TextErrorRates, WhisperTrainer
 from scripts.training.whisper_windows import Windows
@@ -138,11 +138,11 @@ class WhisperObjective:
     ) -> WhisperDataset:
         """Samples and tokens. Raises DataError if clips can get longer than the model's window."""
         dataset = WhisperDataset(rows, self._transcription, policy, seed, groups)
-        longest_s, window_s = max(dataset.durations_s), self._transcription.settings.window_s
-        if policy is not None and longest_s / MIN_VOICE_FACTOR > window_s:
+        longest_s, window_s = dataset.longest_s, self._transcription.settings.window_s
+        if longest_s > window_s:
             raise DataError(
-                f"--augment can slow a clip of {longest_s:g} s down to {longest_s / MIN_VOICE_FACTOR:.1f} s, but the "
-                f"model's windows are {window_s:g} s long: use --max_duration_s {int(MIN_VOICE_FACTOR * window_s)}"
+                f"--augment and --join can make clips of {longest_s:.1f} s, but the model's windows are {window_s:g} s "
+                "long: lower --max_duration_s"
             )
         return dataset
 

@@ -19,6 +19,7 @@ from app.runtimes.registry import REFERENCE
 from scripts import train
 from scripts.speech.data import DataError, load_speech
 from scripts.training.augment import AugmentationPolicy
+from scripts.training.batches import MEAN_PAUSE_S
 from scripts.training.whisper_objective import WhisperObjective, WhisperOptions
 from scripts.training.whisper_trainer import EvaluateAtEnd
 from tests.scripts.test_train import run, scalars, state_of
@@ -259,10 +260,12 @@ class TestRefusals:
         arguments = options(whisper, manifest, "--language", "tr", "--max_duration_s", "31")
         self.refused(tmp_path, monkeypatch, arguments, "--max_duration_s is 31, but the model's windows are 30 s long")
 
-    def test_clips_that_augmentation_makes_too_long(self, whisper: Path) -> None:
-        rows = speech_rows(["bir"], [28.0])
-        with pytest.raises(DataError, match=r"slow a clip of 28 s down to 32\.2 s.*--max_duration_s 26"):
-            WhisperObjective(whisper, WhisperOptions("tr")).dataset(rows, AugmentationPolicy())
+    def test_clips_that_can_get_too_long(self, whisper: Path) -> None:
+        objective, rows = WhisperObjective(whisper, WhisperOptions("tr")), speech_rows(["bir", "ve"], [28.0, 1.0])
+        assert objective.dataset(rows).longest_s == 28.0
+        with pytest.raises(DataError, match=r"can make clips of 32\.2 s, .* 30 s long: lower --max_duration_s"):
+            objective.dataset(rows, AugmentationPolicy())
+        assert objective.dataset(rows, groups=[(0, 1)]).longest_s == pytest.approx(29.0 + 2 * MEAN_PAUSE_S)
 
     def test_options_of_ctc(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whisper: Path, manifest: Path

@@ -91,7 +91,9 @@ class WindowAttention(nn.Module):
         """States (1, positions, width) and log-weights (positions, 1) -> the attended values, projected."""
         query, key, value = self.projections(states).split(self.widths, dim=-1)
         key = key + log_weights * self.weighted
-        attended = CrossAttention.apply(query, key, value, self.heads)  # type: ignore[no-untyped-call]
+        attended = CrossAttention.apply(  # type: ignore[no-untyped-call]
+            query, key, value, self.heads, self.widths[2]
+        )
         projected: Tensor = self.output(attended)
         return projected
 
@@ -203,7 +205,8 @@ class DecoderLayer(nn.Module):
         states = states + self.attention.output(attended)
         # All hypotheses attend to the same window and none to another's tokens: one sequence of all their tokens.
         query = self.cross_query(self.cross_norm(states)).flatten(0, 1)[None]
-        attended = CrossAttention.apply(query, *cross, heads)  # type: ignore[no-untyped-call]
+        width = self.cross_output.in_features
+        attended = CrossAttention.apply(query, *cross, heads, width)  # type: ignore[no-untyped-call]
         states = states + self.cross_output(attended).view_as(states)
         return self.feed_forward(states), query, present
 

@@ -10,20 +10,21 @@ from torch.nn import functional
 class CrossAttention(torch.autograd.Function):
     """softmax(query key^T) value for each head; in ONNX, the MultiHeadAttention operator of ONNX Runtime.
 
-    query: shape (1, tokens, width), scaled. key, value: (1, heads, positions, head size), or (1, positions, width).
+    query: shape (1, tokens, heads x head size), scaled. key, value: (1, heads, positions, head size), or (1, positions,
+    heads x head size). width: of the output, (1, tokens, width), which is that of all heads of the values.
     """
 
     @staticmethod
-    def forward(_: Any, query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    def forward(_: Any, query: Tensor, key: Tensor, value: Tensor, heads: int, width: int) -> Tensor:
         """Compute it with PyTorch."""
         query, key, value = (split_heads(tensor, heads) for tensor in (query, key, value))
         return join_heads(functional.scaled_dot_product_attention(query, key, value, scale=1.0))
 
     @staticmethod
-    def symbolic(graph: Any, query: Any, key: Any, value: Any, heads: int) -> Any:
+    def symbolic(graph: Any, query: Any, key: Any, value: Any, heads: int, width: int) -> Any:
         """The ONNX node."""
         output = graph.op("com.microsoft::MultiHeadAttention", query, key, value, num_heads_i=heads, scale_f=1.0)
-        return output.setType(query.type())
+        return output.setType(query.type().with_sizes([1, None, width]))
 
 
 class CachedAttention(torch.autograd.Function):

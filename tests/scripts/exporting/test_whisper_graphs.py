@@ -7,6 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
 
+from app.runtimes.onnx import OnnxGraph
 from scripts.exporting.onnx_files import count_operators, restore_halves
 from scripts.exporting.whisper_graphs import BLOCK, INT8_ACTIVATIONS, ZERO_POINT, quantize_blocks
 from tests.whisper_checkpoints import whisper_artifact
@@ -103,3 +104,11 @@ def test_products_by_block_are_exact_on_this_cpu_and_rows_are_independent(rows: 
     sums = (np.rint(parts / step)[np.newaxis] * (blocks.astype(np.float64) - ZERO_POINT)).sum(axis=2)
     expected = (sums * scales[:, :, 0] * step[np.newaxis, :, 0]).sum(axis=1)
     np.testing.assert_allclose(product, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_onnx_runtime_loads_the_graphs_without_a_warning(checkpoints: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = whisper_artifact(checkpoints)
+    capfd.readouterr()
+    for name in ("encoder", "decoder", "encoder_int8", "decoder_int8"):
+        OnnxGraph(folder / f"{name}.onnx", threads=1)
+    assert capfd.readouterr().err == ""
