@@ -71,7 +71,8 @@ def plain_service(checkpoint: Path, baselines: Path) -> ServiceProcess:
 
     Raises LoadError if the model cannot be made.
     """
-    from scripts.benchmarking.baselines import BASELINES, BaselineError, have_baselines_made, source_of
+    from scripts.benchmarking.baselines import BaselineError, have_baselines_made, source_of
+    from scripts.benchmarking.ctc_baselines import CTC_BASELINES
 
     source = source_of(checkpoint, baselines, SAMPLES)
     try:
@@ -80,7 +81,7 @@ def plain_service(checkpoint: Path, baselines: Path) -> ServiceProcess:
         raise LoadError(str(error)) from error
     if reason := failed.get(PLAIN_BASELINE):
         raise LoadError(f"the plain INT8 model: {reason}")
-    model = next(baseline for baseline in BASELINES if baseline.key == PLAIN_BASELINE).path(source)
+    model = next(baseline for baseline in CTC_BASELINES if baseline.key == PLAIN_BASELINE).path(source)
     words = ["--checkpoint_dir", str(checkpoint), "--onnx_path", str(model), "--port", "{port}"]
     return ServiceProcess([sys.executable, "scripts/tools/plain_service.py", *words], {})
 
