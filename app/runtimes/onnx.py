@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from app.memory import keep_freed_memory, return_freed_memory
 from app.runtimes.graph import Cache, Tensor, Tensors
+from app.runtimes.onnx_tables import map_tables
 
 SPIN_US = 100
 """Spin time of waiting threads, in microseconds. Most operators that run on a single thread finish in that time."""
@@ -27,7 +28,13 @@ class OnnxGraph:
     def __init__(self, path: Path, threads: int, options: onnxruntime.SessionOptions | None = None) -> None:
         keep_freed_memory()
         options = options or session_options(threads)
+        mapped = map_tables(path)
+        shared = {name: onnxruntime.OrtValue.ortvalue_from_numpy(table) for name, table in mapped.tables.items()}
+        for name, value in shared.items():
+            options.add_initializer(name, value)
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._kept = mapped, shared  # the session reads them, but does not keep them
+        mapped.release()
         return_freed_memory()  # loading needs more than the weights
         self.inputs: Mapping[str, Tensor] = {node.name: tensor_of(node) for node in self._session.get_inputs()}
         self.outputs = tuple(node.name for node in self._session.get_outputs())

@@ -2,8 +2,10 @@
 
 import json
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -22,12 +24,13 @@ class Vocabulary:
     """The tokens that have a logit.
 
     ids: token, as the files spell it -> id. pieces: id -> UTF-8 of a token that is text; a letter may be split between
-    several tokens. Ids without a piece are special tokens, or have no token at all.
+    several tokens. Ids without a piece are special tokens, or have no token at all. _tokenizer_json: a compressed
+    `tokenizer.json`; the tokenizer takes 20 MB and is made for the first text that is encoded.
     """
 
     ids: Mapping[str, int]
     pieces: Mapping[int, bytes]
-    _tokenizer: Tokenizer = field(repr=False, compare=False)
+    _tokenizer_json: bytes = field(repr=False, compare=False)
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Text of tokens, without the special ones. Invalid UTF-8, as of an incomplete letter, becomes U+FFFD."""
@@ -38,6 +41,12 @@ class Vocabulary:
         without_surrogates = text.encode("utf-8", errors="replace").decode("utf-8")  # a lone one has no UTF-8
         ids: list[int] = self._tokenizer.encode(without_surrogates, add_special_tokens=False).ids
         return ids
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        tokenizer = Tokenizer.from_buffer(zlib.decompress(self._tokenizer_json))
+        tokenizer.encode_special_tokens = True  # as text
+        return tokenizer
 
 
 def byte_letters() -> dict[int, str]:
@@ -79,12 +88,12 @@ def read_vocabulary(artifact: Artifact, size: int) -> Vocabulary:
     tokenizer |= {"model": model | {"vocab": model["vocab"] | ids}, "added_tokens": added, "post_processor": None}
     if (tokenizer.get("pre_tokenizer") or {}).get("type") == "ByteLevel":  # transformers does the same
         tokenizer["pre_tokenizer"] |= {"add_prefix_space": bool(options.get("add_prefix_space", False))}
+    serialized = json.dumps(tokenizer)
     try:
-        encoder = Tokenizer.from_str(json.dumps(tokenizer))
+        Tokenizer.from_str(serialized)
     except Exception as error:  # tokenizers raises Exception itself
         raise ArtifactError(f"the tokenizer in {artifact.folder} cannot be used: {one_line(error)}") from error
-    encoder.encode_special_tokens = True  # as text
-    return Vocabulary(ids, pieces, encoder)
+    return Vocabulary(ids, pieces, zlib.compress(serialized.encode()))
 
 
 def _read_tokenizer(artifact: Artifact) -> dict[str, Any]:
