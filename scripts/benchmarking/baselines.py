@@ -203,10 +203,17 @@ def source_of(checkpoint: Path, folder: Path, calibration: Path) -> Source:
 
     Raises FileNotFoundError if the checkpoint has no weights.
     """
+    return Source(checkpoint, cache_folder(checkpoint, folder, EXPORT_TOOLS), calibration)
+
+
+def cache_folder(checkpoint: Path, folder: Path, tools: tuple[str, ...]) -> Path:
+    """The subfolder of `folder` for what tools (packages) make of a checkpoint, named after its weights and their
+    versions.
+
+    Raises FileNotFoundError if the checkpoint has no weights.
+    """
     files = [checkpoint / "config.json", *weights_of(checkpoint)]
-    return Source(
-        checkpoint, folder / _digest([[sha256_of(path) for path in files], versions(EXPORT_TOOLS)]), calibration
-    )
+    return folder / _digest([[sha256_of(path) for path in files], versions(tools)])
 
 
 def make_baselines(source: Source, keys: list[str]) -> dict[str, str]:
