@@ -1,44 +1,58 @@
 """Compare engines: size, load time, memory, latency, throughput and word error rate.
 
-    python scripts/benchmark.py --checkpoint_dir cahya/wav2vec2-base-turkish --onnx_path models/onnx/model.onnx \\
+    python scripts/benchmark.py --checkpoint_dir cahya/wav2vec2-base-turkish --onnx_path models/onnx/model.onnx \
       --onnx_int8_path models/onnx/model_int8.onnx --audio_path samples/sample.wav --runs 20
+    python scripts/benchmark.py --checkpoint_dir openai/whisper-base --model_dir models/whisper-base \
+      --speech data/calls/manifest.jsonl --language en --lengths_s 3 5 10 30
 
 Every engine runs in its own process. The engines take turns call by call, in a new random order each round, so that
-noise of the machine affects all of them equally. The baselines, which are exports of the same checkpoint by common
+noise of the machine affects all of them equally. The baselines, which are the same checkpoint in the forms of common
 tools, are measured too (`scripts/tools/baselines.py`; `--no-baselines` leaves them out). An engine that fails is
 reported and left out. Writes a report, JSON and plots to `artifacts/`; `docs/performance.md` explains them.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-import numpy as np
 from tqdm import tqdm
 
-from app.artifacts import ArtifactError
-from app.audio import AudioLimits, decode
+from app.artifacts import CONFIG_NAME, ArtifactError
 from app.cores import available_cores
-from app.errors import AsrError
-from app.families.ctc.recognizer import SILENCE_STD
-from app.models import find_model_folder, open_model
-from app.recognizer import Samples
-from app.runtimes.registry import REFERENCE
-from scripts.benchmarking.baselines import BASELINES, BaselineError, Source, have_baselines_made, source_of
+from app.families import Family
+from app.families.whisper import WhisperFamily
+from app.models import Model, find_model_folder, open_model
+from app.runtimes.registry import ONNX, OPENVINO, REFERENCE, is_int8
+from scripts.benchmarking.baselines import BaselineError, Source, have_baselines_made, source_of
+from scripts.benchmarking.bench import Bench
+from scripts.benchmarking.benches import BENCHES, bench_for
+from scripts.benchmarking.benchmark_clips import Clips, ClipsError, cut_clips, speech_clips
 from scripts.benchmarking.benchmark_report import write_report
-from scripts.benchmarking.engine_figures import EngineFigures, key_figures, reference_length_s
-from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, available, own_spec, pytorch_spec
+from scripts.benchmarking.ctc_engines import file_spec
+from scripts.benchmarking.engine_figures import EngineFigures, reference_length_s
+from scripts.benchmarking.engines import (
+    CTC,
+    OWN_BACKENDS,
+    EngineSpec,
+    artifact_spec,
+    checkpoint_spec,
+    installed,
+    own_title,
+    package_of,
+)
 from scripts.benchmarking.measurements import (
     Engines,
-    measure_agreement,
+    agreement,
+    compute_steps,
     measure_errors,
     measure_latencies,
     measure_service,
     measure_throughput,
 )
-from scripts.benchmarking.results import Results, Setup
+from scripts.benchmarking.results import ClipsOfLength, Results, Setup
 from scripts.common.arguments import count, positive
 from scripts.common.command import ending_cleanly
 from scripts.common.machine import describe_machine
@@ -47,7 +61,6 @@ from scripts.common.report import key_figures_table
 if TYPE_CHECKING:
     from scripts.speech.data import SpeechRows
 
-CLIP_LIMITS = AudioLimits(max_duration_s=3600.0, max_decoded_bytes=1 << 30, max_channels=8)
 BASELINES_FOLDER = "baselines"
 
 
@@ -55,16 +68,16 @@ class BenchmarkError(Exception):
     """The benchmark cannot run. The message says why."""
 
 
-def load_rows(arguments: argparse.Namespace, rate_hz: int) -> "SpeechRows":
-    """The rows of `--evaluate` to count errors on: the split `test` if there is one, else the first.
+def load_rows(arguments: argparse.Namespace, data: str, limit: int | None, rate_hz: int) -> "SpeechRows":
+    """The rows of a set: of the split `test` if there is one, else of the first.
 
     Reads every clip, so that one that cannot be read raises BenchmarkError before anything is measured.
     """
-    from scripts.speech.data import DataError  # needs `datasets`, which a benchmark without --evaluate does not
+    from scripts.speech.data import DataError  # needs `datasets`, which a benchmark without a set does not
     from scripts.speech.eval_sets import load_eval_set
 
     try:
-        rows = load_eval_set(arguments.evaluate, arguments.limit, None, arguments.audio_column, arguments.text_column)
+        rows = load_eval_set(data, limit, None, arguments.audio_column, arguments.text_column)
         for index in range(len(rows)):
             rows.samples(index, rate_hz)
         return rows
@@ -72,22 +85,13 @@ def load_rows(arguments: argparse.Namespace, rate_hz: int) -> "SpeechRows":
         raise BenchmarkError(str(error)) from error
 
 
-def read_clips(path: Path, lengths_s: list[float], rate_hz: int) -> dict[float, Samples]:
-    """Clip length in seconds -> the audio of the file, looped or cut to this length, shape (samples,), float32.
-
-    Raises BenchmarkError if the file cannot be read, or if a clip is silent.
-    """
-    try:
-        with path.open("rb") as file:
-            samples = decode(file, rate_hz, CLIP_LIMITS).samples
-    except AsrError as error:
-        raise BenchmarkError(f"{path}: {error.message}") from error
-    except OSError as error:
-        raise BenchmarkError(f"{path}: {error.strerror}") from error
-    clips = {length_s: np.resize(samples, round(length_s * rate_hz)) for length_s in lengths_s}
-    if any(clip.std() < SILENCE_STD for clip in clips.values()):
-        raise BenchmarkError(f"{path} begins with silence, which the engines skip")
-    return clips
+def read_clips(arguments: argparse.Namespace, rate_hz: int) -> Clips:
+    """The clips to time, of each length. Raises BenchmarkError or ClipsError if there are none."""
+    lengths_s = sorted(set(arguments.lengths_s))
+    if arguments.speech is None:
+        return cut_clips(arguments.audio_path, lengths_s, rate_hz)
+    rows = load_rows(arguments, arguments.speech, None, rate_hz)
+    return speech_clips(rows, lengths_s, arguments.clips, rate_hz, arguments.seed)
 
 
 @dataclass
@@ -98,33 +102,44 @@ class Plan:
     missing: dict[str, str]
 
 
-def plan_own_engines(arguments: argparse.Namespace, checkpoint: Path) -> Plan:
-    """Plan for PyTorch and each engine of Dikte whose file is named, or is in the folder of a named one.
+def plan_own_engines(arguments: argparse.Namespace, bench: Bench, checkpoint: Path, language: str) -> Plan:
+    """Plan for PyTorch and each engine of Dikte whose files are named, or are in a folder that is named.
 
-    Raises BenchmarkError if a named file cannot be used.
+    Raises BenchmarkError if a named file cannot be used, and ArtifactError if a folder has no model.
     """
+    named = {backend: getattr(arguments, f"{backend}_path") for backend in OWN_BACKENDS}
+    if bench.family != CTC and any(named.values()):
+        raise BenchmarkError("this model has several files: name its folder, with --model_dir")
+    beside = {path.parent for path in named.values() if path and (path.parent / CONFIG_NAME).is_file()}
     plan = Plan([], {})
-    named: dict[str, Path | None] = {
-        engine.backend: getattr(arguments, f"{engine.backend}_path") for engine in OWN_ENGINES
-    }
-    folders = [path.parent for path in named.values() if path]
     try:
-        plan.specs.append(pytorch_spec(checkpoint))
-        for engine in OWN_ENGINES:
-            beside = (folder / engine.file_name for folder in folders if engine.auto_detected)
-            path = named[engine.backend] or next((path for path in beside if path.is_file()), None)
-            if path is None:
+        plan.specs.append(checkpoint_spec(checkpoint, bench.family, language))
+        for backend in OWN_BACKENDS:
+            if named[backend] and installed(package_of(backend)):
+                plan.specs.append(file_spec(backend, named[backend], checkpoint))
                 continue
-            if available(engine):
-                plan.specs.append(own_spec(engine, path, checkpoint))
-            else:
-                plan.missing[engine.title] = f"not installed: {engine.needs}"
+            folders = {arguments.model_dir} if arguments.model_dir else beside if backend == OPENVINO else set()
+            for folder in folders:
+                model = open_model(folder, allow_unproven=True)
+                if not has_files(model, backend):
+                    continue
+                if installed(package_of(backend)):
+                    plan.specs.append(artifact_spec(backend, model, bench.family, language))
+                else:
+                    plan.missing[own_title(backend)] = f"not installed: {package_of(backend)}"
     except (FileNotFoundError, ValueError) as error:
         raise BenchmarkError(str(error)) from error
     return plan
 
 
-def plan_baselines(source: Source, keys: list[str]) -> Plan:
+def has_files(model: Model, backend: str) -> bool:
+    """Whether an artifact has the files of a backend: those in INT8, for a backend that is named so."""
+    names = model.files_of(backend)
+    wanted = [name for name in names if Path(name).suffix != ".bin" and (is_int8(name) or backend == ONNX)]
+    return bool(wanted) and all((model.artifact.folder / name).is_file() for name in names)
+
+
+def plan_baselines(bench: Bench, source: Source, keys: list[str], language: str) -> Plan:
     """Make the files of the named baselines that do not exist yet, and plan to measure these baselines.
 
     Raises BenchmarkError if the process that makes them fails.
@@ -133,22 +148,21 @@ def plan_baselines(source: Source, keys: list[str]) -> Plan:
         failed = have_baselines_made(source, keys)
     except BaselineError as error:
         raise BenchmarkError(f"{error}; --no-baselines leaves them out") from error
-    wanted = [baseline for baseline in BASELINES if baseline.key in keys]
+    wanted = [baseline for baseline in bench.baselines if baseline.key in keys]
     return Plan(
-        [baseline.spec(source) for baseline in wanted if baseline.key not in failed],
+        [baseline.spec(source, language) for baseline in wanted if baseline.key not in failed],
         {baseline.title: failed[baseline.key] for baseline in wanted if baseline.key in failed},
     )
 
 
-def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Results:
+def measure(arguments: argparse.Namespace, plan: Plan, bench: Bench, family: Family, language: str) -> Results:
     """Measure all engines of a plan: first one call at a time on `--threads` threads, then `--callers` single-thread
     calls at once.
     """
-    family = open_model(checkpoint).family
     rate_hz = family.rate_hz
-    clips = read_clips(arguments.audio_path, sorted(set(arguments.lengths_s)), rate_hz)
-    rows = load_rows(arguments, rate_hz) if arguments.evaluate else None
-    samples = list(clips.values())
+    clips = read_clips(arguments, rate_hz)
+    rows = load_rows(arguments, arguments.evaluate, arguments.limit, rate_hz) if arguments.evaluate else None
+    samples = [clip for of_length in clips.values() for clip in of_length]
     figures = {spec.key: EngineFigures(spec.key, spec.title, spec.own, spec.size_bytes) for spec in plan.specs}
 
     with Engines(figures, arguments.threads, callers=1) as engines:
@@ -157,9 +171,11 @@ def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Resu
             engines.load(spec)
         if REFERENCE in figures and REFERENCE not in engines.running:  # nothing is left to compare with
             raise BenchmarkError("; ".join(figures[REFERENCE].errors))
-        agreements = measure_agreement(engines, samples)
+        print(f"Output of each engine for {len(samples)} clips", flush=True)
+        steps = compute_steps(engines, samples, bench.steps_of(family))
         print(f"Latency: {arguments.runs} rounds after {arguments.warm_up} warm-up rounds", flush=True)
-        latencies = measure_latencies(engines, clips, arguments.runs, arguments.warm_up, Random(arguments.seed))
+        random = Random(arguments.seed)
+        latencies = measure_latencies(engines, clips, arguments.runs, arguments.warm_up, random, rate_hz)
         for key in engines.running:
             with engines.turn_of(key) as engine:
                 figures[key].peak_bytes = engine.peak_bytes
@@ -174,12 +190,14 @@ def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Resu
         if rows is not None:
             print(f"Word error rate on {len(rows)} clips", flush=True)
             measure_errors(engines, figures, family, rows, arguments.language)
+    reference = next(iter(steps), "")
     for key, found in figures.items():
-        found.latencies, found.agreement = latencies.get(key, []), agreements.get(key)
-        found.wide, found.narrow = wide.get(key), narrow.get(key)
+        found.latencies, found.wide, found.narrow = latencies.get(key, []), wide.get(key), narrow.get(key)
+        if key in steps:
+            found.agreement = agreement(bench, steps[reference], steps[key])
     if arguments.service:
         print("Peak memory of the service on each engine", flush=True)
-        clip = clips[reference_length_s(list(clips))]
+        clip = clips[reference_length_s(list(clips))][0]
         for spec in tqdm([spec for spec in plan.specs if spec.backend], unit="engine", disable=None):
             measure_service(figures[spec.key], spec, clip, rate_hz, arguments.callers)
 
@@ -191,21 +209,39 @@ def measure(arguments: argparse.Namespace, plan: Plan, checkpoint: Path) -> Resu
         lengths_s=tuple(clips),
         throughput_s=arguments.throughput_s,
         seed=arguments.seed,
-        clip=str(arguments.audio_path),
-        reference=next(iter(agreements), ""),
+        sound=arguments.speech or f"{arguments.audio_path}, looped or cut",
+        reference=reference,
         evaluated=arguments.evaluate or "",
+        language=language,
+        clips=describe_clips(clips, steps.get(reference, []), rate_hz),
     )
-    return Results(setup, describe_machine(), figures, plan.missing)
+    return Results(bench, setup, describe_machine(), figures, plan.missing)
+
+
+def describe_clips(clips: Clips, steps: list[Sequence[int]], rate_hz: int) -> tuple[ClipsOfLength, ...]:
+    """The clips of each length. steps: those of the reference for each clip, in the same order; may be empty."""
+    found, begin = [], 0
+    for length_s, of_length in clips.items():
+        end = begin + len(of_length)
+        mean_s = sum(map(len, of_length)) / len(of_length) / rate_hz
+        found.append(ClipsOfLength(length_s, len(of_length), mean_s, sum(map(len, steps[begin:end])) / len(of_length)))
+        begin = end
+    return tuple(found)
 
 
 def run(arguments: argparse.Namespace) -> Path:
     """Plan, measure and write the report. Returns its path. Raises BenchmarkError or ArtifactError."""
     checkpoint = find_model_folder(arguments.checkpoint_dir, REFERENCE)
-    plan = plan_own_engines(arguments, checkpoint)
-    keys = [baseline.key for baseline in BASELINES if arguments.baselines and baseline.key in arguments.only]
+    family = open_model(checkpoint).family
+    bench = bench_for(family)
+    multilingual = isinstance(family, WhisperFamily) and family.settings.is_multilingual
+    language = arguments.language if multilingual else ""
+    plan = plan_own_engines(arguments, bench, checkpoint, language)
+    keys = [baseline.key for baseline in bench.baselines if arguments.baselines and baseline.key in arguments.only]
     if keys:
         print("Baselines", flush=True)
-        others = plan_baselines(source_of(checkpoint, arguments.out / BASELINES_FOLDER, arguments.calibration), keys)
+        source = source_of(checkpoint, arguments.out / BASELINES_FOLDER, arguments.calibration)
+        others = plan_baselines(bench, source, keys, language)
         plan = Plan([*plan.specs, *others.specs], plan.missing | others.missing)
     plan.specs = [spec for spec in plan.specs if spec.key in arguments.only]
     if not plan.specs:
@@ -216,9 +252,9 @@ def run(arguments: argparse.Namespace) -> Path:
     for title, reason in plan.missing.items():
         print(f"Not measured: {title}: {reason}")
 
-    results = measure(arguments, plan, checkpoint)
+    results = measure(arguments, plan, bench, family, language)
     report = write_report(results, arguments.out)
-    print(f"\n{key_figures_table(key_figures(results.engines, results.length_s))}\n")
+    print(f"\n{key_figures_table(results.key_figures())}\n")
     for engine in results.engines.values():
         for error in engine.errors:
             print(f"Failed: {engine.title}: {error}")
@@ -226,18 +262,17 @@ def run(arguments: argparse.Namespace) -> Path:
 
 
 def main() -> None:
-    keys = [REFERENCE, *(engine.backend for engine in OWN_ENGINES), *(baseline.key for baseline in BASELINES)]
+    keys = [REFERENCE, *OWN_BACKENDS, *(baseline.key for bench in BENCHES for baseline in bench.baselines)]
     cores = available_cores()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_dir", required=True, help="checkpoint folder or hub id")
-    for engine in OWN_ENGINES:
-        beside = (
-            f" (default: {engine.file_name} in the folder of the other files, if it exists)"
-            if engine.auto_detected
-            else ""
-        )
-        parser.add_argument(f"--{engine.backend}_path", type=Path, help=f"file of {engine.title}{beside}")
+    parser.add_argument("--model_dir", type=Path, help="artifact folder: all engines whose files it has are measured")
+    for backend in OWN_BACKENDS:
+        beside = " (default: the one beside the other files, if it exists)" if backend == OPENVINO else ""
+        parser.add_argument(f"--{backend}_path", type=Path, help=f"for CTC: file of {own_title(backend)}{beside}")
     parser.add_argument("--audio_path", type=Path, default=Path("samples/sample.wav"), help="audio to cut clips from")
+    parser.add_argument("--speech", metavar="DATA", help="take the clips from this manifest, folder or hub id instead")
+    parser.add_argument("--clips", type=count, default=5, help="clips of each length, with --speech")
     parser.add_argument("--lengths_s", type=positive, nargs="+", default=[2.0, 5.0, 10.0, 20.0], help="clip lengths")
     parser.add_argument("--runs", type=count, default=20, help="measured calls per engine and clip length")
     parser.add_argument("--warm_up", type=count, default=3, help="calls before these that do not count")
@@ -249,10 +284,10 @@ def main() -> None:
         "--throughput_s", type=positive, default=5.0, help="minimum duration of a throughput measurement"
     )
     parser.add_argument("--evaluate", metavar="DATA", help="manifest, folder or hub id to measure word error rates on")
-    parser.add_argument("--audio_column", help="audio column of DATA (default: detected)")
-    parser.add_argument("--text_column", help="text column of DATA (default: detected)")
-    parser.add_argument("--limit", type=count, help="use only the first LIMIT clips of DATA")
-    parser.add_argument("--language", default="tr", help="ISO 639-1 code, for lower-casing and numbers")
+    parser.add_argument("--audio_column", help="audio column of these sets (default: detected)")
+    parser.add_argument("--text_column", help="text column of these sets (default: detected)")
+    parser.add_argument("--limit", type=count, help="with --evaluate: use only the first LIMIT clips")
+    parser.add_argument("--language", default="tr", help="ISO 639-1 code of the speech")
     parser.add_argument(
         "--baselines", action=argparse.BooleanOptionalAction, default=True, help="measure the baselines too"
     )
@@ -264,7 +299,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the order of turns")
     parser.add_argument("--out", type=Path, default=Path("artifacts"), help="folder for the report and the baselines")
     arguments = parser.parse_args()
-    with ending_cleanly("benchmark", ArtifactError, BenchmarkError):
+    with ending_cleanly("benchmark", ArtifactError, BenchmarkError, ClipsError):
         print(f"Report: {run(arguments)}")
 
 

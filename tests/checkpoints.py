@@ -41,6 +41,7 @@ from transformers import (
 )
 
 from scripts.benchmarking.baselines import Source, make_baselines, source_of
+from scripts.benchmarking.ctc_baselines import CTC_BASELINES
 from scripts.export import export
 from scripts.exporting.exporter import Options
 from scripts.exporting.onnx_files import stock_export
@@ -354,6 +355,7 @@ def baselines(shape: str, folder: Path) -> Source:
         with exporting():
             failed = make_baselines(
                 source_of(built(shape, folder), path, clips(folder)),
+                CTC_BASELINES,
                 ["stock_fp32", "dynamic_all", "matmul_quint8", "matmul_qint8"],
             )
         assert not failed

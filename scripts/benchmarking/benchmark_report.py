@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from app.runtimes.registry import REFERENCE
-from scripts.benchmarking.engine_figures import EngineFigures, key_figures, plain_int8
+from scripts.benchmarking.bench import Base
+from scripts.benchmarking.engine_figures import EngineFigures
 from scripts.benchmarking.plots import plot_latency, plot_trade_off
 from scripts.benchmarking.results import Results
 from scripts.common import MIB
@@ -27,18 +27,21 @@ def report_of(results: Results) -> Report:
     """The report. Its JSON has the latency of every call."""
     setup, engines = results.setup, list(results.engines.values())
     settings = {
-        "sound": f"{setup.clip}, looped or cut",
+        "sound": setup.sound,
         "calls": f"{setup.runs} per engine and length, interleaved, after {setup.warm_up} warm-up calls",
         "threads": f"{setup.threads} for one call; {setup.callers} single-thread calls at once",
     }
+    if setup.language:
+        settings["language"] = setup.language
     sections = [
         "## Engines",
         _engines_table(results),
         "## Latency",
+        _clips_table(results),
         *(_latency_table(engines, length_s) for length_s in setup.lengths_s),
         f"![Latency against clip length]({LATENCY_PLOT})",
-        f"## Ratios of median latency, {results.length_s:g} s clips",
-        _ratios_table(results),
+        "## Ratios of median latency",
+        *(_ratios_table(results, length_s) for length_s in setup.lengths_s),
         f"![Size, speed and errors]({TRADE_OFF_PLOT})",
     ]
     failed = [[engine.title, error] for engine in engines for error in engine.errors]
@@ -50,16 +53,21 @@ def report_of(results: Results) -> Report:
         "compared_at_s": results.length_s,
         "engines": {key: asdict(found) for key, found in results.engines.items()},
         "missing": results.missing,
-        "ratios": results.ratios(),
+        "ratios": results.ratios(results.length_s),
     }
-    compared = key_figures(results.engines, results.length_s)
+    compared = results.key_figures()
     return Report("Benchmark", results.machine, settings, sections, figures, compared)
 
 
 def _engines_table(results: Results) -> str:
     evaluated = any(engine.wer for engine in results.engines.values())
     head = ["engine", "size MB", "load s", "start MiB", "loaded MiB", "peak MiB", "service peak MiB"]
-    head += ["wide s/s", "narrow s/s", f"frames as {results.setup.reference}", *(["WER", "CER"] if evaluated else [])]
+    head += [
+        "wide s/s",
+        "narrow s/s",
+        f"{results.bench.steps} as {results.setup.reference}",
+        *(["WER", "CER"] if evaluated else []),
+    ]
     rows = []
     for engine in results.engines.values():
         row = [engine.title, f"{engine.size_bytes / 1e6:.1f}", number(engine.load_s, ".2f")]
@@ -80,10 +88,24 @@ def _latency_table(engines: list[EngineFigures], length_s: float) -> str:
     return table([f"{length_s:g} s clips", "mean ms", "std ms", "p50 ms", "p95 ms", "RTFx"], rows)
 
 
-def _ratios_table(results: Results) -> str:
-    plain = plain_int8(results.engines, results.length_s)
+def _clips_table(results: Results) -> str:
     rows = [
-        [results.engines[key].title, number(ratios[REFERENCE], ".3f"), number(ratios["plain_int8"], ".3f")]
-        for key, ratios in results.ratios().items()
+        [f"{clips.length_s:g} s", str(clips.count), f"{clips.mean_s:.2f}", f"{clips.mean_steps:.0f}"]
+        for clips in results.setup.clips
     ]
-    return table(["engine", "/ PyTorch FP32", f"/ {plain.title if plain else 'plain MatMul-only INT8'}"], rows)
+    return table(["length", "clips", "mean s", f"mean {results.bench.steps}"], rows)
+
+
+def _ratios_table(results: Results, length_s: float) -> str:
+    bases = results.bench.bases
+    rows = [
+        [results.engines[key].title, *(number(ratios[base.key], ".3f") for base in bases)]
+        for key, ratios in results.ratios(length_s).items()
+    ]
+    return table([f"{length_s:g} s clips", *(f"/ {_base_title(results, base, length_s)}" for base in bases)], rows)
+
+
+def _base_title(results: Results, base: Base, length_s: float) -> str:
+    """The title of the engine that the base is; that of the base if it was not measured."""
+    figures = base.of(results.engines, length_s)
+    return figures.title if figures else base.title

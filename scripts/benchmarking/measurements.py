@@ -1,17 +1,17 @@
 """The measurements of a benchmark: engines in child processes take turns at latency, throughput and errors."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from tqdm import tqdm
 
 from app.families import Family
-from app.families.ctc.decoding import Emissions
 from app.recognizer import Samples
+from scripts.benchmarking.bench import Bench
+from scripts.benchmarking.benchmark_clips import Clips
 from scripts.benchmarking.engine_figures import EngineFigures, Latency
 from scripts.benchmarking.engines import EngineSpec
 from scripts.benchmarking.process import EngineFailed, EngineProcess
@@ -85,18 +85,19 @@ def _read_through(path: Path) -> None:
 
 
 def measure_latencies(
-    engines: Engines, clips: dict[float, Samples], runs: int, warm_up: int, random: Random
+    engines: Engines, clips: Clips, runs: int, warm_up: int, random: Random, rate_hz: int
 ) -> dict[str, list[Latency]]:
-    """Engine -> its latency for each clip. clips: length in seconds -> samples, shape (samples,), float32.
+    """Engine -> its latency for each length.
 
-    In each round, all engines take turns at each clip, in a new random order every time. The first `warm_up` rounds do
-    not count.
+    In each round and for each length, all engines take turns at one clip, in a new random order every time; the next
+    round takes the next clip. The first `warm_up` rounds do not count.
     """
     taken_s: dict[str, dict[float, list[float]]] = {key: {} for key in engines.running}
     rounds = warm_up + runs
     with tqdm(total=rounds * len(clips) * len(engines.running), unit="call", disable=None) as progress:
         for number in range(rounds):
-            for length_s, samples in clips.items():
+            for length_s, of_length in clips.items():
+                samples = of_length[number % len(of_length)]
                 order = engines.running
                 random.shuffle(order)
                 for key in order:
@@ -105,13 +106,14 @@ def measure_latencies(
                         if number >= warm_up:
                             taken_s[key].setdefault(length_s, []).append(call_s)
                     progress.update()
+    mean_s = {length_s: sum(map(len, of_length)) / len(of_length) / rate_hz for length_s, of_length in clips.items()}
     return {
-        key: [Latency.of(length_s, calls) for length_s, calls in by_length.items()]
+        key: [Latency.of(length_s, calls, mean_s[length_s]) for length_s, calls in by_length.items()]
         for key, by_length in taken_s.items()
     }
 
 
-def measure_throughput(engines: Engines, clips: list[Samples], seconds: float, rate_hz: int) -> dict[str, float]:
+def measure_throughput(engines: Engines, clips: Sequence[Samples], seconds: float, rate_hz: int) -> dict[str, float]:
     """Engine -> seconds of audio per second of wall time, when it computes these clips repeatedly for `seconds`."""
     rates = {}
     for key in tqdm(engines.running, unit="engine", disable=None):
@@ -120,23 +122,21 @@ def measure_throughput(engines: Engines, clips: list[Samples], seconds: float, r
     return rates
 
 
-def measure_agreement(engines: Engines, clips: list[Samples]) -> dict[str, float]:
-    """Engine -> share of frames whose most likely token is that of the first engine."""
-    emissions: dict[str, list[Emissions]] = {}
-    for key in engines.running:
+def compute_steps(
+    engines: Engines, clips: Sequence[Samples], steps_of: Callable[[Any], Sequence[int]]
+) -> dict[str, list[Sequence[int]]]:
+    """Engine -> the steps of its output for each clip, as `Bench.steps_of` has them."""
+    steps: dict[str, list[Sequence[int]]] = {}
+    for key in tqdm(engines.running, unit="engine", disable=None):
         with engines.turn_of(key) as engine:
-            emissions[key] = [engine.emissions(samples) for samples in clips]
-    reference = next(iter(emissions.values()), [])
-    return {key: agreement(reference, others) for key, others in emissions.items()}
+            steps[key] = [steps_of(engine.output(samples)) for samples in clips]
+    return steps
 
 
-def agreement(reference: Iterable[Emissions], other: Iterable[Emissions]) -> float:
-    """Share of frames with the same most likely token. Both arguments: emissions of the same clips, in the same order.
-
-    Each has the shape (frames, vocabulary).
-    """
-    same = [ours.argmax(axis=1) == theirs.argmax(axis=1) for ours, theirs in zip(reference, other, strict=True)]
-    return float(np.concatenate(same).mean())
+def agreement(bench: Bench, reference: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> float:
+    """Share of equal steps. reference, others: the steps of the same clips, in the same order."""
+    counts = [bench.agreement(ours, theirs) for ours, theirs in zip(reference, others, strict=True)]
+    return sum(same for same, _ in counts) / max(1, sum(total for _, total in counts))
 
 
 def measure_errors(

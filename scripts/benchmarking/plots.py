@@ -36,8 +36,8 @@ def plot_latency(results: Results) -> Figure:
 def plot_trade_off(results: Results) -> Figure:
     """Errors against speed, with the size on disk as the area of the marker.
 
-    Errors are the WER with its interval, if it was measured. Otherwise they are the share of frames whose most likely
-    token differs from that of the reference engine.
+    Errors are the WER with its interval, if it was measured. Otherwise they are the share of frames or tokens that
+    differ from those of the reference engine.
     """
     engines = [engine for engine in results.engines.values() if engine.at(results.length_s)]
     evaluated = any(engine.wer for engine in engines)
@@ -64,7 +64,7 @@ def plot_trade_off(results: Results) -> Figure:
             axes.vlines(latency.rtfx, 100 * engine.wer.low, 100 * engine.wer.high, color=color)
     axes.set(
         xlabel=f"seconds of audio per second, {results.length_s:g} s clips, one call at a time",
-        ylabel="WER, %" if evaluated else f"frames whose most likely token differs from {results.setup.reference}, %",
+        ylabel="WER, %" if evaluated else f"{results.bench.steps} that differ from {results.setup.reference}, %",
         title="Speed, errors and size (area of the marker)",
     )
     axes.grid(alpha=0.3)

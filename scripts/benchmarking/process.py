@@ -9,7 +9,6 @@ from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any, Self, cast
 
-from app.families.ctc.decoding import Emissions
 from app.recognizer import Samples
 from scripts.benchmarking.engines import EngineSpec
 from scripts.common.child_process import ChildProcess
@@ -55,9 +54,9 @@ class EngineProcess(ChildProcess):
         """Load the engine. Returns the seconds from a bare interpreter to a loaded engine, imports included."""
         return cast(float, self._ask("load", self.spec, self._threads, self._callers))
 
-    def emissions(self, samples: Samples) -> Emissions:
-        """Emissions of one clip: samples, shape (samples,) -> (frames, vocabulary). Both are float32."""
-        return cast(Emissions, self._ask("emissions", samples))
+    def output(self, samples: Samples) -> Any:
+        """The output of one clip, shape (samples,), float32: see `Engine.output`."""
+        return self._ask("output", samples)
 
     def latency_s(self, samples: Samples) -> float:
         """Wall time of one call with one clip, in seconds, measured in the engine's process."""

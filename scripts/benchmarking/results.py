@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from app.runtimes.registry import REFERENCE
-from scripts.benchmarking.engine_figures import EngineFigures, plain_int8, ratio, reference_length_s
+from scripts.benchmarking.bench import Bench
+from scripts.benchmarking.engine_figures import EngineFigures, ratio, reference_length_s
 from scripts.common.machine import Machine
+from scripts.common.report import KeyFigure
 
 
 @dataclass(frozen=True)
@@ -18,16 +19,29 @@ class Setup:
     lengths_s: tuple[float, ...]
     throughput_s: float
     seed: int
-    clip: str
+    sound: str
     reference: str
-    """Key of the engine whose frames the others are compared with."""
+    """Key of the engine whose outputs the others are compared with."""
     evaluated: str = ""
+    language: str = ""
+    clips: tuple["ClipsOfLength", ...] = ()
+
+
+@dataclass(frozen=True)
+class ClipsOfLength:
+    """The clips that stand for one length: their number, and means of their duration and of the reference's steps."""
+
+    length_s: float
+    count: int
+    mean_s: float
+    mean_steps: float
 
 
 @dataclass(frozen=True)
 class Results:
     """The results of one run of the benchmark. engines: key -> figures."""
 
+    bench: Bench
     setup: Setup
     machine: Machine
     engines: dict[str, EngineFigures]
@@ -39,10 +53,14 @@ class Results:
         """The clip length at which engines are compared."""
         return reference_length_s(self.setup.lengths_s)
 
-    def ratios(self) -> dict[str, dict[str, float | None]]:
-        """Engine -> its median latency divided by that of PyTorch, and by that of plain MatMul-only INT8."""
-        bases = {REFERENCE: self.engines.get(REFERENCE), "plain_int8": plain_int8(self.engines, self.length_s)}
+    def ratios(self, length_s: float) -> dict[str, dict[str, float | None]]:
+        """Engine -> base -> its median latency divided by that of the base."""
+        bases = {base.key: base.of(self.engines, length_s) for base in self.bench.bases}
         return {
-            key: {name: ratio(figures, base, self.length_s) for name, base in bases.items()}
+            key: {name: ratio(figures, base, length_s) for name, base in bases.items()}
             for key, figures in self.engines.items()
         }
+
+    def key_figures(self) -> list[KeyFigure]:
+        """The comparisons of Dikte's engines with the others, as far as both were measured."""
+        return self.bench.key_figures(self.engines, self.setup.lengths_s)

@@ -14,10 +14,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from app.families.ctc.decoding import Emissions
 from app.recognizer import Samples
 from scripts.benchmarking.engines import EngineSpec, load
-from scripts.speech.recognition import text_of
 
 
 class Worker:
@@ -29,14 +27,14 @@ class Worker:
         self._engine = load(spec, threads, callers)
         return time.perf_counter() - begin
 
-    def emissions(self, samples: Samples) -> Emissions:
-        """Emissions of one clip: samples, shape (samples,) -> (frames, vocabulary). Both are float32."""
-        return self._engine.emissions([samples])[0]
+    def output(self, samples: Samples) -> Any:
+        """The output of one clip: see `Engine.output`."""
+        return self._engine.output(samples)
 
     def latency_s(self, samples: Samples) -> float:
         """Wall time of one call with one clip, in seconds."""
         begin = time.perf_counter()
-        self._engine.emissions([samples])
+        self._engine.compute(samples)
         return time.perf_counter() - begin
 
     def throughput(self, clips: Sequence[Samples], callers: int, seconds: float) -> float:
@@ -52,7 +50,7 @@ class Worker:
             done, taken_s, begin = 0, 0.0, time.perf_counter()
             while not done or taken_s < seconds:
                 for samples in (*clips[first:], *clips[:first]):
-                    self._engine.emissions([samples])
+                    self._engine.compute(samples)
                     done += len(samples)
                 taken_s = time.perf_counter() - begin
             return done / taken_s
@@ -63,7 +61,7 @@ class Worker:
     def texts(self, clips: Sequence[Samples], callers: int) -> list[str]:
         """The hypothesis for each clip, as text."""
         with ThreadPoolExecutor(callers) as pool:
-            return list(pool.map(lambda samples: text_of(self._engine, samples), clips))
+            return list(pool.map(self._engine.text, clips))
 
     def modules(self) -> set[str]:
         """Names of the modules that are imported so far."""

@@ -1,32 +1,22 @@
 """The plain services that Dikte is compared with: what most teams write around a model of the same checkpoint."""
 
 import sys
-import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 from app.cores import available_cores
 from app.families.whisper import WhisperFamily
 from app.models import open_model
-from scripts.benchmarking.baselines import (
-    BASELINES,
-    BaselineError,
-    cache_folder,
-    have_baselines_made,
-    source_of,
-)
+from scripts.benchmarking.baselines import BaselineError, have_baselines_made, source_of
+from scripts.benchmarking.ctc_baselines import CTC_BASELINES
 from scripts.benchmarking.engines import installed
-from scripts.benchmarking.whisper_baselines import convert_to_ctranslate2
+from scripts.benchmarking.whisper_baselines import WHISPER_BASELINES
 from scripts.common import SAMPLES
 from scripts.common.service_process import ServiceProcess
 from scripts.load_testing.answers import LoadError
 
-CTC_BASELINE = "matmul_qint8"
-CTRANSLATE2_FOLDER = "ctranslate2"
-CONVERSION_TOOLS = ("ctranslate2", "torch", "transformers")
+CTC_BASELINE, WHISPER_BASELINE = "matmul_qint8", "faster_whisper_int8"
+BASELINES = {baseline.key: baseline for baseline in (*CTC_BASELINES, *WHISPER_BASELINES)}
 
 
 @dataclass(frozen=True)
@@ -70,14 +60,7 @@ def plain_service(checkpoint: Path, options: PlainOptions) -> ServiceProcess:
 
 def plain_ctc(checkpoint: Path, options: PlainOptions) -> ServiceProcess:
     """`scripts/tools/plain_service.py` on plain INT8 of a CTC checkpoint. Raises LoadError if it cannot be made."""
-    source = source_of(checkpoint, options.baselines, SAMPLES)
-    try:
-        failed = have_baselines_made(source, [CTC_BASELINE])
-    except BaselineError as error:
-        raise LoadError(str(error)) from error
-    if reason := failed.get(CTC_BASELINE):
-        raise LoadError(f"the plain INT8 model: {reason}")
-    model = next(baseline for baseline in BASELINES if baseline.key == CTC_BASELINE).path(source)
+    model = baseline_path(CTC_BASELINE, checkpoint, options.baselines)
     words = ["--checkpoint_dir", str(checkpoint), "--onnx_path", str(model), "--port", "{port}"]
     return ServiceProcess([sys.executable, "scripts/tools/plain_service.py", *words], {})
 
@@ -89,30 +72,24 @@ def plain_whisper(checkpoint: Path, options: PlainOptions) -> ServiceProcess:
     """
     if not installed("faster_whisper"):
         raise LoadError("not installed: faster-whisper; pip install -r requirements-peers.txt")
-    words = ["--model_dir", str(ctranslate2_model(checkpoint, options.baselines)), "--port", "{port}"]
-    words += ["--compute_type", options.compute_type]
+    model = baseline_path(WHISPER_BASELINE, checkpoint, options.baselines)
+    words = ["--model_dir", str(model), "--port", "{port}", "--compute_type", options.compute_type]
     words += ["--num_workers", str(options.workers), "--cpu_threads", str(options.threads)]
     words += ["--language", options.language] if options.language else []
     words += ["--vad_filter"] if options.vad_filter else []
     return ServiceProcess([sys.executable, "scripts/tools/plain_whisper_service.py", *words], {})
 
 
-def ctranslate2_model(checkpoint: Path, baselines: Path) -> Path:
-    """The folder of the checkpoint's CTranslate2 model in the cache, made in a child process if it does not exist yet.
+def baseline_path(key: str, checkpoint: Path, baselines: Path) -> Path:
+    """Path of a baseline's model in the cache, where it is made if it does not exist yet.
 
     Raises LoadError if it cannot be made.
     """
-    folder = cache_folder(checkpoint, baselines, CONVERSION_TOOLS) / CTRANSLATE2_FOLDER
-    if folder.is_dir():
-        return folder
-    print(f"making {folder} ...", flush=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        made = Path(temporary) / folder.name
-        try:
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # its memory is freed
-                pool.submit(convert_to_ctranslate2, checkpoint, made).result()
-        except (BrokenProcessPool, ImportError, OSError, RuntimeError, ValueError) as error:
-            raise LoadError(f"the CTranslate2 model cannot be made: {type(error).__name__}: {error}") from error
-        made.rename(folder)  # an existing folder is complete
-    return folder
+    source = source_of(checkpoint, baselines, SAMPLES)
+    try:
+        failed = have_baselines_made(source, [key])
+    except BaselineError as error:
+        raise LoadError(str(error)) from error
+    if reason := failed.get(key):
+        raise LoadError(f"the model of the plain service: {reason}")
+    return BASELINES[key].path(source)

@@ -12,22 +12,27 @@ import sys
 from pathlib import Path
 
 from app.artifacts import ArtifactError
-from app.models import find_model_folder
+from app.models import find_model_folder, open_model
 from app.runtimes.registry import REFERENCE
-from scripts.benchmarking.baselines import BASELINES, REPORT_NAME, make_baselines, source_of
+from scripts.benchmarking.baselines import REPORT_NAME, make_baselines, source_of
+from scripts.benchmarking.benches import BENCHES, bench_for
 
 
 def main() -> None:
-    keys = [baseline.key for baseline in BASELINES]
+    keys = [baseline.key for bench in BENCHES for baseline in bench.baselines]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_dir", required=True, help="checkpoint folder or hub id")
     parser.add_argument("--out", type=Path, default=Path("artifacts/baselines"), help="folder of the cache")
     parser.add_argument("--calibration", type=Path, default=Path("samples"), help="folder of clips to calibrate with")
-    parser.add_argument("--only", nargs="+", choices=keys, default=keys, help="make only these baselines")
+    parser.add_argument(
+        "--only", nargs="+", choices=keys, default=keys, help="make only these baselines; each family has its own"
+    )
     arguments = parser.parse_args()
     try:
-        source = source_of(find_model_folder(arguments.checkpoint_dir, REFERENCE), arguments.out, arguments.calibration)
-        failed = make_baselines(source, arguments.only)
+        checkpoint = find_model_folder(arguments.checkpoint_dir, REFERENCE)
+        baselines = bench_for(open_model(checkpoint).family).baselines
+        source = source_of(checkpoint, arguments.out, arguments.calibration)
+        failed = make_baselines(source, baselines, arguments.only)
     except (ArtifactError, FileNotFoundError) as error:
         sys.exit(str(error))
     report = source.folder / REPORT_NAME

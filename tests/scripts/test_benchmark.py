@@ -20,7 +20,8 @@ from matplotlib.image import imread
 from app.settings import BUNDLED_MODEL
 from scripts.benchmark import main
 from scripts.benchmarking.benchmark_report import LATENCY_PLOT, STEM, TRADE_OFF_PLOT
-from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, own_spec, weights_of
+from scripts.benchmarking.ctc_engines import file_spec
+from scripts.benchmarking.engines import EngineSpec, weights_of
 from scripts.benchmarking.measurements import Engines
 from scripts.benchmarking.process import EngineProcess
 from scripts.benchmarking.service_memory import service_peak_bytes
@@ -30,7 +31,6 @@ from tests.conftest import ROOT
 from tests.scripts.benchmarking.test_process import ended
 
 MIB = 1 << 20
-NAMED = {engine.backend: engine for engine in OWN_ENGINES}
 
 
 def command(*arguments: object) -> list[str]:
@@ -50,20 +50,20 @@ def refusal(*arguments: object) -> str:
 
 def test_a_file_is_loaded_with_the_settings_that_go_with_it(checkpoints: Path, tmp_path: Path) -> None:
     artifact, checkpoint = exported("cahya_like", checkpoints), built("cahya_like", checkpoints)
-    usual = own_spec(NAMED["onnx"], artifact / "model.onnx", checkpoint)
+    usual = file_spec("onnx", artifact / "model.onnx", checkpoint)
     assert (usual.loader, usual.backend, usual.settings) == ("backend", "onnx", artifact)
     assert usual.size_bytes == (artifact / "model.onnx").stat().st_size
-    swapped = own_spec(NAMED["onnx"], artifact / "model_int8.onnx", checkpoint)
+    swapped = file_spec("onnx", artifact / "model_int8.onnx", checkpoint)
     assert (swapped.loader, swapped.settings) == ("onnx_file", artifact)
     alone = tmp_path / "mine.onnx"
     alone.write_bytes(b"12")
     alone.with_name("mine.onnx_data").write_bytes(b"345")
-    foreign = own_spec(NAMED["onnx"], alone, checkpoint)
+    foreign = file_spec("onnx", alone, checkpoint)
     assert (foreign.loader, foreign.settings, foreign.size_bytes) == ("onnx_file", checkpoint, 5)
     with pytest.raises(FileNotFoundError):
-        own_spec(NAMED["onnx"], tmp_path / "nothing.onnx", checkpoint)
+        file_spec("onnx", tmp_path / "nothing.onnx", checkpoint)
     with pytest.raises(ValueError, match=r"model_openvino_int8\.xml"):
-        own_spec(NAMED["openvino"], alone, checkpoint)
+        file_spec("openvino", alone, checkpoint)
 
 
 def test_an_openvino_model_is_its_graph_and_its_weights(checkpoints: Path, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_an_openvino_model_is_its_graph_and_its_weights(checkpoints: Path, tmp_p
     graph = artifact / "model_openvino_int8.xml"
     graph.write_bytes(b"12")
     graph.with_suffix(".bin").write_bytes(b"345")
-    spec = own_spec(NAMED["openvino"], graph, artifact)
+    spec = file_spec("openvino", graph, artifact)
     assert (spec.loader, spec.backend, spec.settings, spec.size_bytes) == ("backend", "openvino", artifact, 5)
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from app.cores import available_cores
-from scripts.benchmarking.engines import OWN_ENGINES, own_spec
+from app.models import open_model
+from scripts.benchmarking.benches import bench_for
+from scripts.benchmarking.engines import OWN_BACKENDS, artifact_spec
 from scripts.benchmarking.process import EngineProcess
 from scripts.common.report import KeyFigure, table
 from scripts.load_testing.answers import LoadError, References
@@ -24,13 +26,10 @@ def engine(arguments: argparse.Namespace) -> Finding:
     The scenario alternates between concurrent single-thread calls of the engine, as in scripts/benchmark.py, and the
     same clips through the service.
     """
-    engine = next((own for own in OWN_ENGINES if own.backend == arguments.backend), None)
-    if engine is None:
-        raise LoadError(
-            f"there is no engine {arguments.backend}; there are {', '.join(o.backend for o in OWN_ENGINES)}"
-        )
-    model = Path(arguments.model_dir)
-    spec = own_spec(engine, model / engine.file_name, model)
+    if arguments.backend not in OWN_BACKENDS:
+        raise LoadError(f"there is no engine {arguments.backend}; there are {', '.join(OWN_BACKENDS)}")
+    model = open_model(Path(arguments.model_dir))
+    spec = artifact_spec(arguments.backend, model, bench_for(model.family).family)
     workers = int(os.environ.get("ASR_WORKERS", available_cores()))
     load = Load(USERS, USERS, arguments.duration_s, arguments.clips_s, long_users=0, formats="wav")
     clips = [np.divide(clip.pcm, 2**15, dtype=np.float32) for clip in load.clips]

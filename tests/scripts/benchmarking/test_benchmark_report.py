@@ -6,13 +6,14 @@ import pytest
 from matplotlib.image import imread
 
 from scripts.benchmarking.benchmark_report import LATENCY_PLOT, STEM, TRADE_OFF_PLOT, write_report
+from scripts.benchmarking.ctc_bench import CTC_BENCH
 from scripts.benchmarking.engine_figures import EngineFigures, Latency
-from scripts.benchmarking.results import Results, Setup
+from scripts.benchmarking.results import ClipsOfLength, Results, Setup
 from scripts.common.machine import Machine
 from scripts.speech.scoring import ErrorRate
 
 MIB = 1 << 20
-SETUP = Setup(2, 2, 3, 1, (2.0, 10.0), 5.0, 0, "a.wav", "pytorch")
+SETUP = Setup(2, 2, 3, 1, (2.0, 10.0), 5.0, 0, "a.wav", "pytorch", clips=(ClipsOfLength(10.0, 5, 9.876, 493.0),))
 MACHINE = Machine("Some CPU", 2, ("avx2",), 8 << 30, "Linux", "3.11.7", {"numpy": "2.4.6"}, "abc123", changed=True)
 
 
@@ -32,7 +33,9 @@ def results() -> Results:
         figures("matmul_qint8", 0.4, own=False),
         EngineFigures("dynamic_all", "all", False, 1, errors=["RuntimeError: no\nsuch operator"]),
     ]
-    return Results(SETUP, MACHINE, {engine.key: engine for engine in engines}, {"stock OpenVINO": "not installed"})
+    return Results(
+        CTC_BENCH, SETUP, MACHINE, {engine.key: engine for engine in engines}, {"stock OpenVINO": "not installed"}
+    )
 
 
 def row(report: str, first: str) -> list[str]:
@@ -49,8 +52,8 @@ def test_the_report_holds_what_was_measured(results: Results, tmp_path: Path) ->
     report = write_report(results, tmp_path / "new").read_text(encoding="utf-8")
     assert row(report, "commit")[1] == "abc123 with changes"
     assert "Some CPU, 2 cores (avx2)" in report
-    ratios = section(report, "Ratios")
-    assert "10 s clips" in ratios
+    ratios = section(report, "Ratios").split("| 10 s clips")[1]
+    assert "/ pytorch \\| title | / matmul_qint8 \\| title |" in ratios
     assert row(ratios, "onnx_int8 \\| title")[1:] == ["0.250", "0.375"]
     assert row(ratios, "all")[1:] == ["-", "-"]
     key_figures = section(report, "Key figures")
@@ -59,6 +62,7 @@ def test_the_report_holds_what_was_measured(results: Results, tmp_path: Path) ->
     latency = section(report, "Latency").split("| 10 s clips")[1]
     assert row(latency, "pytorch \\| title")[1:] == ["600.0", "0.0", "600.0", "600.0", "16.7"]
     assert row(section(report, "Engines"), "pytorch \\| title")[1:6] == ["50.0", "2.50", "50", "700", "1000"]
+    assert row(section(report, "Latency"), "10 s")[1:] == ["5", "9.88", "493"]
     missing = section(report, "Not measured")
     assert row(missing, "all")[1] == "RuntimeError: no such operator"
     assert row(missing, "stock OpenVINO")[1] == "not installed"

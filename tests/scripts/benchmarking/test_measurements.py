@@ -4,14 +4,16 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import pytest
 
 from app.recognizer import Samples
+from scripts.benchmarking.ctc_bench import CTC_BENCH
 from scripts.benchmarking.engine_figures import EngineFigures
-from scripts.benchmarking.engines import EngineSpec
+from scripts.benchmarking.engines import CTC, EngineSpec
 from scripts.benchmarking.measurements import (
     Engines,
     agreement,
-    measure_agreement,
+    compute_steps,
     measure_latencies,
     measure_throughput,
 )
@@ -53,9 +55,8 @@ class FakeEngine:
     def throughput(self, clips: list[Samples], seconds: float) -> float:
         return 32_000.0
 
-    def emissions(self, samples: Samples) -> Samples:
-        best = np.arange(4) % (2 if self.key == "b" else 4)
-        return np.eye(4, dtype=np.float32)[best]
+    def output(self, samples: Samples) -> list[int]:
+        return [0, 1, 0, 1] if self.key == "b" else [0, 1, 2, 3]
 
 
 class Group:
@@ -72,15 +73,15 @@ class Group:
 
         self.engines = Engines(self.figures, 2, 1, start)
         for key in "abc":
-            self.engines.load(EngineSpec(key, key, "backend", Path(), ()))
+            self.engines.load(EngineSpec(key, key, CTC, "backend", Path(), ()))
 
 
-CLIPS = {1.0: np.zeros(10, np.float32), 2.0: np.zeros(20, np.float32)}
+CLIPS = {1.0: [np.zeros(10, np.float32)], 2.0: [np.zeros(20, np.float32)]}
 
 
 def test_engines_take_turns_in_a_new_random_order() -> None:
     group = Group()
-    found = measure_latencies(group.engines, CLIPS, runs=20, warm_up=3, random=Random(0))
+    found = measure_latencies(group.engines, CLIPS, runs=20, warm_up=3, random=Random(0), rate_hz=10)
     turns = [group.log[start : start + 3] for start in range(0, len(group.log), 3)]
     assert len(turns) == (20 + 3) * len(CLIPS)
     for number, turn in enumerate(turns):
@@ -98,7 +99,7 @@ def test_the_order_is_that_of_the_seed() -> None:
     logs = []
     for seed in (1, 1, 2):
         group = Group()
-        measure_latencies(group.engines, CLIPS, runs=5, warm_up=1, random=Random(seed))
+        measure_latencies(group.engines, CLIPS, runs=5, warm_up=1, random=Random(seed), rate_hz=10)
         logs.append(group.log)
     assert logs[0] == logs[1] != logs[2]
 
@@ -106,7 +107,7 @@ def test_the_order_is_that_of_the_seed() -> None:
 def test_an_engine_that_fails_is_left_out_and_the_others_continue() -> None:
     group = Group(fails_at={"b": 4})
     with group.engines:
-        found = measure_latencies(group.engines, CLIPS, runs=4, warm_up=1, random=Random(0))
+        found = measure_latencies(group.engines, CLIPS, runs=4, warm_up=1, random=Random(0), rate_hz=10)
         assert group.figures["b"].errors == ["out of breath"]
         assert group.processes["b"].closed
         assert group.engines.running == ["a", "c"]
@@ -116,7 +117,18 @@ def test_an_engine_that_fails_is_left_out_and_the_others_continue() -> None:
     assert all(process.closed for process in group.processes.values())
 
 
-def test_frames_are_compared_with_those_of_the_first_engine() -> None:
-    assert measure_agreement(Group().engines, [np.zeros(1, np.float32)]) == {"a": 1.0, "b": 0.5, "c": 1.0}
-    some, other = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[[0, 1, 3, 3]]
-    assert agreement([some, some], [some, other]) == 7 / 8
+def test_each_round_takes_the_next_clip_of_a_length() -> None:
+    group = Group()
+    clips = {1.0: [np.zeros(9, np.float32), np.zeros(10, np.float32), np.zeros(8, np.float32)]}
+    found = measure_latencies(group.engines, clips, runs=5, warm_up=1, random=Random(0), rate_hz=10)
+    assert [length for key, length in group.log if key == "a"] == [9, 10, 8, 9, 10, 8]
+    (latency,) = found["a"]
+    assert latency.rtfx == pytest.approx(0.9 / latency.p50_s), "of the clips, whatever length they stand for"
+
+
+def test_steps_are_compared_with_those_of_the_first_engine() -> None:
+    steps = compute_steps(Group().engines, [np.zeros(1, np.float32)], lambda output: output)
+    assert steps == {"a": [[0, 1, 2, 3]], "b": [[0, 1, 0, 1]], "c": [[0, 1, 2, 3]]}
+    assert agreement(CTC_BENCH, steps["a"], steps["b"]) == 0.5
+    assert agreement(CTC_BENCH, [*steps["a"], [1, 2]], [*steps["c"], [1, 1]]) == 5 / 6
+    assert agreement(CTC_BENCH, [], []) == 0.0

@@ -9,16 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.models import open_model
 from app.settings import BUNDLED_MODEL
-from scripts.benchmarking.engines import OWN_ENGINES, EngineSpec, own_spec
+from scripts.benchmarking.engines import CTC, EngineSpec, artifact_spec
 from scripts.benchmarking.process import EngineFailed, EngineProcess
 from tests.checkpoints import RATE_HZ, babbling
 from tests.conftest import ROOT
 from tests.recognizers import ctc_recognizer
 
-(INT8,) = [engine for engine in OWN_ENGINES if engine.backend == "onnx_int8"]
-FILE = BUNDLED_MODEL / INT8.file_name
-SPEC = own_spec(INT8, FILE, BUNDLED_MODEL)
+SPEC = artifact_spec("onnx_int8", open_model(BUNDLED_MODEL), CTC)
 MIB = 1 << 20
 
 
@@ -34,7 +33,7 @@ def test_it_computes_the_same_as_the_engine(engine: EngineProcess) -> None:
     here = ctc_recognizer(BUNDLED_MODEL, "onnx_int8")
     expected = [here.emissions([clip])[0] for clip in clips]
     for clip, emissions in zip(clips, expected, strict=True):
-        np.testing.assert_array_equal(engine.emissions(clip), emissions)
+        np.testing.assert_array_equal(engine.output(clip), emissions.argmax(axis=1))
     assert engine.texts(clips) == [here.text(emissions) for emissions in expected]
 
 
@@ -72,7 +71,7 @@ def test_throughput_is_that_of_all_callers(engine: EngineProcess) -> None:
 
 def test_errors_of_the_engine_are_passed_on(engine: EngineProcess) -> None:
     with pytest.raises(EngineFailed, match="TypeError"):
-        engine.emissions(None)  # type: ignore[arg-type]
+        engine.output(None)  # type: ignore[arg-type]
     assert engine.latency_s(babbling(0.5, 1)) > 0, "it goes on"
 
 
@@ -80,7 +79,7 @@ def test_an_engine_that_cannot_be_loaded(tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     with (
-        EngineProcess(EngineSpec("x", "X", "onnx_file", BUNDLED_MODEL, (broken,)), 1, 1) as engine,
+        EngineProcess(EngineSpec("x", "X", CTC, "onnx_file", BUNDLED_MODEL, (broken,)), 1, 1) as engine,
         pytest.raises(EngineFailed, match=r"broken\.onnx"),
     ):
         engine.load()
@@ -98,10 +97,11 @@ def test_it_ends_with_its_parent() -> None:
     """Even if the parent is killed and cannot clean up."""
     code = (
         "import time\n"
-        "from pathlib import PosixPath\n"
-        "from scripts.benchmarking.engines import OWN_ENGINES, own_spec\n"
+        "from app.models import open_model\n"
+        "from app.settings import BUNDLED_MODEL\n"
+        "from scripts.benchmarking.engines import artifact_spec\n"
         "from scripts.benchmarking.process import EngineProcess\n"
-        f"engine = EngineProcess(own_spec(OWN_ENGINES[1], {FILE!r}, {BUNDLED_MODEL!r}), 1, 1)\n"
+        f"engine = EngineProcess(artifact_spec('onnx_int8', open_model(BUNDLED_MODEL), {CTC!r}), 1, 1)\n"
         "engine.modules()\n"
         "print(engine.pid, flush=True)\n"
         "time.sleep(60)"

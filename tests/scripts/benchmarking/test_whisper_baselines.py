@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from scripts.benchmarking.baselines import Source
 from scripts.benchmarking.whisper_baselines import convert_to_ctranslate2
 from tests.whisper_checkpoints import make_whisper
+
+
+def convert(checkpoint: Path, target: Path) -> None:
+    convert_to_ctranslate2("int8")(Source(checkpoint, target.parent, target.parent), target)
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def test_a_checkpoint_is_converted_with_the_files_that_faster_whisper_reads(
     asked: dict[str, Any], checkpoints: Path, tmp_path: Path
 ) -> None:
     checkpoint, target = make_whisper(checkpoints), tmp_path / "model"
-    convert_to_ctranslate2(checkpoint, target)
+    convert(checkpoint, target)
     assert asked == {
         "checkpoint": str(checkpoint),
         "copied": ["tokenizer.json", "preprocessor_config.json"],
@@ -48,8 +53,8 @@ def test_a_checkpoint_is_converted_with_the_files_that_faster_whisper_reads(
 
 
 def test_a_tokenizer_in_the_old_format_is_converted(asked: dict[str, Any], checkpoints: Path, tmp_path: Path) -> None:
-    convert_to_ctranslate2(make_whisper(checkpoints, tokenizer_json=False), tmp_path / "old")
-    convert_to_ctranslate2(make_whisper(checkpoints), tmp_path / "new")
+    convert(make_whisper(checkpoints, tokenizer_json=False), tmp_path / "old")
+    convert(make_whisper(checkpoints), tmp_path / "new")
     assert asked["copied"] == ["tokenizer.json", "preprocessor_config.json"]
     old, new = (Tokenizer.from_file(str(tmp_path / name / "tokenizer.json")) for name in ("old", "new"))
     old_ids, new_ids = (tokenizer.encode(" ve çok güzel", add_special_tokens=False).ids for tokenizer in (old, new))

@@ -1,6 +1,5 @@
 """Which plain service a checkpoint gets, on which model, with which options."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,10 +11,8 @@ from scripts.load_testing import plain_services
 from scripts.load_testing.answers import LoadError
 from scripts.load_testing.plain_services import (
     PlainOptions,
-    ctranslate2_model,
     describe_plain_service,
     plain_service,
-    plain_whisper,
 )
 from tests.checkpoints import built
 from tests.whisper_checkpoints import make_whisper
@@ -28,7 +25,7 @@ def whisper(checkpoints: Path) -> Path:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands of the services, which are not started. CTranslate2 and faster-whisper seem to be installed."""
+    """The commands of the services, which are not started. Faster-whisper and all models seem to be there."""
     commands: list[list[str]] = []
 
     def service(command: Sequence[str], settings: dict[str, str]) -> None:
@@ -36,14 +33,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr(plain_services, "ServiceProcess", service)
     monkeypatch.setattr(plain_services, "installed", lambda _: True)
-    monkeypatch.setattr(plain_services, "convert_to_ctranslate2", shutil.copytree)
+    monkeypatch.setattr(plain_services, "have_baselines_made", lambda *_: {})
     return commands
 
 
-def test_a_ctc_checkpoint_is_served_in_plain_int8(
-    started: list[list[str]], checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plain_services, "have_baselines_made", lambda *_: {})
+def test_a_ctc_checkpoint_is_served_in_plain_int8(started: list[list[str]], checkpoints: Path, tmp_path: Path) -> None:
     checkpoint, options = built("cahya_like", checkpoints), PlainOptions(tmp_path)
     plain_service(checkpoint, options)
     (words,) = started
@@ -52,12 +46,15 @@ def test_a_ctc_checkpoint_is_served_in_plain_int8(
     assert describe_plain_service(checkpoint, options) == "ONNX Runtime, matmul_qint8"
 
 
-def test_a_ctc_model_that_cannot_be_made_is_reported(
-    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_model_that_cannot_be_made_is_reported(
+    started: list[list[str]], checkpoints: Path, whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plain_services, "have_baselines_made", lambda *_: {"matmul_qint8": "no space left"})
-    with pytest.raises(LoadError, match="the plain INT8 model: no space left"):
-        plain_service(built("cahya_like", checkpoints), PlainOptions(tmp_path))
+    failed = dict.fromkeys(("matmul_qint8", "faster_whisper_int8"), "no space left")
+    monkeypatch.setattr(plain_services, "have_baselines_made", lambda *_: failed)
+    for checkpoint in (built("cahya_like", checkpoints), whisper):
+        with pytest.raises(LoadError, match="the model of the plain service: no space left"):
+            plain_service(checkpoint, PlainOptions(tmp_path))
+    assert not started
 
 
 def test_a_whisper_checkpoint_is_served_by_faster_whisper(
@@ -66,7 +63,8 @@ def test_a_whisper_checkpoint_is_served_by_faster_whisper(
     plain_service(whisper, PlainOptions(tmp_path))
     (words,) = started
     assert words[:2] == ["scripts/tools/plain_whisper_service.py", "--model_dir"]
-    assert tmp_path in Path(words[2]).parents
+    assert Path(words[2]).parents[1] == tmp_path
+    assert Path(words[2]).name == "ctranslate2_int8"
     assert words[3:] == (
         f"--port {{port}} --compute_type int8 --num_workers {available_cores()} --cpu_threads 1".split()
     ), "and it detects the language"
@@ -93,28 +91,3 @@ def test_a_checkpoint_of_no_family_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
     with pytest.raises(ArtifactError, match="has the type 'bert'"):
         plain_service(tmp_path, PlainOptions(tmp_path))
-
-
-def test_the_model_is_made_once(started: list[list[str]], whisper: Path, tmp_path: Path) -> None:
-    folder = ctranslate2_model(whisper, tmp_path)
-    assert (folder / "config.json").read_bytes() == (whisper / "config.json").read_bytes()
-    (folder / "kept").touch()
-    assert ctranslate2_model(whisper, tmp_path) == folder
-    assert (folder / "kept").exists()
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name], "no temporary folder is left"
-
-
-def test_other_weights_have_another_model(
-    started: list[list[str]], whisper: Path, checkpoints: Path, tmp_path: Path
-) -> None:
-    other = make_whisper(checkpoints, decoder_layers=1)
-    assert ctranslate2_model(whisper, tmp_path) != ctranslate2_model(other, tmp_path)
-
-
-def test_a_failed_conversion_leaves_nothing_that_looks_like_a_model(
-    started: list[list[str]], whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plain_services, "convert_to_ctranslate2", shutil.copyfile)
-    with pytest.raises(LoadError, match="the CTranslate2 model cannot be made: IsADirectoryError"):
-        plain_whisper(whisper, PlainOptions(tmp_path))
-    assert not list(tmp_path.rglob("ctranslate2"))
