@@ -25,8 +25,7 @@ class PlainOptions:
 
     baselines: folder in which their models are cached. The others are for faster-whisper: language is an ISO 639-1
     code, and None detects it in each file; compute_type is CTranslate2's type of weights and products; it computes
-    `workers` files at once, each on `threads` threads; vad_filter removes silence first. docs/performance.md has the
-    measurement behind the defaults.
+    `workers` files at once, each on `threads` threads; vad_filter removes silence first.
     """
 
     baselines: Path
