@@ -5,9 +5,10 @@
     DIKTE_API_KEY=... locust -f locust/locustfile.py --host https://example.org/path    # a service that needs a key
 
 `ShortClips` users upload clips of mixed lengths (`--clips_s`), `--long_users` of the users a long file (`--long_s`),
-each clip in each of `--formats`. When the test starts, each file is transcribed once; every later answer must have the
-same text. A refusal (429) is not a failure: it has its own row in the statistics, and the user waits for `Retry-After`.
-Works with `--master` and `--worker`. `make load` runs this and writes a report.
+each clip in each of `--formats`. They are cut from `samples/`, or are whole clips of a data set (`--speech`). When the
+test starts, each file is transcribed once; every later answer must have the same text. A refusal (429) is not a
+failure: it has its own row in the statistics, and the user waits for `Retry-After`. Works with `--master` and
+`--worker`. `make load` runs this and writes a report.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from scripts.load_testing.answers import Answer, LoadError, References, Tally, u
 from scripts.load_testing.encoding import DEFAULT_FORMATS, FORMATS, formats_of
 from scripts.load_testing.load_clips import DEFAULT_MIX, Clip, in_formats, in_turn, long_clip, short_clips
 from scripts.load_testing.load_figures import LoadFigures
+from scripts.speech.clips import DataError
 
 logger = logging.getLogger("dikte.load")
 REFUSED = "refused (429)"
@@ -127,6 +129,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--formats", default=DEFAULT_FORMATS, help=f"formats of the clips, in equal shares: some of {','.join(FORMATS)}"
     )
+    group.add_argument("--speech", default="", help="data set, as for scripts/evaluate.py (default: samples/)")
     group.add_argument("--pause_s", type=float, default=0.0, help="seconds between an answer and the next upload")
     group.add_argument(
         "--references",
@@ -149,22 +152,22 @@ def encode_clips(environment: Environment, **_: Any) -> None:
     """Encode the clips before the test starts, to keep this out of its time; the web page may still ask for others."""
     options = _options(environment)
     if not isinstance(environment.runner, MasterRunner):
-        with suppress(ValueError):  # `prepare` reports it when the test starts
-            clips_of(options.clips_s, options.formats)
+        with suppress(DataError, ValueError):  # `prepare` reports it when the test starts
+            clips_of(options.clips_s, options.formats, options.speech)
             if options.long_users:
-                long_clips_of(options.long_s, options.formats)
+                long_clips_of(options.long_s, options.formats, options.speech)
 
 
 @cache
-def clips_of(lengths_s: str, formats: str) -> list[Clip]:
-    """The short clips, encoded. Raises ValueError for an invalid mix."""
-    return _encoded(in_formats(short_clips(lengths_s), formats_of(formats)))
+def clips_of(lengths_s: str, formats: str, speech: str) -> list[Clip]:
+    """The short clips, encoded. Raises the errors of `short_clips`."""
+    return _encoded(in_formats(short_clips(lengths_s, speech), formats_of(formats)))
 
 
 @cache
-def long_clips_of(length_s: float, formats: str) -> list[Clip]:
-    """The long clip in all formats, encoded. Raises ValueError for an invalid mix."""
-    return _encoded(in_formats([long_clip(length_s)], formats_of(formats)))
+def long_clips_of(length_s: float, formats: str, speech: str) -> list[Clip]:
+    """The long clip in all formats, encoded. Raises the errors of `long_clip`."""
+    return _encoded(in_formats([long_clip(length_s, speech)], formats_of(formats)))
 
 
 def _encoded(clips: list[Clip]) -> list[Clip]:
@@ -182,15 +185,15 @@ def prepare(environment: Environment, **_: Any) -> None:
     if isinstance(environment.runner, MasterRunner):
         return
     try:
-        ShortClips.clips = clips_of(options.clips_s, options.formats)
+        ShortClips.clips = clips_of(options.clips_s, options.formats, options.speech)
         is_long = LongFile in environment.user_classes
-        LongFile.clips = long_clips_of(options.long_s, options.formats) if is_long else []
+        LongFile.clips = long_clips_of(options.long_s, options.formats, options.speech) if is_long else []
         Uploader.headers = upload_headers()
         if options.references:
             references = References.load(Path(options.references))
         else:
             references = References.ask(environment.host or "", [*ShortClips.clips, *LongFile.clips])
-    except (LoadError, ValueError) as error:
+    except (DataError, LoadError, ValueError) as error:
         references = References("", {})
         environment.process_exit_code = 1
         logger.error("%s", error)

@@ -5,15 +5,18 @@
     python scripts/load.py --capacity --p95_limit_s 2       # how many users until p95 exceeds 2 s?
     python scripts/load.py --formats opus,mp3               # formats of the uploads; default: wav,opus,mp3,m4a
     python scripts/load.py --against_plain --checkpoint_dir data/base --model_dir data/onnx
+    python scripts/load.py --against_plain --checkpoint_dir openai/whisper-base --model_dir models/whisper-base \
+        --speech en/manifest.jsonl --language en
 
 Starts the service in a child process, with the `ASR_*` settings of the environment, except for model and backend.
-`--capacity` writes load_capacity.md. `--against_plain` alternates with `scripts/tools/plain_service.py` on plain INT8
-of the same checkpoint (requirements-train.txt), and writes load_against_plain.md. Linux only (/proc).
+`--speech` uploads whole clips of a data set (requirements-train.txt) instead of cuts from samples/. `--capacity` writes
+load_capacity.md. `--against_plain` alternates with the plain service for the family of the checkpoint, and writes
+load_against_plain.md: `scripts/tools/plain_service.py` on plain INT8 (requirements-train.txt), or for Whisper
+`scripts/tools/plain_whisper_service.py` on faster-whisper (requirements-peers.txt). Linux only (/proc).
 """
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -21,10 +24,11 @@ from pathlib import Path
 from statistics import median
 
 from app.artifacts import ArtifactError
+from app.cores import available_cores
 from app.models import find_model_folder
 from app.runtimes.registry import ONNX_INT8, REFERENCE
 from app.settings import BUNDLED_MODEL
-from scripts.common import SAMPLES
+from scripts.common.arguments import count
 from scripts.common.command import ending_cleanly
 from scripts.common.machine import describe_machine
 from scripts.common.report import KeyFigure, Report, key_figures_table, table
@@ -40,12 +44,19 @@ from scripts.load_testing.load_tables import (
     server_json,
     server_section,
 )
+from scripts.load_testing.plain_services import PlainOptions, describe_plain_service, plain_service
 from scripts.load_testing.users import Load, measure
+from scripts.speech.clips import DataError
 
 BASELINES_FOLDER = "baselines"
 PLAIN = "plain"
 PLAIN_FORMATS = "wav"
-PLAIN_BASELINE = "matmul_qint8"
+
+
+def own_service(backend: str, arguments: argparse.Namespace) -> ServiceProcess:
+    """Dikte on a backend. It transcribes in the language of `--language`, if that is given."""
+    settings = {"ASR_LANGUAGE": arguments.language} if arguments.language else {}
+    return dikte_on(backend, arguments.model_dir, settings)
 
 
 @contextmanager
@@ -54,7 +65,7 @@ def service_url(arguments: argparse.Namespace) -> Iterator[str]:
     if arguments.host:
         yield arguments.host.rstrip("/")
         return
-    with dikte_on(arguments.backends[0], arguments.model_dir) as service:
+    with own_service(arguments.backends[0], arguments) as service:
         yield service.url
 
 
@@ -64,26 +75,6 @@ def describe_service(arguments: argparse.Namespace, references: References) -> d
     if arguments.host:
         settings["service"] = f"{arguments.host}; machine, commit and versions above are those of the clients"
     return settings
-
-
-def plain_service(checkpoint: Path, baselines: Path) -> ServiceProcess:
-    """The service to compare with, on plain INT8 of the checkpoint. Makes that model if it does not exist yet.
-
-    Raises LoadError if the model cannot be made.
-    """
-    from scripts.benchmarking.baselines import BaselineError, have_baselines_made, source_of
-    from scripts.benchmarking.ctc_baselines import CTC_BASELINES
-
-    source = source_of(checkpoint, baselines, SAMPLES)
-    try:
-        failed = have_baselines_made(source, [PLAIN_BASELINE])
-    except BaselineError as error:
-        raise LoadError(str(error)) from error
-    if reason := failed.get(PLAIN_BASELINE):
-        raise LoadError(f"the plain INT8 model: {reason}")
-    model = next(baseline for baseline in CTC_BASELINES if baseline.key == PLAIN_BASELINE).path(source)
-    words = ["--checkpoint_dir", str(checkpoint), "--onnx_path", str(model), "--port", "{port}"]
-    return ServiceProcess([sys.executable, "scripts/tools/plain_service.py", *words], {})
 
 
 def load_once(arguments: argparse.Namespace, load: Load) -> Path:
@@ -159,20 +150,21 @@ def compare_with_plain(rounds: dict[str, list[LoadFigures]]) -> list[KeyFigure]:
 def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
     """Alternate between Dikte's backends and the plain service. Each round starts new services.
 
-    Returns the path of the report. Raises LoadError without `--checkpoint_dir`.
+    Returns the path of the report. Raises LoadError without `--checkpoint_dir`, and the errors of `plain_service`.
     """
     if not arguments.checkpoint_dir:
         raise LoadError("--against_plain needs --checkpoint_dir")
     checkpoint = find_model_folder(arguments.checkpoint_dir, REFERENCE).resolve()  # services run in another folder
     # A long file would crash the plain service, and librosa needs the ffmpeg program to read M4A.
     load = replace(load, long_users=0, formats=arguments.formats or PLAIN_FORMATS)
+    plain = PlainOptions(
+        arguments.baselines, arguments.language, arguments.plain_compute_type, arguments.plain_workers,
+        arguments.plain_threads, arguments.plain_vad,
+    )  # fmt: skip
     rounds: dict[str, list[LoadFigures]] = {key: [] for key in [*arguments.backends, PLAIN]}
     for number in range(arguments.rounds):
         for key, found in rounds.items():
-            service = (
-                plain_service(checkpoint, arguments.baselines) if key == PLAIN else dikte_on(key, arguments.model_dir)
-            )
-            with service:
+            with plain_service(checkpoint, plain) if key == PLAIN else own_service(key, arguments) as service:
                 measured = measure(service.url, load, References.ask(service.url, load.clips))
             found.append(measured.all)
             print(f"round {number + 1}, {key}: {measured.all.rps:.2f} RPS, p95 {measured.all.p95_s:.3f} s", flush=True)
@@ -198,7 +190,12 @@ def load_against_plain(arguments: argparse.Namespace, load: Load) -> Path:
         load_table(by_round, "service"),
     ]
     print("\n" + "\n\n".join([key_figures_table(compared), *sections[2::2]]) + "\n")
-    settings = {"model": arguments.model_dir, "rounds": f"{arguments.rounds}, alternating"} | load.described()
+    settings = {
+        "model": arguments.model_dir,
+        "plain service": describe_plain_service(checkpoint, plain),
+        "language": arguments.language or "not given",
+        "rounds": f"{arguments.rounds}, alternating",
+    } | load.described()
     figures = {
         "rounds": {key: [asdict(figures) for figures in found] for key, found in rounds.items()},
     }
@@ -228,6 +225,11 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--clips_s", default=Load.clips_s, help="lengths of short clips: 2-12 or 2,5,10")
     parser.add_argument(
+        "--speech", default="",
+        help="data set, as for evaluate.py, whose clips of nearest length are uploaded (default: cuts from samples/)",
+    )  # fmt: skip
+    parser.add_argument("--language", help="ISO 639-1 code that the services are told (default: they detect it)")
+    parser.add_argument(
         "--formats",
         help=f"formats of the uploads, in equal shares: some of {','.join(FORMATS)} "
         f"(default: {DEFAULT_FORMATS}; {PLAIN_FORMATS} with --against_plain)",
@@ -240,14 +242,25 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint_dir", help="with --against_plain: folder or hub id of the checkpoint that the model was made from"
     )
+    plain = parser.add_argument_group("--against_plain with Whisper: options of faster-whisper")
+    plain.add_argument("--plain_compute_type", default=PlainOptions.compute_type)
+    plain.add_argument(
+        "--plain_workers", type=count, default=available_cores(), help="files that it computes at once (default: cores)"
+    )
+    plain.add_argument("--plain_threads", type=count, default=PlainOptions.threads, help="threads of one file")
+    plain.add_argument("--plain_vad", action="store_true", help="remove silence first")
     parser.add_argument("--out", type=Path, default=Path("artifacts"), help="folder for the reports")
     parser.add_argument("--baselines", type=Path, help="folder of the plain model (default: baselines below --out)")
     arguments = parser.parse_args(words)
     if Path(arguments.model_dir).is_dir():
         arguments.model_dir = str(Path(arguments.model_dir).resolve())  # the service runs in another folder
+    if arguments.speech and Path(arguments.speech).exists():
+        arguments.speech = str(Path(arguments.speech).resolve())  # and so does locust
     arguments.baselines = (arguments.baselines or arguments.out / BASELINES_FOLDER).resolve()
     if arguments.host and arguments.against_plain:
         parser.error("--against_plain starts its own services; it takes no --host")
+    if arguments.host and arguments.language:
+        parser.error("--language is for services that this command starts; a running one has ASR_LANGUAGE")
     return arguments
 
 
@@ -255,7 +268,7 @@ def main() -> None:
     arguments = parse_arguments()
     load = Load(
         arguments.users, arguments.spawn_rate, arguments.duration_s, arguments.clips_s, arguments.long_users,
-        arguments.long_s, arguments.formats or DEFAULT_FORMATS,
+        arguments.long_s, arguments.formats or DEFAULT_FORMATS, arguments.speech,
     )  # fmt: skip
     if arguments.capacity:
         mode = load_until_limit
@@ -263,7 +276,7 @@ def main() -> None:
         mode = load_against_plain
     else:
         mode = load_once
-    with ending_cleanly("load test", ArtifactError, LoadError, ServiceError, ValueError):
+    with ending_cleanly("load test", ArtifactError, DataError, LoadError, ServiceError, ValueError):
         print(f"Report: {mode(arguments, load)}")
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from scripts.common.report import KeyFigure
-from scripts.speech.scoring import ErrorRate
+
+if TYPE_CHECKING:  # it needs jiwer, which load tests do without
+    from scripts.speech.scoring import ErrorRate
 
 REFERENCE_S = 10.0
 """The clip length at which engines are compared, if it was measured; else the longest is used."""
@@ -64,8 +66,8 @@ class EngineFigures:
     wide: float | None = None
     narrow: float | None = None
     agreement: float | None = None
-    wer: ErrorRate | None = None
-    cer: ErrorRate | None = None
+    wer: "ErrorRate | None" = None
+    cer: "ErrorRate | None" = None
     clips: int = 0
     errors: list[str] = field(default_factory=list)
 

@@ -14,7 +14,8 @@ from scripts.benchmarking.engines import WHISPER
 
 TASK = "automatic-speech-recognition-with-past"
 OPTIMUM, OPTIMUM_FOLDER = "optimum_fp32", "optimum"
-TOKENIZER_FILES = ("tokenizer.json", "preprocessor_config.json", "vocabulary.json")
+TOKENIZER = "tokenizer.json"
+TOKENIZER_FILES = (TOKENIZER, "preprocessor_config.json", "vocabulary.json")
 """Files of a checkpoint that faster-whisper reads beside its model."""
 
 
@@ -39,13 +40,21 @@ def quantize_with_optimum(source: Source, target: Path) -> None:
 
 
 def convert_to_ctranslate2(quantization: str) -> Callable[[Source, Path], None]:
-    """A function that writes the folder that faster-whisper reads, with weights of this type."""
+    """A function that writes the folder that faster-whisper reads, with weights of this type.
+
+    A tokenizer in the old format (`vocab.json`, `merges.txt`) is converted too; without one, faster-whisper would fetch
+    that of another model from the hub.
+    """
 
     def convert(source: Source, target: Path) -> None:
         from ctranslate2.converters import TransformersConverter
+        from transformers import WhisperTokenizerFast
 
         files = [name for name in TOKENIZER_FILES if (source.checkpoint / name).is_file()]
         TransformersConverter(str(source.checkpoint), copy_files=files).convert(str(target), quantization=quantization)
+        if TOKENIZER not in files:
+            tokenizer = WhisperTokenizerFast.from_pretrained(source.checkpoint)
+            tokenizer.backend_tokenizer.save(str(target / TOKENIZER))
 
     return convert
 

@@ -11,7 +11,7 @@ from scripts.common import ROOT
 
 PACKAGES = (
     *("numpy", "onnxruntime", "torch", "transformers", "onnx", "optimum", "optimum-onnx"),
-    *("openvino", "nncf", "fastapi", "uvicorn", "locust"),
+    *("openvino", "nncf", "faster-whisper", "ctranslate2", "fastapi", "uvicorn", "locust"),
 )
 
 

@@ -1,22 +1,29 @@
-"""The clips that load tests upload, which are cut from `samples/`, and their request bodies."""
+"""The clips that load tests upload, from `samples/` or a set of speech data, and their request bodies."""
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import cycle, islice
+from functools import cache, cached_property
+from itertools import accumulate, cycle, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
 from scripts.common import SAMPLES
-from scripts.load_testing.encoding import FORMATS, Pcm, encode_once
+from scripts.load_testing.encoding import FORMATS, FULL_SCALE, Pcm, encode_once
+
+if TYPE_CHECKING:
+    from scripts.speech.rows import SpeechRows
 
 DEFAULT_MIX = "2-12"
 MIX_STEP_S = 0.5
 """A mix that is a range has a clip for each half second."""
+SPEECH_RATE_HZ = 16_000
+"""Sample rate of the clips of a set of speech data."""
 BOUNDARY = "----------dikte-load"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
@@ -93,17 +100,64 @@ def lengths_of(mix: str) -> list[float]:
     return lengths_s
 
 
-def short_clips(mix: str = DEFAULT_MIX, folder: Path = SAMPLES) -> list[Clip]:
-    """A cut clip of each length of the mix, and the uncut samples that are not longer than the longest of these."""
-    samples, lengths_s = read_samples(folder), lengths_of(mix)
+@cache
+def read_speech(speech: str) -> "SpeechRows":
+    """The rows of a data set. Raises DataError if it cannot be read, ValueError if packages for it are missing."""
+    try:
+        from scripts.speech.eval_sets import load_eval_set
+    except ImportError as error:
+        raise ValueError(f"speech data needs {error.name}: pip install -r requirements-train.txt") from error
+    return load_eval_set(speech)
+
+
+def utterance(rows: "SpeechRows", index: int) -> Clip:
+    """A row as a clip without a text, at `SPEECH_RATE_HZ`. Raises DataError if it cannot be read."""
+    scaled = np.rint(rows.samples(index, SPEECH_RATE_HZ) * FULL_SCALE)
+    return Clip(f"row-{index}", scaled.clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16), SPEECH_RATE_HZ)
+
+
+def utterances(speech: str, mix: str) -> list[Clip]:
+    """For each length of the mix, the whole clip of a data set whose duration is nearest. None is chosen twice.
+
+    Raises the errors of `read_speech` and `lengths_of`, and ValueError if there are not enough clips.
+    """
+    rows, lengths_s = read_speech(speech), lengths_of(mix)
+    if len(rows) < len(lengths_s):
+        raise ValueError(f"{speech} has {len(rows)} clips; a mix of {mix} needs {len(lengths_s)}")
+    left = dict(enumerate(rows.durations_s))
+    chosen = []
+    for length_s in lengths_s:
+        index = min(left, key=lambda index: abs(left[index] - length_s))
+        del left[index]
+        chosen.append(utterance(rows, index))
+    return chosen
+
+
+def short_clips(mix: str = DEFAULT_MIX, speech: str = "") -> list[Clip]:
+    """A cut clip of each length of the mix, and the uncut samples that are not longer than the longest of these.
+
+    speech: a data set, as for scripts/evaluate.py, whose `utterances` are taken instead. Raises their errors.
+    """
+    if speech:
+        return utterances(speech, mix)
+    samples, lengths_s = read_samples(), lengths_of(mix)
     cutter = ClipCutter(samples)
     cuts = [cutter.cut(f"clip-{length_s:g}s", length_s) for length_s in lengths_s]
     return cuts + [sample for sample in samples if sample.duration_s <= max(lengths_s)]
 
 
-def long_clip(length_s: float, folder: Path = SAMPLES) -> Clip:
-    """A clip of `length_s` seconds: the samples one after the other, repeated if necessary."""
-    return ClipCutter(read_samples(folder)).cut(f"long-{length_s:g}s", length_s)
+def long_clip(length_s: float, speech: str = "") -> Clip:
+    """A clip of `length_s` seconds: the samples one after the other, repeated if necessary.
+
+    speech: a data set whose rows are taken instead. Raises the errors of `read_speech`.
+    """
+    if speech:
+        rows = read_speech(speech)
+        needed = bisect_left(list(accumulate(rows.durations_s)), length_s) + 1
+        clips = [utterance(rows, index) for index in range(min(needed, len(rows)))]
+    else:
+        clips = read_samples()
+    return ClipCutter(clips).cut(f"long-{length_s:g}s", length_s)
 
 
 def in_formats(clips: Sequence[Clip], formats: Sequence[str]) -> list[Clip]:

@@ -34,21 +34,24 @@ class Load:
     long_users: int = 1
     long_s: float = 120.0
     formats: str = DEFAULT_FORMATS
+    speech: str = ""
 
     @property
     def clips(self) -> list[Clip]:
-        """All clips that are uploaded."""
-        clips = short_clips(self.clips_s) + ([long_clip(self.long_s)] if self.long_users else [])
+        """All clips that are uploaded. Raises the errors of `short_clips`."""
+        long = [long_clip(self.long_s, self.speech)] if self.long_users else []
+        clips = short_clips(self.clips_s, self.speech) + long
         return in_formats(clips, formats_of(self.formats))
 
     def described(self) -> dict[str, str]:
         """The parameters in words, for the report."""
-        short = short_clips(self.clips_s)
+        short = short_clips(self.clips_s, self.speech)
+        source = f"whole ones of {self.speech}, nearest to" if self.speech else "from samples/,"
         mean_s = sum(clip.duration_s for clip in short) / len(short)
         long = f"{self.long_users} with a file of {self.long_s:g} s" if self.long_users else "none with a long file"
         return {
             "users": f"{self.users}, starting {self.spawn_rate:g} per second, {long}; no pauses",
-            "clips": f"{len(short)} from samples/, {self.clips_s} s long, {mean_s:.2f} s on average",
+            "clips": f"{len(short)} {source} {self.clips_s} s long, {mean_s:.2f} s on average",
             "formats": f"{self.formats}, each clip in each format",
             "time": f"{self.duration_s:g} s; the figures cover the time when all users were active",
         }
@@ -90,6 +93,7 @@ def run_locust(url: str, load: Load, references: References) -> Tally:
             "--long_users": load.long_users,
             "--long_s": load.long_s,
             "--formats": load.formats,
+            "--speech": load.speech,
             "--references": texts,
             "--tally": answers,
         }

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from scripts.common import ROOT
+from scripts.common import ROOT, SAMPLES
 from scripts.common.service_process import ServiceProcess, dikte_on
-from scripts.load import PLAIN, compare_with_plain, load_against_plain, parse_arguments
+from scripts.load import PLAIN, compare_with_plain, load_against_plain, own_service, parse_arguments
 from scripts.load_testing.answers import API_KEY_VARIABLE, LoadError, References
 from scripts.load_testing.load_figures import LoadFigures
+from scripts.load_testing.plain_services import PlainOptions
 from scripts.load_testing.users import Load, measure, run_locust
 from tests.scripts.load_testing.deployed import KEY, deployed
+from tests.whisper_checkpoints import make_whisper
 
 LOAD = Load(users=2, spawn_rate=10, duration_s=4.0, clips_s="2,3", long_users=1, long_s=5.0, formats="wav,opus")
 
@@ -52,6 +54,16 @@ def test_users_upload_and_check_the_texts(service: ServiceProcess, references: R
     wav, opus = measured.by_format["wav"], measured.by_format["opus"]
     assert opus.sent_bytes / opus.audio_s_per_s < 0.5 * wav.sent_bytes / wav.audio_s_per_s
     assert measured.all.answered == sum(measured.by_kind[kind].answered for kind in ("short", "long"))
+
+
+def test_users_upload_the_clips_of_a_data_set(service: ServiceProcess) -> None:
+    load = replace(LOAD, long_users=0, speech=str(SAMPLES / "manifest.jsonl"))
+    references = References.ask(service.url, load.clips)
+    assert set(references.texts) == {"row-3", "row-0", "row-3-opus", "row-0-opus"}
+    measured = measure(service.url, load, references)
+    assert measured.failures == 0
+    assert measured.all.answered > 0
+    assert load.described()["clips"] == f"2 whole ones of {load.speech}, nearest to 2,3 s long, 4.21 s on average"
 
 
 def test_a_wrong_text_is_a_failure(service: ServiceProcess, references: References) -> None:
@@ -169,24 +181,60 @@ def test_options_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_arguments(["--against_plain", "--capacity"])
     assert "starts its own services" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse_arguments(["--language", "tr", "--host", "http://localhost:8000"])
+    assert "a running one has ASR_LANGUAGE" in capsys.readouterr().err
 
 
-def test_the_plain_service_gets_the_folder_of_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("words", "settings"), [([], {}), (["--language", "tr"], {"ASR_LANGUAGE": "tr"})])
+def test_our_service_is_told_the_language(
+    words: list[str], settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[str, str, dict[str, str]]] = []
+    monkeypatch.setattr("scripts.load.dikte_on", lambda *values: given.append(values))
+    own_service("onnx", parse_arguments([*words, "--model_dir", "some"]))
+    assert given == [("onnx", "some", settings)]
+
+
+def test_a_data_set_is_found_from_the_folder_of_locust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "speech.jsonl").touch()
+    assert parse_arguments(["--speech", "speech.jsonl"]).speech == str(tmp_path / "speech.jsonl")
+    assert parse_arguments(["--speech", "some/hub_id"]).speech == "some/hub_id"
+    assert parse_arguments([]).speech == ""
+
+
+def test_the_plain_service_gets_the_folder_of_the_checkpoint_and_its_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "snapshot").mkdir()
     monkeypatch.chdir(tmp_path)  # a relative path, in another folder than that of the services
     monkeypatch.setattr("scripts.load.find_model_folder", lambda name, _: {"cahya/base": Path("snapshot")}[name])
-    given: list[Path] = []
+    given: list[tuple[Path, PlainOptions]] = []
 
-    def plain_service(checkpoint: Path, _: Path) -> ServiceProcess:
-        given.append(checkpoint)
+    def plain_service(checkpoint: Path, options: PlainOptions) -> ServiceProcess:
+        given.append((checkpoint, options))
         raise LoadError("far enough")
 
     monkeypatch.setattr("scripts.load.plain_service", plain_service)
-    arguments = parse_arguments(["--against_plain", "--checkpoint_dir", "cahya/base"])
+    words = "--language tr --plain_compute_type float32 --plain_workers 3 --plain_threads 2 --plain_vad".split()
+    arguments = parse_arguments(["--against_plain", "--checkpoint_dir", "cahya/base", *words])
     arguments.backends = []
     with pytest.raises(LoadError, match="far enough"):
         load_against_plain(arguments, LOAD)
-    assert given == [tmp_path / "snapshot"]
+    options = PlainOptions(tmp_path / "artifacts" / "baselines", "tr", "float32", 3, 2, vad_filter=True)
+    assert given == [(tmp_path / "snapshot", options)]
+
+
+def test_a_whisper_checkpoint_needs_faster_whisper(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.load_testing.plain_services.installed", lambda _: False)
+    words = ["--against_plain", "--checkpoint_dir", str(make_whisper(checkpoints)), "--out", str(tmp_path)]
+    arguments = parse_arguments(words)
+    arguments.backends = []
+    with pytest.raises(LoadError, match="not installed: faster-whisper"):
+        load_against_plain(arguments, LOAD)
 
 
 def test_a_missing_checkpoint_is_reported_in_one_line(tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
 import io
+import json
+import subprocess
+import sys
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ import soundfile
 from scripts.load_testing.encoding import FORMATS
 from scripts.load_testing.load_clips import (
     CONTENT_TYPE,
+    SPEECH_RATE_HZ,
     ClipCutter,
     in_formats,
     in_turn,
@@ -16,7 +21,9 @@ from scripts.load_testing.load_clips import (
     read_samples,
     short_clips,
 )
-from tests.conftest import Client
+from scripts.speech.clips import DataError
+from tests.checkpoints import babbling
+from tests.conftest import ROOT, Client
 
 
 @pytest.mark.parametrize(
@@ -47,6 +54,60 @@ def test_clips_are_the_same_every_time_and_all_different() -> None:
     once, again = short_clips(), short_clips()
     assert [clip.body for clip in once] == [clip.body for clip in again]
     assert len({clip.pcm.tobytes() for clip in once}) == len(once)
+
+
+DURATIONS_S = [18.0, 4.5, 2.0, 9.0, 4.0, 6.5]
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A table of clips of `DURATIONS_S`, at 8 kHz."""
+    table = tmp_path_factory.mktemp("speech") / "manifest.jsonl"
+    rows = []
+    for index, duration_s in enumerate(DURATIONS_S):
+        soundfile.write(table.with_name(f"{index}.wav"), babbling(duration_s, seed=index)[::2], 8_000)
+        rows.append({"audio": f"{index}.wav", "text": "evet", "duration": duration_s})
+    table.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return str(table)
+
+
+def test_utterances_are_whole_and_the_nearest_to_the_lengths_of_the_mix(speech: str) -> None:
+    clips = short_clips("2,4,4,8", speech)
+    assert [clip.name for clip in clips] == ["row-2", "row-4", "row-1", "row-3"], "each is taken once"
+    assert [clip.duration_s for clip in clips] == [2.0, 4.0, 4.5, 9.0]
+    assert {clip.rate_hz for clip in clips} == {SPEECH_RATE_HZ}
+    assert all(clip.text is None for clip in clips), "how well they are recognized is not the question"
+    assert all(np.abs(clip.pcm).max() > 1000 for clip in clips)
+
+
+@pytest.mark.parametrize("length_s", [20.0, 22.5, 60.0])
+def test_a_long_clip_has_the_clips_of_a_set_one_after_the_other(speech: str, length_s: float) -> None:
+    clip = long_clip(length_s, speech)
+    assert clip.duration_s == length_s
+    first, second = (short_clips(mix, speech)[0] for mix in ("18", "4.5"))
+    both = np.concatenate([first.pcm, second.pcm])[: len(clip.pcm)]
+    assert np.array_equal(clip.pcm[: len(both)], both)
+
+
+def test_too_few_utterances_are_refused(speech: str) -> None:
+    with pytest.raises(ValueError, match=r"manifest.jsonl has 6 clips; a mix of 2-12 needs 21"):
+        short_clips("2-12", speech)
+
+
+def test_a_set_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"manifest\.jsonl"):
+        short_clips("2", str(tmp_path / "manifest.jsonl"))
+
+
+def test_reading_a_set_says_what_to_install(speech: str) -> None:
+    code = (
+        "import sys; sys.modules['datasets'] = None\n"
+        "from scripts.load_testing.load_clips import short_clips\n"
+        f"try: short_clips('2', {speech!r})\n"
+        "except ValueError as error: print(error)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout == "speech data needs datasets: pip install -r requirements-train.txt\n"
 
 
 def test_clips_are_cut_one_after_the_other_from_repeated_samples() -> None:
