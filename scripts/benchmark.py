@@ -85,6 +85,32 @@ def load_rows(arguments: argparse.Namespace, data: str, limit: int | None, rate_
         raise BenchmarkError(str(error)) from error
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: engines of a checkpoint, on speech.
+
+    language: ISO 639-1 code that the engines are told; empty for a model of one language. clips: those that are timed.
+    rows: those on which errors are counted, if any.
+    """
+
+    checkpoint: Path
+    family: Family
+    bench: Bench
+    language: str
+    clips: Clips
+    rows: "SpeechRows | None"
+
+
+def open_subject(arguments: argparse.Namespace) -> Subject:
+    """Find the checkpoint and read all speech. Raises ArtifactError, BenchmarkError or ClipsError."""
+    checkpoint = find_model_folder(arguments.checkpoint_dir, REFERENCE)
+    family = open_model(checkpoint).family
+    multilingual = isinstance(family, WhisperFamily) and family.settings.is_multilingual
+    clips = read_clips(arguments, family.rate_hz)
+    rows = load_rows(arguments, arguments.evaluate, arguments.limit, family.rate_hz) if arguments.evaluate else None
+    return Subject(checkpoint, family, bench_for(family), arguments.language if multilingual else "", clips, rows)
+
+
 def read_clips(arguments: argparse.Namespace, rate_hz: int) -> Clips:
     """The clips to time, of each length. Raises BenchmarkError or ClipsError if there are none."""
     lengths_s = sorted(set(arguments.lengths_s))
@@ -102,18 +128,19 @@ class Plan:
     missing: dict[str, str]
 
 
-def plan_own_engines(arguments: argparse.Namespace, bench: Bench, checkpoint: Path, language: str) -> Plan:
+def plan_own_engines(arguments: argparse.Namespace, subject: Subject) -> Plan:
     """Plan for PyTorch and each engine of Dikte whose files are named, or are in a folder that is named.
 
     Raises BenchmarkError if a named file cannot be used, and ArtifactError if a folder has no model.
     """
+    checkpoint, family, language = subject.checkpoint, subject.bench.family, subject.language
     named = {backend: getattr(arguments, f"{backend}_path") for backend in OWN_BACKENDS}
-    if bench.family != CTC and any(named.values()):
+    if family != CTC and any(named.values()):
         raise BenchmarkError("this model has several files: name its folder, with --model_dir")
     beside = {path.parent for path in named.values() if path and (path.parent / CONFIG_NAME).is_file()}
     plan = Plan([], {})
     try:
-        plan.specs.append(checkpoint_spec(checkpoint, bench.family, language))
+        plan.specs.append(checkpoint_spec(checkpoint, family, language))
         for backend in OWN_BACKENDS:
             if named[backend] and installed(package_of(backend)):
                 plan.specs.append(file_spec(backend, named[backend], checkpoint))
@@ -124,7 +151,7 @@ def plan_own_engines(arguments: argparse.Namespace, bench: Bench, checkpoint: Pa
                 if not has_files(model, backend):
                     continue
                 if installed(package_of(backend)):
-                    plan.specs.append(artifact_spec(backend, model, bench.family, language))
+                    plan.specs.append(artifact_spec(backend, model, family, language))
                 else:
                     plan.missing[own_title(backend)] = f"not installed: {package_of(backend)}"
     except (FileNotFoundError, ValueError) as error:
@@ -139,7 +166,7 @@ def has_files(model: Model, backend: str) -> bool:
     return bool(wanted) and all((model.artifact.folder / name).is_file() for name in names)
 
 
-def plan_baselines(bench: Bench, source: Source, keys: list[str], language: str) -> Plan:
+def plan_baselines(subject: Subject, source: Source, keys: list[str]) -> Plan:
     """Make the files of the named baselines that do not exist yet, and plan to measure these baselines.
 
     Raises BenchmarkError if the process that makes them fails.
@@ -148,20 +175,19 @@ def plan_baselines(bench: Bench, source: Source, keys: list[str], language: str)
         failed = have_baselines_made(source, keys)
     except BaselineError as error:
         raise BenchmarkError(f"{error}; --no-baselines leaves them out") from error
-    wanted = [baseline for baseline in bench.baselines if baseline.key in keys]
+    wanted = [baseline for baseline in subject.bench.baselines if baseline.key in keys]
     return Plan(
-        [baseline.spec(source, language) for baseline in wanted if baseline.key not in failed],
+        [baseline.spec(source, subject.language) for baseline in wanted if baseline.key not in failed],
         {baseline.title: failed[baseline.key] for baseline in wanted if baseline.key in failed},
     )
 
 
-def measure(arguments: argparse.Namespace, plan: Plan, bench: Bench, family: Family, language: str) -> Results:
+def measure(arguments: argparse.Namespace, subject: Subject, plan: Plan) -> Results:
     """Measure all engines of a plan: first one call at a time on `--threads` threads, then `--callers` single-thread
     calls at once.
     """
+    family, bench, clips, rows = subject.family, subject.bench, subject.clips, subject.rows
     rate_hz = family.rate_hz
-    clips = read_clips(arguments, rate_hz)
-    rows = load_rows(arguments, arguments.evaluate, arguments.limit, rate_hz) if arguments.evaluate else None
     samples = [clip for of_length in clips.values() for clip in of_length]
     figures = {spec.key: EngineFigures(spec.key, spec.title, spec.own, spec.size_bytes) for spec in plan.specs}
 
@@ -212,7 +238,7 @@ def measure(arguments: argparse.Namespace, plan: Plan, bench: Bench, family: Fam
         sound=arguments.speech or f"{arguments.audio_path}, looped or cut",
         reference=reference,
         evaluated=arguments.evaluate or "",
-        language=language,
+        language=subject.language,
         clips=describe_clips(clips, steps.get(reference, []), rate_hz),
     )
     return Results(bench, setup, describe_machine(), figures, plan.missing)
@@ -230,18 +256,14 @@ def describe_clips(clips: Clips, steps: list[Sequence[int]], rate_hz: int) -> tu
 
 
 def run(arguments: argparse.Namespace) -> Path:
-    """Plan, measure and write the report. Returns its path. Raises BenchmarkError or ArtifactError."""
-    checkpoint = find_model_folder(arguments.checkpoint_dir, REFERENCE)
-    family = open_model(checkpoint).family
-    bench = bench_for(family)
-    multilingual = isinstance(family, WhisperFamily) and family.settings.is_multilingual
-    language = arguments.language if multilingual else ""
-    plan = plan_own_engines(arguments, bench, checkpoint, language)
-    keys = [baseline.key for baseline in bench.baselines if arguments.baselines and baseline.key in arguments.only]
-    if keys:
+    """Plan, measure and write the report. Returns its path. Raises the errors of `open_subject`."""
+    subject = open_subject(arguments)
+    plan = plan_own_engines(arguments, subject)
+    keys = [baseline.key for baseline in subject.bench.baselines if baseline.key in arguments.only]
+    if keys and arguments.baselines:
         print("Baselines", flush=True)
-        source = source_of(checkpoint, arguments.out / BASELINES_FOLDER, arguments.calibration)
-        others = plan_baselines(bench, source, keys, language)
+        source = source_of(subject.checkpoint, arguments.out / BASELINES_FOLDER, arguments.calibration)
+        others = plan_baselines(subject, source, keys)
         plan = Plan([*plan.specs, *others.specs], plan.missing | others.missing)
     plan.specs = [spec for spec in plan.specs if spec.key in arguments.only]
     if not plan.specs:
@@ -252,7 +274,7 @@ def run(arguments: argparse.Namespace) -> Path:
     for title, reason in plan.missing.items():
         print(f"Not measured: {title}: {reason}")
 
-    results = measure(arguments, plan, bench, family, language)
+    results = measure(arguments, subject, plan)
     report = write_report(results, arguments.out)
     print(f"\n{key_figures_table(results.key_figures())}\n")
     for engine in results.engines.values():

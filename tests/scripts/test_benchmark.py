@@ -29,6 +29,7 @@ from scripts.benchmarking.worker import serve
 from tests.checkpoints import RATE_HZ, babbling, baselines, built, clips, exported
 from tests.conftest import ROOT
 from tests.scripts.benchmarking.test_process import ended
+from tests.whisper_checkpoints import make_whisper, whisper_artifact
 
 MIB = 1 << 20
 
@@ -299,3 +300,47 @@ def test_invalid_options_are_refused(
     with pytest.raises(SystemExit, match="2"):
         main()
     assert wrong[0] in capsys.readouterr().err
+
+
+def test_a_whisper_model_is_measured_with_its_own_baselines(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.benchmark.Engines", partial(Engines, start=EngineThread))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.chdir(ROOT)
+    artifact, rows = whisper_artifact(checkpoints), []
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", babbling(7.0 if number else 2.0, seed=number), RATE_HZ)
+        rows.append(json.dumps({"audio": f"{number}.wav", "text": "the and you"}))
+    (speech := tmp_path / "speech.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    options = ["--checkpoint_dir", make_whisper(checkpoints), "--model_dir", artifact, "--out", tmp_path]
+    options += ["--speech", speech, "--clips", 1, "--lengths_s", 2, 22, "--runs", 2, "--warm_up", 1]
+    options += ["--throughput_s", 0.01, "--evaluate", speech, "--limit", 2, "--no-service"]
+    options += ["--only", "onnx", "onnx_int8", "transformers", "stock_fp32"]
+    monkeypatch.setattr(sys, "argv", [*map(str, ["benchmark.py", *options])])
+    main()
+    report = json.loads((tmp_path / f"{STEM}.json").read_text(encoding="utf-8"))
+    assert list(report["engines"]) == ["onnx", "onnx_int8", "transformers"], "no baseline of another family"
+    for engine in report["engines"].values():
+        assert engine["errors"] == []
+        assert [latency["length_s"] for latency in engine["latencies"]] == [2.0, 22.0]
+        assert engine["clips"] == 2
+        assert 0 <= engine["agreement"] <= 1
+    assert report["engines"]["onnx_int8"]["size_bytes"] == sum(
+        (artifact / name).stat().st_size for name in ("encoder_int8.onnx", "decoder_int8.onnx")
+    )
+    clips = report["setup"]["clips"]
+    assert [(clip["length_s"], clip["count"]) for clip in clips] == [(2.0, 1), (22.0, 1)]
+    assert clips[1]["mean_s"] == 22.0
+    assert {"int8_latency_to_transformers_short", "fp32_wer_rise", "int8_wer_rise"} <= {
+        figure["key"] for figure in report["key_figures"]
+    }
+    text = (tmp_path / f"{STEM}.md").read_text(encoding="utf-8")
+    assert "/ transformers pipeline FP32" in text
+    assert "tokens as onnx" in text
+
+
+def test_files_of_a_whisper_model_are_named_by_their_folder(checkpoints: Path, tmp_path: Path) -> None:
+    file = whisper_artifact(checkpoints) / "encoder_int8.onnx"
+    options = ("--checkpoint_dir", make_whisper(checkpoints), "--no-baselines", "--out", tmp_path)
+    assert "name its folder, with --model_dir" in refusal(*options, "--onnx_int8_path", file)
