@@ -35,7 +35,7 @@ class Admission:
     def __init__(
         self,
         max_queue_s: float,
-        window_s: float,
+        window_s: Callable[[], float],
         max_uploads: int,
         speed: Callable[[], float],
         wait_s: Callable[[float], float],
@@ -125,7 +125,7 @@ class Admission:
 
     def _bulk_part_s(self, charged_s: float) -> float:
         """The part of `charged_s` seconds of one clip that lies beyond its first window."""
-        return max(0.0, charged_s - self._window_s)
+        return max(0.0, charged_s - self._window_s())
 
     @property
     def _backlog_s(self) -> float:

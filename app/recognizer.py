@@ -73,11 +73,18 @@ def never() -> bool:
     return False
 
 
+WINDOW_S = 20.0
+"""Length of windows for models that take any: longer ones take more memory, and more time per second of audio."""
+
+
 @dataclass(frozen=True)
 class Windowing:
-    """How clips are cut, in seconds: the longest piece that a model computes at once, and the overlap of neighbours."""
+    """How clips are cut, in seconds: the longest piece that a model computes at once, and the overlap of neighbours.
 
-    window_s: float = 20.0
+    window_s: None for `WINDOW_S`, or the length of the family's own windows.
+    """
+
+    window_s: float | None = None
     overlap_s: float = 4.0
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import re
 import tempfile
 from contextlib import aclosing
@@ -56,7 +57,7 @@ class Service:
         """The backend that serves; until the model is loaded, the one in the settings, which may be `auto`."""
         self.admission = admission = Admission(
             settings.max_queue_s,
-            settings.window_s,
+            self._window_s,
             settings.max_uploads,
             speed=self.speed,
             wait_s=self._wait_s,
@@ -107,6 +108,9 @@ class Service:
         """Measured seconds of audio computed per second with all workers busy; 1 before the first measurement."""
         transcriber = self._transcriber
         return 1.0 if transcriber is None else transcriber.scheduler.speed(transcriber.lanes)
+
+    def _window_s(self) -> float:
+        return math.inf if self._transcriber is None else self._transcriber.lanes.express.window_s
 
     def _wait_s(self, duration_s: float) -> float:
         transcriber = self._transcriber

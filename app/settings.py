@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.audio import AudioLimits
 from app.cores import available_cores
 from app.languages import language_code
-from app.recognizer import Options, Windowing
+from app.recognizer import WINDOW_S, Options, Windowing
 from app.runtimes.registry import AUTO, BACKENDS, REFERENCE
 
 MIB = 1 << 20
@@ -60,8 +60,12 @@ class Settings(BaseSettings):
         description="Threads that compute a window when no other work is waiting; 1 saves the memory of a second "
         "copy of the model. Default: the cores that this process may use, at most 8.",
     )
-    window_s: float = Field(
-        Windowing.window_s, ge=2.0, le=60.0, description="Longest piece of audio the engine computes at once, seconds."
+    window_s: float | None = Field(
+        None,
+        ge=2.0,
+        le=60.0,
+        description="Longest piece of audio the engine computes at once, seconds. Default: 20, and the window of a "
+        "Whisper model, 30.",
     )
     overlap_s: float = Field(
         Windowing.overlap_s, ge=0.5, le=20.0, description="Overlap of neighbouring windows, seconds."
@@ -170,7 +174,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> Self:
-        if self.overlap_s > self.window_s / 2:
+        if self.overlap_s > (self.window_s or WINDOW_S) / 2:
             raise ValueError("ASR_OVERLAP_S must be at most half of ASR_WINDOW_S")
         return self
 

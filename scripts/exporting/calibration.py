@@ -7,7 +7,7 @@ from app.artifacts import ArtifactError
 from app.families.ctc.graph import LENGTHS_INPUT, WAVEFORM_INPUT
 from app.families.ctc.recognizer import input_values, is_audible
 from app.families.ctc.settings import CtcSettings
-from app.recognizer import Windowing
+from app.recognizer import WINDOW_S
 from scripts.common import SAMPLES
 from scripts.exporting.quantization import Feed
 from scripts.speech.data import load_speech
@@ -29,7 +29,7 @@ def calibration_feeds(calibration: str, settings: CtcSettings, most: int) -> lis
     feeds: list[Feed] = []
     spread = range(0, len(rows), -(-len(rows) // most) or 1)
     for index in tqdm(spread, desc="calibrating", unit="clip", disable=None):
-        samples = rows.samples(index, rate_hz)[: int(Windowing.window_s * rate_hz)]
+        samples = rows.samples(index, rate_hz)[: int(WINDOW_S * rate_hz)]
         if is_audible(samples, settings.framing):
             values = input_values(samples, settings.features)
             feeds.append({WAVEFORM_INPUT: values[np.newaxis], LENGTHS_INPUT: np.array([len(samples)])})

@@ -21,7 +21,7 @@ def admission(
 ) -> Admission:
     return Admission(
         max_queue_s,
-        window_s,
+        lambda: window_s,
         max_uploads,
         speed=lambda: SPEED,
         wait_s=lambda duration_s: wait_s + duration_s / SPEED,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from app.artifacts import Artifact, ArtifactError
-from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing, never
+from app.recognizer import WINDOW_S, Agreement, Hypothesis, Options, Samples, Window, Windowing, never
 from app.runtimes.graph import Graph, Tensor, TorchModule
 from app.transcript import Segment, Word
 
@@ -39,7 +39,7 @@ class ClipLengthFamily:
 
     def recognizer(self, graphs: Mapping[str, Graph], windowing: Windowing) -> "ClipLengthRecognizer":
         """A recognizer on the graph."""
-        return ClipLengthRecognizer(graphs[GRAPH], self.rate_hz, windowing.window_s)
+        return ClipLengthRecognizer(graphs[GRAPH], self.rate_hz, windowing.window_s or WINDOW_S)
 
 
 class ClipLengthRecognizer:

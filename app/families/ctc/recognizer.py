@@ -11,7 +11,7 @@ from app.families.ctc.decoding import Emissions, WordDecoder, decode_ctc
 from app.families.ctc.graph import CtcGraph
 from app.families.ctc.settings import CtcSettings, FeatureSettings
 from app.families.ctc.windows import Framing, Stitcher, cut, stitch
-from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing, never
+from app.recognizer import WINDOW_S, Agreement, Hypothesis, Options, Samples, Window, Windowing, never
 from app.segmenting import Segmenter
 from app.transcript import Segment, Word, joined
 
@@ -32,8 +32,8 @@ class CtcRecognizer:
         self.settings = settings
         self._graph = graph
         self.rate_hz = settings.features.sample_rate_hz
-        self.window_s = windowing.window_s
-        self._window_frames = settings.framing.frames(int(windowing.window_s * self.rate_hz))
+        self.window_s = windowing.window_s or WINDOW_S
+        self._window_frames = settings.framing.frames(int(self.window_s * self.rate_hz))
         self._overlap_frames = settings.framing.frames(int(windowing.overlap_s * self.rate_hz))
 
     def check_options(self, options: Options) -> None:

@@ -41,7 +41,7 @@ class WhisperRecognizer:
         self.model = model
         self.settings = model.settings
         self.rate_hz = model.rate_hz
-        self.window_s = min(windowing.window_s, self.settings.window_s)
+        self.window_s = min(windowing.window_s or math.inf, self.settings.window_s)
         self._detector = detector
 
     def condensing(self, condenses: bool) -> "WhisperRecognizer":

@@ -8,7 +8,7 @@ import soundfile
 from app.artifacts import ArtifactError
 from app.families.ctc.graph import LENGTHS_INPUT
 from app.families.ctc.settings import CtcSettings
-from app.recognizer import Windowing
+from app.recognizer import WINDOW_S
 from scripts.exporting.calibration import calibration_feeds
 from scripts.speech.data import DataError
 from tests.checkpoints import RATE_HZ, babbling, built
@@ -55,7 +55,7 @@ def test_a_folder_of_audio_and_the_first_window_of_long_clips(settings: CtcSetti
     manifest(tmp_path, [0.5, 30.0])
     (tmp_path / "clips.jsonl").unlink()
     feeds = calibration_feeds(str(tmp_path), settings, 10)
-    assert [int(feed[LENGTHS_INPUT][0]) for feed in feeds] == [8_000, Windowing().window_s * RATE_HZ]
+    assert [int(feed[LENGTHS_INPUT][0]) for feed in feeds] == [8_000, WINDOW_S * RATE_HZ]
 
 
 def test_nothing_to_calibrate_on(settings: CtcSettings, tmp_path: Path) -> None:

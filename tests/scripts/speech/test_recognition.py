@@ -4,7 +4,7 @@ import numpy as np
 
 from app.families.ctc.decoding import Emissions
 from app.families.ctc.recognizer import CtcRecognizer
-from app.recognizer import Options, Window, Windowing, never
+from app.recognizer import WINDOW_S, Options, Window, Windowing, never
 from app.settings import BUNDLED_MODEL
 from scripts.common import SAMPLES
 from scripts.speech.data import load_speech
@@ -33,7 +33,7 @@ def test_a_long_clip_is_transcribed_window_by_window() -> None:
     assert often == " ".join([once] * 6)
     assert lengths[0] == len(clip)
     assert len(lengths) == 4
-    assert max(lengths) <= Windowing().window_s * rate_hz
+    assert max(lengths) <= WINDOW_S * rate_hz
 
 
 def test_a_clip_shorter_than_a_frame_has_no_text() -> None:
