@@ -36,8 +36,9 @@ class GraphSource(Protocol):
         """The graphs of a checkpoint folder as PyTorch modules, by name."""
         ...
 
-    def is_sequential(self, graph: str, size_bytes: int) -> bool:
-        """Whether calls of a graph, of a file of `size_bytes`, gain too little from threads to load it twice."""
+    @property
+    def shares_sessions(self) -> bool:
+        """Whether all recognizers share a session of each graph, with the most threads of any of them."""
         ...
 
     def uses_few_shapes(self, inputs: Mapping[str, Tensor]) -> bool:
@@ -105,13 +106,12 @@ def _load_onnx(find_file: Callable[[Path, str], str]) -> Load:
         from app.runtimes.onnx import OnnxGraph
 
         paths = {graph: artifact.file(find_file(artifact.folder, graph)) for graph in source.graphs}
-        shared = {
-            graph: OnnxGraph(path, 1)
-            for graph, path in paths.items()
-            if len(threads) > 1 and source.is_sequential(graph, path.stat().st_size)
+        numbers = [max(threads)] * len(threads) if source.shares_sessions else threads
+        loaded = {
+            number: {graph: OnnxGraph(path, number) for graph, path in paths.items()}
+            for number in dict.fromkeys(numbers)
         }
-        others = [graph for graph in paths if graph not in shared]
-        return [{**shared, **{graph: OnnxGraph(paths[graph], number) for graph in others}} for number in threads]
+        return [loaded[number] for number in numbers]
 
     return load
 

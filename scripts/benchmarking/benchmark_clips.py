@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CLIP_LIMITS = AudioLimits(max_duration_s=3600.0, max_decoded_bytes=1 << 30, max_channels=8)
 
-TOLERANCE = 0.05
+TOLERANCE = 0.15
 """Relative difference of an utterance from the length that it stands for."""
 
 Clips = Mapping[float, Sequence[Samples]]
@@ -47,7 +47,7 @@ def cut_clips(path: Path, lengths_s: Sequence[float], rate_hz: int) -> Clips:
 
 
 def speech_clips(rows: "SpeechRows", lengths_s: Sequence[float], count: int, rate_hz: int, seed: int) -> Clips:
-    """`count` clips of each length: utterances of this length, within 5 %; if there are too few, joined utterances.
+    """`count` clips of each length: utterances of this length, within 15 %; if there are too few, joined utterances.
 
     Those are utterances in random order, one after the other, cut at the length. No utterance is in two clips of one
     length. Raises ClipsError if the set has too few, and DataError for one that cannot be read.
@@ -55,7 +55,8 @@ def speech_clips(rows: "SpeechRows", lengths_s: Sequence[float], count: int, rat
 
     def clip(indices: Sequence[int], length_s: float) -> Samples:
         samples = np.concatenate([rows.samples(index, rate_hz) for index in indices])
-        return samples if len(indices) == 1 else samples[: round(length_s * rate_hz)]
+        near = len(indices) == 1 and len(samples) <= length_s * (1 + TOLERANCE) * rate_hz
+        return samples if near else samples[: round(length_s * rate_hz)]
 
     return {
         length_s: [clip(indices, length_s) for indices in choose_rows(rows.durations_s, length_s, count, seed)]

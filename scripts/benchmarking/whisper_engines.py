@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.models import load_recognizer, open_model
-from app.recognizer import AnyRecognizer, Options, Samples
+from app.recognizer import Options, Samples
 from scripts.benchmarking.engines import OWN_LOADER, EngineSpec, Loader
 from scripts.speech.recognition import text_of
 
@@ -27,7 +27,8 @@ class WhisperEngine:
 
 
 def _backend(spec: EngineSpec, threads: int, callers: int) -> WhisperEngine:
-    recognizer: AnyRecognizer = load_recognizer(open_model(spec.settings), spec.backend, threads)
+    """As the service loads it: each of `callers` calls uses as many threads as there are in all."""
+    recognizer = load_recognizer(open_model(spec.settings), spec.backend, threads * callers)
     options = Options(language=spec.language or None)
     return WhisperEngine(lambda samples: text_of(recognizer, samples, options))
 

@@ -21,6 +21,7 @@ class ClipLengthFamily:
 
     graphs = (GRAPH,)
     tokens = tuple("0123456789")
+    shares_sessions = False
 
     def __init__(self, artifact: Artifact) -> None:
         self.rate_hz = int(artifact.read_json("config.json")["sampling_rate"])
@@ -28,10 +29,6 @@ class ClipLengthFamily:
     def torch_modules(self, folder: object) -> Mapping[str, TorchModule]:
         """There is no PyTorch model of it."""
         raise ArtifactError("clip-length is served from ONNX files only")
-
-    def is_sequential(self, graph: str, size_bytes: int) -> bool:
-        """There is only one graph, and it is tiny."""
-        return False
 
     def uses_few_shapes(self, inputs: Mapping[str, Tensor]) -> bool:
         """Every length is a shape of its own."""

@@ -19,15 +19,16 @@ MODEL_TYPE = "whisper"
 """The value of `model_type` in `config.json`."""
 CONDENSED_KEY = "condensed_silence"
 """Entry of the manifest: whether the artifact is proven with condensed silence (`app.families.whisper.padding`)."""
-SEQUENTIAL_BYTES = 128 << 20
-"""Largest decoder that is loaded once, on one thread. Its steps are many small operators: with whisper-base, a second
-thread makes a step 1.2 times as fast on an idle machine, and slower on a busy one, and costs 95 MB."""
 LAYOUTS = ((ENCODER, DECODER), *OPTIMUM_LAYOUTS)
 """The graphs of each layout of exported files: Dikte's own and optimum's, the preferred ones first."""
 
 
 class WhisperFamily:
     """A Whisper model's settings; makes its recognizers. Raises the errors of `read_settings`."""
+
+    shares_sessions = True
+    """Two calls on one session of two threads are about as fast as on two sessions of one thread: the steps of a
+    decoder read its weights, and wait for memory. A second session of whisper-base costs 100 MB."""
 
     def __init__(self, artifact: Artifact) -> None:
         self.settings = read_settings(artifact)
@@ -46,10 +47,6 @@ class WhisperFamily:
         from app.families.whisper.modules import torch_modules
 
         return torch_modules(load_checkpoint(folder), self.shape.query_layers)
-
-    def is_sequential(self, graph: str, size_bytes: int) -> bool:
-        """Whether a graph is a decoder of such a size that a step is as fast on one thread."""
-        return graph != ENCODER and size_bytes <= SEQUENTIAL_BYTES
 
     def uses_few_shapes(self, inputs: Mapping[str, Tensor]) -> bool:
         """Whether a graph is called with only a few shapes: caches and windows have many."""

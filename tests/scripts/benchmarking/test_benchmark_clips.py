@@ -21,7 +21,7 @@ def test_a_file_is_looped_or_cut(tmp_path: Path) -> None:
 
 
 def test_utterances_of_the_length_are_taken_whole() -> None:
-    durations_s = [3.4, 3.1, 9.0, 2.9, 3.0]
+    durations_s = [3.6, 3.1, 9.0, 2.9, 3.0]
     assert choose_rows(durations_s, 3.0, 3, seed=0) == [[4], [1], [3]]
 
 
@@ -39,6 +39,14 @@ def test_where_there_are_none_utterances_are_joined_until_they_are_long_enough()
         choose_rows(durations_s, 9.0, 3, seed=0)
     with pytest.raises(ClipsError):
         choose_rows([], 1.0, 1, seed=0)
+
+
+def test_a_longer_utterance_is_cut(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", babbling(5.0, 1), RATE_HZ)
+    (speech := tmp_path / "speech.jsonl").write_text('{"audio": "long.wav", "text": "a"}', encoding="utf-8")
+    rows = load_eval_set(str(speech))
+    assert [len(clip) for clip in speech_clips(rows, [2.0], 1, RATE_HZ, 0)[2.0]] == [2 * RATE_HZ]
+    assert [len(clip) for clip in speech_clips(rows, [4.5], 1, RATE_HZ, 0)[4.5]] == [5 * RATE_HZ]
 
 
 def test_the_clips_of_a_set() -> None:
