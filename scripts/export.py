@@ -92,7 +92,7 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measu
         limits[FP32_BACKEND] = ROUNDED
     workers = len(os.sched_getaffinity(0))
     measured = prove(opened.family, recognizers, sets, limits, options.language, workers)
-    more = exporter.prove(source, opened, recognizers, sets, options, workers)
+    more = exporter.prove(source, opened, recognizers, sets, options, workers, measured.errors)
     measured = replace(measured, proofs=measured.proofs + more.proofs)
     print_proofs(measured)
     if measured.failed and not options.allow_unproven:

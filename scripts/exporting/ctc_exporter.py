@@ -1,6 +1,6 @@
 """Makes the artifacts of CTC models: `model.onnx`, `model_int8.onnx`, and INT8 for OpenVINO."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from scripts.exporting.length_check import check_lengths
 from scripts.exporting.onnx_files import count_operators, store_compactly, store_rounded
 from scripts.exporting.proofs import LIMITS
 from scripts.speech.data import SpeechRows
+from scripts.speech.scoring import ClipErrors
 
 FP32_FILE, INT8_FILE, OPENVINO_FILE = onnx_fp32_file(GRAPH), onnx_int8_file(GRAPH), openvino_int8_file(GRAPH)
 CALIBRATION_CLIPS = 64
@@ -100,6 +101,7 @@ class CtcExporter:
         sets: Mapping[str, SpeechRows],
         options: Options,
         workers: int,
+        errors: Mapping[str, Sequence[ClipErrors]],
     ) -> FamilyProofs:
         """Nothing more than what all families prove."""
         return FamilyProofs((), {}, recognizers)

@@ -11,6 +11,7 @@ from app.recognizer import AnyRecognizer
 from scripts.exporting.graph_export import DYNAMIC, Quantization
 from scripts.exporting.proofs import MAX_REFERENCE_WER, Limit
 from scripts.speech.data import SpeechRows
+from scripts.speech.scoring import ClipErrors
 
 THREADS = 1
 """Threads of one engine, as in the service. Several clips are computed at once, to use all cores."""
@@ -106,6 +107,11 @@ class Exporter(Protocol):
         sets: Mapping[str, SpeechRows],
         options: Options,
         workers: int,
+        errors: Mapping[str, Sequence[ClipErrors]],
     ) -> FamilyProofs:
-        """Prove what only this family needs. workers: number of clips that are computed at once."""
+        """Prove what only this family needs.
+
+        workers: number of clips that are computed at once. errors: backend -> errors of each clip, set after set, as
+        they were measured for all families.
+        """
         ...

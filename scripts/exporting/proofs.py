@@ -93,13 +93,14 @@ class Measurements:
     """The measurements, and the proofs that follow from them.
 
     parity: by backend. wer_increase: by backend, relative to the one that it is compared with. accuracy: set -> backend
-    -> figures.
+    -> figures. errors: backend -> errors of each clip, set after set; not in the manifest.
     """
 
     proofs: tuple[Proof, ...]
     parity: dict[str, Parity]
     wer_increase: dict[str, ErrorRate]
     accuracy: dict[str, dict[str, Figures]]
+    errors: dict[str, list[ClipErrors]]
 
     @property
     def failed(self) -> list[Proof]:
@@ -177,7 +178,7 @@ def prove(
         for backend in backends
         for proof in judge(backend, parity[backend], increase[backend], limits.get(backend, limits[OTHERS]))
     ]
-    return Measurements(tuple(proofs), parity, increase, accuracy)
+    return Measurements(tuple(proofs), parity, increase, accuracy, errors)
 
 
 def judge_reference(errors: Sequence[ClipErrors], limit: Limit) -> Proof:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
 from transformers import WhisperForConditionalGeneration
 
 from app.artifacts import ArtifactError, open_artifact
@@ -25,7 +24,7 @@ from app.runtimes.registry import (
 )
 from scripts.common.model_files import model_files
 from scripts.exporting.exporter import FamilyProofs, Layout, Options
-from scripts.exporting.onnx_files import count_operators, restore_halves, save, store_compactly, store_rounded
+from scripts.exporting.onnx_files import count_operators, save, store_compactly, store_rounded
 from scripts.exporting.optimum_layout import (
     OPTIMUM_GRAPHS,
     export_with_optimum,
@@ -37,6 +36,7 @@ from scripts.exporting.quantization import names_matching, quantize
 from scripts.exporting.whisper_graphs import quantize_decoder, trace_whisper
 from scripts.exporting.whisper_proofs import noise_of, prove_whisper
 from scripts.speech.data import SpeechRows
+from scripts.speech.scoring import ClipErrors
 
 GRAPHS: Mapping[Layout, tuple[str, ...]] = {"dikte": (ENCODER, DECODER), "optimum": OPTIMUM_GRAPHS}
 """Layout -> the graphs that are made."""
@@ -90,8 +90,7 @@ class WhisperExporter:
                 store_compactly(folder / onnx_fp32_file(graph))
         method = before.get("quantization", {}).get("method", "unknown: adopted as it was")
         if not (options.adopt and all(path.is_file() for path in int8)):
-            quantize_all = self._quantize if own else self._quantize_with_optimum
-            method = quantize_all(fp32, int8, options)
+            method = self._quantize(model, folder, options) if own else self._quantize_with_optimum(fp32, int8, options)
         for path in (*fp32, *int8):
             print(f"{path.name}: {sum(file.stat().st_size for file in model_files(path)) / 1e6:.1f} MB")
         operators: dict[str, int] = {}
@@ -103,10 +102,12 @@ class WhisperExporter:
 
     def _export(self, model: WhisperForConditionalGeneration, folder: Path, graphs: Sequence[str]) -> None:
         """Make the float32 files of some graphs in Dikte's layout."""
-        layers = WhisperFamily(open_artifact(folder)).shape.query_layers
-        traced = trace_whisper(model, layers)
+        traced = trace_whisper(model, self._query_layers(folder))
         for graph in graphs:
             save(traced[graph], folder / onnx_fp32_file(graph))
+
+    def _query_layers(self, folder: Path) -> tuple[int, ...]:
+        return WhisperFamily(open_artifact(folder)).shape.query_layers
 
     def _quantize_with_optimum(self, fp32: Sequence[Path], int8: Sequence[Path], options: Options) -> str:
         """Make the INT8 files in optimum's layout; with `options.adopt`, only the missing ones."""
@@ -120,23 +121,24 @@ class WhisperExporter:
                 quantize_with_optimum(source, target, quantization.bits, keep)
         return f"ORTQuantizer, avx512_vnni, dynamic, signed weights of {quantization.bits} bits per tensor"
 
-    def _quantize(self, fp32: Sequence[Path], int8: Sequence[Path], options: Options) -> str:
-        """Make the INT8 files from the float32 files. Returns what was done."""
-        encoder, decoder = (onnx.load(path) for path in fp32)
-        for graph in (encoder, decoder):
-            restore_halves(graph.graph)
+    def _quantize(self, model: WhisperForConditionalGeneration, folder: Path, options: Options) -> str:
+        """Make the INT8 files of a model in Dikte's layout. Returns what was done."""
+        traced = trace_whisper(model, self._query_layers(folder), int8_window=True)
+        encoder, decoder = traced[ENCODER], traced[DECODER]
         try:
             keep = names_matching((encoder, decoder), options.quantization.keep)
         except ValueError as error:
             raise ArtifactError(str(error)) from error
         bits = options.quantization.bits
         products = quantize(encoder, keep, bits=bits), quantize_decoder(decoder, keep)
-        for path, graph in zip(int8, (encoder, decoder), strict=True):
+        for name, graph in traced.items():
+            path = folder / onnx_int8_file(name)
             save(graph, path)
             store_compactly(path)
         return (
             f"encoder: dynamic, signed weights of {bits} bits per channel: {products[0]} products; "
-            f"decoder: 8 bits per block of weights and of activations: {products[1]} products"
+            f"decoder: 8 bits per block of weights and of activations: {products[1]} products; "
+            "keys and values of cross-attention: 8 bits per channel"
         )
 
     def make_openvino(self, checkpoint: Path, folder: Path, options: Options) -> None:
@@ -172,9 +174,10 @@ class WhisperExporter:
         sets: Mapping[str, SpeechRows],
         options: Options,
         workers: int,
+        errors: Mapping[str, Sequence[ClipErrors]],
     ) -> FamilyProofs:
         """Prove that tokens are those of transformers, and words the same with condensed silence."""
-        return prove_whisper(checkpoint, artifact.family, recognizers, sets, options.language, workers)
+        return prove_whisper(checkpoint, artifact.family, recognizers, sets, options.language, workers, errors)
 
 
 def paths_of(folder: Path, graphs: Sequence[str]) -> tuple[list[Path], list[Path]]:

@@ -7,11 +7,14 @@ rows, and the work is in the products.
 for each block of 32 values (`MatMulNBits`). Activations are rounded to 8 bits by block too, so a step does not depend
 on the other rows of the call: the prompt, and the other hypotheses.
 
+**Keys and values of cross-attention.** They are INT8 too, see `scripts.exporting.whisper_int8_window`.
+
 **One embedding.** The decoder's embedding and its output layer are the same matrix, a third to a half of its weights.
 Both read the same bytes: `GatherBlockQuantized` looks tokens up, `MatMulNBits` multiplies.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -20,10 +23,18 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from torch import Tensor, nn
 from transformers import WhisperForConditionalGeneration
 
-from app.families.whisper.graphs import DECODER, ENCODER, tensor_names
-from app.families.whisper.modules import torch_modules
+from app.families.whisper.graphs import (
+    DECODER,
+    ENCODER,
+    FEATURES_INPUT,
+    LOG_WEIGHTS_INPUT,
+    POSITIONS_INPUT,
+    tensor_names,
+)
+from app.families.whisper.modules import Decoder, Encoder
 from scripts.exporting.onnx_files import reads_of, replace_nodes, trace
 from scripts.exporting.quantization import products_of
+from scripts.exporting.whisper_int8_window import Int8Decoder, Int8Encoder
 
 EXAMPLE_FRAMES = 300
 EXAMPLE_TOKENS = 3
@@ -37,56 +48,73 @@ INT8_ACTIVATIONS = 4
 """`accuracy_level` of `MatMulNBits` with which activations are rounded to 8 bits by block; else it computes float32."""
 
 
-def trace_whisper(model: WhisperForConditionalGeneration, query_layers: Sequence[int]) -> dict[str, ModelProto]:
-    """The float32 graphs of a model, by name. query_layers: layers whose queries are outputs."""
+def trace_whisper(
+    model: WhisperForConditionalGeneration, query_layers: Sequence[int], *, int8_window: bool = False
+) -> dict[str, ModelProto]:
+    """The float32 graphs of a model, by name.
+
+    query_layers: layers whose queries are outputs. int8_window: the encoder outputs keys and values in INT8, as in
+    `scripts.exporting.whisper_int8_window`.
+    """
     config = model.config
-    heads, layers = config.decoder_attention_heads, config.decoder_layers
-    size = config.d_model // heads
-    modules = torch_modules(model, query_layers)
-    cross, past, present = (tensor_names(kind, layers) for kind in ("cross", "past", "present"))
-    cache = torch.zeros(1, heads, EXAMPLE_TOKENS, size)
-    cached, positions = {0: "hypotheses", 2: "capacity"}, {2: "positions"}
-    encoder = trace(
-        _ByPosition(modules[ENCODER].module, modules[ENCODER].inputs, modules[ENCODER].outputs),
-        (
-            torch.randn(1, config.num_mel_bins, EXAMPLE_FRAMES),
-            torch.arange(EXAMPLE_FRAMES // 2),
-            torch.zeros(EXAMPLE_FRAMES // 2),
-        ),
-        {"input_features": {2: "frames"}, "positions": {0: "positions"}, "log_weights": {0: "positions"}},
-        dict.fromkeys(cross, positions),
+    layers, heads = config.decoder_layers, config.decoder_attention_heads
+    encoder = (Int8Encoder if int8_window else Encoder)(model)
+    decoder = (Int8Decoder if int8_window else Decoder)(model, query_layers)
+    features = {
+        FEATURES_INPUT: torch.randn(1, config.num_mel_bins, EXAMPLE_FRAMES),
+        POSITIONS_INPUT: torch.arange(EXAMPLE_FRAMES // 2),
+        LOG_WEIGHTS_INPUT: torch.zeros(EXAMPLE_FRAMES // 2),
+    }
+    with torch.no_grad():
+        window = encoder(**features)
+    if int8_window:
+        window[LOG_WEIGHTS_INPUT] = features[LOG_WEIGHTS_INPUT]
+    cache = torch.zeros(1, heads, EXAMPLE_TOKENS, config.d_model // heads)
+    inputs = {
+        "input_ids": torch.zeros(1, EXAMPLE_TOKENS, dtype=torch.int64),
+        "wanted": torch.tensor([EXAMPLE_TOKENS - 1]),
+        "lengths": torch.tensor([EXAMPLE_TOKENS - 1], dtype=torch.int32),
+        "length": torch.tensor(EXAMPLE_TOKENS, dtype=torch.int32),
+        **{name: cache.clone() for name in tensor_names("past", layers)},
+        **window,
+    }
+    queries = [f"query_{layer}" for layer in query_layers]
+    axes = {
+        FEATURES_INPUT: {2: "frames"},
+        POSITIONS_INPUT: {0: "positions"},
+        LOG_WEIGHTS_INPUT: {0: "positions"},
+        "input_ids": {0: "hypotheses", 1: "tokens"},
+        "wanted": {0: "wanted"},
+        "lengths": {0: "hypotheses"},
+        "logits": {0: "hypotheses", 1: "wanted"},
+    }
+    axes |= {name: {1: "tokens_of_all"} for name in queries}
+    axes |= {name: {2: "positions"} for kind in ("cross", "updated") for name in tensor_names(kind, layers)}
+    axes |= {
+        name: {0: "hypotheses", 2: "capacity"} for kind in ("past", "present") for name in tensor_names(kind, layers)
+    }
+    return {
+        ENCODER: _trace(encoder, features, encoder.names, axes),
+        DECODER: _trace(decoder, inputs, ("logits", *queries, *chain(*decoder.updated)), axes),
+    }
+
+
+def _trace(
+    module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], axes: Mapping[str, Mapping[int, str]]
+) -> ModelProto:
+    """Export a module. inputs: an example of each. axes: variable dimensions, by name of an input or output."""
+    return trace(
+        _ByPosition(module, inputs, outputs),
+        tuple(inputs.values()),
+        {name: axes.get(name, {}) for name in inputs},
+        {name: axes.get(name, {}) for name in outputs},
     )
-    decoder = trace(
-        _ByPosition(modules[DECODER].module, modules[DECODER].inputs, modules[DECODER].outputs),
-        (
-            torch.zeros(1, EXAMPLE_TOKENS, dtype=torch.int64),
-            torch.tensor([EXAMPLE_TOKENS - 1]),
-            torch.tensor([EXAMPLE_TOKENS - 1], dtype=torch.int32),
-            torch.tensor(EXAMPLE_TOKENS, dtype=torch.int32),
-            *(cache.clone() for _ in past),
-            *(torch.zeros(1, heads, EXAMPLE_FRAMES // 2, size + 1) for _ in cross),
-        ),
-        {
-            "input_ids": {0: "hypotheses", 1: "tokens"},
-            "wanted": {0: "wanted"},
-            "lengths": {0: "hypotheses"},
-            "length": {},
-            **dict.fromkeys(past, cached),
-            **dict.fromkeys(cross, positions),
-        },
-        {
-            "logits": {0: "hypotheses", 1: "wanted"},
-            **{f"query_{layer}": {1: "tokens_of_all"} for layer in query_layers},
-            **dict.fromkeys(present, cached),
-        },
-    )
-    return {ENCODER: encoder, DECODER: decoder}
 
 
 class _ByPosition(nn.Module):
     """A module that takes and returns tensors in order instead of by name, as the exporter wants it."""
 
-    def __init__(self, module: nn.Module, inputs: Mapping[str, object], outputs: Sequence[str]) -> None:
+    def __init__(self, module: nn.Module, inputs: Iterable[str], outputs: Iterable[str]) -> None:
         super().__init__()
         self.module = module
         self._inputs, self._outputs = tuple(inputs), tuple(outputs)

@@ -122,12 +122,8 @@ class OpenVinoEncoder(nn.Module):
         for layer in encoder.layers:
             states = _encoder_layer(layer, states, log_weights)  # type: ignore[arg-type]
         states = encoder.norm(states)
-        weighted = log_weights[:, None] * encoder.weighted
-        cross: list[Tensor] = []
-        for layer in encoder.cross:
-            key, value = layer(states).chunk(2, dim=-1)
-            cross += [split_heads(key + weighted, encoder.heads), split_heads(value, encoder.heads)]
-        return tuple(cross)
+        column = log_weights[:, None]
+        return tuple(tensor for layer in encoder.cross for tensor in layer(states, column))
 
 
 def _encoder_layer(layer: EncoderLayer, states: Tensor, log_weights: Tensor) -> Tensor:
@@ -194,7 +190,8 @@ def _decoder_layer(
     )
     attended = functional.scaled_dot_product_attention(query, keys, values, attn_mask=visible, scale=1.0)
     states = states + layer.attention.output(join_heads(attended))
-    flat = layer.cross_query(layer.cross_norm(states)).flatten(0, 1)[None]
+    to_window = layer.cross
+    flat = to_window.query(layer.cross_norm(states)).flatten(0, 1)[None]
     attended = functional.scaled_dot_product_attention(split_heads(flat, heads), cross[0], cross[1], scale=1.0)
-    states = states + layer.cross_output(join_heads(attended)).view_as(states)
+    states = states + to_window.output(join_heads(attended)).view_as(states)
     return layer.feed_forward(states), flat, [keys, values]

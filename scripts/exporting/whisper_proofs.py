@@ -63,11 +63,12 @@ def prove_whisper(
     sets: Mapping[str, SpeechRows],
     language: str,
     workers: int,
+    errors: Mapping[str, Sequence[ClipErrors]],
 ) -> FamilyProofs:
     """Prove the float32 graphs against transformers, and whether the artifact may be served with condensed silence.
 
-    Returns the proofs, the manifest's entries, and the recognizers as they will be served. Raises DataError for a clip
-    that cannot be read.
+    errors: backend -> errors of each clip in full windows, set after set. Returns the proofs, the manifest's entries,
+    and the recognizers as they will be served. Raises DataError for a clip that cannot be read.
     """
     exported = {
         backend: recognizer
@@ -79,7 +80,8 @@ def prove_whisper(
     measured: list[Condensing] = []
     if exported[ONNX].model.can_condense:
         measured = [
-            measure_condensing(backend, exported[backend], family, sets, language, workers) for backend in exported
+            measure_condensing(backend, exported[backend], family, sets, language, workers, errors[backend])
+            for backend in exported
         ]
     condenses = bool(measured) and all(one.passed for one in measured)
     served = {backend: recognizer.condensing(condenses) for backend, recognizer in exported.items()}
@@ -155,21 +157,20 @@ def measure_condensing(
     sets: Mapping[str, SpeechRows],
     language: str,
     workers: int,
+    full: Sequence[ClipErrors],
 ) -> Condensing:
-    """Transcribe all clips in full windows and with condensed silence, and compare the word errors."""
+    """Transcribe all clips with condensed silence, and compare their word errors with those in full windows."""
     normalizer = normalizer_for(family, language)
-    full, condensed = recognizer.condensing(False), recognizer.condensing(True)
+    condensed = recognizer.condensing(True)
 
-    def measure(rows: SpeechRows, index: int) -> tuple[ClipErrors, ClipErrors, Sequence[WindowOutput]]:
+    def measure(rows: SpeechRows, index: int) -> tuple[ClipErrors, Sequence[WindowOutput]]:
         samples, expected = rows.samples(index, recognizer.rate_hz), normalizer(rows.text(index))
-        windows = full.windows(samples)
-        errors, outputs = [], list[WindowOutput]()
-        for one in (full, condensed):
-            outputs = compute_windows(one, windows)
-            errors.append(count_errors(expected, normalizer(joined(decode_windows(one, windows, outputs)))))
-        return errors[0], errors[1], outputs
+        windows = condensed.windows(samples)
+        outputs = compute_windows(condensed, windows)
+        text = joined(decode_windows(condensed, windows, outputs))
+        return count_errors(expected, normalizer(text)), outputs
 
-    clips: list[tuple[ClipErrors, ClipErrors, Sequence[WindowOutput]]] = []
+    clips: list[tuple[ClipErrors, Sequence[WindowOutput]]] = []
     with ThreadPoolExecutor(workers) as pool:
         for name, rows in sets.items():
             measured = pool.map(lambda index, rows=rows: measure(rows, index), range(len(rows)))
@@ -178,9 +179,9 @@ def measure_condensing(
     return Condensing(
         backend=backend,
         clips=len(clips),
-        windows=sum(len(outputs) for _, _, outputs in clips),
-        second_tries=sum(output.retried for _, _, outputs in clips for output in outputs),
-        wer_increase=word_error_increase([before for before, _, _ in clips], [after for _, after, _ in clips]),
+        windows=sum(len(outputs) for _, outputs in clips),
+        second_tries=sum(output.retried for _, outputs in clips for output in outputs),
+        wer_increase=word_error_increase(list(full), [errors for errors, _ in clips]),
     )
 
 

@@ -16,6 +16,8 @@ ENCODER, DECODER = "encoder", "decoder"
 """Names of the graphs; their file names start with them."""
 FEATURES_INPUT, POSITIONS_INPUT, LOG_WEIGHTS_INPUT = "input_features", "positions", "log_weights"
 LOGITS_OUTPUT = "logits"
+NO_WEIGHT = -1e9
+"""The log-weight of a position without a weight; a softmax makes zero of it."""
 
 Logits = NDArray[np.float32]
 """Shape (hypotheses, vocabulary), float32."""
@@ -89,7 +91,8 @@ class Shape:
 class CachedGraphs:
     """An encoder and a decoder in the form of `app.families.whisper.modules`.
 
-    Raises ArtifactError if the graphs have other inputs than that form.
+    In INT8, the window is in the form of `scripts.exporting.whisper_int8_window`: its keys and values have scales, and
+    the decoder takes the log-weights too. Raises ArtifactError if the graphs have other inputs than that form.
     """
 
     takes_any_layout = True
@@ -97,9 +100,12 @@ class CachedGraphs:
     def __init__(self, graphs: Mapping[str, CachingGraph], shape: Shape) -> None:
         self._encoder, self._decoder = graphs[ENCODER], graphs[DECODER]
         self._shape = shape
-        self._cross = tensor_names("cross", shape.layers)
-        _check(self._encoder, tuple(encoder_inputs(0)), self._cross)
-        _check(self._decoder, tuple(decoder_inputs(shape.layers)), (LOGITS_OUTPUT,))
+        self._window = tuple(name for name in self._encoder.outputs if name in self._decoder.inputs)
+        self._is_int8 = LOG_WEIGHTS_INPUT in self._decoder.inputs
+        needed = tensor_names("cross", shape.layers)
+        _check(self._encoder, tuple(encoder_inputs(0)), needed)
+        needed = (*decoder_inputs(shape.layers), *self._window, *([LOG_WEIGHTS_INPUT] if self._is_int8 else []))
+        _check(self._decoder, needed, (LOGITS_OUTPUT,))
         queries = {f"query_{layer}" for layer in shape.query_layers}
         self.has_queries = bool(queries) and queries <= {*self._decoder.outputs}
 
@@ -110,12 +116,33 @@ class CachedGraphs:
             POSITIONS_INPUT: layout.positions,
             LOG_WEIGHTS_INPUT: layout.log_weights,
         }
-        return self._encoder(feeds, self._cross)
+        window = self._encoder(feeds, self._window)
+        return window | {LOG_WEIGHTS_INPUT: layout.log_weights} if self._is_int8 else window
 
     def session(self, encoded: Tensors, hypotheses: int, capacity: int) -> "CachedSession":
         """A decoder session on an encoded window."""
         layers = self._shape.query_layers if self.has_queries else ()
+        if self._is_int8:
+            encoded = with_room(encoded, hypotheses * capacity)
         return CachedSession(self._decoder, self._shape, layers, encoded, hypotheses, capacity)
+
+
+def with_room(window: Tensors, tokens: int) -> Tensors:
+    """A window in INT8 with at least as many positions as tokens, which GroupQueryAttention needs.
+
+    Only a long prompt or a wide beam on a short clip has more. The added positions have no weight.
+    """
+    missing = tokens - len(window[LOG_WEIGHTS_INPUT])
+    if missing <= 0:
+        return window
+    return {
+        name: np.pad(values, (0, missing), constant_values=NO_WEIGHT)
+        if name == LOG_WEIGHTS_INPUT
+        else np.pad(values, ((0, 0), (0, 0), (0, missing), (0, 0)))
+        if values.dtype == np.int8
+        else values
+        for name, values in window.items()
+    }
 
 
 class CachedSession:
@@ -126,12 +153,12 @@ class CachedSession:
         decoder: CachingGraph,
         shape: Shape,
         query_layers: Sequence[int],
-        encoded: Tensors,
+        window: Tensors,
         hypotheses: int,
         capacity: int,
     ) -> None:
         self._shape = shape
-        self._encoded = encoded
+        self._window = window
         self._length = 0
         size = (hypotheses, shape.heads, capacity, shape.head_size)
         past, present = tensor_names("past", shape.layers), tensor_names("present", shape.layers)
@@ -139,10 +166,13 @@ class CachedSession:
         self._caches = [
             Cache(before, after, np.zeros(size, dtype=np.float32)) for before, after in zip(past, present, strict=True)
         ]
+        updated = zip(tensor_names("cross", shape.layers), tensor_names("updated", shape.layers), strict=True)
+        unchanged = [Cache(name, after, window[name]) for name, after in updated if after in decoder.outputs]
+        fixed = {name: values for name, values in window.items() if name not in {cache.input for cache in unchanged}}
         self._query_names = {layer: f"query_{layer}" for layer in query_layers}
         self._queries: dict[int, NDArray[np.float32]] = {}
         outputs = [LOGITS_OUTPUT, *self._query_names.values()]
-        self._decoder = decoder.bind(encoded, self._caches, outputs)
+        self._decoder = decoder.bind(fixed, [*self._caches, *unchanged], outputs)
 
     def __call__(self, tokens: NDArray[np.int64], wanted: Sequence[int]) -> Logits:
         """Append tokens to the hypotheses."""
@@ -170,15 +200,28 @@ class CachedSession:
         shape = self._shape
         scores = []
         for layer, head in shape.alignment_heads:
-            keys = self._encoded[f"cross_key_{layer}"][0, head]
+            name = f"cross_key_{layer}"
+            keys = self._window[name][0, head]
+            if (scale := self._window.get(f"{name}_scale")) is not None:
+                keys = keys * scale[0, head]
             size = keys.shape[1]
             scores.append(self._queries[layer][:, head * size : (head + 1) * size] @ keys.T)
         return np.array(scores, dtype=np.float32)
 
 
+def layer_names(kind: str, layer: int) -> tuple[str, ...]:
+    """Names of the keys and values of one layer, such as `past_key_0`."""
+    return f"{kind}_key_{layer}", f"{kind}_value_{layer}"
+
+
 def tensor_names(kind: str, layers: int) -> tuple[str, ...]:
     """Names of the keys and values of each layer, such as `past_key_0`."""
-    return tuple(f"{kind}_{part}_{layer}" for layer in range(layers) for part in ("key", "value"))
+    return tuple(name for layer in range(layers) for name in layer_names(kind, layer))
+
+
+def scale_names(layer: int) -> tuple[str, ...]:
+    """Names of the scales of one layer's keys and values in INT8."""
+    return tuple(f"{name}_scale" for name in layer_names("cross", layer))
 
 
 def encoder_inputs(bins: int) -> dict[str, Tensor]:

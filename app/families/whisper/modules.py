@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import WhisperForConditionalGeneration
 
-from app.families.whisper.graphs import DECODER, ENCODER, decoder_inputs, encoder_inputs, tensor_names
+from app.families.whisper.graphs import DECODER, ENCODER, decoder_inputs, encoder_inputs, layer_names, tensor_names
 from app.families.whisper.operators import CachedAttention, CrossAttention, Projection, split_heads
 from app.runtimes.graph import TorchModule
 
@@ -44,6 +44,11 @@ def columns_of(layer: Any, scale: float = 1.0) -> Columns:
     """A layer, scaled. Some layers of Whisper have no bias."""
     weight = layer.weight.data * scale
     return weight, torch.zeros(len(weight)) if layer.bias is None else layer.bias.data * scale
+
+
+def scaled_queries(attention: Any) -> Columns:
+    """The layer that makes queries, times the scale of attention."""
+    return columns_of(attention.q_proj, (attention.embed_dim // attention.num_heads) ** -0.5)
 
 
 def with_element(columns: Columns, heads: int, value: float) -> Columns:
@@ -79,8 +84,7 @@ class WindowAttention(nn.Module):
     def __init__(self, attention: Any) -> None:
         super().__init__()
         self.heads: int = attention.num_heads
-        query = columns_of(attention.q_proj, (attention.embed_dim // attention.num_heads) ** -0.5)
-        query = with_element(query, self.heads, 1.0)
+        query = with_element(scaled_queries(attention), self.heads, 1.0)
         key = with_element(columns_of(attention.k_proj), self.heads, 0.0)
         self.projections = stacked(query, key, columns_of(attention.v_proj))
         self.widths = [len(query[1]), len(key[1]), attention.embed_dim]
@@ -104,9 +108,8 @@ class TokenAttention(nn.Module):
     def __init__(self, attention: Any) -> None:
         super().__init__()
         self.heads: int = attention.num_heads
-        scale = (attention.embed_dim // attention.num_heads) ** -0.5
-        query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
-        self.projections = stacked(columns_of(query, scale), columns_of(key), columns_of(value))
+        key, value = columns_of(attention.k_proj), columns_of(attention.v_proj)
+        self.projections = stacked(scaled_queries(attention), key, value)
         self.output = attention.out_proj
 
     def project(self, states: Tensor) -> tuple[Tensor, ...]:
@@ -126,6 +129,27 @@ class FeedForward(nn.Module):
         expanded = functional.gelu(self.expand(self.norm(states)))
         contracted: Tensor = states + self.contract(expanded)
         return contracted
+
+
+class KeysAndValues(nn.Module):
+    """What one decoder layer's cross-attention needs of a window."""
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.heads: int = attention.num_heads
+        # ONNX Runtime wants keys and values of one head size, so values have an element too.
+        key, value = (
+            with_element(columns_of(layer), self.heads, 0.0) for layer in (attention.k_proj, attention.v_proj)
+        )
+        self.projections = stacked(key, value)
+        self.weighted = nn.Parameter(last_elements(len(key[1]), self.heads))
+
+    def forward(self, states: Tensor, log_weights: Tensor) -> tuple[Tensor, ...]:
+        """States (1, positions, width) and log-weights (positions, 1) -> key and value, each of shape (1, heads,
+        positions, head size + 1).
+        """
+        key, value = self.projections(states).chunk(2, dim=-1)
+        return split_heads(key + log_weights * self.weighted, self.heads), split_heads(value, self.heads)
 
 
 class EncoderLayer(nn.Module):
@@ -152,17 +176,8 @@ class Encoder(nn.Module):
         self.first, self.second, self.norm = encoder.conv1, encoder.conv2, encoder.layer_norm
         self.positions = nn.Parameter(encoder.embed_positions.weight.data)
         self.layers = nn.ModuleList(EncoderLayer(layer) for layer in encoder.layers)
-        attentions = [layer.encoder_attn for layer in model.model.decoder.layers]
-        self.heads: int = attentions[0].num_heads
-        self.cross = nn.ModuleList(
-            # ONNX Runtime wants keys and values of one head size, so values have an element too.
-            stacked(
-                *(with_element(columns_of(layer), self.heads, 0.0) for layer in (attention.k_proj, attention.v_proj))
-            )
-            for attention in attentions
-        )
-        self.weighted = nn.Parameter(last_elements(attentions[0].embed_dim + self.heads, self.heads))
-        self.names = tensor_names("cross", len(attentions))
+        self.cross = nn.ModuleList(KeysAndValues(layer.encoder_attn) for layer in model.model.decoder.layers)
+        self.names = tensor_names("cross", len(self.cross))
 
     def forward(self, input_features: Tensor, positions: Tensor, log_weights: Tensor) -> dict[str, Tensor]:
         """(1, mel bins, frames) -> keys and values, each of shape (1, heads, frames / 2, head size + 1)."""
@@ -173,11 +188,29 @@ class Encoder(nn.Module):
         for layer in self.layers:
             states = layer(states, column)
         states = self.norm(states)
-        cross: list[Tensor] = []
-        for layer in self.cross:
-            key, value = layer(states).chunk(2, dim=-1)
-            cross += [split_heads(key + column * self.weighted, self.heads), split_heads(value, self.heads)]
-        return dict(zip(self.names, cross, strict=True))
+        return dict(zip(self.names, (tensor for layer in self.cross for tensor in layer(states, column)), strict=True))
+
+
+class AttentionToWindow(nn.Module):
+    """Cross-attention of one decoder layer, queries scaled."""
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.heads: int = attention.num_heads
+        self.query = stacked(with_element(scaled_queries(attention), self.heads, 1.0))
+        self.output = without_elements(attention.out_proj, self.heads)
+
+    def forward(self, states: Tensor, window: Sequence[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Attend to keys and values of `KeysAndValues`.
+
+        states: shape (1, tokens, width). Returns the attended values, projected, of that shape; the queries; and caches
+        that were updated, of which there are none.
+        """
+        query = self.query(states)
+        attended = CrossAttention.apply(  # type: ignore[no-untyped-call]
+            query, *window, self.heads, self.output.in_features
+        )
+        return self.output(attended), query, []
 
 
 class DecoderLayer(nn.Module):
@@ -186,29 +219,21 @@ class DecoderLayer(nn.Module):
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.norm, self.attention = layer.self_attn_layer_norm, TokenAttention(layer.self_attn)
-        cross = layer.encoder_attn
-        self.cross_norm = layer.encoder_attn_layer_norm
-        self.cross_output = without_elements(cross.out_proj, cross.num_heads)
-        query = columns_of(cross.q_proj, (cross.embed_dim // cross.num_heads) ** -0.5)
-        self.cross_query = stacked(with_element(query, cross.num_heads, 1.0))
+        self.cross_norm, self.cross = layer.encoder_attn_layer_norm, AttentionToWindow(layer.encoder_attn)
         self.feed_forward = FeedForward(layer)
 
     def forward(
-        self, states: Tensor, caches: Sequence[Tensor], cross: Sequence[Tensor], lengths: Tensor, length: Tensor
+        self, states: Tensor, caches: Sequence[Tensor], window: Sequence[Tensor], lengths: Tensor, length: Tensor
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """States (hypotheses, tokens, width) -> new states, queries (1, hypotheses x tokens, width) and caches."""
-        heads = self.attention.heads
         query, key, value = self.attention.project(self.norm(states))
         attended, *present = CachedAttention.apply(  # type: ignore[no-untyped-call]
-            query, key, value, *caches, lengths, length, heads
+            query, key, value, *caches, lengths, length, self.attention.heads
         )
         states = states + self.attention.output(attended)
         # All hypotheses attend to the same window and none to another's tokens: one sequence of all their tokens.
-        query = self.cross_query(self.cross_norm(states)).flatten(0, 1)[None]
-        width = self.cross_output.in_features
-        attended = CrossAttention.apply(query, *cross, heads, width)  # type: ignore[no-untyped-call]
-        states = states + self.cross_output(attended).view_as(states)
-        return self.feed_forward(states), query, present
+        attended, query, updated = self.cross(self.cross_norm(states).flatten(0, 1)[None], window)
+        return self.feed_forward(states + attended.view_as(states)), query, present + updated
 
 
 class Decoder(nn.Module):
@@ -228,6 +253,9 @@ class Decoder(nn.Module):
         tied = head.data_ptr() == self.embedding.data.data_ptr()
         self.head = None if tied else nn.Parameter(head)
         self.query_layers = tuple(query_layers)
+        self.past, self.window, self.updated = (
+            [layer_names(kind, layer) for layer in range(len(self.layers))] for kind in ("past", "cross", "present")
+        )
 
     def forward(
         self, input_ids: Tensor, wanted: Tensor, lengths: Tensor, length: Tensor, **tensors: Tensor
@@ -236,13 +264,11 @@ class Decoder(nn.Module):
         tokens = input_ids.shape[1]
         first = length.to(torch.int64) - tokens
         states = self.embedding[input_ids] + self.positions[first + torch.arange(tokens)]
-        past, cross, present = (tensor_names(kind, len(self.layers)) for kind in ("past", "cross", "present"))
         outputs: dict[str, Tensor] = {}
         for index, layer in enumerate(self.layers):
-            own = slice(2 * index, 2 * index + 2)
-            caches, keys_and_values = ([tensors[name] for name in names[own]] for names in (past, cross))
-            states, query, updated = layer(states, caches, keys_and_values, lengths, length)
-            outputs |= dict(zip(present[own], updated, strict=True))
+            caches, window = ([tensors[name] for name in names[index]] for names in (self.past, self.window))
+            states, query, updated = layer(states, caches, window, lengths, length)
+            outputs |= dict(zip(self.updated[index], updated, strict=True))
             if index in self.query_layers:
                 outputs[f"query_{index}"] = query
         rows = self.norm(states.index_select(1, wanted)).flatten(0, 1)
