@@ -1,6 +1,7 @@
 """ONNX files: trace them from PyTorch, store them compactly, and inspect their graphs."""
 
 import math
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
 from app.families.ctc.graph import LENGTHS_INPUT
+from scripts.common.model_files import model_files
 
 OPSET = 17
 """The first with LayerNormalization. It has no Gelu operator, but every runtime fuses the nodes of a GELU."""
@@ -97,6 +99,16 @@ def save(model: ModelProto, path: Path) -> None:
             if len(tensor.raw_data) >= MIN_STORED_BYTES:
                 set_external_data(tensor, weights.name)
     onnx.save(model, path)
+    share_mode(path)
+
+
+def share_mode(path: Path) -> None:
+    """Let everyone who may read a model read its external weights.
+
+    onnx writes them for their owner only, and a service may run as someone else.
+    """
+    for weights in model_files(path)[1:]:
+        shutil.copymode(path, weights)
 
 
 def weights_bytes(model: ModelProto) -> int:

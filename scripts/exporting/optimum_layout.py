@@ -23,7 +23,7 @@ from transformers import WhisperForConditionalGeneration
 from app.families.whisper.optimum_graphs import DECODER_MODEL, DECODER_WITH_PAST, ENCODER_MODEL, MERGED_DECODER
 from app.runtimes.registry import onnx_fp32_file
 from scripts.common.model_files import model_files
-from scripts.exporting.onnx_files import graphs_of, restore_halves, save
+from scripts.exporting.onnx_files import graphs_of, restore_halves, save, share_mode
 from scripts.exporting.quantization import WeightBits
 
 OPTIMUM_GRAPHS = (ENCODER_MODEL, DECODER_MODEL, DECODER_WITH_PAST, MERGED_DECODER)
@@ -39,6 +39,7 @@ def export_with_optimum(model: WhisperForConditionalGeneration, folder: Path, gr
         for graph in graphs:
             for path in model_files(Path(made) / onnx_fp32_file(graph)):
                 path.replace(folder / path.name)
+            share_mode(folder / onnx_fp32_file(graph))
 
 
 def quantize_with_optimum(source: Path, target: Path, bits: WeightBits, keep: Collection[str] = ()) -> None:

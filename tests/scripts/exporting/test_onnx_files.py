@@ -181,6 +181,7 @@ class TestSave:
             save(adding(values), path)
             assert path.stat().st_size < 1_000
             assert weights.read_bytes() == values.tobytes()
+            assert weights.stat().st_mode == path.stat().st_mode
         (result,) = onnxruntime.InferenceSession(path).run(None, {"x": np.zeros_like(values)})
         np.testing.assert_array_equal(result, values)
 
