@@ -1,6 +1,6 @@
 """Trains models with CTC: clips of samples, labels of letters."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class CtcObjective:
     keeps_best = False
 
     def __init__(self, name: str, texts: list[str], options: CtcOptions = CtcOptions()) -> None:
-        self.language = options.language
+        self.options = asdict(options)
         self.model, self._tokenizer, self._feature_extractor, self._normalizer = load_for_training(
             name, texts, options.language, options.alphabet, options.dropout
         )

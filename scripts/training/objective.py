@@ -15,12 +15,12 @@ from scripts.training.trainer import SpeechTrainer
 class Objective(Protocol):
     """A loaded checkpoint, and what it is trained to do.
 
-    language: ISO 639 code of the texts. learning_rate: default peak of the learning rate. keeps_best: whether the
-    checkpoint with the lowest WER is kept, instead of the last one.
+    options: what it was made with, by name, for the record of the training. learning_rate: default peak of the learning
+    rate. keeps_best: whether the checkpoint with the lowest WER is kept, instead of the last one.
     """
 
     model: PreTrainedModel
-    language: str
+    options: dict[str, Any]
     learning_rate: float
     keeps_best: bool
 

@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -85,8 +85,9 @@ class WhisperObjective:
     def __init__(self, folder: Path, options: WhisperOptions = WhisperOptions()) -> None:
         settings = read_settings(open_artifact(folder))
         self._transcription = Transcription(settings, find_language(settings, options.language))
-        self.language = self._transcription.language or ENGLISH
-        self._normalizer = TextNormalizer(language=self.language)
+        language = self._transcription.language or ENGLISH
+        self.options = asdict(options) | {"language": language}
+        self._normalizer = TextNormalizer(language=language)
         self._files = SettingsFiles.of(folder)
         self._condense_silence = options.condense_silence
         changed: dict[str, Any] = {} if not options.spec_augment else {"apply_spec_augment": True}
