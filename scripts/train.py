@@ -24,6 +24,7 @@ from transformers import set_seed
 from scripts.speech.data import DataError
 from scripts.training.batches import message_of
 from scripts.training.checkpoints import SMALL_CONFIGS
+from scripts.training.distillation import DistillationOptions
 from scripts.training.objectives import chosen, load_objective
 from scripts.training.training_config import TrainingConfig
 from scripts.training.training_rows import load_rows
@@ -37,7 +38,7 @@ def defaults_of(options: type[Any]) -> dict[str, Any]:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.set_defaults(**defaults_of(TrainingConfig))
+    parser.set_defaults(**defaults_of(TrainingConfig), **defaults_of(DistillationOptions))
     add = parser.add_argument
     add("--model_name", required=True, help=f"hub id, checkpoint folder, or from scratch: {', '.join(SMALL_CONFIGS)}")
     add("--dataset_name", required=True, help="hub id, local folder in the hub's formats, or manifest.jsonl")
@@ -76,6 +77,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         default=0.0,
         help="Whisper: share of the batches whose silence is condensed, as the service does; their steps are faster",
     )
+    add("--teacher", help="CTC: a trained checkpoint, whose outputs the model learns beside the texts")
+    add("--temperature", type=float, help="--teacher: divides the logits of both models (default: 1)")
+    add("--alpha", type=float, help="--teacher: share of the CTC loss (default: 0.5); the rest is the teacher's")
+    add("--hidden_weight", type=float, help="--teacher: weight of the distance of hidden states (default: 1)")
+    add("--blank_margin", type=int, help="--teacher: blank frames that count beside each letter (default: all)")
     add("--augment", action="store_true", help="change voice, room, noise, band and codec at random")
     add("--join", type=float, help="share of clips that join several rows, up to max_duration_s")
     add("--dropout", type=float, help="dropout probability (default: that of the checkpoint)")

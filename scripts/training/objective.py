@@ -24,8 +24,8 @@ class Objective(Protocol):
     learning_rate: float
     keeps_best: bool
 
-    def usable(self, rows: SpeechRows, min_s: float, max_s: float) -> list[int]:
-        """Indices of the rows that can be trained on. min_s, max_s: limits of their durations, in seconds."""
+    def usable(self, rows: SpeechRows, min_s: float, max_s: float, *, evaluation: bool = False) -> list[int]:
+        """Indices of the rows that can be trained on, or evaluated on. min_s, max_s: limits of their durations."""
 
     def dataset(
         self,

@@ -16,7 +16,7 @@ ADAPTERS = "adapter_model.safetensors"
 """The weights in a checkpoint of a training with LoRA."""
 RECORD = "training.json"
 """The file in the output folder that has the options and, at the end, the error rates."""
-DECISIVE = ("model_name", "dataset_name", "optimizer", "freeze_encoder", "lora_rank")
+DECISIVE = ("model_name", "dataset_name", "teacher", "optimizer", "freeze_encoder", "lora_rank")
 """The options that must not change when a training is resumed: what it began from, its data, and what it trains."""
 
 
@@ -35,11 +35,10 @@ def check_same_training(folder: Path, options: Mapping[str, Any]) -> None:
         return
     previous = record["arguments"]
     for key in DECISIVE:
-        if key in previous and key in options and previous[key] != options[key]:
-            raise DataError(
-                f"{folder} has a training with --{key} {previous[key]}: use another --output_dir, or --restart to "
-                "delete it"
-            )
+        before, now = previous.get(key) or None, options.get(key) or None  # not every family has every option
+        if before != now:
+            given = f"without --{key}" if before is None else f"with --{key} {before}"
+            raise DataError(f"{folder} has a training {given}: use another --output_dir, or --restart to delete it")
 
 
 def check_complete(checkpoint: Path) -> None:

@@ -34,7 +34,10 @@ def train(
     """
     config = config.with_learning_rate(objective.learning_rate)
     limits = (config.min_duration_s, config.max_duration_s)
-    rows = TrainingRows(*(part.select(objective.usable(part, *limits)) for part in rows))
+    rows = TrainingRows(
+        rows.train.select(objective.usable(rows.train, *limits)),
+        rows.evaluation.select(objective.usable(rows.evaluation, *limits, evaluation=True)),
+    )
     if not (len(rows.train) and len(rows.evaluation)):
         raise DataError(
             f"{len(rows.train)} clips are left to train on and {len(rows.evaluation)} to evaluate on; both need at "

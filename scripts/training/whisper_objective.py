@@ -106,7 +106,7 @@ class WhisperObjective:
             self.model = with_adapters(self._whisper, options.lora_rank, options.freeze_encoder)
             self.learning_rate = LORA_LEARNING_RATE
 
-    def usable(self, rows: SpeechRows, min_s: float, max_s: float) -> list[int]:
+    def usable(self, rows: SpeechRows, min_s: float, max_s: float, *, evaluation: bool = False) -> list[int]:
         """Indices of the rows with words, but no more tokens than the decoder takes. Prints why others are skipped.
 
         Raises DataError if `max_s` exceeds the model's window.

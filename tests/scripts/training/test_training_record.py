@@ -18,11 +18,13 @@ def test_paths_are_written_as_text(tmp_path: Path) -> None:
 def test_options_that_decide_what_is_trained_must_stay(tmp_path: Path) -> None:
     check_same_training(tmp_path, {"optimizer": "adamw"})  # there is no record yet
     write_record(tmp_path, {"optimizer": "muon", "lora_rank": 4, "max_steps": 1}, {})
-    check_same_training(tmp_path, {"optimizer": "muon", "max_steps": 2})
+    check_same_training(tmp_path, {"optimizer": "muon", "lora_rank": 4, "teacher": None, "max_steps": 2})
     with pytest.raises(DataError, match=r"a training with --optimizer muon: use another --output_dir, or --restart"):
         check_same_training(tmp_path, {"optimizer": "adamw"})
     with pytest.raises(DataError, match="has a training with --lora_rank 4"):
-        check_same_training(tmp_path, {"optimizer": "muon", "lora_rank": 0})
+        check_same_training(tmp_path, {"optimizer": "muon"})
+    with pytest.raises(DataError, match="has a training without --teacher"):
+        check_same_training(tmp_path, {"optimizer": "muon", "lora_rank": 4, "teacher": "models/large"})
 
 
 @pytest.mark.parametrize("broken", ["trainer_state.json", "model.safetensors"])
