@@ -82,6 +82,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--alpha", type=float, help="--teacher: share of the CTC loss (default: 0.5); the rest is the teacher's")
     add("--hidden_weight", type=float, help="--teacher: weight of the distance of hidden states (default: 1)")
     add("--blank_margin", type=int, help="--teacher: blank frames that count beside each letter (default: all)")
+    add(
+        "--quantize_bits",
+        type=int,
+        choices=(0, 7, 8),
+        default=0,
+        help="CTC: round as the INT8 file of export.py --weight_bits will, so that the model learns to bear it",
+    )
     add("--augment", action="store_true", help="change voice, room, noise, band and codec at random")
     add("--join", type=float, help="share of clips that join several rows, up to max_duration_s")
     add("--dropout", type=float, help="dropout probability (default: that of the checkpoint)")

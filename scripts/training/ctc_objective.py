@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -13,6 +13,7 @@ from scripts.speech.text import TextNormalizer
 from scripts.training.augment import AugmentationPolicy
 from scripts.training.batches import Collator, SpeechDataset
 from scripts.training.checkpoints import CtcCheckpoint, load_for_training
+from scripts.training.fake_quantization import FakeQuantization
 from scripts.training.fourier_convolution import convolve_by_fourier
 from scripts.training.trainer import CtcTrainer, Scorer, argmax_logits
 
@@ -27,13 +28,14 @@ class CtcOptions:
 
     language: ISO 639-1 code, for lower-casing and numbers. alphabet: letters of a new tokenizer; if empty, those of the
     training text. dropout: probability; None keeps that of the checkpoint. freeze_feature_encoder: do not train the
-    convolutions.
+    convolutions. quantize_bits: train with the rounding of an INT8 file with weights of 7 or 8 bits; 0 trains without.
     """
 
     language: str = DEFAULT_LANGUAGE
     alphabet: str = ""
     dropout: float | None = None
     freeze_feature_encoder: bool = False
+    quantize_bits: Literal[0, 7, 8] = 0
 
 
 def usable(
@@ -85,6 +87,7 @@ class CtcObjective:
             name, texts, options.language, options.alphabet, options.dropout, tokens_of
         )
         faster_on_cpus(self.model)
+        self._quantization = FakeQuantization(self.model, options.quantize_bits) if options.quantize_bits else None
         if options.freeze_feature_encoder:
             self.model.freeze_feature_encoder()  # type: ignore[operator]  # all CTC models of transformers have it
 
@@ -117,6 +120,8 @@ class CtcObjective:
         }
 
     def save(self, folder: Path) -> None:
-        """Write model, tokenizer and feature extractor."""
+        """Write model, tokenizer and feature extractor. The model then computes in float again."""
+        if self._quantization is not None:
+            self._quantization.remove()
         for part in (self.model, self._tokenizer, self._feature_extractor):
             part.save_pretrained(folder)
