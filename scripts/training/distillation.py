@@ -9,10 +9,11 @@ CTC is that of ordinary training, per letter. The others are means over the fram
 - hidden is the distance between hidden states, relative to the variance of the teacher's.
 
 **Blanks.** In most frames, a CTC model outputs a blank with a probability near 1. Those that are far from any letter
-teach nothing, and many of them in the mean leave little weight for the letters. If all blanks are left out, the student
-does not learn where to be silent. So the KL is of the frames with the teacher's letters and of a few blank frames on
-both sides of each (`blank_margin`), as in B. Hilmes et al., "Analyzing the importance of blank for CTC-based knowledge
-distillation", 2025. A clip in which the teacher hears no letters has all of its frames.
+teach little, and many of them in the mean leave little weight for the letters. If all blanks are left out, the student
+does not learn where to be silent. By default, all frames count. With a `blank_margin`, only the frames with the
+teacher's letters count, and that many blank frames on both sides of each, after B. Hilmes et al., "Analyzing the
+importance of blank for CTC-based knowledge distillation", 2025. A clip in which the teacher hears no letters has all of
+its frames.
 """
 
 from dataclasses import dataclass, fields
