@@ -1,1 +1,1 @@
-"""Modules of `train.py`: objectives of model families, augmentation, batches, checkpoints, trainers, the optimizer."""
+"""Modules of `train.py`: a training as a function, objectives of model families, augmentation, batches, trainers."""

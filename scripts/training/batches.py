@@ -18,6 +18,8 @@ from scripts.speech.text import DOTTED_CAPITAL, TextNormalizer
 from scripts.training.augment import MIN_VOICE_FACTOR, AugmentationPolicy, Augmenter, Samples
 
 IGNORED_LABEL = -100
+NO_TRANSCRIPT = -200
+"""The only label of a clip of speech whose text is not known. Noise, in contrast, has no labels: its text is empty."""
 MEAN_PAUSE_S = 0.4
 """Mean silence between joined rows. The silence is uniform between 0 and twice the mean."""
 JOINED_LEVELS_DB = 12.0
@@ -124,7 +126,10 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
 
 
 class SpeechDataset(ClipDataset):
-    """Clips for CTC: normalized `input_values` (samples,) float32 and `labels` (letters,) int."""
+    """Clips for CTC: normalized `input_values` (samples,) float32 and `labels` (letters,) int.
+
+    A clip has the label `NO_TRANSCRIPT` if a row in it has no letters.
+    """
 
     def __init__(
         self,
@@ -140,6 +145,9 @@ class SpeechDataset(ClipDataset):
         texts = [in_case_of(tokenizer, normalizer(text)) for text in rows.texts()]
         rate_hz = int(feature_extractor.sampling_rate)
         super().__init__(rows, texts, lambda text: list(tokenizer(text).input_ids), rate_hz, policy, seed, groups)
+        for index, group in enumerate(self.groups):
+            if not all(texts[row] for row in group):
+                self.labels[index] = [NO_TRANSCRIPT]
 
     def item(self, samples: Samples, labels: list[int]) -> dict[str, Any]:
         """`input_values` and `labels`."""

@@ -56,14 +56,20 @@ class CtcCheckpoint(NamedTuple):
 
 
 def load_for_training(
-    name: str, texts: list[str], language: str, alphabet: str = "", dropout: float | None = None
+    name: str,
+    texts: list[str],
+    language: str,
+    alphabet: str = "",
+    dropout: float | None = None,
+    tokens_of: CtcCheckpoint | None = None,
 ) -> CtcCheckpoint:
     """Load a CTC checkpoint, a pretrained encoder with a new head, or a small configuration with random weights.
 
     name: hub id, checkpoint folder, or a key of `SMALL_CONFIGS`. The tokenizer of a checkpoint with a CTC head is kept.
-    Otherwise a new one is built from `alphabet` or, if that is empty, from the letters of `texts`. dropout: in hidden
-    layers, in attention and before the head; None keeps the checkpoint's own. Prints the names of new weights. Raises
-    ArtifactError if the checkpoint does not exist, or if weights of its encoder or its trained head are missing.
+    Otherwise it is that of `tokens_of`, or a new one is built from `alphabet` or, if that is empty, from the letters of
+    `texts`. dropout: in hidden layers, in attention and before the head; None keeps the checkpoint's own. Prints the
+    names of new weights. Raises ArtifactError if the checkpoint does not exist, or if weights of its encoder or its
+    trained head are missing.
     """
     ctc: dict[str, Any] = {"ctc_loss_reduction": "sum", "ctc_zero_infinity": True}
     if dropout is not None:
@@ -72,21 +78,34 @@ def load_for_training(
         folder = find_model_folder(name, REFERENCE)
         config = AutoConfig.from_pretrained(folder)
         if any(architecture.endswith("ForCTC") for architecture in config.architectures or []):
-            model = _load(folder, **ctc)
-            tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(folder)
-            normalizer = normalizer_of(tokenizer, int(model.config.vocab_size), language)
-            return CtcCheckpoint(model, tokenizer, Wav2Vec2FeatureExtractor.from_pretrained(folder), normalizer)
+            return load_with_head(folder, language, **ctc)
 
-    alphabet = alphabet or find_alphabet(texts, language)
-    tokenizer = new_tokenizer(alphabet)
-    ctc |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    if tokens_of is None:
+        alphabet = alphabet or find_alphabet(texts, language)
+        tokenizer, normalizer = new_tokenizer(alphabet), TextNormalizer(alphabet, language)
+        size = len(tokenizer)
+    else:
+        tokenizer, normalizer = tokens_of.tokenizer, tokens_of.normalizer
+        size = int(tokens_of.model.config.vocab_size)
+    ctc |= {"vocab_size": size, "pad_token_id": tokenizer.pad_token_id}
     if name in SMALL_CONFIGS:
-        model = Wav2Vec2ForCTC(Wav2Vec2Config(**(SMALL_CONFIGS[name] | ctc)))
+        model: PreTrainedModel = Wav2Vec2ForCTC(Wav2Vec2Config(**(SMALL_CONFIGS[name] | ctc)))
         feature_extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
     else:
         model = _load(folder, new_head=True, **ctc)
         feature_extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
-    return CtcCheckpoint(model, tokenizer, feature_extractor, TextNormalizer(alphabet, language))
+    return CtcCheckpoint(model, tokenizer, feature_extractor, normalizer)
+
+
+def load_with_head(folder: Path, language: str, **options: Any) -> CtcCheckpoint:
+    """Load a CTC checkpoint with its head. options: fields of its config to change.
+
+    Raises ArtifactError if it has no head, or if other weights are missing.
+    """
+    model = _load(folder, **options)
+    tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(folder)
+    normalizer = normalizer_of(tokenizer, int(model.config.vocab_size), language)
+    return CtcCheckpoint(model, tokenizer, Wav2Vec2FeatureExtractor.from_pretrained(folder), normalizer)
 
 
 def _load(folder: Path, *, new_head: bool = False, **options: Any) -> PreTrainedModel:

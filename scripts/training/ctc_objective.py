@@ -1,18 +1,19 @@
 """Trains models with CTC: clips of samples, labels of letters."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
-from transformers import Wav2Vec2Processor
+from transformers import PreTrainedModel, Wav2Vec2Processor
 
 from scripts.speech.data import SpeechRows
 from scripts.speech.text import TextNormalizer
 from scripts.training.augment import AugmentationPolicy
 from scripts.training.batches import Collator, SpeechDataset
-from scripts.training.checkpoints import load_for_training
+from scripts.training.checkpoints import CtcCheckpoint, load_for_training
+from scripts.training.fake_quantization import FakeQuantization
 from scripts.training.fourier_convolution import convolve_by_fourier
 from scripts.training.trainer import CtcTrainer, Scorer, argmax_logits
 
@@ -27,50 +28,70 @@ class CtcOptions:
 
     language: ISO 639-1 code, for lower-casing and numbers. alphabet: letters of a new tokenizer; if empty, those of the
     training text. dropout: probability; None keeps that of the checkpoint. freeze_feature_encoder: do not train the
-    convolutions.
+    convolutions. quantize_bits: train with the rounding of an INT8 file with weights of 7 or 8 bits; 0 trains without.
     """
 
     language: str = DEFAULT_LANGUAGE
     alphabet: str = ""
     dropout: float | None = None
     freeze_feature_encoder: bool = False
+    quantize_bits: Literal[0, 7, 8] = 0
 
 
-def usable(rows: SpeechRows, normalizer: TextNormalizer, min_s: float, max_s: float) -> list[int]:
+def usable(
+    rows: SpeechRows, normalizer: TextNormalizer, min_s: float, max_s: float, *, without_text: bool = False
+) -> list[int]:
     """Indices of the rows to train on.
 
-    Their duration is from `min_s` to `max_s`, and their text is not empty and has no more letters than CTC can align.
+    Their duration is from `min_s` to `max_s`, and their text has letters, but no more than CTC can align. without_text:
+    rows without letters are usable, too.
     """
     kept = []
     for index, (duration_s, text) in enumerate(zip(rows.durations_s, rows.texts(), strict=True)):
         letters = len(normalizer(text))
-        if min_s <= duration_s <= max_s and 0 < letters <= MAX_LETTERS_PER_S * duration_s:
+        if min_s <= duration_s <= max_s and (letters or without_text) and letters <= MAX_LETTERS_PER_S * duration_s:
             kept.append(index)
     return kept
+
+
+def faster_on_cpus(model: PreTrainedModel) -> None:
+    """Compute the same in less time, if there is no GPU."""
+    if not torch.cuda.is_available():
+        model.set_attn_implementation("eager")  # steps take 10 % less time than with "sdpa", for clips of 2 to 20 s
+        convolve_by_fourier(model)
 
 
 class CtcObjective:
     """The `Objective` of CTC models. Raises the errors of `load_for_training`.
 
     name: hub id, checkpoint folder, or a key of `SMALL_CONFIGS`. texts: of the training rows, for a new tokenizer.
+    tokens_of: a checkpoint whose tokenizer a new head gets instead.
     """
 
     learning_rate = 1e-4
     keeps_best = False
 
-    def __init__(self, name: str, texts: list[str], options: CtcOptions = CtcOptions()) -> None:
-        self.language = options.language
+    model: PreTrainedModel
+    options: dict[str, Any]
+
+    def __init__(
+        self,
+        name: str,
+        texts: list[str],
+        options: CtcOptions = CtcOptions(),
+        *,
+        tokens_of: CtcCheckpoint | None = None,
+    ) -> None:
+        self.options = asdict(options)
         self.model, self._tokenizer, self._feature_extractor, self._normalizer = load_for_training(
-            name, texts, options.language, options.alphabet, options.dropout
+            name, texts, options.language, options.alphabet, options.dropout, tokens_of
         )
-        if not torch.cuda.is_available():
-            # Steps take 10 % less time than with "sdpa", for clips of 2 to 20 s.
-            self.model.set_attn_implementation("eager")
-            convolve_by_fourier(self.model)
+        faster_on_cpus(self.model)
+        self._quantization = FakeQuantization(self.model, options.quantize_bits) if options.quantize_bits else None
         if options.freeze_feature_encoder:
             self.model.freeze_feature_encoder()  # type: ignore[operator]  # all CTC models of transformers have it
 
-    def usable(self, rows: SpeechRows, min_s: float, max_s: float) -> list[int]:
+    def usable(self, rows: SpeechRows, min_s: float, max_s: float, *, evaluation: bool = False) -> list[int]:
         """Indices of the rows with letters, but no more than CTC can align."""
         return usable(rows, self._normalizer, min_s, max_s)
 
@@ -86,16 +107,21 @@ class CtcObjective:
 
     def trainer(self, writer: SummaryWriter, **options: Any) -> CtcTrainer:
         """A trainer with the CTC loss."""
-        return CtcTrainer(
-            model=self.model,
-            data_collator=Collator(self._feature_extractor),
-            processing_class=Wav2Vec2Processor(self._feature_extractor, self._tokenizer),  # saved with every checkpoint
-            compute_metrics=Scorer(self._tokenizer, writer),
-            preprocess_logits_for_metrics=argmax_logits,
-            **options,
-        )
+        return CtcTrainer(**self.trainer_options(writer), **options)
+
+    def trainer_options(self, writer: SummaryWriter) -> dict[str, Any]:
+        """What the trainer of any CTC model gets."""
+        return {
+            "model": self.model,
+            "data_collator": Collator(self._feature_extractor),
+            "processing_class": Wav2Vec2Processor(self._feature_extractor, self._tokenizer),  # saved with checkpoints
+            "compute_metrics": Scorer(self._tokenizer, writer),
+            "preprocess_logits_for_metrics": argmax_logits,
+        }
 
     def save(self, folder: Path) -> None:
-        """Write model, tokenizer and feature extractor."""
+        """Write model, tokenizer and feature extractor. The model then computes in float again."""
+        if self._quantization is not None:
+            self._quantization.remove()
         for part in (self.model, self._tokenizer, self._feature_extractor):
             part.save_pretrained(folder)

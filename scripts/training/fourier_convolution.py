@@ -15,21 +15,22 @@ LONG_KERNEL = 32
 """Convolutions with at least this many taps, and stride 1, are computed by Fourier transforms."""
 
 
-def fourier_convolution(convolution: nn.Conv1d, frames: Tensor) -> Tensor:
+def fourier_convolution(convolution: nn.Conv1d, frames: Tensor, weight: Tensor | None = None) -> Tensor:
     """`convolution(frames)`, computed by the convolution theorem.
 
     (batch, channels, time) -> (batch, channels', time'). The spectrum of the kernel is conjugated, because the
     convolutions of neural networks are correlations. Computed in float32; the result has the dtype of `frames`. Stride
-    and dilation must be 1, and the padding must be a number of zeros.
+    and dilation must be 1, and the padding must be a number of zeros. weight: instead of the convolution's own.
     """
     padding = convolution.padding[0]
     assert isinstance(padding, int)
+    weight = convolution.weight if weight is None else weight
     kernel, groups = convolution.kernel_size[0], convolution.groups
     batch, channels, time = frames.shape
     size = next_fast_len(time + 2 * padding, real=True)
     with torch.autocast(frames.device.type, enabled=False):
         spectra = torch.fft.rfft(functional.pad(frames.float(), (padding, padding)), n=size)
-        kernels = torch.fft.rfft(convolution.weight.float(), n=size).conj()
+        kernels = torch.fft.rfft(weight.float(), n=size).conj()
         products = torch.matmul(  # for every frequency and group: (batch, channels) @ (channels, channels')
             spectra.view(batch, groups, channels // groups, -1).permute(3, 1, 0, 2),
             kernels.view(groups, -1, channels // groups, kernels.shape[-1]).permute(3, 0, 2, 1),

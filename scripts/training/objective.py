@@ -15,17 +15,17 @@ from scripts.training.trainer import SpeechTrainer
 class Objective(Protocol):
     """A loaded checkpoint, and what it is trained to do.
 
-    language: ISO 639 code of the texts. learning_rate: default peak of the learning rate. keeps_best: whether the
-    checkpoint with the lowest WER is kept, instead of the last one.
+    options: what it was made with, by name, for the record of the training. learning_rate: default peak of the learning
+    rate. keeps_best: whether the checkpoint with the lowest WER is kept, instead of the last one.
     """
 
     model: PreTrainedModel
-    language: str
+    options: dict[str, Any]
     learning_rate: float
     keeps_best: bool
 
-    def usable(self, rows: SpeechRows, min_s: float, max_s: float) -> list[int]:
-        """Indices of the rows that can be trained on. min_s, max_s: limits of their durations, in seconds."""
+    def usable(self, rows: SpeechRows, min_s: float, max_s: float, *, evaluation: bool = False) -> list[int]:
+        """Indices of the rows that can be trained on, or evaluated on. min_s, max_s: limits of their durations."""
 
     def dataset(
         self,

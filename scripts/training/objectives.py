@@ -11,6 +11,8 @@ from app.runtimes.registry import REFERENCE
 from scripts.speech.data import DataError
 from scripts.training.checkpoints import SMALL_CONFIGS
 from scripts.training.ctc_objective import DEFAULT_LANGUAGE, CtcObjective, CtcOptions
+from scripts.training.distillation import DistillationOptions
+from scripts.training.distillation_objective import DistillationObjective
 from scripts.training.objective import Objective
 from scripts.training.whisper_objective import WhisperObjective, WhisperOptions
 
@@ -24,11 +26,16 @@ def load_objective(name: str, texts: list[str], options: Mapping[str, Any]) -> O
     try:
         folder = None if name in SMALL_CONFIGS else find_model_folder(name, REFERENCE)
         if folder is not None and open_artifact(folder).read_json(CONFIG_NAME).get("model_type") == WHISPER:
-            refuse_options(name, options, CtcOptions, WhisperOptions)
+            for others in (CtcOptions, DistillationOptions):
+                refuse_options(name, options, others, WhisperOptions)
             return WhisperObjective(folder, WhisperOptions(**chosen(options, WhisperOptions)))
         refuse_options(name, options, WhisperOptions, CtcOptions)
         options = {**options, "language": options["language"] or DEFAULT_LANGUAGE}
-        return CtcObjective(name, texts, CtcOptions(**chosen(options, CtcOptions)))
+        ctc = CtcOptions(**chosen(options, CtcOptions))
+        distillation = DistillationOptions(**chosen(options, DistillationOptions))
+        if distillation.teacher is None:
+            return CtcObjective(name, texts, ctc)
+        return DistillationObjective(name, texts, distillation, ctc)
     except (ArtifactError, OSError, ValueError) as error:  # it is missing, unreachable, incomplete, or unsupported
         raise DataError(f"{name} cannot be trained: {error}") from error
 

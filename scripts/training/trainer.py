@@ -68,7 +68,7 @@ class CtcTrainer(SpeechTrainer):
         num_items_in_batch: torch.Tensor | None = None,
     ) -> Any:
         outputs = model(**inputs)
-        loss = outputs.loss / (inputs["labels"] != IGNORED_LABEL).sum().clamp(min=1)
+        loss = outputs.loss / (inputs["labels"] >= 0).sum().clamp(min=1)
         return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
 
 

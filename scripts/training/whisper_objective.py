@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -85,8 +85,9 @@ class WhisperObjective:
     def __init__(self, folder: Path, options: WhisperOptions = WhisperOptions()) -> None:
         settings = read_settings(open_artifact(folder))
         self._transcription = Transcription(settings, find_language(settings, options.language))
-        self.language = self._transcription.language or ENGLISH
-        self._normalizer = TextNormalizer(language=self.language)
+        language = self._transcription.language or ENGLISH
+        self.options = asdict(options) | {"language": language}
+        self._normalizer = TextNormalizer(language=language)
         self._files = SettingsFiles.of(folder)
         self._condense_silence = options.condense_silence
         changed: dict[str, Any] = {} if not options.spec_augment else {"apply_spec_augment": True}
@@ -105,7 +106,7 @@ class WhisperObjective:
             self.model = with_adapters(self._whisper, options.lora_rank, options.freeze_encoder)
             self.learning_rate = LORA_LEARNING_RATE
 
-    def usable(self, rows: SpeechRows, min_s: float, max_s: float) -> list[int]:
+    def usable(self, rows: SpeechRows, min_s: float, max_s: float, *, evaluation: bool = False) -> list[int]:
         """Indices of the rows with words, but no more tokens than the decoder takes. Prints why others are skipped.
 
         Raises DataError if `max_s` exceeds the model's window.

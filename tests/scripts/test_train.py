@@ -21,9 +21,9 @@ from transformers.trainer_utils import EvalPrediction
 from app.artifacts import open_artifact
 from app.models import warm_up
 from scripts import train
-from scripts.speech.data import DataError, SpeechRows
+from scripts.speech.data import DataError
 from scripts.speech.text import TURKISH_ALPHABET
-from scripts.train import parse_arguments, precision, split_rows
+from scripts.train import parse_arguments
 from scripts.training import checkpoints as configurations
 from scripts.training.batches import IGNORED_LABEL, Collator, LengthBatchSampler
 from scripts.training.checkpoints import new_tokenizer
@@ -35,10 +35,6 @@ from tests.speech import FEATURES, NORMALIZER, speech_rows, wav
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["bir", "iki", "üç", "dört", "beş", "altı", "yedi", "sekiz", "dokuz", "on", "yirmi", "otuz"]
-
-
-def texts_of(rows: SpeechRows) -> set[str]:
-    return set(rows.texts())
 
 
 @pytest.fixture(scope="module")
@@ -53,73 +49,11 @@ def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class TestSplitRows:
-    ROWS = speech_rows([f"metin {number}" for number in range(20)])
-
-    def test_evaluation_is_not_trained_on(self) -> None:
-        training, evaluation = split_rows({"train": self.ROWS}, 1.0, 0.2, seed=0)
-        assert len(evaluation) == 4
-        assert texts_of(training) | texts_of(evaluation) == texts_of(self.ROWS)
-        assert not texts_of(training) & texts_of(evaluation)
-
-    def test_a_share_of_the_training_rows(self) -> None:
-        training, evaluation = split_rows({"train": self.ROWS}, 0.5, 0.2, seed=0)
-        assert (len(training), len(evaluation)) == (10, 4)
-        assert not texts_of(training) & texts_of(evaluation)
-        whole, same = split_rows({"train": self.ROWS}, 1.0, 0.2, seed=0)
-        assert texts_of(training) < texts_of(whole)
-        assert same.texts() == evaluation.texts(), "the evaluation set does not depend on the share of training rows"
-
-    def test_the_seed_decides(self) -> None:
-        first, same, other = (split_rows({"train": self.ROWS}, 0.5, 0.2, seed)[0].texts() for seed in (1, 1, 2))
-        assert first == same
-        assert first != other
-
-    def test_a_validation_split_is_used_and_a_test_split_is_not(self) -> None:
-        validation, test = speech_rows([f"doğrulama {number}" for number in range(10)]), speech_rows(["sınav"])
-        splits = {"train": self.ROWS, "validation": validation, "test": test}
-        training, evaluation = split_rows(splits, 1.0, 0.3, seed=0)
-        assert texts_of(training) == texts_of(self.ROWS)
-        assert len(evaluation) == 3
-        assert texts_of(evaluation) < texts_of(validation)
-
-    def test_without_a_training_split_the_message_names_the_others(self) -> None:
-        with pytest.raises(DataError, match="no split 'train', only test"):
-            split_rows({"test": self.ROWS}, 1.0, 0.2, seed=0)
-
-    def test_there_is_always_something_to_evaluate_on(self) -> None:
-        training, evaluation = split_rows({"train": self.ROWS}, 0.001, 0.001, seed=0)
-        assert (len(training), len(evaluation)) == (1, 1)
-
-
 def test_usable_rows() -> None:
     texts = ["iyi", "kısa", "uzun", "...", None, "a" * 31, "a" * 30, "1.234.567"]
     rows = speech_rows(texts, [1.0, 0.4, 9.1, 1.0, 1.0, 1.0, 1.0, 1.0])
     # Too short, too long, no letters, no text, too many letters, and too many letters after the number is spelled.
     assert usable(rows, NORMALIZER, min_s=0.5, max_s=9.0) == [0, 6]
-
-
-@pytest.mark.parametrize(
-    ("cuda", "cuda_bf16", "cpu_bf16", "expected"),
-    [
-        (True, True, False, "bf16"),
-        (True, False, True, "fp16"),
-        (False, True, True, "bf16"),
-        (False, True, False, "fp32"),
-    ],
-)
-def test_precision_is_what_the_machine_computes_in(
-    monkeypatch: pytest.MonkeyPatch, cuda: bool, cuda_bf16: bool, cpu_bf16: bool, expected: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: cuda_bf16)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": cpu_bf16})
-    assert precision("auto") == expected
-    assert [precision(wanted) for wanted in ("fp32", "bf16", "fp16")] == ["fp32", "bf16", "fp16"]
-
-
-def test_precision_is_found_on_this_machine() -> None:
-    assert precision("auto") in ("fp32", "bf16", "fp16")
 
 
 @pytest.mark.parametrize("option", ["--train_percent", "--eval_percent"])
@@ -355,19 +289,6 @@ def test_a_missing_model_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty cannot be trained: "):
         run(tmp_path, monkeypatch, "--model_name", "empty", "--dataset_name", str(parquet), "--output_dir", "out")
-
-
-@pytest.mark.parametrize("broken", ["trainer_state.json", "model.safetensors"])
-def test_an_incomplete_checkpoint_is_not_resumed(tmp_path: Path, checkpoints: Path, broken: str) -> None:
-    checkpoint = shutil.copytree(built("small", checkpoints), tmp_path / "checkpoint-500")
-    (checkpoint / "trainer_state.json").write_text("{}", encoding="utf-8")
-    train.check_complete(checkpoint)
-    if broken == "trainer_state.json":
-        (checkpoint / broken).unlink()
-    else:
-        (checkpoint / broken).write_bytes((checkpoint / broken).read_bytes()[:1_000])
-    with pytest.raises(DataError, match=r"checkpoint-500 is incomplete: delete it .*--restart"):
-        train.check_complete(checkpoint)
 
 
 @old_config

@@ -20,10 +20,11 @@ from scripts import train
 from scripts.speech.data import DataError, load_speech
 from scripts.training.augment import AugmentationPolicy
 from scripts.training.batches import MEAN_PAUSE_S
+from scripts.training.training_record import ADAPTERS, check_complete
 from scripts.training.whisper_objective import WhisperObjective, WhisperOptions
 from scripts.training.whisper_trainer import EvaluateAtEnd
 from tests.scripts.test_train import run, scalars, state_of
-from tests.speech import speech_rows, wav
+from tests.speech import speech_rows, write_clips
 from tests.whisper_checkpoints import make_whisper
 
 TEXTS = ["bir, güzel!", "için ışık", "değil"]
@@ -37,16 +38,7 @@ def whisper(checkpoints: Path) -> Path:
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three clips of 0.6 s and more."""
-    return written(tmp_path_factory.mktemp("clips"), TEXTS)
-
-
-def written(folder: Path, texts: list[str]) -> Path:
-    lines = []
-    for index, text in enumerate(texts):
-        (folder / f"{index}.wav").write_bytes(wav(index, 0.6 + 0.2 * index))
-        lines.append(json.dumps({"audio": f"{index}.wav", "text": text, "duration": 0.6 + 0.2 * index}))
-    (folder / "manifest.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    return folder / "manifest.jsonl"
+    return write_clips(tmp_path_factory.mktemp("clips"), TEXTS)
 
 
 def options(model: Path, data: Path, *others: str) -> list[str]:
@@ -176,7 +168,7 @@ def test_adapters_are_trained_resumed_and_merged(
     arguments = options(whisper, manifest, "--language", "tr", "--eval_steps", "2", "--lora_rank", "4")
     arguments += ["--condense_silence", "1"]
     run(tmp_path, monkeypatch, *arguments, "--max_steps", "2")
-    first = weights_after(tmp_path, 2, train.ADAPTERS)
+    first = weights_after(tmp_path, 2, ADAPTERS)
     run(tmp_path, monkeypatch, *arguments, "--max_steps", "4")
     assert "Resuming from out/checkpoint-2" in capsys.readouterr().out
 
@@ -187,9 +179,7 @@ def test_adapters_are_trained_resumed_and_merged(
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert "model.encoder.layers.0.self_attn.q_proj.weight" in moved
     assert "model.decoder.embed_tokens.weight" not in moved
-    assert any(
-        not torch.equal(first[name], value) for name, value in weights_after(tmp_path, 4, train.ADAPTERS).items()
-    )
+    assert any(not torch.equal(first[name], value) for name, value in weights_after(tmp_path, 4, ADAPTERS).items())
     best = state_of(tmp_path / "out")["best_model_checkpoint"]
     merged = PeftModel.from_pretrained(WhisperForConditionalGeneration.from_pretrained(whisper), tmp_path / best)
     for name, value in merged.merge_and_unload().state_dict().items():
@@ -199,7 +189,7 @@ def test_adapters_are_trained_resumed_and_merged(
 
     (adapters / "adapter_model.safetensors").write_bytes(b"cut off")
     with pytest.raises(DataError, match=r"checkpoint-4 is incomplete: delete it .*--restart"):
-        train.check_complete(adapters)
+        check_complete(adapters)
 
 
 def test_adapters_of_the_decoder_alone(whisper: Path) -> None:
@@ -294,7 +284,7 @@ def test_texts_that_do_not_fit_are_skipped_and_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], checkpoints: Path
 ) -> None:
     model = make_whisper(checkpoints, max_target_positions=32)
-    data = written(tmp_path, ["bir", "y" * 29, "y" * 28, "...", "ışık"])
+    data = write_clips(tmp_path, ["bir", "y" * 29, "y" * 28, "...", "ışık"])
     run(tmp_path, monkeypatch, *options(model, data, "--language", "tr", "--max_steps", "1", "--max_duration_s", "1.3"))
     printed = capsys.readouterr().out
     assert "Skipped 3 of 5 clips: " in printed
