@@ -17,14 +17,14 @@ class TrainingConfig:
     """Options of a training that do not depend on the model family.
 
     model_name: hub id, checkpoint folder, or a key of `SMALL_CONFIGS`; `load_objective` loads it. dataset_name: hub id,
-    local folder in the hub's formats, or manifest. eval_dataset_name: another data set, to
-    evaluate on instead of a part of it. output_dir: checkpoint folder to make. train_percent, eval_percent: shares of
-    the data, above 0 and at most 1. audio_column, text_column: None to detect them. max_steps: stop after this many
-    steps, whatever the number of epochs; -1 for no limit. batch_s: seconds of audio in a batch. learning_rate: its
-    peak; None for the default of the objective. warmup_steps: None for a tenth of all steps. min_duration_s,
-    max_duration_s: limits of the clips. augment: change voice, room, noise, band and codec at random. join: share of
-    the clips that join several rows. eval_steps: steps between evaluations and saved checkpoints. num_workers:
-    processes that decode and augment clips. restart: delete the checkpoints in `output_dir`, instead of resuming.
+    local folder in the hub's formats, or manifest. eval_dataset_name: another data set, to evaluate on instead of a
+    part of it. output_dir: checkpoint folder to make. train_percent, eval_percent: shares of the data, above 0 and at
+    most 1. audio_column, text_column: None to detect them. max_steps: stop after this many steps, whatever the number
+    of epochs; -1 for no limit. batch_s: seconds of audio in a batch. learning_rate: its peak; None for the default of
+    the objective. warmup_steps: None for a tenth of all steps. min_duration_s, max_duration_s: limits of the clips.
+    augment: change voice, room, noise, band and codec at random. join: share of the clips that join several rows.
+    eval_steps: steps between evaluations and saved checkpoints. num_workers: processes that decode and augment clips.
+    restart: delete the checkpoints in `output_dir`, instead of resuming.
     """
 
     model_name: str

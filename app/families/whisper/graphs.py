@@ -102,10 +102,9 @@ class CachedGraphs:
         self._shape = shape
         self._window = tuple(name for name in self._encoder.outputs if name in self._decoder.inputs)
         self._is_int8 = LOG_WEIGHTS_INPUT in self._decoder.inputs
-        needed = tensor_names("cross", shape.layers)
-        _check(self._encoder, tuple(encoder_inputs(0)), needed)
-        needed = (*decoder_inputs(shape.layers), *self._window, *([LOG_WEIGHTS_INPUT] if self._is_int8 else []))
-        _check(self._decoder, needed, (LOGITS_OUTPUT,))
+        _check(self._encoder, tuple(encoder_inputs(0)), tensor_names("cross", shape.layers))
+        weights = (LOG_WEIGHTS_INPUT,) if self._is_int8 else ()
+        _check(self._decoder, (*decoder_inputs(shape.layers), *self._window, *weights), (LOGITS_OUTPUT,))
         queries = {f"query_{layer}" for layer in shape.query_layers}
         self.has_queries = bool(queries) and queries <= {*self._decoder.outputs}
 
@@ -135,14 +134,12 @@ def with_room(window: Tensors, tokens: int) -> Tensors:
     missing = tokens - len(window[LOG_WEIGHTS_INPUT])
     if missing <= 0:
         return window
-    return {
-        name: np.pad(values, (0, missing), constant_values=NO_WEIGHT)
-        if name == LOG_WEIGHTS_INPUT
-        else np.pad(values, ((0, 0), (0, 0), (0, missing), (0, 0)))
-        if values.dtype == np.int8
-        else values
+    room = {
+        name: np.pad(values, ((0, 0), (0, 0), (0, missing), (0, 0))) if values.dtype == np.int8 else values
         for name, values in window.items()
     }
+    room[LOG_WEIGHTS_INPUT] = np.pad(window[LOG_WEIGHTS_INPUT], (0, missing), constant_values=NO_WEIGHT)
+    return room
 
 
 class CachedSession:
@@ -202,7 +199,7 @@ class CachedSession:
         for layer, head in shape.alignment_heads:
             name = f"cross_key_{layer}"
             keys = self._window[name][0, head]
-            if (scale := self._window.get(f"{name}_scale")) is not None:
+            if (scale := self._window.get(scale_name(name))) is not None:
                 keys = keys * scale[0, head]
             size = keys.shape[1]
             scores.append(self._queries[layer][:, head * size : (head + 1) * size] @ keys.T)
@@ -219,9 +216,9 @@ def tensor_names(kind: str, layers: int) -> tuple[str, ...]:
     return tuple(name for layer in range(layers) for name in layer_names(kind, layer))
 
 
-def scale_names(layer: int) -> tuple[str, ...]:
-    """Names of the scales of one layer's keys and values in INT8."""
-    return tuple(f"{name}_scale" for name in layer_names("cross", layer))
+def scale_name(name: str) -> str:
+    """Name of the scales of keys or values in INT8."""
+    return f"{name}_scale"
 
 
 def encoder_inputs(bins: int) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Operators of ONNX Runtime that PyTorch does not have: each computes in PyTorch, and is exported as one node."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,6 +26,25 @@ class CrossAttention(torch.autograd.Function):
         """The ONNX node."""
         output = graph.op("com.microsoft::MultiHeadAttention", query, key, value, num_heads_i=heads, scale_f=1.0)
         return output.setType(query.type().with_sizes([1, None, width]))
+
+
+def group_query_attention(
+    graph: Any, inputs: Sequence[Any], types: Sequence[Any], heads: int, **attributes: Any
+) -> tuple[Any, ...]:
+    """An ONNX node of GroupQueryAttention, whose query is scaled already and has as many heads as keys and values.
+
+    types: of the attended values, and of the caches of keys and values.
+    """
+    outputs = graph.op(
+        "com.microsoft::GroupQueryAttention",
+        *inputs,
+        num_heads_i=heads,
+        kv_num_heads_i=heads,
+        scale_f=1.0,
+        outputs=3,
+        **attributes,
+    )
+    return tuple(output.setType(kind) for output, kind in zip(outputs, types, strict=True))
 
 
 class CachedAttention(torch.autograd.Function):
@@ -73,16 +93,8 @@ class CachedAttention(torch.autograd.Function):
         heads: int,
     ) -> tuple[Any, ...]:
         """The ONNX node."""
-        outputs = graph.op(
-            "com.microsoft::GroupQueryAttention",
-            *(query, key, value, past_key, past_value, lengths, length),
-            num_heads_i=heads,
-            kv_num_heads_i=heads,
-            scale_f=1.0,
-            outputs=3,
-        )
-        types = (query.type(), past_key.type(), past_value.type())
-        return tuple(output.setType(kind) for output, kind in zip(outputs, types, strict=True))
+        inputs = (query, key, value, past_key, past_value, lengths, length)
+        return group_query_attention(graph, inputs, (query.type(), past_key.type(), past_value.type()), heads)
 
 
 class Projection(torch.autograd.Function):

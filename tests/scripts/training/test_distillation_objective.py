@@ -37,16 +37,13 @@ from scripts.training.distillation import (
 from scripts.training.distillation_objective import DistillationObjective
 from scripts.training.distillation_trainer import PROJECTIONS_FILE, DistillationTrainer
 from tests.checkpoints import babbling, built, rewrite
-from tests.scripts.test_train import run, scalars
+from tests.scripts.test_train import TINY, run, scalars
 from tests.speech import FEATURES, speech_rows, write_clips
 
-NARROW: dict[str, Any] = {
+NARROW: dict[str, Any] = TINY | {
     "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
     "intermediate_size": 32,
     "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 16,
     "num_conv_pos_embedding_groups": 2,
 }
 """A student from scratch, narrower than its teacher."""
