@@ -89,6 +89,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         default=0,
         help="CTC: round as the INT8 file of export.py --weight_bits will, so that the model learns to bear it",
     )
+    for name, parts in (("layers", "layers"), ("feed_forward", "feed-forward units"), ("conv_channels", "channels")):
+        add(f"--keep_{name}", type=int, default=0, help=f"CTC: train a student with this many {parts} (default: all)")
     add("--augment", action="store_true", help="change voice, room, noise, band and codec at random")
     add("--join", type=float, help="share of clips that join several rows, up to max_duration_s")
     add("--dropout", type=float, help="dropout probability (default: that of the checkpoint)")

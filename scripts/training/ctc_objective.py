@@ -15,6 +15,7 @@ from scripts.training.batches import Collator, SpeechDataset
 from scripts.training.checkpoints import CtcCheckpoint, load_for_training
 from scripts.training.fake_quantization import FakeQuantization
 from scripts.training.fourier_convolution import convolve_by_fourier
+from scripts.training.students import Shape, make_student
 from scripts.training.trainer import CtcTrainer, Scorer, argmax_logits
 
 DEFAULT_LANGUAGE = "tr"
@@ -29,6 +30,8 @@ class CtcOptions:
     language: ISO 639-1 code, for lower-casing and numbers. alphabet: letters of a new tokenizer; if empty, those of the
     training text. dropout: probability; None keeps that of the checkpoint. freeze_feature_encoder: do not train the
     convolutions. quantize_bits: train with the rounding of an INT8 file with weights of 7 or 8 bits; 0 trains without.
+    keep_layers, keep_feed_forward, keep_conv_channels: train a student of the checkpoint, in the `Shape` with these
+    numbers; 0 keeps all.
     """
 
     language: str = DEFAULT_LANGUAGE
@@ -36,6 +39,14 @@ class CtcOptions:
     dropout: float | None = None
     freeze_feature_encoder: bool = False
     quantize_bits: Literal[0, 7, 8] = 0
+    keep_layers: int = 0
+    keep_feed_forward: int = 0
+    keep_conv_channels: int = 0
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the model to train, in relation to the checkpoint."""
+        return Shape(self.keep_layers or None, self.keep_feed_forward or None, self.keep_conv_channels or None)
 
 
 def usable(
@@ -62,7 +73,7 @@ def faster_on_cpus(model: PreTrainedModel) -> None:
 
 
 class CtcObjective:
-    """The `Objective` of CTC models. Raises the errors of `load_for_training`.
+    """The `Objective` of CTC models. Raises the errors of `load_for_training` and `make_student`.
 
     name: hub id, checkpoint folder, or a key of `SMALL_CONFIGS`. texts: of the training rows, for a new tokenizer.
     tokens_of: a checkpoint whose tokenizer a new head gets instead.
@@ -86,6 +97,8 @@ class CtcObjective:
         self.model, self._tokenizer, self._feature_extractor, self._normalizer = load_for_training(
             name, texts, options.language, options.alphabet, options.dropout, tokens_of
         )
+        if options.shape != Shape():
+            self.model = make_student(self.model, options.shape)
         faster_on_cpus(self.model)
         self._quantization = FakeQuantization(self.model, options.quantize_bits) if options.quantize_bits else None
         if options.freeze_feature_encoder:
