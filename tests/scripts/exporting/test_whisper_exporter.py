@@ -96,6 +96,12 @@ def test_static_quantization_is_refused(checkpoints: Path, tmp_path: Path) -> No
         export(str(make_whisper(checkpoints)), tmp_path, options(quantization=Quantization(method="static")))
 
 
+@pytest.mark.parametrize("layout", ["dikte", "optimum"])
+def test_weights_of_4_bits_are_refused(layout: Layout, checkpoints: Path, tmp_path: Path) -> None:
+    with exporting(), pytest.raises(ArtifactError, match="--weight_bits 4 is for CTC models"):
+        export(str(make_whisper(checkpoints)), tmp_path, options(quantization=Quantization(bits=4), layout=layout))
+
+
 def test_products_can_stay_in_float(checkpoints: Path, tmp_path: Path) -> None:
     kept = Quantization(keep=("*/fc1/*", "*/expand/*"))
     with exporting(), pytest.raises(ArtifactError, match="no product matches"):
