@@ -15,6 +15,7 @@ from scripts.training.batches import Collator, SpeechDataset
 from scripts.training.checkpoints import CtcCheckpoint, load_for_training
 from scripts.training.fake_quantization import FakeQuantization
 from scripts.training.fourier_convolution import convolve_by_fourier
+from scripts.training.squeeze import leave_out_rest
 from scripts.training.trainer import CtcTrainer, Scorer, argmax_logits
 
 DEFAULT_LANGUAGE = "tr"
@@ -87,6 +88,7 @@ class CtcObjective:
             name, texts, options.language, options.alphabet, options.dropout, tokens_of
         )
         faster_on_cpus(self.model)
+        leave_out_rest(self.model)
         self._quantization = FakeQuantization(self.model, options.quantize_bits) if options.quantize_bits else None
         if options.freeze_feature_encoder:
             self.model.freeze_feature_encoder()  # type: ignore[operator]  # all CTC models of transformers have it

@@ -11,6 +11,7 @@ from transformers import AutoModelForCTC
 from app.artifacts import open_artifact
 from app.families.ctc.graph import LENGTHS_INPUT
 from app.families.ctc.recognizer import zero_mean_unit_variance
+from app.families.ctc.settings import CtcSettings
 from app.models import warm_up
 from scripts.exporting import onnx_files
 from scripts.exporting.graph_export import Quantization, export_fp32, export_int8
@@ -40,8 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("forms")
 
 
-def feeds() -> Iterator[Feed]:
-    for samples in CLIPS:
+def feeds(settings: CtcSettings) -> Iterator[Feed]:
+    for samples in (samples for samples in CLIPS if settings.framing.frames(len(samples))):
         yield {"input_values": zero_mean_unit_variance(samples)[np.newaxis], LENGTHS_INPUT: np.array([len(samples)])}
 
 
@@ -50,7 +51,8 @@ def static_file(shape: str, checkpoints: Path, folder: Path) -> Path:
     """The static INT8 of a shape."""
     path = folder / f"{shape}.onnx"
     model = AutoModelForCTC.from_pretrained(built(shape, checkpoints))
-    count = export_int8(model, exported(shape, checkpoints) / "model.onnx", path, STATIC, feeds())
+    artifact = exported(shape, checkpoints)
+    count = export_int8(model, artifact / "model.onnx", path, STATIC, feeds(ctc_settings(artifact)))
     assert count == products_in_matrix_form(model.config)
     return path
 
@@ -134,12 +136,15 @@ def test_weights_of_large_models_lie_beside_them(
     monkeypatch.setattr(onnx_files, "MOST_WEIGHTS_BYTES", 1_000)
     model = AutoModelForCTC.from_pretrained(built(shape, checkpoints)).eval()
     fp32, dynamic, static = (tmp_path / f"{name}.onnx" for name in ("fp32", "dynamic", "static"))
-    with exporting():
-        export_fp32(model, fp32)
-        counts = export_int8(model, fp32, dynamic, Quantization()), export_int8(model, fp32, static, STATIC, feeds())
-    assert counts[0] == counts[1] > 0
     artifact = open_artifact(exported(shape, checkpoints))
     settings = ctc_settings(artifact.folder)
+    with exporting():
+        export_fp32(model, fp32)
+        counts = (
+            export_int8(model, fp32, dynamic, Quantization()),
+            export_int8(model, fp32, static, STATIC, feeds(settings)),
+        )
+    assert counts[0] == counts[1] > 0
     for path, name in ((fp32, "model.onnx"), (dynamic, "model_int8.onnx")):
         apart, whole = (ctc_recognizer_on(settings, file).emissions(CLIPS) for file in (path, artifact.folder / name))
         for emissions, expected in zip(apart, whole, strict=True):
