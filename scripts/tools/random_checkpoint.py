@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+from transformers import PretrainedConfig, PreTrainedModel, SEWConfig, SEWForCTC, Wav2Vec2Config, Wav2Vec2ForCTC
 
 from scripts.speech.text import TURKISH_ALPHABET
 
@@ -20,6 +20,19 @@ COMBINING_DOT = "\u0307"
 BASE_TOKENS = ("|", "-", *"abcdefghijklmnopqrstuvwxyz", *"âçëîöüğış", COMBINING_DOT, "[UNK]", "[PAD]")
 """The vocabulary of cahya/wav2vec2-base-turkish. The combining dot comes from lower-casing İ."""
 LARGE_TOKENS = ("|", *TURKISH_ALPHABET, "[UNK]", "[PAD]", "<s>", "</s>")
+
+SQUEEZED_BASE: dict[str, Any] = {
+    "feat_extract_norm": "group",
+    "conv_bias": False,
+    "conv_dim": [512] * 7,
+    "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+}
+"""wav2vec2-base as a SEW model, without its `squeeze_factor`: what `scripts.training.squeeze` makes of it."""
 
 CONFIGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     # cahya/wav2vec2-base-turkish: 94.4 M parameters, 378 MB
@@ -48,8 +61,11 @@ CONFIGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
             "intermediate_size": 4096,
         },
     ),
+    "wav2vec2-base-squeeze-2": (BASE_TOKENS, SQUEEZED_BASE | {"squeeze_factor": 2}),
+    "wav2vec2-base-squeeze-3": (BASE_TOKENS, SQUEEZED_BASE | {"squeeze_factor": 3}),
 }
-"""Name -> (tokens in the order of their ids, options of Wav2Vec2Config that differ from the defaults)."""
+"""Name -> (tokens in the order of their ids, options of the configuration that differ from the defaults). With a
+`squeeze_factor`, they are of SEWConfig, otherwise of Wav2Vec2Config."""
 
 HEAD_GAIN = 60.0
 """Heads are initialised with a standard deviation of 0.02. Without a gain, all tokens would be about equally likely."""
@@ -58,10 +74,13 @@ HEAD_GAIN = 60.0
 def write_checkpoint(folder: Path, tokens: tuple[str, ...], options: dict[str, Any], seed: int) -> int:
     """Write weights, tokenizer and feature extractor settings to `folder`. Returns the number of parameters."""
     torch.manual_seed(seed)
-    config = Wav2Vec2Config(**options, vocab_size=len(tokens), pad_token_id=tokens.index("[PAD]"))
-    model = Wav2Vec2ForCTC(config)
+    kinds: tuple[type[PretrainedConfig], type[PreTrainedModel]] = (Wav2Vec2Config, Wav2Vec2ForCTC)
+    if "squeeze_factor" in options:
+        kinds = (SEWConfig, SEWForCTC)
+    config = kinds[0](**options, vocab_size=len(tokens), pad_token_id=tokens.index("[PAD]"))
+    model = kinds[1](config)
     with torch.no_grad():
-        model.lm_head.weight.mul_(HEAD_GAIN)
+        model.get_parameter("lm_head.weight").mul_(HEAD_GAIN)
     model.save_pretrained(folder)
     settings: dict[str, dict[str, Any]] = {
         "vocab.json": {token: index for index, token in enumerate(tokens)},
