@@ -66,9 +66,7 @@ def nearness(original: CtcCheckpoint, student: PreTrainedModel, rows: SpeechRows
             hypotheses.append(tokenizer.decode(tokens))
     frames = torch.cat(same).double()
     of_letters = frames[torch.cat(letters)]
-    wer, cer = (
-        tuple(float(rate(references, hypotheses)) for hypotheses in texts) for rate in (jiwer.wer, jiwer.cer)
-    )
+    wer, cer = (tuple(float(rate(references, hypotheses)) for hypotheses in texts) for rate in (jiwer.wer, jiwer.cer))
     return Nearness(float(frames.mean()), float(of_letters.mean()), (wer[0], wer[1]), (cer[0], cer[1]))
 
 

@@ -50,7 +50,10 @@ def biased() -> PreTrainedModel:
     return model
 
 
-@pytest.fixture(params=[*SHAPES, "sew", "sew, layers of wav2vec2", hubert, biased], ids=lambda made: made if isinstance(made, str) else made.__name__)
+@pytest.fixture(
+    params=[*SHAPES, "sew", "sew, layers of wav2vec2", hubert, biased],
+    ids=lambda made: made if isinstance(made, str) else made.__name__,
+)
 def make(request: pytest.FixtureRequest, checkpoints: Path) -> Callable[[], PreTrainedModel]:
     """Makes a new copy of the model, because the form changes its argument."""
     return (lambda: load(request.param, checkpoints)) if isinstance(request.param, str) else request.param

@@ -30,9 +30,7 @@ def test_it_makes_a_checkpoint_and_says_how_near_it_is(
     assert 100 >= shares[0] > shares[1] > 0
 
 
-def test_what_cannot_be_squeezed_is_said(
-    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_squeezed_is_said(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ["--checkpoint", str(built("layer_norm_like", checkpoints)), "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match="cannot be squeezed"):
         run(monkeypatch, *options)

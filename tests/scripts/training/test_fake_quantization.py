@@ -115,8 +115,9 @@ def fake(shape: str, checkpoints: Path, bits: WeightBits) -> tuple[PreTrainedMod
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_model_computes_what_its_int8_file_computes(shape: str, checkpoints: Path) -> None:
-    """Float sums differ in their last bits, which turns a few of the bytes that follow by one: more of them behind the 13
-    convolutions of SEW than behind 7.
+    """Float sums differ in their last bits, which turns a few of the bytes that follow by one.
+
+    Behind the 13 convolutions of SEW, these are more than behind 7.
     """
     samples = zero_mean_unit_variance(CLIP)[np.newaxis]
     session = onnxruntime.InferenceSession(exported(shape, checkpoints) / "model_int8.onnx")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCTC, PreTrainedModel, SEWForCTC, Wav2Vec2FeatureExtractor
 
+from scripts.speech.text import TURKISH_ALPHABET
 from scripts.training import squeeze as module
 from scripts.training.batches import Collator
 from scripts.training.checkpoints import new_tokenizer
@@ -24,7 +25,6 @@ from scripts.training.squeeze import (
     shifted_mean,
     squeezed,
 )
-from scripts.speech.text import TURKISH_ALPHABET
 from tests.checkpoints import babbling, tiny_model
 from tests.scripts.test_train import run, scalars
 from tests.speech import FEATURES, write_clips
