@@ -261,7 +261,9 @@ def products_in_matrix_form(config: Any) -> int:
     SEW has no projection between equal widths, and a product behind the layers.
     """
     count = len(config.conv_dim) - 1 + 2 + 6 * int(config.num_hidden_layers) + 1
-    return count + (config.model_type == "sew") * int(config.conv_dim[-1] != config.hidden_size)
+    if config.model_type == "sew" and config.conv_dim[-1] != config.hidden_size:
+        count += 1
+    return count
 
 
 def built(shape: str, folder: Path) -> Path:

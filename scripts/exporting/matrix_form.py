@@ -235,7 +235,7 @@ class PositionalProduct(nn.Module):
         before, reach, step = self.kernel // 2, self.blocks * self.taps, self.taps // self.stride
         padded = functional.pad(frames, (0, 0, before, reach - before))
         by_group = padded.view(batch, -1, self.groups, channels // self.groups).transpose(1, 2)
-        steps = time if self.stride == 1 else torch.div(time, self.stride, rounding_mode="trunc")
+        steps: Any = time if self.stride == 1 else torch.div(time, self.stride, rounding_mode="trunc")
         starts = torch.arange(steps + (self.blocks - 1) * step, device=frames.device)
         starts = starts if self.stride == 1 else starts * self.stride
         taps = (starts[:, None] + torch.arange(self.taps, device=frames.device)).flatten()

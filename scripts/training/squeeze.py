@@ -44,9 +44,10 @@ wider (`EXTRA_CHANNELS`), and `final_dropout` is 0, because the offset would be 
 EXTRA_CHANNELS = 8
 """SEW has no projection between features and layers of equal width. In that case, the last convolution gets so many
 more channels: copies, which the projection begins with ignoring."""
-SPREAD, MARGIN = 2.0, 1.0
-"""The offset moves a channel so far that its mean less `SPREAD` standard deviations is `MARGIN`."""
-REST_LOGIT = 10.0
+SPREAD, MARGIN = 1.0, 0.5
+"""The offset moves a channel so far that its mean less `SPREAD` standard deviations is `MARGIN`. Larger offsets are no
+nearer to the original, once frames are squeezed, and make the head more sensitive to its weights in training."""
+REST_LOGIT = 5.0
 """How far the logit of a blank should be above all others where there is no squeezed frame."""
 NODES = 64
 """Number of nodes of the Gauss-Hermite quadrature for means of an activation."""
@@ -68,7 +69,8 @@ def squeezed(model: PreTrainedModel, squeeze: int) -> SEWForCTC:
     widened = config.conv_dim[-1] == config.hidden_size
     if widened:
         fields["conv_dim"] = [*config.conv_dim[:-1], config.conv_dim[-1] + EXTRA_CHANNELS]
-    student = SEWForCTC(SEWConfig(**fields, squeeze_factor=squeeze, final_dropout=0.0)).to(model.dtype)
+    student: SEWForCTC = SEWForCTC(SEWConfig(**fields, squeeze_factor=squeeze, final_dropout=0.0))
+    student.to(dtype=model.dtype)  # type: ignore[call-arg]  # wrapped there
     own: Any = student.sew
     with torch.no_grad():
         if hasattr(own, "masked_spec_embed") and hasattr(body, "masked_spec_embed"):
@@ -168,12 +170,12 @@ def extra_offset(weight: Tensor, bias: Tensor, offset: Tensor, blank: int) -> Te
     tokens, width = weight.shape
     others = torch.arange(tokens) != blank
     rows = (weight - weight[blank])[others]
-    missing = REST_LOGIT - bias[blank] + bias[others] - rows @ offset
+    missing = REST_LOGIT - bias[blank] + bias[others] - rows @ offset  # of the left side of these inequalities
     largest = np.zeros(width + 1)
     largest[-1] = 1.0  # what is minimized: a bound of all
     constraints = np.block([[-rows.numpy(), np.zeros((tokens - 1, 1))], [np.eye(width), -np.ones((width, 1))]])
     found = linprog(largest, constraints, np.concatenate([-missing.numpy(), np.zeros(width)]))
-    return torch.from_numpy(found.x[:-1]) if found.success else torch.zeros_like(offset)
+    return torch.zeros_like(offset) if found.x is None else torch.from_numpy(found.x[:-1])
 
 
 def leave_out_rest(model: PreTrainedModel) -> None:
