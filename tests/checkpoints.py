@@ -191,6 +191,15 @@ _SQUEEZED = TINY_CONFIG | {
     "num_feat_extract_layers": 13,
     "squeeze_factor": 2,
 }
+"""The layers of asapp/sew-tiny-100k and its kind: a convolution with kernel 1 behind each, and no projection."""
+_SQUEEZED_WAV2VEC2 = TINY_CONFIG | {
+    "feat_extract_norm": "layer",
+    "conv_bias": True,
+    "conv_dim": [32] * 6 + [24],
+    "num_conv_pos_embeddings": 31,
+    "squeeze_factor": 3,
+}
+"""Those of wav2vec2, an odd positional convolution, and a squeeze that neither windows nor taps are multiples of."""
 
 ARCHITECTURES: dict[str, Architecture] = {
     "wav2vec2 with strided adapter": Architecture(
@@ -203,6 +212,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "wavlm, group norm": Architecture(WavLMConfig, _GROUP_NORM, normalize=False),
     "wavlm, layer norm": Architecture(WavLMConfig, _LAYER_NORM),
     "sew": Architecture(SEWConfig, _SQUEEZED),
+    "sew, layers of wav2vec2": Architecture(SEWConfig, _SQUEEZED_WAV2VEC2),
     "sew-d": Architecture(SEWDConfig, _SQUEEZED),
     "data2vec-audio": Architecture(
         Data2VecAudioConfig, TINY_CONFIG | {"conv_pos_kernel_size": 5, "num_conv_pos_embeddings": 3}
@@ -220,14 +230,15 @@ ARCHITECTURES: dict[str, Architecture] = {
 """What transformers has of CTC models on samples and optimum exports, beside the wav2vec2 of `SHAPES`."""
 
 
-MATRIX_SHAPES = (*SHAPES, "hubert, group norm", "hubert, layer norm")
+MATRIX_SHAPES = (*SHAPES, "hubert, group norm", "hubert, layer norm", "sew", "sew, layers of wav2vec2")
 """Those that are exported in the matrix form."""
 IN_EVERY_RUN = (
     *SHAPES,
-    *("wav2vec2 with strided adapter", "hubert, layer norm", "wavlm, group norm", "sew", "conformer, rotary"),
+    *("wav2vec2 with strided adapter", "hubert, layer norm", "wavlm, group norm", "conformer, rotary"),
+    *("sew", "sew, layers of wav2vec2"),
 )
 """One of each kind; `make test-all` tries the others too."""
-TINY = [(family, norm) for family in ("wav2vec2", "hubert") for norm in ("group", "layer")]
+TINY = [(family, norm) for family in ("wav2vec2", "hubert", "sew") for norm in ("group", "layer")]
 """What `tiny_model` takes."""
 
 
@@ -238,14 +249,22 @@ def sweep(shapes: Iterable[str]) -> list[object]:
 
 def tiny_model(family: str, norm: str, **options: Any) -> PreTrainedModel:
     """A random model that has a matrix form, in its plain shape or with options of its configuration."""
-    config = {"wav2vec2": Wav2Vec2Config, "hubert": HubertConfig}[family]
+    config = {"wav2vec2": Wav2Vec2Config, "hubert": HubertConfig, "sew": SEWConfig}[family]
     defaults = {"group": _GROUP_NORM, "layer": _LAYER_NORM}[norm]
+    if family == "sew":
+        defaults = {"group": _SQUEEZED, "layer": _SQUEEZED_WAV2VEC2}[norm]
     return _ctc_model(config(**(defaults | options), vocab_size=len(CAHYA_TOKENS)), seed=7)
 
 
 def products_in_matrix_form(config: Any) -> int:
-    """Products with constant weights: convolutions but the first, projection, positions, layers and head."""
-    return len(config.conv_dim) - 1 + 2 + 6 * int(config.num_hidden_layers) + 1
+    """Products with constant weights: convolutions but the first, projection, positions, layers and head.
+
+    SEW has no projection between equal widths, and a product behind the layers.
+    """
+    count = len(config.conv_dim) - 1 + 2 + 6 * int(config.num_hidden_layers) + 1
+    if config.model_type == "sew" and config.conv_dim[-1] != config.hidden_size:
+        count += 1
+    return count
 
 
 def built(shape: str, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The matrix form of wav2vec2 and HuBERT, which is exported to ONNX: convolutions are matrix products.
+"""The matrix form of wav2vec2, HuBERT and SEW, which is exported to ONNX: convolutions are matrix products.
 
 The stock graph of these models spends most of its time in one-dimensional convolutions, which CPU runtimes compute
 slowly (in INT8 more slowly than in float). It has no input for the length of a clip, so clips of different lengths
@@ -16,6 +16,8 @@ The group norm after the first convolution is folded into its weights, separatel
 `MatrixForm` consists of three parts, so that an export can run the middle one piece by piece:
 
     samples -> FirstProduct -> patches, weights -> FrontEnd -> frames -> Encoder -> logits
+
+The layers of SEW take one squeezed frame for several frames: see `scripts/exporting/squeezed_frames.py`.
 """
 
 import copy
@@ -29,7 +31,9 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
-FAMILIES = ("wav2vec2", "hubert")
+from scripts.exporting.squeezed_frames import projection_of, squeeze_factor, squeezed, upsampling_of
+
+FAMILIES = ("wav2vec2", "hubert", "sew")
 """The values of `model_type` in transformers that have this form."""
 
 
@@ -193,21 +197,30 @@ class FrontEnd(nn.Module):
 class PositionalProduct(nn.Module):
     """The positional convolution, which is grouped, as one product per group.
 
-    Patches with all taps would be `kernel` times as large as the frames. So patches have only `TAPS` taps, and the
+    Patches with all taps would be `kernel` times as large as the frames. So patches have only some taps, and the
     product gives the contribution of each block of taps, for all blocks at once:
 
-        y(t) = sum over blocks b of P_b(t + b * TAPS),    P_b(t) = sum over taps k of W(b * TAPS + k) x(t + k)
+        y(t) = sum over blocks b of P_b(t + b * taps),    P_b(t) = sum over taps k of W(b * taps + k) x(t + k)
+
+    If the convolution has a stride, which SEW's has, y and P_b are computed at its multiples only.
     """
 
     TAPS = 32
 
+    @classmethod
+    def taps_of(cls, stride: int) -> int:
+        """The number of taps of a block: a whole number of strides, at most `TAPS` if the stride is not above that."""
+        return max(1, cls.TAPS // stride) * stride
+
     def __init__(self, convolution: nn.Conv1d) -> None:
         super().__init__()
         self.kernel, self.groups = convolution.kernel_size[0], convolution.groups
-        self.blocks = -(-self.kernel // self.TAPS)
+        self.stride = convolution.stride[0]
+        self.taps = self.taps_of(self.stride)
+        self.blocks = -(-self.kernel // self.taps)
         weight = convolution.weight.detach()  # (channels', channels / groups, kernel)
-        weight = functional.pad(weight, (0, self.blocks * self.TAPS - self.kernel))
-        weight = weight.view(self.groups, -1, weight.shape[1], self.blocks, self.TAPS)
+        weight = functional.pad(weight, (0, self.blocks * self.taps - self.kernel))
+        weight = weight.view(self.groups, -1, weight.shape[1], self.blocks, self.taps)
         self.width = weight.shape[1]
         # (group, tap, channel; block, channel')
         self.weight = nn.Parameter(
@@ -217,20 +230,22 @@ class PositionalProduct(nn.Module):
         self.bias = nn.Parameter(torch.zeros(convolution.out_channels)) if bias is None else bias
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(batch, time, channels), zero past the end of each clip -> the same shape."""
+        """(batch, time, channels), zero past the end of each clip -> (batch, time // stride, channels)."""
         batch, time, channels = frames.shape
-        before, reach = self.kernel // 2, self.blocks * self.TAPS
+        before, reach, step = self.kernel // 2, self.blocks * self.taps, self.taps // self.stride
         padded = functional.pad(frames, (0, 0, before, reach - before))
         by_group = padded.view(batch, -1, self.groups, channels // self.groups).transpose(1, 2)
-        starts = torch.arange(time + reach - self.TAPS, device=frames.device)
-        taps = (starts[:, None] + torch.arange(self.TAPS, device=frames.device)).flatten()
+        steps: Any = time if self.stride == 1 else torch.div(time, self.stride, rounding_mode="trunc")
+        starts = torch.arange(steps + (self.blocks - 1) * step, device=frames.device)
+        starts = starts if self.stride == 1 else starts * self.stride
+        taps = (starts[:, None] + torch.arange(self.taps, device=frames.device)).flatten()
         gathered = by_group.index_select(2, taps).reshape(batch, self.groups, -1, self.weight.shape[1])
         products = gathered @ self.weight
         parts = [
-            products[:, :, block * self.TAPS : block * self.TAPS + time, block * self.width : (block + 1) * self.width]
+            products[:, :, block * step : block * step + steps, block * self.width : (block + 1) * self.width]
             for block in range(self.blocks)
         ]
-        return sum(parts[1:], parts[0]).transpose(1, 2).reshape(batch, time, channels) + self.bias
+        return sum(parts[1:], parts[0]).transpose(1, 2).reshape(batch, -1, channels) + self.bias
 
 
 AttentionFunction = Callable[[Tensor, Tensor, Tensor, Tensor | None, int], Tensor]
@@ -273,25 +288,29 @@ class Encoder(nn.Module):
     def __init__(self, model: PreTrainedModel, attention: AttentionFunction) -> None:
         super().__init__()
         body: Any = model.base_model
-        self.projection = body.feature_projection
+        self.projection = projection_of(model)
+        self.squeeze = squeeze_factor(model.config)
         self.positions = PositionalProduct(body.encoder.pos_conv_embed.conv)
         self.activation = ACT2FN[model.config.feat_extract_activation]
         self.norm = body.encoder.layer_norm
-        self.norm_first = bool(model.config.do_stable_layer_norm)
+        self.norm_first = bool(getattr(model.config, "do_stable_layer_norm", False))  # SEW has no such models
         self.layers = body.encoder.layers
         self.attentions = nn.ModuleList(Attention(layer.attention, attention) for layer in self.layers)
+        self.upsampling = upsampling_of(model)
         self.head = model.lm_head
 
     def forward(self, frames: Tensor, lengths: Tensor | None) -> Tensor:
         """(batch, time, channels), frames of each clip (batch,) or None for all -> logits (batch, time, tokens)."""
         frames = self.projection(frames)
         frames = frames[0] if isinstance(frames, tuple) else frames  # wav2vec2 also returns the normalized input
-        mask = None
+        time, inside, mask = frames.shape[1], None, None
         if lengths is not None:
-            inside = is_inside(lengths, frames.shape[1])
+            inside = is_inside(lengths, time)
             frames = frames * inside[..., None].to(frames.dtype)
+        frames = squeezed(frames, self.squeeze) + self.activation(self.positions(frames))
+        if inside is not None:
+            inside = inside[:, self.squeeze - 1 :: self.squeeze]  # squeezed frames of nothing but a clip's own frames
             mask = torch.where(inside, 0.0, torch.finfo(frames.dtype).min)[:, None, None, :]
-        frames = frames + self.activation(self.positions(frames))
         if not self.norm_first:
             frames = self.norm(frames)
         for attention, layer in zip(self.attentions, self.layers, strict=True):
@@ -303,6 +322,8 @@ class Encoder(nn.Module):
                 frames = layer.final_layer_norm(frames + layer.feed_forward(frames))
         if self.norm_first:
             frames = self.norm(frames)
+        if self.upsampling is not None:
+            frames = self.upsampling(frames, inside, time)
         logits: Tensor = self.head(frames)
         return logits
 

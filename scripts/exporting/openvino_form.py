@@ -1,4 +1,4 @@
-"""wav2vec2 and HuBERT in the form that OpenVINO computes fastest, which is quantized to INT8.
+"""wav2vec2, HuBERT and SEW in the form that OpenVINO computes fastest, which is quantized to INT8.
 
 OpenVINO has fast INT8 convolutions, so they stay convolutions. It is slow at the group norm after the first one, over
 the largest tensor of the model (3200 frames per second), with a change of layout before and after. `OpenVinoForm`
@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from scripts.exporting.matrix_form import FAMILIES, frame_counts, is_inside
+from scripts.exporting.squeezed_frames import projection_of, squeeze_factor, squeezed, upsampling_of
 
 MASKED = torch.finfo(torch.float32).min
 """Added to the attention scores of padding, so that they are zero after the softmax."""
@@ -175,15 +176,18 @@ class OpenVinoForm(nn.Module):
         model.set_attn_implementation("eager")  # the pattern that OpenVINO fuses
         body: Any = model.base_model
         self.steps = tuple(zip(model.config.conv_kernel, model.config.conv_stride, strict=True))
-        self.norm_first = bool(model.config.do_stable_layer_norm)
+        self.norm_first = bool(getattr(model.config, "do_stable_layer_norm", False))  # SEW has no such models
+        self.squeeze = squeeze_factor(model.config)
         first, *others = body.feature_extractor.conv_layers
         silence = silences(body.feature_extractor)
         self.first = FirstLayer(first)
         self.convolutions = nn.ModuleList(map(CentredConvolution, others, silence))
-        self.projection = body.feature_projection
+        self.projection = projection_of(model)
         self.positions = body.encoder.pos_conv_embed
+        self.channels_first = model.config.model_type == "sew"  # what the module of the positions takes and gives
         self.norm = body.encoder.layer_norm
         self.layers = body.encoder.layers
+        self.upsampling = upsampling_of(model)
         self.head: nn.Module = model.lm_head
 
     def forward(self, input_values: Tensor, lengths: Tensor) -> Tensor:
@@ -200,13 +204,22 @@ class OpenVinoForm(nn.Module):
         frames = frames[0] if isinstance(frames, tuple) else frames  # wav2vec2 also returns the normalized input
         inside = is_inside(lengths, frames.shape[1])
         frames = frames * inside[..., None].to(frames.dtype)  # for the positional convolution, padding is zero
+        time = frames.shape[1]
+        inside = inside[:, self.squeeze - 1 :: self.squeeze]  # squeezed frames of nothing but a clip's own frames
         mask = torch.where(inside, 0.0, MASKED).to(frames.dtype)[:, None, None, :]
-        frames = frames + self.positions(frames)
+        if self.channels_first:
+            positions = self.positions(frames.transpose(1, 2)).transpose(1, 2)
+            frames = squeezed(frames, self.squeeze)
+            frames = frames + positions[:, : frames.shape[1]]  # an odd kernel gives a frame for the rest, too
+        else:
+            frames = frames + self.positions(frames)
         if not self.norm_first:
             frames = self.norm(frames)
         for layer in self.layers:
             frames = layer(frames, attention_mask=mask)[0]
         if self.norm_first:
             frames = self.norm(frames)
+        if self.upsampling is not None:
+            frames = self.upsampling(frames, inside, time)
         logits: Tensor = self.head(frames)
         return logits

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import Wav2Vec2Config
+from transformers import PretrainedConfig, SEWConfig, Wav2Vec2Config
 
 from scripts.speech.text import TURKISH_ALPHABET
 from scripts.training.students import Shape, random_student, student_config
@@ -21,6 +21,19 @@ COMBINING_DOT = "\u0307"
 BASE_TOKENS = ("|", "-", *"abcdefghijklmnopqrstuvwxyz", *"âçëîöüğış", COMBINING_DOT, "[UNK]", "[PAD]")
 """The vocabulary of cahya/wav2vec2-base-turkish. The combining dot comes from lower-casing İ."""
 LARGE_TOKENS = ("|", *TURKISH_ALPHABET, "[UNK]", "[PAD]", "<s>", "</s>")
+
+SQUEEZED_BASE: dict[str, Any] = {
+    "feat_extract_norm": "group",
+    "conv_bias": False,
+    "conv_dim": [512] * 7,
+    "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+}
+"""wav2vec2-base as a SEW model, without its `squeeze_factor`: what `scripts.training.squeeze` makes of it."""
 
 CONFIGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     # cahya/wav2vec2-base-turkish: 94.4 M parameters, 378 MB
@@ -49,8 +62,11 @@ CONFIGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
             "intermediate_size": 4096,
         },
     ),
+    "wav2vec2-base-squeeze-2": (BASE_TOKENS, SQUEEZED_BASE | {"squeeze_factor": 2}),
+    "wav2vec2-base-squeeze-3": (BASE_TOKENS, SQUEEZED_BASE | {"squeeze_factor": 3}),
 }
-"""Name -> (tokens in the order of their ids, options of Wav2Vec2Config that differ from the defaults)."""
+"""Name -> (tokens in the order of their ids, options of the configuration that differ from the defaults). With a
+`squeeze_factor`, they are of SEWConfig, otherwise of Wav2Vec2Config."""
 
 SAME_SHAPE = Shape()
 
@@ -62,7 +78,8 @@ def write_checkpoint(
 
     shape: of a student of the model with these options. Raises ValueError if such a model has no such student.
     """
-    config = Wav2Vec2Config(**options, vocab_size=len(tokens), pad_token_id=tokens.index("[PAD]"))
+    config_class: type[PretrainedConfig] = SEWConfig if "squeeze_factor" in options else Wav2Vec2Config
+    config = config_class(**options, vocab_size=len(tokens), pad_token_id=tokens.index("[PAD]"))
     model = random_student(config, shape, seed)
     model.save_pretrained(folder)
     settings: dict[str, dict[str, Any]] = {

@@ -16,6 +16,7 @@ from scripts.training.checkpoints import CtcCheckpoint, load_for_training
 from scripts.training.fake_quantization import FakeQuantization
 from scripts.training.fourier_convolution import convolve_by_fourier
 from scripts.training.pruning import PruningMethod, make_pruning
+from scripts.training.squeeze import leave_out_rest
 from scripts.training.students import Shape, make_student
 from scripts.training.trainer import CtcTrainer, Scorer, argmax_logits
 
@@ -106,6 +107,7 @@ class CtcObjective:
         if options.shape != Shape():
             self.model = make_student(self.model, options.shape)
         faster_on_cpus(self.model)
+        leave_out_rest(self.model)
         self._quantization = FakeQuantization(self.model, options.quantize_bits) if options.quantize_bits else None
         if options.freeze_feature_encoder:
             self.model.freeze_feature_encoder()  # type: ignore[operator]  # all CTC models of transformers have it

@@ -16,6 +16,7 @@ from scripts.training.checkpoints import CtcCheckpoint, load_with_head
 from scripts.training.ctc_objective import CtcObjective, CtcOptions, faster_on_cpus, usable
 from scripts.training.distillation import DistillationOptions, HiddenProjections
 from scripts.training.distillation_trainer import PROJECTIONS, DistillationTrainer
+from scripts.training.squeeze import leave_out_rest
 
 
 class DistillationObjective(CtcObjective):
@@ -37,6 +38,7 @@ class DistillationObjective(CtcObjective):
         self.options |= asdict(distillation)
         self._distillation, self._teacher = distillation, teacher.model
         faster_on_cpus(self._teacher)
+        leave_out_rest(self._teacher)
         config, wanted = self.model.config, self._teacher.config
         if distillation.hidden_weight and config.hidden_size != wanted.hidden_size:
             sizes = (config.num_hidden_layers, config.hidden_size, wanted.hidden_size)

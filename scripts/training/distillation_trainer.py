@@ -1,5 +1,6 @@
 """The trainer of distillation: the student and its teacher compute the same batch."""
 
+import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from scripts.exporting.squeezed_frames import squeeze_factor, squeezed
 from scripts.training.batches import NO_TRANSCRIPT
 from scripts.training.distillation import (
     DistillationOptions,
@@ -69,21 +71,29 @@ class DistillationTrainer(CtcTrainer):
         }
         loss = options.alpha * parts["ctc"] + (1 - options.alpha) * parts["kl"]
         if options.hidden_weight:
-            parts["hidden"] = hidden_distance(*self._hidden(model, student, teacher), valid)
+            parts["hidden"] = hidden_distance(*self._hidden(model, student, teacher, valid))
             loss = loss + options.hidden_weight * parts["hidden"]
         for name, value in parts.items():
             self._parts[f"{'loss' if model.training else 'eval_loss'}_{name}"].append(value.detach())
         return (loss, {"loss": loss, "logits": student.logits}) if return_outputs else loss
 
-    def _hidden(self, model: Any, student: Any, teacher: Any) -> tuple[list[Tensor], list[Tensor]]:
-        """The outputs of the student's layers, and those of as many of the teacher's layers, evenly spaced."""
+    def _hidden(
+        self, model: Any, student: Any, teacher: Any, valid: Tensor
+    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """The outputs of the student's layers, and those of as many of the teacher's layers, evenly spaced.
+
+        valid: frames of the clips, shape (clips, time), bool. If the layers of one of them are squeezed, or of both,
+        the states are the means of as many frames as both have in common. Returns which of these are valid, too.
+        """
         found = list(student.hidden_states[1:])  # the first is the input of the first layer
         wanted = teacher.hidden_states[1:]
+        wanted = [wanted[index] for index in evenly_spaced(len(found), len(wanted))]
+        ours, theirs = squeeze_factor(model.config), squeeze_factor(self.teacher.config)
+        both = math.lcm(ours, theirs)
+        found = [squeezed(states, both // ours) for states in found]
+        wanted = [squeezed(states, both // theirs) for states in wanted]
         projections = getattr(model, PROJECTIONS, None)
-        return (
-            found if projections is None else projections(found),
-            [wanted[index] for index in evenly_spaced(len(found), len(wanted))],
-        )
+        return found if projections is None else projections(found), wanted, valid[:, both - 1 :: both]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means of the parts since they were last logged, beside the loss of which they are parts."""

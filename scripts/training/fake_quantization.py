@@ -35,6 +35,7 @@ from scripts.exporting.quantization import (
     MAX_UINT8,
     LayerBits,
 )
+from scripts.exporting.squeezed_frames import projection_of, squeeze_factor
 from scripts.training.fourier_convolution import LONG_KERNEL, fourier_convolution
 
 
@@ -49,6 +50,7 @@ class FakeQuantization:
         if not has_matrix_form(model.config) or model.config.feat_extract_activation != "gelu":
             raise ValueError(f"--quantize_bits is not possible for {model.config.model_type} models of this shape")
         self._limit = LARGEST_WEIGHT[7 if bits == 4 else bits]
+        self._squeeze = squeeze_factor(model.config)
         self._frames: Tensor | None = None
         self._hook = model.register_forward_pre_hook(self._count_frames, with_kwargs=True)
         self._replaced: list[tuple[nn.Module, Any]] = []
@@ -58,11 +60,15 @@ class FakeQuantization:
         self._replace(body.encoder.pos_conv_embed.conv, self._positional_convolution)
         # The export multiplies the weights of the queries by this, and half-precision scales are rounded behind it.
         scaling = {id(layer.attention.q_proj): float(layer.attention.scaling) for layer in body.encoder.layers}
-        for part in (body.feature_projection, body.encoder.layers, model.get_submodule("lm_head")):
-            for module in part.modules():
+        layers = nn.ModuleList([body.encoder.layers])
+        if hasattr(body.encoder, "upsample"):
+            layers.append(body.encoder.upsample)
+        outer = nn.ModuleList([projection_of(model), model.get_submodule("lm_head")])
+        for parts, forward in ((layers, self._squeezed_linear), (outer, self._linear)):
+            for module in parts.modules():
                 if isinstance(module, nn.Linear):
                     in_blocks = partial(linear_in_blocks, factor=scaling.get(id(module), 1.0))
-                    self._replace(module, in_blocks if bits == 4 else self._linear)
+                    self._replace(module, in_blocks if bits == 4 else forward)
 
     def remove(self) -> None:
         """Let the model compute as before."""
@@ -88,7 +94,14 @@ class FakeQuantization:
 
     def _linear(self, layer: nn.Linear, inputs: Tensor) -> Tensor:
         """(clips, time, inputs) -> (clips, time, outputs)."""
-        values, scale = round_clips(inputs, self._frames)
+        return self._product(layer, inputs, self._frames)
+
+    def _squeezed_linear(self, layer: nn.Linear, inputs: Tensor) -> Tensor:
+        """The same, for a layer that has a frame for each `squeeze_factor` frames."""
+        return self._product(layer, inputs, None if self._frames is None else self._frames // self._squeeze)
+
+    def _product(self, layer: nn.Linear, inputs: Tensor, frames: Tensor | None) -> Tensor:
+        values, scale = round_clips(inputs, frames)
         weight, scales = round_weight(layer.weight, self._limit)
         product = functional.linear(values, weight) * (scale * scales[:, 0])
         return product if layer.bias is None else product + layer.bias
@@ -105,10 +118,10 @@ class FakeQuantization:
         """(clips, channels, time) -> (clips, channels, time')."""
         values, scale = round_clips(inputs.transpose(1, 2), self._frames)
         frames = (values * scale).transpose(1, 2)
-        weight = rounded_taps(layer.weight, self._limit)
-        if layer.kernel_size[0] >= LONG_KERNEL and frames.device.type == "cpu":
+        weight = rounded_taps(layer.weight, self._limit, layer.stride[0])
+        if layer.kernel_size[0] >= LONG_KERNEL and layer.stride == (1,) and frames.device.type == "cpu":
             return fourier_convolution(layer, frames, weight)
-        return functional.conv1d(frames, weight, layer.bias, padding=layer.padding[0], groups=layer.groups)
+        return functional.conv1d(frames, weight, layer.bias, layer.stride, layer.padding[0], groups=layer.groups)
 
 
 def in_float32(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
@@ -155,13 +168,13 @@ def round_blocks(weight: Tensor, factor: float = 1.0) -> Tensor:
     return (rounded * scale).flatten(start_dim=1)[:, :inputs] / factor
 
 
-def rounded_taps(weight: Tensor, limit: int) -> Tensor:
+def rounded_taps(weight: Tensor, limit: int, stride: int = 1) -> Tensor:
     """The weights of a positional convolution with the rounding of its export, which computes it in blocks of taps.
 
     weight: shape (outputs, inputs, taps), float32. Returns the same shape. Each output channel has a scale for each
-    block of `PositionalProduct.TAPS` taps.
+    block of `PositionalProduct.taps_of(stride)` taps.
     """
-    taps = PositionalProduct.TAPS
+    taps = PositionalProduct.taps_of(stride)
     parts = [
         (rounded * scale).view_as(part)
         for part in weight.split(taps, dim=2)

@@ -20,6 +20,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING
 
 from scripts.exporting.matrix_form import has_matrix_form
 from scripts.training.importance import Importance, importance_of_weights, most_important
+from scripts.training.squeeze import ORIGINALS, squeezed
 
 SAME = "same"
 """The label of the teacher's own shape."""
@@ -84,18 +85,16 @@ def shape_of(config: PretrainedConfig) -> Shape:
 
 
 def student_config(config: PretrainedConfig, shape: Shape) -> PretrainedConfig:
-    """The config of a student of a model with this config.
+    """The config of a student of a model with this config, before its layers are squeezed.
 
     Raises ValueError if the model is not a wav2vec2 or HuBERT model that has a matrix form, or smaller than the shape.
     """
-    if not has_matrix_form(config):
+    if not has_matrix_form(config) or (config.model_type not in ORIGINALS and shape != Shape()):
         raise ValueError(f"{config.model_type} models of this shape have no students; wav2vec2 and HuBERT models have")
-    if shape.squeeze != 1:
-        raise ValueError(f"students have the frame rate of their teacher: squeeze is 1, not {shape.squeeze}")
     own = shape_of(config)
     for field in fields(Shape):
         wanted, most = getattr(shape, field.name), getattr(own, field.name)
-        if wanted is not None and wanted > most:
+        if field.name != "squeeze" and wanted is not None and wanted > most:
             raise ValueError(f"a student has at most the {most} {field.name} of its teacher, not {wanted}")
     changed = copy.deepcopy(config)
     changed.num_hidden_layers = shape.layers or config.num_hidden_layers
@@ -111,7 +110,8 @@ def make_student(teacher: PreTrainedModel, shape: Shape, importance: Importance 
     It keeps the most important units, channels and layers; importance: of the teacher, from
     `scripts.training.importance`. By default, it is that of the weights, and the layers are evenly spaced, the first
     and the last among them (V. Sanh et al., "DistilBERT", 2019). With the teacher's own shape, the student computes the
-    same as the teacher. Raises ValueError as `student_config`.
+    same as the teacher. A squeezed student is a SEW model (`scripts.training.squeeze`). Raises ValueError as
+    `student_config`, or if the teacher cannot be squeezed.
     """
     config = student_config(teacher.config, shape)
     kept = _Kept(config, importance or importance_of_weights(teacher))
@@ -121,8 +121,10 @@ def make_student(teacher: PreTrainedModel, shape: Shape, importance: Importance 
     student.load_state_dict(
         {name: kept.part(name.removeprefix(prefix), weights, prefix) for name in student.state_dict()}
     )
-    student.to(teacher.device, teacher.dtype).train(teacher.training)  # type: ignore[arg-type]  # wrapped there
-    return student
+    student.train(teacher.training)
+    if shape.squeeze > 1:
+        student = squeezed(student, shape.squeeze)
+    return student.to(teacher.device, teacher.dtype)  # type: ignore[arg-type]  # wrapped there
 
 
 def random_student(config: PretrainedConfig, shape: Shape, seed: int = 0) -> PreTrainedModel:
@@ -136,7 +138,7 @@ def random_student(config: PretrainedConfig, shape: Shape, seed: int = 0) -> Pre
     model: PreTrainedModel = model_class(changed)
     with torch.no_grad():
         model.get_parameter("lm_head.weight").mul_(HEAD_GAIN)
-    return model
+    return squeezed(model, shape.squeeze) if shape.squeeze > 1 else model
 
 
 class _Kept:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import HubertConfig, PretrainedConfig, PreTrainedModel, Wav2Vec2Config, WavLMConfig
+from transformers import HubertConfig, PretrainedConfig, PreTrainedModel, SEWDConfig, Wav2Vec2Config, WavLMConfig
 
 from app.families.ctc.settings import read_framing
 from scripts.exporting.matrix_form import GroupNormProduct, MatrixForm, PositionalProduct, has_matrix_form, patches
@@ -12,8 +12,8 @@ from tests.checkpoints import TINY, babbling, tiny_model
 
 SAME = 1e-5
 """Largest difference from the transformers model, relative to its largest logit: only rounding errors."""
-LENGTHS = (400, 401, 719, 720, 5_000, 16_000, 50_000)
-"""In samples: one frame, the last length before a second frame, two frames, and up to three seconds."""
+LENGTHS = (400, 401, 719, 720, 1_040, 1_360, 1_680, 5_000, 16_000, 50_000)
+"""In samples: one frame, the last length before a second frame, two to five frames, and up to three seconds."""
 
 
 def noise(samples: int, seed: int = 1) -> Tensor:
@@ -29,14 +29,19 @@ def logits_of(model: PreTrainedModel, samples: Tensor) -> Tensor:
     return logits
 
 
+def can_compute(model: PreTrainedModel, length: int) -> bool:
+    return read_framing(model.config.to_dict()).frames(length) > 0
+
+
 def assert_same(actual: Tensor, expected: Tensor) -> None:
     assert actual.shape == expected.shape
     assert (actual - expected).abs().max() <= SAME * expected.abs().max()
 
 
 def assert_forms_agree(model: PreTrainedModel, lengths: tuple[int, ...] = LENGTHS) -> None:
+    """Compare with transformers, in all these lengths that the model can compute."""
     form = MatrixForm(model).eval()
-    for length in lengths:
+    for length in [length for length in lengths if can_compute(model, length)]:
         samples = noise(length)
         with torch.inference_mode():
             (logits,) = form(samples[None], torch.tensor([length]))
@@ -53,6 +58,22 @@ def test_positions_of_any_reach(kernel: int) -> None:
     """Fewer taps than a block, whole blocks, and some more; odd and even ones."""
     assert kernel in (32, 64, 128) or kernel % PositionalProduct.TAPS
     assert_forms_agree(tiny_model("wav2vec2", "layer", num_conv_pos_embeddings=kernel), (400, 16_000))
+
+
+@pytest.mark.parametrize("kernel", [16, 31, 64, 65, 128])
+@pytest.mark.parametrize("factor", [1, 2, 3, 5, 40])
+def test_squeezed_positions_of_any_reach(kernel: int, factor: int) -> None:
+    """With whole blocks and some more, in clips whose number of frames is a multiple of the factor, or not."""
+    model = tiny_model("sew", "layer", num_conv_pos_embeddings=kernel, squeeze_factor=factor)
+    assert_forms_agree(model, tuple(400 + 320 * (frames - 1) for frames in (factor, 5, 11, 40, 41, 42, 50, 99)))
+
+
+def test_squeezed_features_may_need_no_projection() -> None:
+    """Those of equal width have none in transformers, and a width of their own needs one."""
+    for last, projections in ((32, 0), (24, 1)):
+        model = tiny_model("sew", "group", conv_dim=[32] * 12 + [last])
+        assert len([name for name, _ in model.named_modules() if name == "sew.feature_projection"]) == projections
+        assert_forms_agree(model, (1_360, 16_000))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +98,7 @@ def test_clips_of_a_batch_are_as_each_alone(family: str, norm: str, padding: flo
     """Whatever the samples past their ends are."""
     model = tiny_model(family, norm)
     form = MatrixForm(model).eval()
-    lengths = (16_000, 400, 720, 31_000, 15_999)
+    lengths = [length for length in (16_000, 400, 720, 1_040, 31_000, 15_999, 2_000) if can_compute(model, length)]
     batch = padding * torch.randn(len(lengths), max(lengths), generator=torch.Generator().manual_seed(0))
     clips = [noise(length, seed) for seed, length in enumerate(lengths)]
     for row, clip in zip(batch, clips, strict=True):
@@ -130,6 +151,7 @@ def test_the_model_stays_as_it_is(family: str, norm: str) -> None:
         HubertConfig(conv_pos_batch_norm=True),
         HubertConfig(feat_proj_layer_norm=False),
         WavLMConfig(),
+        SEWDConfig(),
     ],
     ids=lambda config: config.model_type,
 )

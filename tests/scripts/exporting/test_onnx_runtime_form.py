@@ -9,6 +9,7 @@ from onnx import ModelProto
 from transformers import PreTrainedModel
 
 from app.families.ctc.graph import LENGTHS_INPUT
+from app.families.ctc.settings import read_framing
 from scripts.exporting.onnx_files import graphs_of
 from scripts.exporting.onnx_runtime_form import (
     PIECE_FRAMES,
@@ -42,7 +43,9 @@ def test_it_computes_what_transformers_computes(family: str, norm: str) -> None:
         PIECE_FRAMES,
         *(pieces * PIECE_FRAMES + more for pieces in (2, 3) for more in (-1, 0, 1)),
     )
-    lengths = [(frames, more) for frames in (*around, 3 * PIECE_FRAMES + 7) for more in (0, 1, HOP - 1)]
+    least = read_framing(model.config.to_dict()).min_frames
+    counts = [frames for frames in (*around, 3 * PIECE_FRAMES + 7) if frames >= least]
+    lengths = [(frames, more) for frames in counts for more in (0, 1, HOP - 1)]
     for frames, more in (*lengths, (12 * PIECE_FRAMES - 1, HOP - 1)):
         samples = torch.randn(1, RECEPTIVE_FIELD + (frames - 1) * HOP + more)
         with torch.inference_mode():
@@ -60,7 +63,12 @@ def test_clips_of_a_batch_are_as_each_alone(family: str, norm: str) -> None:
         graph = export_for_batches(model)
     onnx.checker.check_model(graph, full_check=True)
     session = session_on_one_thread(graph)
-    for all_frames in ((1,), (PIECE_FRAMES + 1, PIECE_FRAMES), (7, 3 * PIECE_FRAMES + 7, 1, 2 * PIECE_FRAMES)):
+    least = read_framing(model.config.to_dict()).min_frames
+    for all_frames in (
+        (least,),
+        (PIECE_FRAMES + 1, PIECE_FRAMES),
+        (7, 3 * PIECE_FRAMES + 7, least, 2 * PIECE_FRAMES),
+    ):
         lengths = np.array([RECEPTIVE_FIELD + (frames - 1) * HOP for frames in all_frames])
         batch = torch.randn(len(lengths), int(lengths.max()))
         (actual,) = session.run(["logits"], {"input_values": batch.numpy(), LENGTHS_INPUT: lengths})

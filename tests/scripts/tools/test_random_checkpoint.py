@@ -41,6 +41,17 @@ def test_the_base_has_the_shape_of_the_published_one() -> None:
     assert model.num_parameters() == 94_402_472
 
 
+@pytest.mark.parametrize("squeeze", [2, 3])
+def test_a_squeezed_base_has_the_shape_of_the_base(squeeze: int) -> None:
+    """As it is after `squeezed`: with a layer more, from one frame to several."""
+    tokens, options = CONFIGS[f"wav2vec2-base-squeeze-{squeeze}"]
+    config = AutoConfig.for_model("sew", **options, vocab_size=len(tokens))
+    with torch.device("meta"):
+        model = AutoModelForCTC.from_config(config)
+    assert config.squeeze_factor == squeeze
+    assert model.num_parameters() == 94_402_472 + squeeze * (768 * 768 + 768)
+
+
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens, options = CONFIGS["wav2vec2-base"]
     monkeypatch.setitem(random_checkpoint.CONFIGS, "wav2vec2-base", (tokens, options | TINY | NARROW))

@@ -27,12 +27,13 @@ from scripts.training.fake_quantization import (
     rounded_taps,
 )
 from scripts.training.fourier_convolution import convolve_by_fourier
+from scripts.training.squeeze import leave_out_rest
 from tests.checkpoints import babbling, built, exported, exporting
 from tests.saturation import run_model
 from tests.scripts.test_train import run
 from tests.speech import FEATURES, write_clips
 
-SHAPES = ("small", "cahya_like", "layer_norm_like", "hubert, layer norm")
+SHAPES = ("small", "cahya_like", "layer_norm_like", "hubert, layer norm", "sew", "sew, layers of wav2vec2")
 BITS: tuple[WeightBits, ...] = (7, 8)
 CLIP = babbling(1.3, seed=5)
 
@@ -106,15 +107,16 @@ def test_weights_of_4_bits_are_those_of_the_export(inputs: int, factor: float) -
     np.testing.assert_allclose(round_blocks(weight, factor).numpy() * factor, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("taps", [16, 33, 64])
-def test_positional_weights_are_those_of_the_export(taps: int) -> None:
+def test_positional_weights_are_those_of_the_export(taps: int, stride: int) -> None:
     torch.manual_seed(0)
-    layer = nn.Conv1d(8, 8, taps, padding=taps // 2, groups=2)
+    layer = nn.Conv1d(8, 8, taps, padding=taps // 2, groups=2, stride=stride)
     exported_form = PositionalProduct(layer)
     integers, scales = quantize_weight(exported_form.weight.detach().numpy(), LARGEST_WEIGHT[7])
     with torch.no_grad():
         exported_form.weight.copy_(torch.from_numpy(integers * scales))
-        layer.weight.copy_(rounded_taps(layer.weight, LARGEST_WEIGHT[7]))
+        layer.weight.copy_(rounded_taps(layer.weight, LARGEST_WEIGHT[7], stride))
     again = PositionalProduct(layer)
     torch.testing.assert_close(again.weight, exported_form.weight, rtol=0, atol=1e-7)
 
@@ -126,7 +128,10 @@ def fake(shape: str, checkpoints: Path, bits: LayerBits) -> tuple[PreTrainedMode
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_model_computes_what_its_int8_file_computes(shape: str, checkpoints: Path) -> None:
-    """Float sums differ in their last bits, which turns a few of the bytes that follow by one."""
+    """Float sums differ in their last bits, which turns a few of the bytes that follow by one.
+
+    Behind the 13 convolutions of SEW, these are more than behind 7.
+    """
     samples = zero_mean_unit_variance(CLIP)[np.newaxis]
     session = onnxruntime.InferenceSession(exported(shape, checkpoints) / "model_int8.onnx")
     (expected,) = session.run(None, {"input_values": samples})
@@ -135,7 +140,8 @@ def test_a_model_computes_what_its_int8_file_computes(shape: str, checkpoints: P
         found = model(torch.from_numpy(samples)).logits.numpy()
         quantization.remove()
         exact = model(torch.from_numpy(samples)).logits.numpy()
-    assert np.abs(found - expected).mean() < 0.1 * np.abs(exact - expected).mean()
+    most = 0.2 if shape == "sew" else 0.1
+    assert np.abs(found - expected).mean() < most * np.abs(exact - expected).mean()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -154,9 +160,12 @@ def test_a_model_computes_what_its_file_with_4_bits_computes(shape: str, checkpo
     assert np.abs(found - expected).mean() < 0.03 * np.abs(exact - expected).mean()
 
 
+@pytest.mark.parametrize("shape", ["layer_norm_like", "sew, layers of wav2vec2"])
 @pytest.mark.parametrize("bits", BITS)
-def test_a_clip_does_not_depend_on_its_batch(bits: WeightBits, checkpoints: Path) -> None:
-    model, _ = fake("layer_norm_like", checkpoints, bits)  # group norm depends on the padding, in transformers
+def test_a_clip_does_not_depend_on_its_batch(shape: str, bits: WeightBits, checkpoints: Path) -> None:
+    """Not with group norm, which depends on the padding, in transformers."""
+    model, _ = fake(shape, checkpoints, bits)
+    leave_out_rest(model)
     clips = [{"input_values": babbling(0.4, 1), "labels": []}, {"input_values": 3 * babbling(1.0, 2), "labels": []}]
     with torch.no_grad():
         both, alone = (
@@ -236,7 +245,8 @@ def test_a_training_with_rounding_evaluates_the_int8_file(
         run(tmp_path, monkeypatch, *arguments)
 
 
-@pytest.mark.parametrize("shape", ["wavlm, layer norm", "sew"])
+@pytest.mark.parametrize("shape", ["wavlm, layer norm", "sew-d"])
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # when SEW-D is imported
 def test_models_that_are_exported_in_another_way_are_refused(shape: str, checkpoints: Path) -> None:
     with pytest.raises(ValueError, match="--quantize_bits is not possible for"):
         fake(shape, checkpoints, 7)

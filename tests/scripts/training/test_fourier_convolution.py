@@ -27,7 +27,7 @@ def test_a_fourier_convolution_is_the_convolution(kernel: int, groups: int, padd
         torch.testing.assert_close(gradient, right, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("family", "norm"), TINY)
+@pytest.mark.parametrize(("family", "norm"), [(family, norm) for family, norm in TINY if family != "sew"])
 def test_a_model_computes_the_same(family: str, norm: str) -> None:
     model = tiny_model(family, norm, num_conv_pos_embeddings=64)
     samples = torch.randn(2, 9_000, generator=torch.Generator().manual_seed(0))
