@@ -11,7 +11,7 @@ from app.families.whisper.recognizer import WhisperRecognizer
 from app.models import check_evidence, check_proofs, load_recognizer, open_model, warm_up
 from scripts.export import export
 from scripts.exporting import whisper_exporter, whisper_proofs
-from scripts.exporting.exporter import Options
+from scripts.exporting.exporter import Layout, Options
 from scripts.exporting.graph_export import Quantization
 from scripts.exporting.proofs import Limit
 from tests.checkpoints import RANDOM_WER, exporting
