@@ -52,7 +52,7 @@ def test_a_squeeze_of_one_frame_changes_little(make: Any) -> None:
     model = make()
     expected, found = logits_of(model, clip()), logits_of(squeezed(model, 1), clip())
     assert found.shape == expected.shape
-    assert (found - expected).square().mean().sqrt() < 0.03 * expected.std()
+    assert (found - expected).square().mean().sqrt() < 0.1 * expected.std()
 
 
 def test_features_as_wide_as_the_layers_get_a_projection() -> None:
@@ -129,7 +129,7 @@ def test_the_new_head_is_the_inverse_of_the_offset() -> None:
         hidden = norm(torch.randn(1_000, 32)).double()
         found = nn.functional.linear(nn.functional.gelu(hidden + offset), weight, bias)
         expected = head(hidden.float()).double()
-    assert (found - expected).square().mean().sqrt() < 0.05 * expected.std()
+    assert (found - expected).square().mean().sqrt() < 0.1 * expected.std()
 
 
 @pytest.mark.parametrize(
