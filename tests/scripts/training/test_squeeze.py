@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCTC, PreTrainedModel, SEWForCTC, Wav2Vec2FeatureExtractor
 
+from scripts.exporting.squeezed_frames import squeeze_factor
 from scripts.speech.text import TURKISH_ALPHABET
-from scripts.training import squeeze as module
 from scripts.training.batches import Collator
 from scripts.training.checkpoints import new_tokenizer
 from scripts.training.ctc_objective import CtcObjective
@@ -93,7 +93,7 @@ def test_the_end_of_a_clip_begins_as_a_blank(samples: int) -> None:
     others = torch.arange(logits.shape[1]) != blank
     if len(logits) % 2:
         assert logits[-1, blank] - logits[-1, others].max() > 0.5 * REST_LOGIT
-    assert (logits[:-1].argmax(dim=1) != blank).any(), "not everything is a blank"
+    assert set(logits[:-1].argmax(dim=1).tolist()) != {blank}, "not everything is a blank"
 
 
 def test_positions_are_the_means_of_those_of_the_frames() -> None:
@@ -218,4 +218,4 @@ def test_training_computes_the_end_of_clips_as_served(tmp_path: Path, monkeypatc
     folder = student_of(original(), tmp_path, 2)
     objective = CtcObjective(str(folder), [])
     assert seen == [objective.model]
-    assert module.squeeze_factor(objective.model.config) == 2
+    assert squeeze_factor(objective.model.config) == 2
