@@ -44,9 +44,10 @@ wider (`EXTRA_CHANNELS`), and `final_dropout` is 0, because the offset would be 
 EXTRA_CHANNELS = 8
 """SEW has no projection between features and layers of equal width. In that case, the last convolution gets so many
 more channels: copies, which the projection begins with ignoring."""
-SPREAD, MARGIN = 1.0, 0.5
-"""The offset moves a channel so far that its mean less `SPREAD` standard deviations is `MARGIN`. Larger offsets are no
-nearer to the original, once frames are squeezed, and make the head more sensitive to its weights in training."""
+SPREAD, MARGIN = 2.0, 0.5
+"""The offset moves a channel so far that its mean less `SPREAD` standard deviations is `MARGIN`. A GELU of normally
+distributed values is then linear but for 0.3 % of its variance. Larger offsets are hardly nearer to the original, once
+frames are squeezed, and make the logits more sensitive to the weights of the head in training."""
 REST_LOGIT = 5.0
 """How far the logit of a blank should be above all others where there is no squeezed frame."""
 NODES = 64

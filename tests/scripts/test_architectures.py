@@ -28,7 +28,7 @@ from app.artifacts import Artifact, ArtifactError, open_artifact
 from app.families.ctc import MODEL_TYPES
 from app.families.ctc.decoding import Emissions, decode_ctc
 from app.families.ctc.settings import SPECTRAL_TYPES, CtcSettings, read_framing
-from app.families.ctc.windows import Framing
+from app.families.ctc.windows import Framing, cut, stitch
 from app.models import open_model, warm_up
 from app.runtimes.registry import BACKENDS
 from scripts.export import export
@@ -132,6 +132,24 @@ def test_every_engine_computes_what_transformers_computes(
     assert (tokens == expected_tokens).mean() >= agreement
     assert len(set(tokens)) > 5, "the model gives different results"
     assert decode_ctc(actual[-1], settings.vocabulary, settings.frame_s)
+
+
+@pytest.mark.parametrize("shape", ["sew", "sew, layers of wav2vec2"])
+def test_the_end_of_a_squeezed_window_is_not_in_the_middle_of_a_clip(shape: str, checkpoints: Path) -> None:
+    """The last frames of a window, for which the layers have none, are those of its overlap that are left out."""
+    folder = served(shape, checkpoints)
+    recognizer, settings = ctc_recognizer(folder, "onnx_int8"), ctc_settings(folder)
+    samples, framing, overlap = babbling(4.0, 3), settings.framing, 12
+    windows = cut(samples, framing, window_frames=49 + framing.min_frames, overlap_frames=overlap)
+    assert {framing.frames(len(window.samples)) % framing.min_frames for window in windows} != {0}
+    emissions = recognizer.emissions([window.samples for window in windows])
+    stitched = stitch(windows, emissions, framing.hop, overlap, settings.vocabulary.blank)
+    assert len(stitched) == framing.frames(len(samples))
+    model = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32)
+    of_rest = model.get_parameter("lm_head.bias").detach().log_softmax(dim=0).numpy()
+    is_rest = np.abs(stitched - of_rest).max(axis=1) < 1e-3
+    assert not is_rest[: -framing.min_frames].any()
+    assert any((np.abs(part[-1] - of_rest) < 1e-3).all() for part in emissions), "but windows have such frames"
 
 
 def test_every_architecture_on_samples_is_tried() -> None:
