@@ -17,7 +17,7 @@ import argparse
 import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from transformers import set_seed
 
@@ -26,6 +26,7 @@ from scripts.training.batches import message_of
 from scripts.training.checkpoints import SMALL_CONFIGS
 from scripts.training.distillation import DistillationOptions
 from scripts.training.objectives import chosen, load_objective
+from scripts.training.pruning import PruningMethod
 from scripts.training.training_config import TrainingConfig
 from scripts.training.training_rows import load_rows
 from scripts.training.training_run import train
@@ -89,6 +90,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         default=0,
         help="CTC: round as the INT8 file of export.py --weight_bits will, so that the model learns to bear it",
     )
+    for name, parts in (("layers", "layers"), ("feed_forward", "feed-forward units"), ("conv_channels", "channels")):
+        add(f"--keep_{name}", type=int, default=0, help=f"CTC: train a student with this many {parts} (default: all)")
+    add("--prune_to", type=float, default=0.0, help="CTC: share of the weights that become zero, such as 0.8")
+    add("--pruning", choices=get_args(PruningMethod), help="CTC: how they are chosen (default: magnitude)")
+    add("--prune_convolutions", action="store_true", help="CTC: prune the convolutions too")
     add("--augment", action="store_true", help="change voice, room, noise, band and codec at random")
     add("--join", type=float, help="share of clips that join several rows, up to max_duration_s")
     add("--dropout", type=float, help="dropout probability (default: that of the checkpoint)")

@@ -47,8 +47,9 @@ from scripts.exporting.exporter import Options
 from scripts.exporting.onnx_files import stock_export
 from scripts.exporting.onnx_runtime_form import export_for_batches, export_for_onnx_runtime
 from scripts.speech.text import TURKISH_ALPHABET
-from scripts.tools.random_checkpoint import BASE_TOKENS, HEAD_GAIN
+from scripts.tools.random_checkpoint import BASE_TOKENS
 from scripts.training.checkpoints import SMALL_CONFIGS, new_tokenizer
+from scripts.training.students import HEAD_GAIN
 from tests.once import made_once
 
 RATE_HZ = 16_000

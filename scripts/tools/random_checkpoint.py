@@ -1,6 +1,7 @@
 """Make a CTC checkpoint with random weights and the shape of a published one, to measure speed, size and memory.
 
     python scripts/tools/random_checkpoint.py --config wav2vec2-base --out data/base
+    python scripts/tools/random_checkpoint.py --config wav2vec2-base --shape l6-c256 --out data/base-l6-c256
 
 Speed does not depend on the values of the weights. The transcripts are random. The weights of the head are scaled up,
 so that transcripts are not empty, and engines can be compared frame by frame.
@@ -11,10 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+from transformers import Wav2Vec2Config
 
 from scripts.speech.text import TURKISH_ALPHABET
+from scripts.training.students import Shape, random_student, student_config
 
 COMBINING_DOT = "\u0307"
 BASE_TOKENS = ("|", "-", *"abcdefghijklmnopqrstuvwxyz", *"âçëîöüğış", COMBINING_DOT, "[UNK]", "[PAD]")
@@ -51,17 +52,18 @@ CONFIGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 }
 """Name -> (tokens in the order of their ids, options of Wav2Vec2Config that differ from the defaults)."""
 
-HEAD_GAIN = 60.0
-"""Heads are initialised with a standard deviation of 0.02. Without a gain, all tokens would be about equally likely."""
+SAME_SHAPE = Shape()
 
 
-def write_checkpoint(folder: Path, tokens: tuple[str, ...], options: dict[str, Any], seed: int) -> int:
-    """Write weights, tokenizer and feature extractor settings to `folder`. Returns the number of parameters."""
-    torch.manual_seed(seed)
+def write_checkpoint(
+    folder: Path, tokens: tuple[str, ...], options: dict[str, Any], seed: int, shape: Shape = SAME_SHAPE
+) -> int:
+    """Write weights, tokenizer and feature extractor settings to `folder`. Returns the number of parameters.
+
+    shape: of a student of the model with these options. Raises ValueError if such a model has no such student.
+    """
     config = Wav2Vec2Config(**options, vocab_size=len(tokens), pad_token_id=tokens.index("[PAD]"))
-    model = Wav2Vec2ForCTC(config)
-    with torch.no_grad():
-        model.lm_head.weight.mul_(HEAD_GAIN)
+    model = random_student(config, shape, seed)
     model.save_pretrained(folder)
     settings: dict[str, dict[str, Any]] = {
         "vocab.json": {token: index for index, token in enumerate(tokens)},
@@ -92,12 +94,26 @@ def write_checkpoint(folder: Path, tokens: tuple[str, ...], options: dict[str, A
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", choices=tuple(CONFIGS), default="wav2vec2-base", help="shape of the model")
+    parser.add_argument(
+        "--shape",
+        type=Shape.parse,
+        default=SAME_SHAPE,
+        help="of a student of it: l6-f1024-c256 has 6 layers, 1024 "
+        "feed-forward units and at most 256 channels in a convolution (default: the shape of the model itself)",
+    )
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to make")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    try:
+        student_config(Wav2Vec2Config(**CONFIGS[arguments.config][1]), arguments.shape)
+    except ValueError as error:
+        parser.error(str(error))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    parameters = write_checkpoint(arguments.out, *CONFIGS[arguments.config], arguments.seed)
-    print(f"{arguments.config}, random weights, {parameters / 1e6:.1f} M parameters: {arguments.out}")
+    parameters = write_checkpoint(arguments.out, *CONFIGS[arguments.config], arguments.seed, arguments.shape)
+    print(
+        f"{arguments.config}, shape {arguments.shape.label}, random weights, {parameters / 1e6:.1f} M parameters: "
+        f"{arguments.out}"
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from scripts.training.batches import Collator, SpeechDataset
 from scripts.training.checkpoints import CtcCheckpoint, load_for_training
 from scripts.training.fake_quantization import FakeQuantization
 from scripts.training.fourier_convolution import convolve_by_fourier
+from scripts.training.pruning import PruningMethod, make_pruning
+from scripts.training.students import Shape, make_student
 from scripts.training.trainer import CtcTrainer, Scorer, argmax_logits
 
 DEFAULT_LANGUAGE = "tr"
@@ -29,6 +31,9 @@ class CtcOptions:
     language: ISO 639-1 code, for lower-casing and numbers. alphabet: letters of a new tokenizer; if empty, those of the
     training text. dropout: probability; None keeps that of the checkpoint. freeze_feature_encoder: do not train the
     convolutions. quantize_bits: train with the rounding of an INT8 file with weights of 7 or 8 bits; 0 trains without.
+    keep_layers, keep_feed_forward, keep_conv_channels: train a student of the checkpoint, in the `Shape` with these
+    numbers; 0 keeps all. prune_to: share of the weights of each linear layer but the head that become zero; 0 for none.
+    pruning: how they are chosen; None is by magnitude. prune_convolutions: those of convolutions, too.
     """
 
     language: str = DEFAULT_LANGUAGE
@@ -36,6 +41,17 @@ class CtcOptions:
     dropout: float | None = None
     freeze_feature_encoder: bool = False
     quantize_bits: Literal[0, 7, 8] = 0
+    keep_layers: int = 0
+    keep_feed_forward: int = 0
+    keep_conv_channels: int = 0
+    prune_to: float = 0.0
+    pruning: PruningMethod | None = None
+    prune_convolutions: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the model to train, in relation to the checkpoint."""
+        return Shape(self.keep_layers or None, self.keep_feed_forward or None, self.keep_conv_channels or None)
 
 
 def usable(
@@ -62,7 +78,8 @@ def faster_on_cpus(model: PreTrainedModel) -> None:
 
 
 class CtcObjective:
-    """The `Objective` of CTC models. Raises the errors of `load_for_training`.
+    """The `Objective` of CTC models. Raises the errors of `load_for_training`, `make_student` and
+    `make_pruning`.
 
     name: hub id, checkpoint folder, or a key of `SMALL_CONFIGS`. texts: of the training rows, for a new tokenizer.
     tokens_of: a checkpoint whose tokenizer a new head gets instead.
@@ -86,10 +103,13 @@ class CtcObjective:
         self.model, self._tokenizer, self._feature_extractor, self._normalizer = load_for_training(
             name, texts, options.language, options.alphabet, options.dropout, tokens_of
         )
+        if options.shape != Shape():
+            self.model = make_student(self.model, options.shape)
         faster_on_cpus(self.model)
         self._quantization = FakeQuantization(self.model, options.quantize_bits) if options.quantize_bits else None
         if options.freeze_feature_encoder:
             self.model.freeze_feature_encoder()  # type: ignore[operator]  # all CTC models of transformers have it
+        self._pruning = make_pruning(self.model, options.prune_to, options.pruning, options.prune_convolutions)
 
     def usable(self, rows: SpeechRows, min_s: float, max_s: float, *, evaluation: bool = False) -> list[int]:
         """Indices of the rows with letters, but no more than CTC can align."""
@@ -107,11 +127,14 @@ class CtcObjective:
 
     def trainer(self, writer: SummaryWriter, **options: Any) -> CtcTrainer:
         """A trainer with the CTC loss."""
-        return CtcTrainer(**self.trainer_options(writer), **options)
+        return CtcTrainer(**self.trainer_options(writer, options))
 
-    def trainer_options(self, writer: SummaryWriter) -> dict[str, Any]:
-        """What the trainer of any CTC model gets."""
-        return {
+    def trainer_options(self, writer: SummaryWriter, options: dict[str, Any]) -> dict[str, Any]:
+        """What the trainer of any CTC model gets. options: what the trainer gets besides."""
+        pruning = [] if self._pruning is None else [self._pruning]
+        return options | {
+            # Before the others, so that TensorBoard gets what it adds to the logs.
+            "callbacks": [*pruning, *options.get("callbacks", ())],
             "model": self.model,
             "data_collator": Collator(self._feature_extractor),
             "processing_class": Wav2Vec2Processor(self._feature_extractor, self._tokenizer),  # saved with checkpoints

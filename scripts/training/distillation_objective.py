@@ -49,7 +49,7 @@ class DistillationObjective(CtcObjective):
     def trainer(self, writer: SummaryWriter, **options: Any) -> DistillationTrainer:
         """A trainer with the loss of distillation."""
         return DistillationTrainer(
-            teacher=self._teacher, distillation=self._distillation, **self.trainer_options(writer), **options
+            teacher=self._teacher, distillation=self._distillation, **self.trainer_options(writer, options)
         )
 
     def save(self, folder: Path) -> None:

@@ -16,7 +16,10 @@ ADAPTERS = "adapter_model.safetensors"
 """The weights in a checkpoint of a training with LoRA."""
 RECORD = "training.json"
 """The file in the output folder that has the options and, at the end, the error rates."""
-DECISIVE = ("model_name", "dataset_name", "teacher", "optimizer", "freeze_encoder", "lora_rank", "quantize_bits")
+DECISIVE = (
+    *("model_name", "dataset_name", "teacher", "optimizer", "freeze_encoder", "lora_rank", "quantize_bits"),
+    *("keep_layers", "keep_feed_forward", "keep_conv_channels", "prune_to", "pruning", "prune_convolutions"),
+)
 """The options that must not change when a training is resumed: what it began from, its data, and what it trains."""
 
 

@@ -51,3 +51,21 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path, monkeypatch: pytes
         random_checkpoint.main()
         written.append((out / "model.safetensors").read_bytes())
     assert written[0] == written[1] != written[2]
+
+
+def test_it_can_have_the_shape_of_a_student(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens, options = CONFIGS["wav2vec2-base"]
+    monkeypatch.setitem(random_checkpoint.CONFIGS, "wav2vec2-base", (tokens, options | TINY | NARROW))
+    arguments = ["random_checkpoint.py", "--out", str(tmp_path / "out"), "--shape"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "f16-c20"])
+    random_checkpoint.main()
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    assert (config.num_hidden_layers, config.intermediate_size, config.conv_dim) == (1, 16, [20] * 7)
+    warm_up(ctc_recognizer(tmp_path / "out", "pytorch"), open_artifact(tmp_path / "out"))
+    for shape, message in (("l2", "at most the 1 layers of its teacher"), ("7", "invalid")):
+        monkeypatch.setattr(sys, "argv", [*arguments, shape])
+        with pytest.raises(SystemExit):
+            random_checkpoint.main()
+        assert message in capsys.readouterr().err
