@@ -44,7 +44,7 @@ from scripts.exporting.proofs import (
     Measurements,
     prove,
 )
-from scripts.exporting.quantization import WeightBits
+from scripts.exporting.quantization import LayerBits
 from scripts.exporting.timing import measure_latency
 from scripts.exporting.whisper_exporter import WhisperExporter
 from scripts.speech.data import DataError, SpeechRows
@@ -225,9 +225,10 @@ def main() -> None:
     parser.add_argument(
         "--weight_bits",
         type=int,
-        choices=get_args(WeightBits),
+        choices=get_args(LayerBits),
         default=7,
-        help="bits of INT8 weights: 7 are exact on every CPU, 8 only on CPUs with VNNI or AMX (default: 7)",
+        help="bits of INT8 weights: 7 are exact on every CPU, 8 only on CPUs with VNNI or AMX; with 4, the linear "
+        "layers of a CTC model have 4 bits in model_int8.onnx, and compute in float32 (default: 7)",
     )
     parser.add_argument("--openvino", action="store_true", help="make INT8 for ASR_BACKEND=openvino too")
     parser.add_argument(

@@ -86,7 +86,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add(
         "--quantize_bits",
         type=int,
-        choices=(0, 7, 8),
+        choices=(0, 4, 7, 8),
         default=0,
         help="CTC: round as the INT8 file of export.py --weight_bits will, so that the model learns to bear it",
     )

@@ -48,6 +48,8 @@ class CtcExporter:
         """Make the ONNX files."""
         if options.layout != "dikte":
             raise ArtifactError(f"--layout {options.layout} is for Whisper")
+        if options.quantization.bits == 4 and (options.openvino or options.quantization.is_static):
+            raise ArtifactError("--weight_bits 4 is for ONNX Runtime with --quantization dynamic, without --openvino")
         fp32, int8 = folder / FP32_FILE, folder / INT8_FILE
         adopted = {path for path in (fp32, int8) if options.adopt and path.is_file()}
         method = before.get("quantization", {}).get("method", "unknown: adopted as it was")
@@ -72,7 +74,7 @@ class CtcExporter:
         operators = {
             name: count
             for name, count in count_operators(int8).items()
-            if "Integer" in name or name in ("Conv", "Gemm", "MatMul")
+            if "Integer" in name or name in ("MatMulNBits", "Conv", "Gemm", "MatMul")
         }
         return {"method": method, "operators": operators}
 
@@ -84,6 +86,7 @@ class CtcExporter:
             needed = BACKENDS[OPENVINO].requirements
             raise ArtifactError(f"--openvino needs {error.name}: pip install -r {needed}") from error
         bits = options.quantization.bits
+        assert bits != 4, "refused by make"
         counts = make_openvino_int8(checkpoint, folder, settings_in(folder), options.calibration, bits)
         size = (folder / OPENVINO_FILE).with_suffix(".bin").stat().st_size
         print(f"{OPENVINO_FILE}: {size / 1e6:.1f} MB, in INT8: {counts}")

@@ -19,10 +19,11 @@ from onnx import ModelProto, helper
 from transformers import PreTrainedModel
 
 from app.families.ctc.graph import BATCHES_KEY, INDEPENDENT
+from scripts.exporting.four_bit_weights import BLOCK
 from scripts.exporting.matrix_form import MatrixForm, has_matrix_form
 from scripts.exporting.onnx_files import remove_weight_norm, restore_halves, save, stock_export, trace_with_lengths
 from scripts.exporting.onnx_runtime_form import export_for_batches, export_for_onnx_runtime
-from scripts.exporting.quantization import Feed, WeightBits, calibrate, names_matching, quantize, split_gemms
+from scripts.exporting.quantization import Feed, LayerBits, calibrate, names_matching, quantize, split_gemms
 
 FRONT_END = "front_end/*products*"
 """Pattern of the names of the front end's products, which are quantized by row. The WER of the bundled checkpoint on
@@ -35,12 +36,12 @@ class Quantization:
 
     method: `dynamic` takes the range of activations from each run, `static` from calibration clips. keep: patterns of
     names of products that stay in float32. bits: of the weights. Seven bits are exact on every CPU, eight only on CPUs
-    with VNNI or AMX.
+    with VNNI or AMX. With four bits, which need the method `dynamic`, linear layers compute in float32.
     """
 
     method: Literal["dynamic", "static"] = "dynamic"
     keep: tuple[str, ...] = ()
-    bits: WeightBits = 7
+    bits: LayerBits = 7
 
     @property
     def is_static(self) -> bool:
@@ -49,6 +50,8 @@ class Quantization:
 
     def __str__(self) -> str:
         kept = f", in float: {' '.join(self.keep)}" if self.keep else ""
+        if self.bits == 4:
+            return f"linear layers: weights of 4 bits per block of {BLOCK}; others: dynamic, 7 bits per channel{kept}"
         return f"{self.method}, MatMul, signed weights of {self.bits} bits per channel{kept}"
 
 
@@ -74,7 +77,7 @@ def export_int8(
     """Write the INT8 graph of a checkpoint. Returns the number of quantized products.
 
     fp32: the file of its FP32 graph. feeds: calibration inputs, for the static method. Raises ValueError if a pattern
-    of `options.keep` matches no product, or if the static method gets no feeds.
+    of `options.keep` matches no product, or if the static method gets no feeds, or four bits.
     """
     if not has_matrix_form(model.config):
         return quantize_to(onnx.load(fp32), path, options, feeds)

@@ -17,6 +17,9 @@ cannot, so every CPU computes the same integers. Eight bits are an option.
 Encoder layers begin with a norm, which gives all frames a similar range; the layers of the front end do not. There,
 each row of a product, which is the input of one frame, can have its own scale, by which the result is multiplied again.
 
+**Four bits.** Linear layers can have weights of 4 bits instead (`scripts/exporting/four_bit_weights.py`); products by
+row, and those of several matrices at once, then have 7 bits.
+
 A tensor is quantized before data movement (Reshape, Slice, Concat, ...), see `scripts/exporting/data_movement.py`.
 """
 
@@ -32,10 +35,13 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from onnxruntime import InferenceSession
 
 from scripts.exporting.data_movement import quantize_before_moves
+from scripts.exporting.four_bit_weights import product_with_4_bits
 from scripts.exporting.onnx_files import graphs_of, reads_of, replace_nodes, save
 
 MAX_UINT8, MAX_INT16 = 255, 32_767
 WeightBits = Literal[7, 8]
+LayerBits = Literal[4, 7, 8]
+"""Bits of the weights of linear layers. With 4, other products have 7."""
 EXACT_MAX_INT8 = MAX_INT16 // (2 * MAX_UINT8)
 """64: the largest weight for which the sum of two products with bytes fits in 16 bits (2 x 255 x 64 = 32,640)."""
 LARGEST_WEIGHT: dict[WeightBits, int] = {7: EXACT_MAX_INT8, 8: 127}
@@ -83,24 +89,35 @@ def quantize(
     model: ModelProto,
     keep: Collection[str] = (),
     ranges: Mapping[str, Range] | None = None,
-    bits: WeightBits = 7,
+    bits: LayerBits = 7,
     by_row: Collection[str] = (),
 ) -> int:
     """Quantize every product in place. Returns the number of quantized products.
 
     keep: names of nodes that stay in float32. ranges: name of an activation -> its range, as `calibrate` returns them;
     None for dynamic quantization. bits: of the weights; seven are exact on every CPU. by_row: names of nodes that get a
-    scale per row; their activations (1, rows, inputs) must come from a GELU. Raises ValueError if a range is missing.
+    scale per row; their activations (1, rows, inputs) must come from a GELU. Raises ValueError if a range is missing,
+    or if there are ranges for weights of 4 bits, whose activations are not quantized.
     """
+    if bits == 4 and ranges is not None:
+        raise ValueError("weights of 4 bits have no static quantization")
     count = 0
-    limit = LARGEST_WEIGHT[bits]
+    limit = LARGEST_WEIGHT[7 if bits == 4 else bits]
     for graph in graphs_of(model.graph):
         products = [node for node in products_of(graph) if node.name not in keep]
         if products:
-            _quantize_rows(graph, [node for node in products if node.name in by_row], limit)
-            _quantize_products(graph, [node for node in products if node.name not in by_row], ranges, limit)
+            rows = [node for node in products if node.name in by_row]
+            others = [node for node in products if node.name not in by_row]
+            if bits == 4:
+                matrices = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
+                _store_4_bits(graph, [node for node in others if node.input[1] in matrices])
+                others = [node for node in others if node.input[1] not in matrices]
+            _quantize_rows(graph, rows, limit)
+            _quantize_products(graph, others, ranges, limit)
             quantize_before_moves(graph)
             count += len(products)
+    if bits == 4 and not any(imported.domain == "com.microsoft" for imported in model.opset_import):
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     return count
 
 
@@ -178,6 +195,17 @@ def split_gemms(model: ModelProto) -> None:
             nodes.append(helper.make_node("MatMul", [node.input[0], weight], [product], name=node.name))
             nodes += [helper.make_node("Add", [product, bias], [node.output[0]]) for bias in biases]
         replace_nodes(graph, nodes)
+
+
+def _store_4_bits(graph: GraphProto, products: Sequence[NodeProto]) -> None:
+    outputs = {node.output[0] for node in products}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    nodes = [
+        node if outputs.isdisjoint(node.output) else product_with_4_bits(graph, node, weights[node.input[1]])
+        for node in graph.node
+    ]
+    replace_nodes(graph, nodes)
+    _remove_unused(graph)
 
 
 def _quantize_products(

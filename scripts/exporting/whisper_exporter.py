@@ -73,6 +73,8 @@ class WhisperExporter:
         """Make the ONNX files."""
         if options.quantization.is_static:
             raise ArtifactError("Whisper is quantized with --quantization dynamic only")
+        if options.quantization.bits == 4:
+            raise ArtifactError("--weight_bits 4 is for CTC models")
         graphs = find_graphs(folder) if options.adopt else GRAPHS[options.layout]
         own = ENCODER in graphs
         if not options.adopt:
@@ -112,6 +114,7 @@ class WhisperExporter:
     def _quantize_with_optimum(self, fp32: Sequence[Path], int8: Sequence[Path], options: Options) -> str:
         """Make the INT8 files in optimum's layout; with `options.adopt`, only the missing ones."""
         quantization = options.quantization
+        assert quantization.bits != 4, "refused by make"
         try:
             keep = nodes_matching(fp32, quantization.keep)
         except ValueError as error:

@@ -30,7 +30,7 @@ class CtcOptions:
 
     language: ISO 639-1 code, for lower-casing and numbers. alphabet: letters of a new tokenizer; if empty, those of the
     training text. dropout: probability; None keeps that of the checkpoint. freeze_feature_encoder: do not train the
-    convolutions. quantize_bits: train with the rounding of an INT8 file with weights of 7 or 8 bits; 0 trains without.
+    convolutions. quantize_bits: train with the rounding of a file with weights of 4, 7 or 8 bits; 0 trains without.
     keep_layers, keep_feed_forward, keep_conv_channels: train a student of the checkpoint, in the `Shape` with these
     numbers; 0 keeps all. prune_to: share of the weights of each linear layer but the head that become zero; 0 for none.
     pruning: how they are chosen; None is by magnitude. prune_convolutions: those of convolutions, too.
@@ -40,7 +40,7 @@ class CtcOptions:
     alphabet: str = ""
     dropout: float | None = None
     freeze_feature_encoder: bool = False
-    quantize_bits: Literal[0, 7, 8] = 0
+    quantize_bits: Literal[0, 4, 7, 8] = 0
     keep_layers: int = 0
     keep_feed_forward: int = 0
     keep_conv_channels: int = 0

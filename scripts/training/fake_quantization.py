@@ -7,6 +7,8 @@ the products of a PyTorch model compute with the same integers:
 - Activations are bytes. Those of the front end have a scale for each row of a product, which is the input of one frame;
   all others have one scale and zero point for each clip, from the range of its own frames, without padding.
 - Not rounded: the first convolution, and the products within attention.
+- With 4 bits, linear layers have weights with a scale for each block of inputs, and activations in float32; the other
+  products have 7 bits.
 
 Rounding has no gradient, so the gradient passes it as if it were not there (Y. Bengio et al., "Estimating or
 propagating gradients through stochastic neurons", 2013). It does not pass through the scales.
@@ -24,13 +26,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from scripts.exporting.four_bit_weights import BLOCK, LOWEST
 from scripts.exporting.matrix_form import PositionalProduct, has_matrix_form, is_inside
 from scripts.exporting.quantization import (
     GELU_MINIMUM,
     GELU_ZERO_POINT,
     LARGEST_WEIGHT,
     MAX_UINT8,
-    WeightBits,
+    LayerBits,
 )
 from scripts.training.fourier_convolution import LONG_KERNEL, fourier_convolution
 
@@ -42,10 +45,10 @@ class FakeQuantization:
     matrix form, or its front end has no GELU.
     """
 
-    def __init__(self, model: PreTrainedModel, bits: WeightBits) -> None:
+    def __init__(self, model: PreTrainedModel, bits: LayerBits) -> None:
         if not has_matrix_form(model.config) or model.config.feat_extract_activation != "gelu":
             raise ValueError(f"--quantize_bits is not possible for {model.config.model_type} models of this shape")
-        self._limit = LARGEST_WEIGHT[bits]
+        self._limit = LARGEST_WEIGHT[7 if bits == 4 else bits]
         self._frames: Tensor | None = None
         self._hook = model.register_forward_pre_hook(self._count_frames, with_kwargs=True)
         self._replaced: list[tuple[nn.Module, Any]] = []
@@ -53,10 +56,13 @@ class FakeQuantization:
         for layer in list(body.feature_extractor.conv_layers)[1:]:
             self._replace(layer.conv, self._convolution)
         self._replace(body.encoder.pos_conv_embed.conv, self._positional_convolution)
+        # The export multiplies the weights of the queries by this, and half-precision scales are rounded behind it.
+        scaling = {id(layer.attention.q_proj): float(layer.attention.scaling) for layer in body.encoder.layers}
         for part in (body.feature_projection, body.encoder.layers, model.get_submodule("lm_head")):
             for module in part.modules():
                 if isinstance(module, nn.Linear):
-                    self._replace(module, self._linear)
+                    in_blocks = partial(linear_in_blocks, factor=scaling.get(id(module), 1.0))
+                    self._replace(module, in_blocks if bits == 4 else self._linear)
 
     def remove(self) -> None:
         """Let the model compute as before."""
@@ -99,7 +105,7 @@ class FakeQuantization:
         """(clips, channels, time) -> (clips, channels, time')."""
         values, scale = round_clips(inputs.transpose(1, 2), self._frames)
         frames = (values * scale).transpose(1, 2)
-        weight = rounded_blocks(layer.weight, self._limit)
+        weight = rounded_taps(layer.weight, self._limit)
         if layer.kernel_size[0] >= LONG_KERNEL and frames.device.type == "cpu":
             return fourier_convolution(layer, frames, weight)
         return functional.conv1d(frames, weight, layer.bias, padding=layer.padding[0], groups=layer.groups)
@@ -109,6 +115,11 @@ def in_float32(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """`forward(inputs)` without autocast: in float32, sums of integers are exact up to 2^24, in fp16 they overflow."""
     with torch.autocast(inputs.device.type, enabled=False):
         return forward(inputs.float())
+
+
+def linear_in_blocks(layer: nn.Linear, inputs: Tensor, factor: float) -> Tensor:
+    """(clips, time, inputs) -> (clips, time, outputs), with weights of 4 bits. factor: see `round_blocks`."""
+    return functional.linear(inputs, round_blocks(layer.weight, factor), layer.bias)
 
 
 def passing(rounded: Tensor, exact: Tensor) -> Tensor:
@@ -128,7 +139,23 @@ def round_weight(weight: Tensor, limit: int) -> tuple[Tensor, Tensor]:
     return passing(exact.round().clamp(-limit, limit), exact), scale
 
 
-def rounded_blocks(weight: Tensor, limit: int) -> Tensor:
+def round_blocks(weight: Tensor, factor: float = 1.0) -> Tensor:
+    """The weights with the 4-bit rounding of `scripts.exporting.four_bit_weights`.
+
+    weight: shape (outputs, inputs), float32. factor: by which the export multiplies them before. Returns the same
+    shape.
+    """
+    inputs = weight.shape[1]
+    blocks = functional.pad(weight * factor, (0, -inputs % BLOCK)).unflatten(1, (-1, BLOCK))
+    known = blocks.detach()
+    scale = (known.gather(2, known.abs().argmax(dim=2, keepdim=True)) / LOWEST).half().float()
+    scale = torch.where(scale == 0, 1.0, scale)
+    exact = blocks / scale
+    rounded = passing(exact.round().clamp(LOWEST, -LOWEST - 1), exact)
+    return (rounded * scale).flatten(start_dim=1)[:, :inputs] / factor
+
+
+def rounded_taps(weight: Tensor, limit: int) -> Tensor:
     """The weights of a positional convolution with the rounding of its export, which computes it in blocks of taps.
 
     weight: shape (outputs, inputs, taps), float32. Returns the same shape. Each output channel has a scale for each
