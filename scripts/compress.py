@@ -8,8 +8,8 @@
 Stages: `probe` times shapes before any training, `train` trains students, `export` makes and proves an artifact of each,
 `evaluate` counts their errors, `measure` times them in turns, `report` writes `front.md`, `front.json` and `front.png`.
 After an interruption, the same command goes on where it was; results are kept by the hash of their inputs. `--stages`
-runs some of them, so that the folder can be trained on a machine with a GPU and measured on another: copy `--out`. A
-study remembers its options: a later command needs only `--out` and what is different (docs/compression.md).
+runs some of them, so that one machine can train, with a GPU, and another one measure: copy the folder `--out`. A study
+remembers its options: a later command needs only `--out` and what is different (docs/compression.md).
 """
 
 import argparse
@@ -55,9 +55,9 @@ def named_set(text: str) -> tuple[str, str]:
 
 def defaults() -> dict[str, Any]:
     """The defaults of the options that `train.py` has too."""
-    found = {}
+    found: dict[str, Any] = {}
     for options, names in ((TrainingConfig, TRAINING), (DistillationOptions, DISTILLATION), (CtcOptions, CTC)):
-        found |= {field.name: field.default for field in fields(options) if field.name in names}  # type: ignore[arg-type]
+        found |= {field.name: field.default for field in fields(options) if field.name in names}
     return {name: value for name, value in found.items() if value is not MISSING}
 
 
@@ -65,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(**defaults())
     add = parser.add_argument
-    own = StudyOptions.__dataclass_fields__
+    own: dict[str, Any] = {field.name: field.default for field in fields(StudyOptions)}
     add("--out", type=Path, required=True, help="folder of the study")
     add("--teacher", help="checkpoint folder or hub id of a trained CTC model")
     add("--dataset_name", help="what to train on: hub id, local folder in the hub's formats, or manifest.jsonl")
@@ -91,23 +91,23 @@ def make_parser() -> argparse.ArgumentParser:
         "--shapes", nargs="*", default=[], help="shapes to train, such as l6-c256 (default: a grid, of which some stay)"
     )
     add("--focus", default="", help="the shape that has the controls (default: the largest that is twice as fast)")
-    add("--most_shapes", type=count, default=own["most_shapes"].default, help="shapes to train (default: %(default)s)")
+    add("--most_shapes", type=count, default=own["most_shapes"], help="shapes to train (default: %(default)s)")
     add(
         "--rows", nargs="*", choices=ROW_GROUPS, default=list(ROW_GROUPS), help="rows besides the shapes (default: all)"
     )
-    add("--sparsities", type=float, nargs="+", default=list(own["sparsities"].default), help="shares of zeros")
-    add("--bits", type=int, nargs="+", choices=(4, 7, 8), default=list(own["bits"].default), help="bits of weights")
-    add("--seeds", type=int, nargs="*", default=list(own["seeds"].default), help="seeds of the repetitions")
+    add("--sparsities", type=float, nargs="+", default=list(own["sparsities"]), help="shares of zeros")
+    add("--bits", type=int, nargs="+", choices=(4, 7, 8), default=list(own["bits"]), help="bits of weights")
+    add("--seeds", type=int, nargs="*", default=list(own["seeds"]), help="seeds of the repetitions")
 
     group = parser.add_argument_group("training")
     add = group.add_argument
-    add("--steps", type=count, default=own["steps"].default, help="steps of a full training (default: %(default)s)")
-    add("--tail_share", type=float, default=own["tail_share"].default, help="share for one that goes on from another")
+    add("--steps", type=count, default=own["steps"], help="steps of a full training (default: %(default)s)")
+    add("--tail_share", type=float, default=own["tail_share"], help="share for one that goes on from another")
     add(
         "--pace",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="with --budget_h, measure the time of a step first, and plan the steps; without, trainings end at the budget",
+        help="with --budget_h, measure the time of a step first, and plan the steps by it (default: yes)",
     )
     add("--tuned", metavar="STUDY.db", help="take learning rate and weights from the best trial of scripts/tune.py")
     add("--learning_rate", type=float, help="peak (default: 1e-4)")
@@ -126,20 +126,18 @@ def make_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("artifacts and measurements")
     add = group.add_argument
     add("--openvino", action=argparse.BooleanOptionalAction, default=False, help="make and measure OpenVINO INT8 too")
-    add("--proof_clips", type=count, default=own["proof_clips"].default, help="clips that each export is proven on")
+    add("--proof_clips", type=count, default=own["proof_clips"], help="clips that each export is proven on")
     add("--eval_limit", type=count, help="use only the first EVAL_LIMIT clips of each set")
-    add("--max_reference_wer", type=wer_limit, default=own["max_reference_wer"].default, help="as in export.py")
-    add("--runs", type=count, default=own["runs"].default, help="measured calls of each engine")
-    add("--warm_up", type=count, default=own["warm_up"].default, help="calls before these that do not count")
+    add("--max_reference_wer", type=wer_limit, default=own["max_reference_wer"], help="as in export.py")
+    add("--runs", type=count, default=own["runs"], help="measured calls of each engine")
+    add("--warm_up", type=count, default=own["warm_up"], help="calls before these that do not count")
     add(
         "--threads",
         type=count,
         default=len(os.sched_getaffinity(0)),
         help="threads of one call (default: one per core)",
     )
-    add(
-        "--length_s", type=positive, default=own["length_s"].default, help="clip of the latency measurement, in seconds"
-    )
+    add("--length_s", type=positive, default=own["length_s"], help="clip of the latency measurement, in seconds")
     return parser
 
 
@@ -185,9 +183,9 @@ def options_of(arguments: argparse.Namespace) -> StudyOptions:
 
         for name, value in best_of(Path(arguments.tuned)).items():
             (training if name in training else distillation)[name] = value
-    own = {
+    own: dict[str, Any] = {
         name: tuple(values[name]) if isinstance(values[name], list) else values[name]
-        for name in StudyOptions.__dataclass_fields__
+        for name in (field.name for field in fields(StudyOptions))
         if name in values and name not in ("stages", "eval_sets", "training", "distillation", "ctc")
     }
     own["dataset_name"] = arguments.dataset_name or ""

@@ -51,9 +51,9 @@ def grid(config: Any) -> list[str]:
 def dominated(candidates: Sequence[Candidate]) -> dict[str, str]:
     """Label of each candidate that another one makes useless -> label of that one.
 
-    The other one takes at most as much time, and has at least as many parameters and as many frames per second. The
-    time alone does not decide: a smaller model that is slower is of no use, but one that is faster may be. Two models of
-    different frame rates are not compared by their parameters, which work more often at the higher rate.
+    The other one takes at most as much time, and has at least as many parameters and as many frames per second. So a
+    smaller model that is slower is dropped; one that is faster is not, because only training shows what it can do. The
+    frames count beside the parameters, which work on each of them.
     """
     found = {}
     for one in candidates:

@@ -21,6 +21,8 @@ Export = Callable[[str, Path, Options], Any]
 """`scripts.export.export`."""
 FILES = {"onnx": onnx_fp32_file(GRAPH), "onnx_int8": onnx_int8_file(GRAPH), "openvino": openvino_int8_file(GRAPH)}
 """Backend -> the file that it reads."""
+FOUR_BITS = 4
+"""OpenVINO's file has no weights of so few bits."""
 GZIP_LEVEL = 6
 CHUNK_BYTES = 1 << 20
 PYTORCH_INT8_FILE = "pytorch_int8.pt"
@@ -47,7 +49,7 @@ def export_point(
         allow_unproven=True,
         quantization=quantization,
         calibration=options.calibration,
-        openvino=openvino,
+        openvino=openvino and point.weight_bits != FOUR_BITS,
     )
     export(str(checkpoint), folder, own)
     assert (folder / MANIFEST_NAME).is_file()
@@ -87,7 +89,7 @@ def gzip_bytes(path: Path) -> int:
     with (
         path.open("rb") as file,
         gzip.GzipFile(fileobj=counter, mode="wb", compresslevel=GZIP_LEVEL, mtime=0) as packed,
-    ):  # type: ignore[call-overload]  # it only writes
+    ):
         while chunk := file.read(CHUNK_BYTES):
             packed.write(chunk)
     return counter.count

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from scripts.common import MIB
@@ -533,7 +534,7 @@ def plot(points: Sequence[FrontPoint], front: Sequence[str]) -> Figure:
     if line:
         axes.plot(*zip(*line, strict=True), "k--", linewidth=1, label="front")
         for handle in axes.legend(fontsize="small").legend_handles:
-            if hasattr(handle, "set_sizes"):
+            if isinstance(handle, PathCollection):
                 handle.set_sizes([40.0])
     axes.set(
         xlabel="latency, ms (median, ONNX Runtime INT8)",

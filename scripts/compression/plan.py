@@ -16,8 +16,8 @@ DEFAULT_BITS = 7
 class Training:
     """One training of a study.
 
-    shape: label of the student's shape; empty for the teacher's own. objective: with the teacher's outputs ("distil") or
-    with texts alone ("plain"). share: of the steps of a full training. start: name of the training that it goes on
+    shape: label of the student's shape; empty for the teacher itself. objective: with the teacher's outputs ("distil")
+    or with texts alone ("plain"). share: of the steps of a full training. start: name of the training that it goes on
     from; empty for the weights that the student gets from the teacher. pruning: method, or empty. prune_to: share of
     zeros. quantize_bits: bits of the rounding in training; 0 for none.
     """

@@ -3,8 +3,8 @@
     OUT/trained/6x512-distil-0a1b2c3d4e5f/        a result, with result.json
     OUT/partial/trained/6x512-distil-0a1b2c3d4e5f/   the same while it is made
 
-The end of a folder's name is the hash of everything that the result depends on. With other inputs, the result has another
-folder, and the old one stays. No path is part of a hash, so `OUT` can be copied to another machine.
+The end of a folder's name is the hash of everything that the result depends on. With other inputs, the result has
+another folder, and the old one stays. No path is part of a hash, so `OUT` can be copied to another machine.
 """
 
 import hashlib
@@ -47,14 +47,16 @@ def is_of_checkpoint(path: Path) -> bool:
 
 
 def hash_of_data(name: str) -> str:
-    """The hash of a data set: a table's content, or the names and sizes of a folder's files and the content of its tables.
+    """The hash of a data set: of a table, or of the names and sizes of a folder's files and the content of its tables.
 
-    name: as for `load_speech`. Of a hub id, only the name counts.
+    name: as for `load_speech`. Of a hub id, only the name counts. No name has an empty hash.
     """
+    if not name:
+        return ""
     path = Path(name)
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:KEY_DIGITS]
+        with path.open("rb") as table:
+            return hashlib.file_digest(table, "sha256").hexdigest()[:KEY_DIGITS]
     found = hashlib.sha256()
     if not path.is_dir():
         found.update(name.encode())

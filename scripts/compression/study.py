@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Study:
         self.out.mkdir(parents=True, exist_ok=True)
         self.state = StudyState(self.out)
         self.teacher = find_teacher(options.teacher)
-        self.hashes = {
+        self.hashes: dict[str, Any] = {
             "teacher": hash_of_checkpoint(self.teacher),
             "data": hash_of_data(options.dataset_name),
             "eval_data": hash_of_data(str(options.training.get("eval_dataset_name") or "")),
@@ -78,9 +79,7 @@ class Study:
             name = label or TEACHER
             inputs = [self.hashes["teacher"], label, options.openvino, versions(EXPORT_TOOLS)]
             stage = self.stage("probe", name, inputs)
-            result = stage.made(
-                lambda folder, label=label: export_untrained(self.teacher, label, folder, options.openvino)
-            )
+            result = stage.made(partial(export_untrained, self.teacher, label, openvino=options.openvino))
             if result["refused"]:
                 refused[name] = result["refused"]
                 print(f"  {name} is not possible: {result['refused']}", flush=True)
@@ -154,15 +153,16 @@ class Study:
         """Make the checkpoints that the students begin with."""
         for label in self.plan.candidates:
             try:
-                self.student(label).made(lambda folder, label=label: write_student(self.teacher, label, folder))
+                self.student(label).made(partial(write_student, self.teacher, label))
             except ValueError as error:
                 raise StudyError(f"the shape {label} is not possible: {error}") from error
 
     def inputs_of(self, training: Training) -> dict[str, Any]:
-        """What a training depends on, without its number of steps."""
+        """What a training depends on, without the number of steps that the budget allows."""
         names = {field for field in asdict(training) if field not in ("name", "share", "start")}
         start = self.plan.training(training.start) if training.start else None
         inputs = {name: getattr(training, name) for name in names}
+        inputs["wanted_steps"] = wanted_steps(training, self.options.steps)
         inputs["start"] = None if start is None else self.trained(start).key
         inputs |= {name: self.hashes[name] for name in ("teacher", "data", "eval_data")}
         inputs["config"] = {
@@ -284,7 +284,7 @@ class Study:
         if not {"export", "evaluate", "measure"} & set(self.options.stages):
             return 0.0
         stages = [self.artifact(self.plan.points[0]), *(one for one, _, _ in self.scores_of(self.plan.points[0]))]
-        for_one_s = sum(stage.result()["took_s"] for stage in stages if stage.is_done)
+        for_one_s = sum(float(stage.result()["took_s"]) for stage in stages if stage.is_done)
         return for_one_s * (len(self.plan.points) - 1)
 
     # Artifacts and their figures
@@ -344,11 +344,11 @@ class Study:
             print(f"Export: {point.name}", flush=True)
             try:
                 result = stage.made(
-                    lambda folder, point=point: export_point(
+                    partial(
+                        export_point,
                         export,
                         point,
                         self.checkpoint(point.training),
-                        folder,
                         openvino=options.openvino,
                         options=shared,
                     )
@@ -402,12 +402,10 @@ class Study:
 
     def evaluate(self, points: Sequence[Point]) -> None:
         """Transcribe the sets with all engines of points whose artifacts exist."""
-        from app.cores import available_cores
         from app.models import open_model
         from scripts.benchmarking.engines import CTC, OWN_LOADER, EngineSpec
         from scripts.benchmarking.process import EngineFailed
         from scripts.common.model_files import model_files
-        from scripts.compression.evaluation import transcribe
         from scripts.compression.exports import FILES
 
         failed: dict[str, str] = dict(self.state.get("failed", {}).get("evaluate", {}))
@@ -428,17 +426,20 @@ class Study:
                 rows = self.rows(name)
                 print(f"Evaluate: {point.name} on {backend}, {name}: {len(rows)} clips", flush=True)
                 try:
-                    stage.made(
-                        lambda folder, spec=specs[backend], rows=rows, family=family: transcribe(
-                            spec, rows, family, self.options.language, available_cores()
-                        )
-                    )
+                    self.score(stage, specs[backend], rows, family)
                     failed.pop(stage.name, None)
                 except EngineFailed as error:
                     failed[stage.name] = f"its evaluation failed: {error}"
                     print(f"  FAILED: {error}", flush=True)
                 self.state.tick()
         self.state.set(failed={**self.state.get("failed", {}), "evaluate": failed})
+
+    def score(self, stage: Stage, spec: Any, rows: SpeechRows, family: Any) -> None:
+        """Make the scores of one engine (`EngineSpec`) on one set. Raises EngineFailed."""
+        from app.cores import available_cores
+        from scripts.compression.evaluation import transcribe
+
+        stage.made(lambda folder: transcribe(spec, rows, family, self.options.language, available_cores()))
 
     def speeds(self) -> Stage:
         """The latencies of all points whose artifacts exist."""

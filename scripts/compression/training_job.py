@@ -42,10 +42,10 @@ PACE_STEPS, PACE_WARM_UP = 6, 2
 class TrainingJob:
     """What a process trains.
 
-    out, kind, name, key: of the `Stage` that is made. config: fields of `TrainingConfig`, without `output_dir`. options:
-    those fields of the options of CTC training and of distillation that are not the defaults. rows_seed: of the
-    division into rows to train on and to evaluate on, which all trainings of a study share. deadline: Unix time at which
-    the training ends, wherever it is; None for never. only_pace: measure the time of a step instead.
+    out, kind, name, key: of the `Stage` that is made. config: fields of `TrainingConfig`, without `output_dir`.
+    options: those fields of the options of CTC training and of distillation that are not the defaults. rows_seed: of
+    the division into rows to train on and to evaluate on, which all trainings of a study share. deadline: Unix time at
+    which the training ends, wherever it is; None for never. only_pace: measure the time of a step instead.
     """
 
     out: str

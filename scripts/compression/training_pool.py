@@ -26,7 +26,10 @@ LEAST_LEFT_S = 30.0
 
 @dataclass(frozen=True)
 class PoolJob:
-    """A job that waits for others. needs: names of jobs whose results it reads. steps: of the training, for the estimate."""
+    """A job that waits for others.
+
+    needs: names of jobs whose results it reads. steps: of the training, for the estimate of the time.
+    """
 
     job: TrainingJob
     needs: tuple[str, ...] = ()
