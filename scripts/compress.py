@@ -5,10 +5,10 @@
     python scripts/compress.py --out models/front --pick "wer<=+0.5" --name tr-fast
     ASR_MODEL_DIR=models/tr-fast make serve
 
-Stages: `probe` times shapes before any training, `train` trains students, `export` makes and proves an artifact of each,
-`evaluate` counts their errors, `measure` times them in turns, `report` writes `front.md`, `front.json` and `front.png`.
+Stages: `probe` times shapes before any training, `train` trains students, `export` makes and proves an artifact of
+each, `evaluate` counts errors, `measure` times all in turns, `report` writes `front.md`, `front.json` and `front.png`.
 After an interruption, the same command goes on where it was; results are kept by the hash of their inputs. `--stages`
-runs some of them, so that one machine can train, with a GPU, and another one measure: copy the folder `--out`. A study
+runs some of them, so that one machine can train, with a GPU, and another one measure: copy the folder. A study
 remembers its options: a later command needs only `--out` and what is different (docs/compression.md).
 """
 
@@ -203,6 +203,9 @@ def options_of(arguments: argparse.Namespace) -> StudyOptions:
 def run(study: Study) -> None:
     """Run the stages that are wanted, in their order."""
     stages, state = study.options.stages, study.state
+    export: Any = None
+    if "export" in stages:
+        from scripts.export import export  # needs ONNX Runtime and optimum
     if "probe" in stages:
         with state.spending("probe"):
             study.probe()
@@ -215,7 +218,7 @@ def run(study: Study) -> None:
                 study.train()
         if "export" in stages:
             with state.spending("export"):
-                study.export(points)
+                study.export(points, export)
         if "evaluate" in stages:
             with state.spending("evaluate"):
                 study.evaluate(points)

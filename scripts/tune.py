@@ -1,14 +1,15 @@
 """Search for the options of distillation that give a student the lowest word error rate, with Optuna.
 
-    python scripts/tune.py --model_name models/student --teacher models/checkpoint --dataset_name data/train/manifest.jsonl \\
-      --augment --steps 500 --trials 20 --out models/tuned
+    python scripts/tune.py --model_name models/student --teacher models/checkpoint \\
+      --dataset_name data/train/manifest.jsonl --augment --steps 500 --trials 20 --out models/tuned
     optuna-dashboard sqlite:///models/tuned/study.db          (pip install optuna-dashboard)
     tensorboard --logdir runs
     python scripts/compress.py ... --tuned models/tuned/study.db
 
-Each trial is a short training of `train.py`, on the same rows: its WER is that on the rows to evaluate on, not on a test
-set. Trials that do worse than others at the same step end early. After an interruption, the same command goes on, and an
-interrupted trial resumes from its last checkpoint. The shape of the student is fixed; `compress.py` compares shapes.
+Each trial is a short training, as of `train.py`, on the same rows: its WER is that on the rows to evaluate on, not on a
+test set. Trials that do worse than others at the same step end early. After an interruption, the same command goes on,
+and an interrupted trial resumes from its last checkpoint. The shape of the student is fixed; `compress.py` compares
+shapes.
 """
 
 import argparse

@@ -61,8 +61,8 @@ class FrontPoint:
 
     artifact: its folder, relative to that of the study. unproven: why the service refuses it; None if it is proven.
     steps, steps_done: of the training, planned and done; 0 for the teacher. size_bytes, gzip_bytes: of the INT8 file.
-    speed, openvino: on ONNX Runtime INT8, and on OpenVINO INT8. sets: by name, the deciding one first. fp32_wer: on that
-    set, of the file in float32.
+    speed, openvino: on ONNX Runtime INT8, and on OpenVINO INT8. sets: by name, the deciding one first. fp32_wer: of the
+    file in float32, on that set.
     """
 
     name: str

@@ -29,8 +29,10 @@ CASE_STUDY = (
     ("+ ONNX Runtime", 255.88, 21.02, 0.55, 0.868),
     ("+ both", 64.20, 9.24, 0.29, 0.877),
 )
-"""The chain of the case study: title, MB, ms, deviation of the ms, accuracy. L. Tunstall, L. von Werra, T. Wolf, "Natural
-Language Processing with Transformers", 2022, notebook 08_model-compression.ipynb."""
+"""The chain of the case study: title, MB, ms, deviation of the ms, accuracy.
+
+Source: L. Tunstall, L. von Werra, T. Wolf, "Natural Language Processing with Transformers", 2022, notebook
+08_model-compression.ipynb."""
 
 
 def collect(study: Study) -> list[FrontPoint]:
@@ -189,7 +191,7 @@ def settings(study: Study) -> dict[str, str]:
         "teacher": options.teacher,
         "sets": sets,
         "latency": f"{options.length_s:g} s clips, {options.runs} rounds, in turns, {options.threads} threads",
-        "steps": f"{options.steps} in a full training, {options.tail_share:.0%} of that in one that goes on from another",
+        "steps": f"{options.steps} in a full training, {options.tail_share:.0%} of that if it goes on from another",
         "trained on": ", ".join(devices) or "-",
         "time": f"{spent or '-'}; budget: {'none' if options.budget_h is None else f'{options.budget_h:g} h'}",
     }
@@ -307,13 +309,13 @@ def sections(
 
 
 POINTS_TEXT = (
-    "Each point is an artifact. Latency, size and errors are those of its INT8 file on ONNX Runtime. The increase of the WER "
-    "is relative to the teacher's INT8 file, with the 95 % interval of the paired bootstrap. A star marks the front: no "
-    "other point is as fast and has as few errors."
+    "Each point is an artifact. Latency, size and errors are those of its INT8 file on ONNX Runtime. The increase of "
+    "the WER is relative to the teacher's INT8 file, with the 95 % interval of the paired bootstrap. A star marks the "
+    "front: no other point is as fast and has as few errors."
 )
 SHAPES_TEXT = (
-    "Each shape was exported and timed before anything was trained. One is dominated if another one takes no more time and "
-    "has at least as many parameters and frames. The time is that of ONNX Runtime INT8."
+    "Each shape was exported and timed before anything was trained. One is dominated if another one takes no more time "
+    "and has at least as many parameters and frames. The time is that of ONNX Runtime INT8."
 )
 CASE_STUDY_TEXT = (
     'The chain of the case study, for text classification ("Natural Language Processing with Transformers", 2022):'
@@ -498,7 +500,8 @@ def no_help(points: Sequence[FrontPoint], focus: str) -> list[str]:
                     else f", {1000 * one.speed.mean_s:.1f} ms against {1000 * other.speed.mean_s:.1f} ms"
                 )
                 found.append(
-                    f"{name} ({one.what}): WER {one.first.wer.rate:.1%} against {other.first.wer.rate:.1%} of {base}{times}, "
+                    f"{name} ({one.what}): WER {one.first.wer.rate:.1%} against {other.first.wer.rate:.1%} of {base}"
+                    f"{times}, "
                     f"gzip {one.gzip_bytes / 1e6:.1f} MB against {other.gzip_bytes / 1e6:.1f} MB"
                 )
     return found

@@ -58,7 +58,10 @@ def clips_to_time(rows: SpeechRows | None, length_s: float, rate_hz: int) -> Cli
 def measure_speeds(
     specs: Sequence[EngineSpec], clips: Clips, runs: int, warm_up: int, threads: int, rate_hz: int
 ) -> dict[str, Mapping[str, Any]]:
-    """Key of an engine -> mean_s, std_s, p50_s, p95_s, runs_s, size_bytes, loaded_bytes, peak_bytes, load_s; or error."""
+    """Key of an engine -> the fields of its `Latency`, and `size_bytes`, `load_s`, `loaded_bytes`, `peak_bytes`.
+
+    If an engine fails, it has an `error` instead. All engines compute the same clips, in turns.
+    """
     figures = {spec.key: EngineFigures(spec.key, spec.title, spec.own, spec.size_bytes) for spec in specs}
     with Engines(figures, threads, callers=1) as engines:
         for spec in specs:

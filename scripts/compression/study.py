@@ -1,7 +1,7 @@
 """A compression study: its stages in their order, each made once and kept (`stage_folders.py`)."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -316,13 +316,15 @@ class Study:
 
     @property
     def chain(self) -> tuple[str, ...]:
-        """The points whose PyTorch engines are measured too: the teacher, and the focus with and without distillation."""
+        """The points that are measured on PyTorch too: the teacher, and the focus without and with distillation."""
         return (TEACHER, f"{self.plan.focus}-plain", self.plan.focus)
 
-    def export(self, points: Sequence[Point]) -> None:
-        """Make and prove the artifacts of points, as far as they are trained and the budget allows."""
+    def export(self, points: Sequence[Point], export: Callable[..., Any]) -> None:
+        """Make and prove the artifacts of points, as far as they are trained and the budget allows.
+
+        export: `scripts.export.export`.
+        """
         from scripts.compression.exports import export_point, write_pytorch_int8
-        from scripts.export import export
         from scripts.exporting.exporter import Options
 
         options = self.options

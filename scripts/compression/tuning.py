@@ -67,8 +67,8 @@ def options_of(params: Mapping[str, Any]) -> dict[str, Any]:
 class ReportToTrial(TrainerCallback):
     """Reports the WER of each evaluation to a trial, and ends the training if the trial is pruned.
 
-    After a resumption, it first reports the evaluations that are in the checkpoint. `pruned_at` is the step at which the
-    trial was pruned, if it was.
+    After a resumption, it first reports the evaluations that are in the checkpoint. `pruned_at` is the step at which
+    the trial was pruned, if it was.
     """
 
     def __init__(self, trial: Trial) -> None:
