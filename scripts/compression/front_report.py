@@ -484,8 +484,8 @@ def no_help(points: Sequence[FrontPoint], focus: str) -> list[str]:
     for base, names in (
         (f"{focus}-plain", [focus]),
         (TEACHER, [f"{TEACHER}-plain"]),
-        *((f"{focus}-longer-{bits}bit", [f"{focus}-trained{bits}bit"]) for bits in (4, 7, 8)),
-        (f"{focus}-longer", [point.name for point in points if point.role == "pruning"]),
+        *((f"{focus}-longer-{bits}bit", [f"{focus}-trained{bits}bit"]) for bits in (4, 8)),
+        (f"{focus}-longer", [f"{focus}-trained7bit", *(point.name for point in points if point.role == "pruning")]),
     ):
         for name in names:
             one, other = by_name.get(name), by_name.get(base)

@@ -95,10 +95,9 @@ def make_plan(shapes: Sequence[str], focus: str, options: StudyOptions) -> Plan:
         add(longer, "control", "distilled longer, as the rows of quantization and pruning are")
     if "quantization" in groups:
         for bits in options.bits:
-            after = Point(
-                f"{longer.name}-{bits}bit", longer.name, "quantization", f"{bits}-bit weights, after training", bits
-            )
-            points.append(after)
+            if bits != DEFAULT_BITS:  # with those, it is the point `longer` itself
+                name, what = f"{longer.name}-{bits}bit", f"{bits}-bit weights, after training"
+                points.append(Point(name, longer.name, "quantization", what, bits))
             rounded = Training(f"{focus}-trained{bits}bit", focus, "distil", tail, start=focus, quantize_bits=bits)
             add(rounded, "quantization", f"{bits}-bit weights, in training", bits)
     if "pruning" in groups:
