@@ -35,6 +35,7 @@ from scripts.exporting.ctc_exporter import CtcExporter
 from scripts.exporting.evidence_clips import collect_evidence
 from scripts.exporting.exporter import THREADS, Exporter, Layout, Options
 from scripts.exporting.graph_export import Quantization
+from scripts.exporting.integer_ranges import LayerBits
 from scripts.exporting.proofs import (
     DECIDING_CLIPS,
     FP32_BACKEND,
@@ -44,7 +45,6 @@ from scripts.exporting.proofs import (
     Measurements,
     prove,
 )
-from scripts.exporting.quantization import LayerBits
 from scripts.exporting.timing import measure_latency
 from scripts.exporting.whisper_exporter import WhisperExporter
 from scripts.speech.data import DataError, SpeechRows

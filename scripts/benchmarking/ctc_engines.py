@@ -37,6 +37,8 @@ USUAL_FILES = {
     OPENVINO: openvino_int8_file(GRAPH),
 }
 """Backend -> the file that the service reads from an artifact."""
+PYTORCH_INT8 = "pytorch_int8"
+"""The loader of PyTorch's own dynamic INT8."""
 
 
 class CtcEngine:
@@ -126,6 +128,26 @@ def _pytorch_bf16(spec: EngineSpec, threads: int, callers: int) -> CtcEngine:
     return _on_graph(spec, TorchGraph(TorchModule(Autocast(source.module), *source[1:]), threads))
 
 
+def quantized_by_pytorch(module: Any) -> Any:
+    """The module with its linear layers in PyTorch's dynamic INT8; all others stay in float32."""
+    import warnings
+
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torchao replaces it one day
+        return torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear}, dtype=torch.qint8)
+
+
+def _pytorch_int8(spec: EngineSpec, threads: int, callers: int) -> CtcEngine:
+    """The checkpoint in PyTorch's dynamic INT8."""
+    from app.runtimes.pytorch import TorchGraph
+
+    family = CtcFamily(open_artifact(spec.settings))
+    (source,) = family.torch_modules(spec.settings).values()
+    return _on_graph(spec, TorchGraph(TorchModule(quantized_by_pytorch(source.module), *source[1:]), threads))
+
+
 class _OpenVinoFile:
     """A model file (.xml or .onnx) with one input and one output, on OpenVINO, without any of Dikte's optimizations."""
 
@@ -170,6 +192,7 @@ LOADERS: Mapping[str, Loader] = {
     "onnx_file": _onnx_file,
     "plain_onnx_file": _plain_onnx_file,
     "pytorch_bf16": _pytorch_bf16,
+    PYTORCH_INT8: _pytorch_int8,
     "openvino_bf16": _openvino_file("bf16"),
     # The parts that are not INT8 run in bfloat16 if the CPU supports it. That is OpenVINO's own default.
     "openvino_int8": _openvino_file("bf16"),

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
+from scripts.exporting.integer_ranges import BLOCK, LOWEST
+
 BITS = 4
-BLOCK = 32
-LOWEST = -(2 ** (BITS - 1))
-"""-8, the lowest integer; the highest is 7. A byte holds two of them, each minus `LOWEST`."""
 FLOAT_ACTIVATIONS = 1
 """`accuracy_level` of `MatMulNBits` with which it computes in float32."""
 

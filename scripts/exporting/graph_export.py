@@ -19,11 +19,11 @@ from onnx import ModelProto, helper
 from transformers import PreTrainedModel
 
 from app.families.ctc.graph import BATCHES_KEY, INDEPENDENT
-from scripts.exporting.four_bit_weights import BLOCK
+from scripts.exporting.integer_ranges import BLOCK, LayerBits
 from scripts.exporting.matrix_form import MatrixForm, has_matrix_form
 from scripts.exporting.onnx_files import remove_weight_norm, restore_halves, save, stock_export, trace_with_lengths
 from scripts.exporting.onnx_runtime_form import export_for_batches, export_for_onnx_runtime
-from scripts.exporting.quantization import Feed, LayerBits, calibrate, names_matching, quantize, split_gemms
+from scripts.exporting.quantization import Feed, calibrate, names_matching, quantize, split_gemms
 
 FRONT_END = "front_end/*products*"
 """Pattern of the names of the front end's products, which are quantized by row. The WER of the bundled checkpoint on

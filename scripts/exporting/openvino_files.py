@@ -15,9 +15,10 @@ from app.families.ctc.settings import CtcSettings
 from app.runtimes.openvino import CORE
 from app.runtimes.registry import onnx_fp32_file, openvino_int8_file
 from scripts.exporting.calibration import calibration_feeds
+from scripts.exporting.integer_ranges import WeightBits
 from scripts.exporting.onnx_files import remove_weight_norm, save, trace_with_lengths
 from scripts.exporting.openvino_form import OpenVinoForm, has_openvino_form
-from scripts.exporting.quantization import Feed, WeightBits
+from scripts.exporting.quantization import Feed
 
 CALIBRATION_CLIPS = 300
 """NNCF's default."""

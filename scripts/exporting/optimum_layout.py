@@ -23,8 +23,8 @@ from transformers import WhisperForConditionalGeneration
 from app.families.whisper.optimum_graphs import DECODER_MODEL, DECODER_WITH_PAST, ENCODER_MODEL, MERGED_DECODER
 from app.runtimes.registry import onnx_fp32_file
 from scripts.common.model_files import model_files
+from scripts.exporting.integer_ranges import WeightBits
 from scripts.exporting.onnx_files import graphs_of, restore_halves, save, share_mode
-from scripts.exporting.quantization import WeightBits
 
 OPTIMUM_GRAPHS = (ENCODER_MODEL, DECODER_MODEL, DECODER_WITH_PAST, MERGED_DECODER)
 """The graphs that optimum exports with past."""

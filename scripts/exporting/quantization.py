@@ -27,7 +27,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,20 +36,15 @@ from onnxruntime import InferenceSession
 
 from scripts.exporting.data_movement import quantize_before_moves
 from scripts.exporting.four_bit_weights import product_with_4_bits
+from scripts.exporting.integer_ranges import (
+    GELU_MINIMUM,
+    GELU_ZERO_POINT,
+    LARGEST_WEIGHT,
+    MAX_UINT8,
+    LayerBits,
+)
 from scripts.exporting.onnx_files import graphs_of, reads_of, replace_nodes, save
 
-MAX_UINT8, MAX_INT16 = 255, 32_767
-WeightBits = Literal[7, 8]
-LayerBits = Literal[4, 7, 8]
-"""Bits of the weights of linear layers. With 4, other products have 7."""
-EXACT_MAX_INT8 = MAX_INT16 // (2 * MAX_UINT8)
-"""64: the largest weight for which the sum of two products with bytes fits in 16 bits (2 x 255 x 64 = 32,640)."""
-LARGEST_WEIGHT: dict[WeightBits, int] = {7: EXACT_MAX_INT8, 8: 127}
-"""Number of bits -> largest absolute value of a weight."""
-GELU_MINIMUM = -0.17
-"""A lower bound of GELU, whose minimum is -0.16997 at -0.7518."""
-GELU_ZERO_POINT = 64
-"""Number of byte values for negative numbers, if rows come from a GELU."""
 ROW_PARTS = ("top", "wanted", "scale", "flat", "shape", "zero", "q", "y", "per")
 """Suffixes of the names of the tensors in a product by row."""
 

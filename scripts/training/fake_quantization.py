@@ -26,15 +26,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from scripts.exporting.four_bit_weights import BLOCK, LOWEST
-from scripts.exporting.matrix_form import PositionalProduct, has_matrix_form, is_inside
-from scripts.exporting.quantization import (
+from scripts.exporting.integer_ranges import (
+    BLOCK,
     GELU_MINIMUM,
     GELU_ZERO_POINT,
     LARGEST_WEIGHT,
+    LOWEST,
     MAX_UINT8,
     LayerBits,
 )
+from scripts.exporting.matrix_form import PositionalProduct, has_matrix_form, is_inside
 from scripts.exporting.squeezed_frames import projection_of, squeeze_factor
 from scripts.training.fourier_convolution import LONG_KERNEL, fourier_convolution
 

@@ -12,8 +12,9 @@ from onnx import ModelProto, numpy_helper, parser
 from app.artifacts import MANIFEST_NAME, ArtifactError, open_artifact
 from app.models import open_model
 from scripts.export import export
-from scripts.exporting.four_bit_weights import BLOCK, round_blocks
+from scripts.exporting.four_bit_weights import round_blocks
 from scripts.exporting.graph_export import Quantization
+from scripts.exporting.integer_ranges import BLOCK
 from scripts.exporting.onnx_files import count_operators, store_compactly
 from scripts.exporting.quantization import quantize
 from tests.checkpoints import built, exported, exporting, options

@@ -24,10 +24,10 @@ from scripts.exporting.artifact_folder import copy_settings
 from scripts.exporting.ctc_exporter import CtcExporter
 from scripts.exporting.exporter import Layout, Options
 from scripts.exporting.graph_export import Quantization
+from scripts.exporting.integer_ranges import EXACT_MAX_INT8, WeightBits
 from scripts.exporting.onnx_files import count_operators
 from scripts.exporting.optimum_layout import OPTIMUM_GRAPHS
 from scripts.exporting.proofs import FP32_BACKEND, OTHERS, ROUNDED
-from scripts.exporting.quantization import EXACT_MAX_INT8, WeightBits
 from scripts.exporting.whisper_exporter import WhisperExporter
 from scripts.exporting.whisper_proofs import generate, tokens_of
 from tests.checkpoints import RANDOM_WER, exporting

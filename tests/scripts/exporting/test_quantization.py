@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper, parser
 
 from scripts.exporting import onnx_files
+from scripts.exporting.integer_ranges import LARGEST_WEIGHT, WeightBits
 from scripts.exporting.onnx_files import graphs_of
 from scripts.exporting.quantization import (
-    LARGEST_WEIGHT,
     Range,
-    WeightBits,
     calibrate,
     names_matching,
     products_of,

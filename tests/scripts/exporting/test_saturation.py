@@ -15,8 +15,8 @@ from app.families.ctc.graph import LENGTHS_INPUT
 from app.families.ctc.recognizer import input_values
 from app.settings import BUNDLED_MODEL
 from scripts.exporting.graph_export import Quantization, export_fp32, export_int8
+from scripts.exporting.integer_ranges import EXACT_MAX_INT8, WeightBits
 from scripts.exporting.onnx_files import graphs_of
-from scripts.exporting.quantization import EXACT_MAX_INT8, WeightBits
 from tests.checkpoints import RATE_HZ, babbling, built, exporting
 from tests.recognizers import ctc_graph, ctc_settings
 from tests.saturation import exact_product, run_model, saturating_product

@@ -13,8 +13,9 @@ from transformers import AutoModelForCTC, PreTrainedModel
 from app.families.ctc.recognizer import zero_mean_unit_variance
 from scripts.exporting import four_bit_weights
 from scripts.exporting.graph_export import Quantization, export_int8
+from scripts.exporting.integer_ranges import LARGEST_WEIGHT, LayerBits, WeightBits
 from scripts.exporting.matrix_form import PositionalProduct
-from scripts.exporting.quantization import LARGEST_WEIGHT, LayerBits, WeightBits, quantize, quantize_weight
+from scripts.exporting.quantization import quantize, quantize_weight
 from scripts.speech.data import DataError
 from scripts.training.batches import Collator
 from scripts.training.fake_quantization import (

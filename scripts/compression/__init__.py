@@ -1,0 +1,1 @@
+"""The modules of `scripts/compress.py` and `scripts/tune.py`."""
