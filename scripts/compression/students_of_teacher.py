@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
 
 from app.artifacts import CONFIG_NAME, ArtifactError, open_artifact
@@ -11,7 +12,13 @@ from app.families.ctc import MODEL_TYPES as CTC_TYPES
 from app.families.ctc.checkpoint import load_checkpoint
 from app.models import find_model_folder
 from app.runtimes.registry import REFERENCE
+from scripts.speech.data import load_speech
+from scripts.training.checkpoints import load_with_head
+from scripts.training.importance import Importance, importance
+from scripts.training.student_checkpoint import CLIPS, batches_of
 from scripts.training.students import Shape, make_student
+
+IMPORTANCE = "importance.safetensors"
 
 
 class StudyError(Exception):
@@ -38,12 +45,28 @@ def config_of(folder: Path) -> Any:
     return load_checkpoint(folder).model.config
 
 
-def write_student(teacher: Path, label: str, folder: Path) -> Mapping[str, Any]:
+def write_importance(teacher: Path, dataset_name: str, language: str, folder: Path) -> Mapping[str, Any]:
+    """Measure how important the parts of a teacher are for its loss on a few clips, and write that to `folder`.
+
+    dataset_name: what the study trains on. language: ISO 639-1 code of its texts. A GPU is used if there is one.
+    Returns the number of clips. Raises DataError if no clip can be used.
+    """
+    checkpoint = load_with_head(teacher, language)
+    model = checkpoint.model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]  # wrapped
+    rows = load_speech(dataset_name, None, None, None)
+    batches = batches_of(checkpoint, rows.get("train") or next(iter(rows.values())), CLIPS)
+    importance(model, batches).save(folder / IMPORTANCE)
+    return {"clips": sum(len(batch["labels"]) for batch in batches)}
+
+
+def write_student(teacher: Path, label: str, folder: Path, importance: Path | None = None) -> Mapping[str, Any]:
     """Write the checkpoint that a student begins with. label: of its shape. Returns its number of parameters.
 
-    Raises ValueError if the teacher has no student of this shape.
+    importance: folder that `write_importance` wrote; by default, the weights say what is important. Raises ValueError
+    if the teacher has no student of this shape.
     """
-    model: PreTrainedModel = make_student(load_checkpoint(teacher).model, Shape.parse(label))
+    measured = None if importance is None else Importance.load(importance / IMPORTANCE)
+    model: PreTrainedModel = make_student(load_checkpoint(teacher).model, Shape.parse(label), measured)
     model.save_pretrained(folder)
     Wav2Vec2CTCTokenizer.from_pretrained(teacher).save_pretrained(folder)
     Wav2Vec2FeatureExtractor.from_pretrained(teacher).save_pretrained(folder)

@@ -13,7 +13,7 @@ from scripts.compression.budget import Allotment, allot, wanted_steps
 from scripts.compression.candidate_shapes import Candidate, dominated, focus_of, grid, spread
 from scripts.compression.plan import TEACHER, Plan, Point, Training, make_plan
 from scripts.compression.stage_folders import Stage, hash_of_checkpoint, hash_of_data, key_of
-from scripts.compression.students_of_teacher import StudyError, config_of, find_teacher, write_student
+from scripts.compression.students_of_teacher import StudyError, config_of, find_teacher, write_importance, write_student
 from scripts.compression.study_options import StudyOptions
 from scripts.compression.study_state import StudyState
 from scripts.compression.training_job import TrainingJob
@@ -22,7 +22,7 @@ from scripts.speech.data import DataError
 from scripts.speech.eval_sets import load_eval_set
 from scripts.speech.rows import SpeechRows
 
-VERSIONS = {"student": 1, "trained": 1, "pace": 1, "probe": 1, "artifact": 1, "scores": 1, "speeds": 1}
+VERSIONS = {"importance": 1, "student": 2, "trained": 1, "pace": 1, "probe": 1, "artifact": 1, "scores": 1, "speeds": 1}
 """Kind of stage -> a number that grows when its code changes its result. It is part of the hash."""
 EXPORT_TOOLS = ("onnx", "onnxruntime", "optimum-onnx", "openvino", "nncf")
 """Packages whose versions an artifact depends on."""
@@ -145,15 +145,23 @@ class Study:
 
     # Trainings
 
+    def importance(self) -> Stage:
+        """How important the teacher's parts are for its loss on what is trained on."""
+        inputs = [self.hashes["teacher"], self.hashes["data"], self.options.language]
+        return self.stage("importance", TEACHER, inputs)
+
     def student(self, label: str) -> Stage:
         """The checkpoint that a student begins with."""
-        return self.stage("student", label, [self.hashes["teacher"], label])
+        return self.stage("student", label, [self.hashes["teacher"], label, self.importance().key])
 
     def make_students(self) -> None:
         """Make the checkpoints that the students begin with."""
+        measured = self.importance()
+        print("Importance of the teacher's layers, units and channels", flush=True)
+        measured.made(partial(write_importance, self.teacher, self.options.dataset_name, self.options.language))
         for label in self.plan.candidates:
             try:
-                self.student(label).made(partial(write_student, self.teacher, label))
+                self.student(label).made(partial(write_student, self.teacher, label, importance=measured.folder))
             except ValueError as error:
                 raise StudyError(f"the shape {label} is not possible: {error}") from error
 

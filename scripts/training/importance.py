@@ -7,9 +7,11 @@ speech with texts give a better one (`importance`).
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -36,6 +38,25 @@ class Importance:
         if self.layers is None:
             return evenly_spaced(count, len(self.feed_forward))
         return sorted(self.layers[len(self.layers) - count :])
+
+    def save(self, path: Path) -> None:
+        """Write it to a file in the format safetensors."""
+        tensors = {f"feed_forward.{index}": values for index, values in enumerate(self.feed_forward)}
+        tensors |= {f"conv_channels.{index}": values for index, values in enumerate(self.conv_channels)}
+        if self.layers is not None:
+            tensors["layers"] = torch.tensor(self.layers)
+        save_file({name: values.cpu().contiguous() for name, values in tensors.items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a file that `save` wrote."""
+        tensors = load_file(path)
+        layers = tensors.pop("layers", None)
+        parts = [
+            tuple(tensors[f"{part}.{index}"] for index in range(sum(name.startswith(part) for name in tensors)))
+            for part in ("feed_forward", "conv_channels")
+        ]
+        return cls(*parts, layers=None if layers is None else tuple(layers.tolist()))
 
 
 def most_important(values: Tensor, count: int) -> Tensor:
