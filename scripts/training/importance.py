@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from scripts.training.distillation import evenly_spaced
+from scripts.training.distillation import ctc_per_letter, evenly_spaced
 
 Batch = Mapping[str, Tensor]
 """Inputs of a CTC model, as `Collator` makes them: `input_values`, `attention_mask`, `labels`."""
@@ -164,5 +164,10 @@ def _order_of_layers(model: PreTrainedModel, batches: Sequence[Batch]) -> tuple[
 
 
 def _loss(model: PreTrainedModel, batch: Batch) -> Tensor:
-    loss: Tensor = model(**{name: values.to(model.device) for name, values in batch.items()}).loss
-    return loss
+    """The CTC loss, summed over the clips; a clip whose letters cannot be aligned has none."""
+    inputs = {name: values.to(model.device) for name, values in batch.items()}
+    labels = inputs.pop("labels")
+    body: Any = model
+    frames = body._get_feat_extract_output_lengths(inputs["attention_mask"].sum(dim=1))
+    loss = ctc_per_letter(body(**inputs).logits, frames, labels, body.config.pad_token_id)
+    return loss * (labels >= 0).sum().clamp(min=1)

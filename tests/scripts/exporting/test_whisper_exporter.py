@@ -11,7 +11,7 @@ from app.families.whisper.recognizer import WhisperRecognizer
 from app.models import check_evidence, check_proofs, load_recognizer, open_model, warm_up
 from scripts.export import export
 from scripts.exporting import whisper_exporter, whisper_proofs
-from scripts.exporting.exporter import Options
+from scripts.exporting.exporter import Layout, Options
 from scripts.exporting.graph_export import Quantization
 from scripts.exporting.proofs import Limit
 from tests.checkpoints import RANDOM_WER, exporting
@@ -94,6 +94,12 @@ def test_other_evidence_is_noticed(checkpoints: Path, tmp_path: Path) -> None:
 def test_static_quantization_is_refused(checkpoints: Path, tmp_path: Path) -> None:
     with exporting(), pytest.raises(ArtifactError, match="--quantization dynamic only"):
         export(str(make_whisper(checkpoints)), tmp_path, options(quantization=Quantization(method="static")))
+
+
+@pytest.mark.parametrize("layout", ["dikte", "optimum"])
+def test_weights_of_4_bits_are_refused(layout: Layout, checkpoints: Path, tmp_path: Path) -> None:
+    with exporting(), pytest.raises(ArtifactError, match="--weight_bits 4 is for CTC models"):
+        export(str(make_whisper(checkpoints)), tmp_path, options(quantization=Quantization(bits=4), layout=layout))
 
 
 def test_products_can_stay_in_float(checkpoints: Path, tmp_path: Path) -> None:

@@ -103,6 +103,15 @@ def test_a_layer_that_does_nothing_goes_first(useless: int, checkpoints: Path) -
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
 
 
+def test_a_clip_that_cannot_be_aligned_does_not_count(checkpoints: Path) -> None:
+    model = loaded("small", checkpoints)
+    clip = batch(0)
+    clip["labels"] = torch.full((1, 40), 3)  # equal letters need a blank between them: more frames than there are
+    values = importance(model, [clip, batch(1)], order_layers=False)
+    alone = importance(model, [batch(1)], order_layers=False)
+    torch.testing.assert_close(values.feed_forward, tuple(units / 2 for units in alone.feed_forward))
+
+
 def test_it_needs_a_batch(checkpoints: Path) -> None:
     with pytest.raises(ValueError, match="at least one batch"):
         importance(loaded("small", checkpoints), [])

@@ -1,0 +1,64 @@
+"""Write the checkpoint of a student to a folder; its parts are chosen by weights, or by importance for speech."""
+
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import Tensor
+
+from app.models import find_model_folder
+from app.runtimes.registry import REFERENCE
+from scripts.speech.data import DataError, SpeechRows
+from scripts.training.batches import Collator, LengthBatchSampler, SpeechDataset
+from scripts.training.checkpoints import CtcCheckpoint, load_with_head
+from scripts.training.ctc_objective import DEFAULT_LANGUAGE, usable
+from scripts.training.importance import importance
+from scripts.training.students import Shape, make_student
+
+CLIPS = 64
+"""Clips that the importance is measured on."""
+MIN_S, MAX_S = 0.5, 15.0
+"""Limits of their durations, as in a training."""
+BATCH_S = 48.0
+
+
+def write_student(
+    teacher: str,
+    shape: Shape,
+    folder: Path,
+    rows: SpeechRows | None = None,
+    *,
+    clips: int = CLIPS,
+    language: str = DEFAULT_LANGUAGE,
+    seed: int = 0,
+) -> int:
+    """Make a student of a CTC checkpoint, and write it to a folder with its tokenizer. Returns its parameter count.
+
+    teacher: hub id or checkpoint folder. rows: speech with texts, of which `clips` random ones are used; without them,
+    the student's parts are chosen by weights. A GPU is used if there is one. language: ISO 639-1 code of the texts.
+    Raises ArtifactError if the teacher does not exist or has no head, ValueError if it has no such student, and
+    DataError if no row can be used.
+    """
+    checkpoint = load_with_head(find_model_folder(teacher, REFERENCE), language)
+    model = checkpoint.model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]  # wrapped
+    values = None if rows is None else importance(model, batches_of(checkpoint, rows, clips, seed))
+    student = make_student(model, shape, values)
+    for part in (student, checkpoint.tokenizer, checkpoint.feature_extractor):
+        part.save_pretrained(folder)
+    return int(student.num_parameters())
+
+
+def batches_of(checkpoint: CtcCheckpoint, rows: SpeechRows, clips: int, seed: int = 0) -> list[dict[str, Tensor]]:
+    """Batches of random clips that the checkpoint can be trained on, at most `clips`; see `Collator`.
+
+    Raises DataError if there is none.
+    """
+    kept = usable(rows, checkpoint.normalizer, MIN_S, MAX_S)
+    Random(seed).shuffle(kept)
+    if not kept:
+        raise DataError(f"no clip has {MIN_S:g} to {MAX_S:g} s and letters that the model can output")
+    chosen = rows.select(sorted(kept[:clips]))
+    dataset = SpeechDataset(chosen, checkpoint.normalizer, checkpoint.tokenizer, checkpoint.feature_extractor)
+    collate = Collator(checkpoint.feature_extractor)
+    sampler = LengthBatchSampler(dataset.durations_s, BATCH_S, seed, shuffle=False)
+    return [collate([dataset[index] for index in batch]) for batch in sampler]
