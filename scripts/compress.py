@@ -15,7 +15,7 @@ remembers its options: a later command needs only `--out` and what is different 
 import argparse
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -34,7 +34,7 @@ from scripts.training.distillation import DistillationOptions
 from scripts.training.training_config import Precision, TrainingConfig
 
 MODELS = Path("models")
-NOT_REMEMBERED = frozenset({"out", "stages", "budget_h", "jobs", "num_workers", "pick", "name"})
+NOT_REMEMBERED = frozenset({"out", "stages", "budget_h", "jobs", "num_workers", "pick", "only_picks", "name"})
 """Options of one run. All others belong to the study."""
 TRAINING = (
     *("train_percent", "eval_percent", "eval_dataset_name", "audio_column", "text_column", "batch_s"),
@@ -142,9 +142,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The arguments; those of the study that are not given are the remembered ones."""
+    """The arguments; those of the study that are not given are the remembered ones.
+
+    `only_picks`: with --pick and without --teacher, the report that exists is read, and no stage runs.
+    """
     parser = make_parser()
-    out = parser.parse_args(argv).out
+    given = parser.parse_args(argv)
+    out = given.out
     remembered = StudyState(out).get("arguments", {})
     sets = remembered.pop("eval_manifest", None)
     parser.set_defaults(**{name: value for name, value in remembered.items() if name not in NOT_REMEMBERED})
@@ -163,7 +167,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     names = [name for name, _ in arguments.eval_manifest]
     if len(set(names)) < len(names):
         parser.error("give each set its own name: --eval_manifest clean=a.jsonl noisy=b.jsonl")
-    if arguments.teacher is None and not (arguments.pick and (out / "front.json").is_file()):
+    arguments.only_picks = bool(given.pick and given.teacher is None and (out / "front.json").is_file())
+    if arguments.teacher is None and not arguments.only_picks:
         parser.error("--teacher is needed: a trained CTC checkpoint")
     return arguments
 
@@ -277,7 +282,7 @@ def remembered(arguments: argparse.Namespace) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(None if argv is None else list(argv))
     with ending_cleanly("compress", StudyError, DataError):
-        if arguments.pick and arguments.stages == list(STAGES) and is_finished(arguments):
+        if arguments.only_picks:
             pick_point(arguments.out, arguments.pick, arguments.name)
             return
         study = Study(options_of(arguments))
@@ -287,16 +292,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"Report: {report(study)}")
         if arguments.pick:
             pick_point(arguments.out, arguments.pick, arguments.name)
-
-
-def is_finished(arguments: argparse.Namespace) -> bool:
-    """Whether there is a report, and the command names nothing that the study does not have yet."""
-    known: Mapping[str, Any] = StudyState(arguments.out).get("arguments", {})
-    as_json = {
-        name: [list(one) for one in value] if name == "eval_manifest" else value
-        for name, value in remembered(arguments).items()
-    }
-    return (arguments.out / "front.json").is_file() and as_json == known
 
 
 if __name__ == "__main__":

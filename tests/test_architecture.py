@@ -154,11 +154,12 @@ PACKAGES = {
     "exporting": {"common", "speech"},
     "training": {"common", "speech", "exporting"},
     "benchmarking": {"common", "speech", "exporting"},
+    "compression": {"common", "speech", "exporting", "training", "benchmarking"},
     "load_testing": {"common", "speech", "benchmarking"},
     "tools": {"common", "speech", "text_generation", "training", "exporting", "benchmarking", "load_testing"},
 }
 """The folders under scripts/, each with those that it may import from besides itself. Commands use all but tools."""
-COMMANDS = {"benchmark", "evaluate", "export", "load", "train", "transcribe"}
+COMMANDS = {"benchmark", "compress", "evaluate", "export", "load", "train", "transcribe", "tune"}
 """What users need; each other command is a tool."""
 
 

@@ -146,7 +146,7 @@ def describe(running: Sequence[_Running], waiting: Sequence[PoolJob], at_once: i
     for process in running:
         progress = process.progress
         if not progress:
-            parts.append(f"{process.job.name} loads")
+            parts.append(f"{process.job.name} loads or ends")
             continue
         wer = "" if progress["wer"] is None else f", WER {progress['wer']:.1%}"
         parts.append(f"{process.job.name} {progress['step']}/{progress['steps']}{wer}")

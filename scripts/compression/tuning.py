@@ -124,9 +124,12 @@ def open_study(path: Path, pruner: BasePruner, seed: int) -> optuna.Study:
         sampler=TPESampler(seed=seed),
         pruner=pruner,
     )
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.enqueue_trial(trial.params, user_attrs={FOLDER: trial.user_attrs.get(FOLDER, folder_of(trial.number))})
-        study.tell(trial.number, state=TrialState.FAIL)
+    last = {trial.user_attrs.get(FOLDER, folder_of(trial.number)): trial for trial in study.get_trials(deepcopy=False)}
+    for folder, trial in last.items():
+        if trial.state == TrialState.RUNNING:  # its process was killed
+            study.tell(trial.number, state=TrialState.FAIL)
+        if trial.state in (TrialState.RUNNING, TrialState.FAIL):
+            study.enqueue_trial(trial.params, user_attrs={FOLDER: folder})
     return study
 
 

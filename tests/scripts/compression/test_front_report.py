@@ -1,0 +1,95 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts.compression.front import FrontPoint
+from scripts.compression.front_report import CASE_STUDY, chain_rows, collect, factors, write_front
+from scripts.compression.plan import TEACHER
+from scripts.compression.study import Study
+from tests.scripts.compression.made_studies import made_study
+from tests.scripts.compression.plans import FOCUS
+
+
+@pytest.fixture
+def study(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    return made_study(tmp_path / "out", checkpoints, monkeypatch)
+
+
+def test_points_have_their_figures(study: Study) -> None:
+    points = {point.name: point for point in collect(study)}
+    focus = points[FOCUS]
+    assert focus.speed is not None
+    assert focus.first is not None
+    assert focus.speed.p50_s == 0.040
+    assert focus.first.wer.rate == pytest.approx(0.1)
+    assert focus.first.deletions == pytest.approx(0.1)
+    assert focus.first.increase.rate == 0
+    plain = points[f"{FOCUS}-plain"].first
+    assert plain is not None
+    assert (plain.increase.rate, plain.increase.low, plain.increase.high) == pytest.approx((0.1, 0.1, 0.1))
+    assert (study.out / focus.artifact).is_dir()
+    assert points[TEACHER].steps == 0
+    assert points["l6"].steps_done == points["l6"].steps - 7
+    assert points[f"{FOCUS}-trained4bit"].unproven == "text_equality"
+
+
+def test_the_chain_is_that_of_the_case_study(study: Study) -> None:
+    rows = chain_rows(study)
+    assert [(row["point"], row["backend"]) for row in rows] == [
+        (TEACHER, "pytorch"),
+        (f"{FOCUS}-plain", "pytorch"),
+        (FOCUS, "pytorch"),
+        (FOCUS, "pytorch_int8"),
+        (FOCUS, "onnx"),
+        (FOCUS, "onnx_int8"),
+    ]
+    assert len(rows) == len(CASE_STUDY)
+    assert [row["size_bytes"] for row in rows] == [20e6, 20e6, 20e6, 2.5e6, 4e6, 1e6]
+    assert factors(rows) == pytest.approx((20, 7.5))
+    assert factors([]) == (None, None)
+
+
+def test_the_report_has_all_parts(study: Study) -> None:
+    path = write_front(study)
+    text = path.read_text(encoding="utf-8")
+    for title in (
+        "Points to choose",
+        "Points",
+        "Controls",
+        "Quantization",
+        "Zeros",
+        "Seeds",
+        "The chain",
+        "What did not",
+    ):
+        assert f"## {title}" in text
+    assert f"| fastest within +0.5 points | {FOCUS} |" in text
+    assert "| factor |  | 20.0 | 7.5 |  |" in text
+    assert "| factor | 6.5 | 5.9 |  |" in text, "that of the case study"
+    assert "the budget allowed 50% of the steps" in text
+    assert "DataError: no clips" in text
+    assert "1993 of 2000 steps" in text
+    assert f"{FOCUS}-magnitude50 (50% zeros by magnitude)" in text.partition("## What did not help")[2]
+    assert (study.out / "front.png").read_bytes().startswith(b"\x89PNG")
+
+    content = json.loads((study.out / "front.json").read_text(encoding="utf-8"))
+    points = [FrontPoint.of_json(point) for point in content["points"]]
+    assert points == collect(study)
+    assert {point["name"] for point in content["points"] if point["on_front"]} == {FOCUS}
+    assert content["chain_factors"] == pytest.approx({"size": 20, "latency": 7.5})
+    figures = {figure["key"]: figure["value"] for figure in content["key_figures"]}
+    assert figures["fastest_speed"] == pytest.approx(2.5)
+    assert str(study.out.resolve()) not in json.dumps(content["points"]), "the folder can be moved"
+
+
+def test_a_report_before_anything_is_made(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = made_study(tmp_path / "out", checkpoints, monkeypatch)
+    other = made_study(tmp_path / "made", checkpoints, monkeypatch, steps=1)
+    for kind in ("artifact", "trained"):
+        for folder in (other.out / kind).iterdir():
+            (folder / "result.json").unlink()
+    text = write_front(other).read_text(encoding="utf-8")
+    assert "it is not trained yet" in text
+    assert "it is not exported yet" in text
+    assert write_front(study).is_file()

@@ -1,0 +1,131 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.compression.plan import TEACHER, Training
+from scripts.compression.students_of_teacher import StudyError
+from scripts.compression.study import TAIL_RATE, Study
+from tests.checkpoints import built
+from tests.scripts.compression.made_studies import made_study
+from tests.scripts.compression.plans import FOCUS, SHAPES, options
+
+
+@pytest.fixture
+def study(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    return made_study(tmp_path / "out", checkpoints, monkeypatch)
+
+
+def again(study: Study, **changes: Any) -> Study:
+    other = Study(replace(study.options, **changes))
+    other.choose_shapes()
+    return other
+
+
+def done(study: Study) -> set[str]:
+    names = {one.name for one in study.plan.trainings if study.trained(one).is_done}
+    names |= {f"artifact {point.name}" for point in study.plan.points if study.artifact(point).is_done}
+    return names
+
+
+def test_only_what_depends_on_a_change_is_made_again(study: Study) -> None:
+    assert done(again(study)) == done(study)
+    distilled = done(again(study, distillation={"alpha": 0.9}))
+    assert distilled == {
+        f"{FOCUS}-plain",
+        "teacher-plain",
+        "artifact teacher",
+        f"artifact {FOCUS}-plain",
+        "artifact teacher-plain",
+    }
+    assert done(again(study, proof_clips=7)) == {name for name in done(study) if not name.startswith("artifact")}
+    assert done(again(study, steps=5)) == {"artifact teacher"}
+    assert done(again(study, jobs=3, budget_h=1.0)) == done(study)
+    workers = dict(study.options.training) | {"num_workers": 9}
+    assert done(again(study, training=workers)) == done(study)
+
+
+def test_other_data_train_all_anew(study: Study, tmp_path: Path) -> None:
+    assert done(again(study, dataset_name="other")) == {"artifact teacher"}
+    (tmp_path / "clean.jsonl").write_text("{}\n")
+    assert not [name for name in done(again(study)) if name.startswith("artifact")]
+
+
+def test_a_moved_study_is_the_same(study: Study, tmp_path: Path) -> None:
+    study.out.rename(tmp_path / "moved")
+    assert done(again(study, out=tmp_path / "moved")) == {
+        *(one.name for one in study.plan.trainings[:-1]),
+        *(f"artifact {point.name}" for point in study.plan.points if point.training != study.plan.trainings[-1].name),
+    }
+
+
+def test_the_job_of_each_training(study: Study) -> None:
+    def job(training: Training) -> Any:
+        return study.job(training, study.trained(training), 100, None, only_pace=False)
+
+    focus = job(study.plan.training(FOCUS))
+    assert focus.options["teacher"] == str(study.teacher)
+    assert focus.config["model_name"] == str(study.student(FOCUS).folder)
+    assert focus.config["eval_steps"] == 100, "no more than the steps"
+    plain = job(study.plan.training(f"{FOCUS}-plain"))
+    assert "teacher" not in plain.options
+    assert job(study.plan.training(f"{TEACHER}-plain")).config["model_name"] == str(study.teacher)
+    pruned = job(study.plan.training(f"{FOCUS}-movement80"))
+    assert pruned.config["model_name"] == str(study.trained(study.plan.training(FOCUS)).folder)
+    assert pruned.config["learning_rate"] == TAIL_RATE * 1e-4
+    assert (pruned.options["pruning"], pruned.options["prune_to"]) == ("movement", 0.8)
+    assert job(study.plan.training(f"{FOCUS}-trained8bit")).options["quantize_bits"] == 8
+    assert job(study.plan.training(f"{FOCUS}-seed2")).config["seed"] == 2
+
+
+def test_a_budget_plans_the_steps_of_what_has_not_begun(study: Study) -> None:
+    other = again(study, steps=1000)
+    pace_s = {one.name: 1.0 for one in other.plan.trainings}
+    allotment = other.plan_steps(pace_s, 2000.0)
+    assert allotment.share < 1
+    kept = [one for one in other.plan.trainings if one.name not in allotment.left_out]
+    steps = {one.name: other.steps_of(one) for one in kept}
+    assert steps == allotment.steps
+    assert sum(steps.values()) <= 2000
+    (other.trained(kept[0]).partial).mkdir(parents=True)
+    richer = again(other)
+    assert richer.plan_steps(pace_s, 1e6).steps[kept[0].name] == steps[kept[0].name], "it has begun"
+    assert richer.steps_of(kept[1]) == 1000
+
+
+def test_time_is_kept_for_the_stages_after_the_trainings(study: Study) -> None:
+    stage = study.artifact(study.plan.points[0])
+    result = stage.result()
+    (stage.folder / "result.json").write_text("{}")
+    stage.partial.mkdir(parents=True)
+    stage.finish(result, took_s=0.0)
+    from scripts.compression.stage_folders import write_json
+
+    write_json(stage.folder / "result.json", result | {"took_s": 60})
+    assert study.reserve_s() >= 60 * (len(study.plan.points) - 1)
+    assert again(study, stages=("train",)).reserve_s() == 0
+
+
+def test_a_whisper_model_is_no_teacher(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
+    with pytest.raises(StudyError, match="whisper model: only CTC models have students here"):
+        Study(options(tmp_path / "out", teacher=str(tmp_path)))
+
+
+def test_a_teacher_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="cannot be a teacher"):
+        Study(options(tmp_path / "out", teacher=str(tmp_path / "none")))
+
+
+def test_shapes_come_from_the_probe_or_the_options(checkpoints: Path, tmp_path: Path) -> None:
+    study = Study(options(tmp_path / "out", teacher=str(built("small", checkpoints))))
+    with pytest.raises(StudyError, match="run the stage probe first, or name them with --shapes"):
+        study.choose_shapes()
+    study.state.set(shapes={"labels": list(SHAPES), "focus": "l6"})
+    study.choose_shapes()
+    assert study.plan.focus == "l6"
+    other = again(study, focus="l1")
+    assert other.plan.candidates == ("l1", *SHAPES)
+    other = again(study, shapes=("l2", "l1"))
+    assert (other.plan.focus, other.plan.candidates) == ("l2", ("l2", "l1"))
