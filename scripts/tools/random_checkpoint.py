@@ -81,6 +81,8 @@ def write_checkpoint(folder: Path, tokens: tuple[str, ...], options: dict[str, A
     model = kinds[1](config)
     with torch.no_grad():
         model.get_parameter("lm_head.weight").mul_(HEAD_GAIN)
+        if isinstance(model, SEWForCTC):  # its inputs have unit variance, and so get its outputs
+            model.get_parameter("sew.encoder.upsample.projection.weight").normal_(std=config.hidden_size**-0.5)
     model.save_pretrained(folder)
     settings: dict[str, dict[str, Any]] = {
         "vocab.json": {token: index for index, token in enumerate(tokens)},
