@@ -34,7 +34,7 @@ from scripts.training.distillation import DistillationOptions
 from scripts.training.training_config import Precision, TrainingConfig
 
 MODELS = Path("models")
-NOT_REMEMBERED = frozenset({"out", "stages", "budget_h", "jobs", "num_workers", "pick", "only_picks", "name"})
+NOT_REMEMBERED = frozenset({"out", "stages", "budget_h", "run_h", "jobs", "num_workers", "pick", "only_picks", "name"})
 """Options of one run. All others belong to the study."""
 TRAINING = (
     *("train_percent", "eval_percent", "eval_dataset_name", "audio_column", "text_column", "batch_s"),
@@ -79,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="stages to run now (default: all)")
     add("--budget_h", type=positive, help="hours of wall time that all runs of the study may take together")
+    add("--run_h", type=positive, help="hours of wall time that this run may take, such as on a machine that is lent")
     add("--jobs", type=count, default=1, help="trainings at once")
     add(
         "--pick", metavar="RULE", help='copy the fastest proven point with "wer<=+0.5", "latency_ms<=60", "size_mb<=30"'
@@ -107,7 +108,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--pace",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="with --budget_h, measure the time of a step first, and plan the steps by it (default: yes)",
+        help="with --budget_h or --run_h, measure the time of a step first, and plan the steps by it (default: yes)",
     )
     add("--tuned", metavar="STUDY.db", help="take learning rate and weights from the best trial of scripts/tune.py")
     add("--learning_rate", type=float, help="peak (default: 1e-4)")

@@ -51,6 +51,7 @@ class Study:
             "sets": {name: hash_of_data(data) for name, data in options.eval_sets.items()},
         }
         self.plan: Plan
+        self._begin = time.monotonic()
         self._sets: dict[str, SpeechRows] = {}
 
     def stage(self, kind: str, name: str, inputs: Any) -> Stage:
@@ -58,10 +59,13 @@ class Study:
         return Stage(self.out, kind, name, key_of([kind, VERSIONS[kind], inputs]))
 
     def left_s(self) -> float | None:
-        """Seconds that are left of the budget; None without one."""
-        if self.options.budget_h is None:
-            return None
-        return self.options.budget_h * 3600 - self.state.spent_s
+        """Seconds that are left of the budget, or of the time of this run if they are fewer; None without limits."""
+        left_s = []
+        if self.options.budget_h is not None:
+            left_s.append(self.options.budget_h * 3600 - self.state.spent_s)
+        if self.options.run_h is not None:
+            left_s.append(self.options.run_h * 3600 - (time.monotonic() - self._begin))
+        return min(left_s, default=None)
 
     # Shapes
 

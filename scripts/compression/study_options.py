@@ -19,7 +19,7 @@ class StudyOptions:
 
     out: its folder. teacher: checkpoint folder or hub id. dataset_name: what to train on. eval_sets: name -> manifest,
     folder or hub id; the first decides. stages: those to run now. budget_h: hours that all runs together may take; None
-    for no limit. jobs: trainings at once.
+    for no limit. run_h: hours that this run may take. jobs: trainings at once.
 
     shapes: labels of the students; empty for a grid that follows from the teacher. focus: label of the shape that has
     the controls; empty to choose it by time. most_shapes: number of shapes that are trained. rows: groups of rows
@@ -44,6 +44,7 @@ class StudyOptions:
     ctc: Mapping[str, Any]
     stages: tuple[StageName, ...] = STAGES
     budget_h: float | None = None
+    run_h: float | None = None
     jobs: int = 1
     shapes: tuple[str, ...] = ()
     focus: str = ""

@@ -94,6 +94,16 @@ def test_a_budget_plans_the_steps_of_what_has_not_begun(study: Study) -> None:
     assert richer.steps_of(kept[1]) == 1000
 
 
+def test_the_time_of_a_run_is_a_limit_too(study: Study) -> None:
+    assert study.left_s() is None
+    assert again(study, budget_h=2.0).left_s() == 3600, "an hour is spent"
+    left_s = again(study, budget_h=2.0, run_h=0.1).left_s()
+    assert left_s is not None
+    assert 300 < left_s <= 360
+    assert again(study, budget_h=1.0, run_h=0.1).left_s() == 0
+    assert again(study, budget_h=1.0).used_up
+
+
 def test_time_is_kept_for_the_stages_after_the_trainings(study: Study) -> None:
     stage = study.artifact(study.plan.points[0])
     result = stage.result()

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.compression import study_state
 from scripts.compression.study_state import STATE, StudyState
 
 
@@ -18,7 +17,7 @@ def test_a_change_is_written_at_once(tmp_path: Path) -> None:
 
 def test_time_adds_up_over_runs_whatever_ends_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(study_state.time, "monotonic", lambda: now)
+    monkeypatch.setattr("scripts.compression.study_state.time.monotonic", lambda: now)
     state = StudyState(tmp_path)
     with pytest.raises(KeyboardInterrupt), state.spending("train"):
         now += 7

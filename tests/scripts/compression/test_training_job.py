@@ -40,6 +40,23 @@ def test_a_training_leaves_a_checkpoint_and_its_figures(job: TrainingJob, tmp_pa
     assert not [name for name in names if name.startswith("checkpoint-") or name == PROGRESS]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pruning": "movement", "prune_to": 0.5, "quantize_bits": 0},
+        {"quantize_bits": 4, "temperature": 2.0, "alpha": 0.3, "hidden_weight": 1.0, "blank_margin": 1},
+    ],
+)
+def test_the_rows_of_pruning_and_quantization_train(job: TrainingJob, options: dict[str, Any]) -> None:
+    if "alpha" in options:
+        options = options | {"teacher": job.config["model_name"]}
+    row = replace(job, options={**job.options, **options})
+    result = row.stage.made(lambda folder: run(row, folder), resumes=True)
+    assert result["steps_done"] == 3
+    record = json.loads((row.stage.folder / "training.json").read_text())["arguments"]
+    assert {name: record[name] for name in options} == options
+
+
 def test_a_training_resumes_in_a_study_that_was_moved(
     job: TrainingJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
