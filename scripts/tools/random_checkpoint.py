@@ -83,7 +83,8 @@ def write_checkpoint(
     config = config_class(**options, vocab_size=len(tokens), pad_token_id=tokens.index("[PAD]"))
     model = random_student(config, shape, seed)
     if "squeeze_factor" in options:  # the inputs of this layer have unit variance, and so get its outputs
-        torch.nn.init.normal_(model.get_parameter("sew.encoder.upsample.projection.weight"), std=config.hidden_size**-0.5)
+        upsampling = model.get_parameter("sew.encoder.upsample.projection.weight")
+        torch.nn.init.normal_(upsampling, std=config.hidden_size**-0.5)
     model.save_pretrained(folder)
     settings: dict[str, dict[str, Any]] = {
         "vocab.json": {token: index for index, token in enumerate(tokens)},
