@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.artifacts import ArtifactError
 from app.errors import InvalidParameter
 from app.families.whisper.language import Clip, Language, SpeechWindow
-from app.families.whisper.model import Encoded, WhisperModel, WindowOutput
+from app.families.whisper.model import TOKENS_AT_LEAST, Encoded, WhisperModel, WindowOutput
 from app.families.whisper.segments import WhisperDecoder
 from app.families.whisper.windows import cut
 from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing, never
@@ -161,6 +161,7 @@ class WhisperRecognizer:
                 return output
             encoded = model.encode(window.samples, full=True)
         outputs: list[WindowOutput] = []
+        tokens, most_tokens = 0, options.retry_factor * usual_tokens(len(window.samples) / self.rate_hz)
         for temperature in options.temperatures:
             output = model.transcribe(encoded, prompt, options, temperature, TOKENS_PER_S, cancelled)
             outputs.append(replace(output, retried=condensed))
@@ -168,6 +169,9 @@ class WhisperRecognizer:
                 return outputs[-1].emptied()
             if passes(output, options):
                 return outputs[-1]
+            tokens += len(output.tokens)
+            if not sampling_may_help(output, options) or tokens >= most_tokens:
+                break
         return max(outputs, key=lambda output: rank(output, options))
 
     def _language(self, window: Window, options: Options, encoded: Encoded) -> Language | None:
@@ -204,6 +208,20 @@ def passes(output: WindowOutput, options: Options) -> bool:
         and output.compression_ratio <= options.compression_ratio_threshold
         and output.average_log_probability >= options.log_probability_threshold
     )
+
+
+def sampling_may_help(output: WindowOutput, options: Options) -> bool:
+    """Whether a higher temperature may give a text that passes: this one repeats itself or is not complete.
+
+    A sample breaks a loop. But it is no more probable than the text at temperature 0, so if a text fails only because
+    it is improbable, samples fail too.
+    """
+    return not output.finished or output.compression_ratio > options.compression_ratio_threshold
+
+
+def usual_tokens(duration_s: float) -> float:
+    """Tokens that the text of a window rarely exceeds."""
+    return TOKENS_AT_LEAST + CONDENSED_TOKENS_PER_S * duration_s
 
 
 def is_silence(output: WindowOutput, options: Options) -> bool:
