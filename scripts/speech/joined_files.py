@@ -4,6 +4,7 @@ A handful of long files is too few for an interval. So the errors in a file are 
 of, by the alignment of the whole texts, and the bootstrap draws clips.
 """
 
+import subprocess
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from itertools import accumulate
 import jiwer
 import numpy as np
 
-from scripts.speech.clips import Samples
+from scripts.speech.clips import DataError, Samples
 from scripts.speech.rows import SpeechRows
 from scripts.speech.scoring import ClipErrors
 
@@ -62,6 +63,29 @@ def join_clips(
         if samples >= length_s * rate_hz:
             yield Joined(np.concatenate(parts), tuple(clips))
             parts, clips, samples = [], [], 0
+
+
+def fastest_rows(rows: SpeechRows, count: int) -> list[int]:
+    """The indices of the rows with the most words per second, in the order of the rows."""
+    speeds = [len(text.split()) / duration_s for text, duration_s in zip(rows.texts(), rows.durations_s, strict=True)]
+    return sorted(sorted(range(len(rows)), key=lambda index: -speeds[index])[:count])
+
+
+def faster(samples: Samples, tempo: float, rate_hz: int) -> Samples:
+    """The samples `tempo` times as fast, at the same pitch: shape (samples,), float32.
+
+    Raises DataError if sox is not installed or fails.
+    """
+    raw = ["-t", "raw", "-r", str(rate_hz), "-e", "floating-point", "-b", "32", "-c", "1", "-"]
+    try:
+        done = subprocess.run(
+            ["sox", *raw, *raw, "tempo", "-s", str(tempo)], input=samples.tobytes(), capture_output=True, check=True
+        )
+    except FileNotFoundError as error:
+        raise DataError("sox is not installed: apt-get install sox") from error
+    except subprocess.CalledProcessError as error:
+        raise DataError(f"sox fails: {error.stderr.decode(errors='replace').strip()}") from error
+    return np.frombuffer(done.stdout, dtype=np.float32)
 
 
 def edits_by_clip(references: Sequence[str], hypothesis: str) -> list[EditCounts]:

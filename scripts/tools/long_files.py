@@ -1,10 +1,14 @@
 """Join clips to long files, and compare how well recognizers transcribe them.
 
     python scripts/tools/long_files.py join data/en_calls/manifest.jsonl --minutes 8 --out data/long_calls
+    python scripts/tools/long_files.py join data/en_calls/manifest.jsonl --minutes 0 --fastest 60 --tempo 1.5 \
+        --pause_s 0 --out data/fast_calls
     python scripts/tools/long_files.py score data/long_calls/manifest.jsonl --model_dir models/whisper-base \
         --backends onnx_int8 onnx --windows_s 30 20 --language en
 
-`join` writes FLAC files of whole clips and a `manifest.jsonl` with their texts; the order is random, by `--seed`.
+`join` writes FLAC files of whole clips and a `manifest.jsonl` with their texts; the order is random, by `--seed`. The
+second command makes dense speech for `scripts/benchmark.py --speech`: the clips with the most words per second, each
+alone, and 1.5 times as fast (`--tempo` needs sox).
 `score` transcribes them with each backend and each length of windows, as the service does. It prints error rates with
 95 % bootstrap intervals, and how much each system differs from the first one. The bootstrap draws the joined clips.
 
@@ -37,7 +41,15 @@ from app.transcript import joined
 from scripts.common.report import table
 from scripts.speech.clips import DataError, Samples
 from scripts.speech.eval_sets import load_eval_set, normalizer_for, options_for
-from scripts.speech.joined_files import EditCounts, edits_by_clip, join_clips, longest_gap_s, most_repeats
+from scripts.speech.joined_files import (
+    EditCounts,
+    edits_by_clip,
+    faster,
+    fastest_rows,
+    join_clips,
+    longest_gap_s,
+    most_repeats,
+)
 from scripts.speech.rows import SpeechRows
 from scripts.speech.scoring import word_error_increase, word_error_rate
 from scripts.speech.text import TextNormalizer
@@ -68,16 +80,18 @@ class Result:
 def join(arguments: argparse.Namespace) -> None:
     """Write the long files and their manifest."""
     rows = load_eval_set(arguments.data)
-    order = np.random.default_rng(arguments.seed).permutation(len(rows)).tolist()
-    endless = chain.from_iterable(order for _ in range(arguments.repeats))
-    files = join_clips(rows, list(endless), 60 * arguments.minutes, arguments.pause_s, RATE_HZ)
+    if arguments.fastest is not None:
+        rows = rows.select(fastest_rows(rows, arguments.fastest))
+    order = np.random.default_rng(arguments.seed).permutation(len(rows)).tolist() * arguments.repeats
+    files = join_clips(rows, order, 60 * arguments.minutes, arguments.pause_s, RATE_HZ)
     arguments.out.mkdir(parents=True, exist_ok=True)
     manifest = arguments.out / "manifest.jsonl"
     lines = []
     for number, file in enumerate(islice(files, arguments.files), 1):
         name, texts = f"long-{number:02}.flac", [rows.text(index) for index in file.clips]
-        soundfile.write(arguments.out / name, file.samples, RATE_HZ)
-        row = {"audio": name, "text": " ".join(texts), "duration": round(len(file.samples) / RATE_HZ, 3)}
+        samples = file.samples if arguments.tempo == 1 else faster(file.samples, arguments.tempo, RATE_HZ)
+        soundfile.write(arguments.out / name, samples, RATE_HZ)
+        row = {"audio": name, "text": " ".join(texts), "duration": round(len(samples) / RATE_HZ, 3)}
         lines.append(json.dumps(row | {CLIPS_KEY: texts}, ensure_ascii=False) + "\n")
     if not lines:
         hours = sum(rows.durations_s) / 3600
@@ -219,10 +233,12 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     joining = commands.add_parser("join", help="write long files and their manifest")
     joining.set_defaults(run=join)
     joining.add_argument("data", help="manifest, local folder in the hub's formats, or hub id")
-    joining.add_argument("--minutes", type=float, default=8.0, help="length of a file")
+    joining.add_argument("--minutes", type=float, default=8.0, help="length of a file; 0: a file for each clip")
     joining.add_argument("--files", type=int, help="number of files (default: as many as there are clips for)")
     joining.add_argument("--pause_s", type=float, default=0.5, help="silence after each clip, seconds")
     joining.add_argument("--repeats", type=int, default=1, help="how often each clip is used, such as for an hour")
+    joining.add_argument("--fastest", type=int, metavar="N", help="only the N clips with the most words per second")
+    joining.add_argument("--tempo", type=float, default=1.0, help="how much faster the files are, at the same pitch")
     joining.add_argument("--seed", type=int, default=0, help="seed of the order of the clips")
     joining.add_argument("--out", type=Path, required=True, help="folder for the files and manifest.jsonl")
     scoring = commands.add_parser("score", help="transcribe long files, and count the errors")

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from scripts.speech.joined_files import EditCounts, edits_by_clip, join_clips, longest_gap_s, most_repeats
+from scripts.speech.clips import DataError
+from scripts.speech.joined_files import (
+    EditCounts,
+    edits_by_clip,
+    faster,
+    fastest_rows,
+    join_clips,
+    longest_gap_s,
+    most_repeats,
+)
 from tests.speech import speech_rows
 
 HZ = 16_000
@@ -21,6 +30,24 @@ def test_files_consist_of_whole_clips_with_pauses() -> None:
 def test_a_file_that_would_be_too_short_is_left_out() -> None:
     rows = speech_rows(["", ""], [1.0, 1.0])
     assert not list(join_clips(rows, [0, 1], length_s=5.0, pause_s=0.0, rate_hz=HZ))
+
+
+def test_the_fastest_clips_have_the_most_words_per_second() -> None:
+    rows = speech_rows(["one", "one two three", "one two three", ""], [1.0, 2.0, 1.0, 1.0])
+    assert fastest_rows(rows, 2) == [1, 2]
+
+
+def test_faster_speech_has_the_same_pitch() -> None:
+    tone = np.sin(2 * np.pi * 200 * np.arange(2 * HZ) / HZ).astype(np.float32) / 2
+    fast = faster(tone, 1.5, HZ)
+    assert len(fast) == pytest.approx(len(tone) / 1.5, rel=0.02)
+    middle = fast[HZ // 4 : HZ // 4 + HZ // 2]
+    assert np.abs(np.fft.rfft(middle)).argmax() == 200 * len(middle) // HZ
+
+
+def test_an_impossible_tempo_is_refused() -> None:
+    with pytest.raises(DataError, match="sox fails"):
+        faster(np.zeros(HZ, dtype=np.float32), -1.0, HZ)
 
 
 def test_errors_belong_to_their_clips() -> None:
