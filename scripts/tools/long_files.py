@@ -129,7 +129,7 @@ def faster_whisper_systems(checkpoint: Path, compute_type: str, folder: Path, la
     from scripts.benchmarking.baselines import Source
     from scripts.benchmarking.whisper_baselines import convert_to_ctranslate2
 
-    convert_to_ctranslate2(compute_type)(Source(checkpoint, folder), folder / compute_type)
+    convert_to_ctranslate2(compute_type)(Source(checkpoint, folder, folder), folder / compute_type)
     model = WhisperModel(str(folder / compute_type), device="cpu", compute_type=compute_type, cpu_threads=1)
 
     def system(previous_text: bool) -> Transcribe:
