@@ -145,7 +145,10 @@ class WhisperRecognizer:
         return self.model.condensing(True).encode(window.samples)
 
     def _compute(self, window: Window, options: Options, cancelled: Callable[[], bool]) -> WindowOutput:
-        """The text of the condensed window if it passes the checks, else of the full one."""
+        """The text of the condensed window if it passes the checks, else that of the full one.
+
+        If none passes, the best of all.
+        """
         model = self.model
         encoded = model.encode(window.samples)
         language = self._language(window, options, encoded)
@@ -154,13 +157,14 @@ class WhisperRecognizer:
         options = replace(options, word_times=options.word_times or (options.segment_times and model.times_words))
         prompt = model.prompt(options, language, timestamps)
         condensed = encoded.condensed
+        outputs: list[WindowOutput] = []
         if condensed:
             temperature = options.temperatures[0]
             output = model.transcribe(encoded, prompt, options, temperature, CONDENSED_TOKENS_PER_S, cancelled)
             if passes(output, options):
                 return output
+            outputs.append(replace(output, retried=True))
             encoded = model.encode(window.samples, full=True)
-        outputs: list[WindowOutput] = []
         tokens, most_tokens = 0, options.retry_factor * usual_tokens(len(window.samples) / self.rate_hz)
         for temperature in options.temperatures:
             output = model.transcribe(encoded, prompt, options, temperature, TOKENS_PER_S, cancelled)
@@ -232,7 +236,9 @@ def is_silence(output: WindowOutput, options: Options) -> bool:
     )
 
 
-def rank(output: WindowOutput, options: Options) -> tuple[bool, float]:
-    """Order of outputs that do not pass: those that do not repeat themselves first, then the more probable ones."""
+def rank(output: WindowOutput, options: Options) -> tuple[bool, bool, float]:
+    """Order of outputs that do not pass: complete ones without repetition are the best, cut-off ones without repetition
+    are next, and the more probable one of equals.
+    """
     repetitive = output.compression_ratio > options.compression_ratio_threshold
-    return not repetitive, output.average_log_probability
+    return output.finished and not repetitive, not repetitive, output.average_log_probability

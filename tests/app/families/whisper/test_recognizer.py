@@ -141,6 +141,14 @@ class TestSecondTries:
         self.run(settings, LOOP, LOOP, DOUBTFUL)
         assert (self.output.text, self.output.temperature) == ("doubtful", 0.2)
 
+    def test_the_condensed_window_may_have_the_best_text(self, settings: WhisperSettings) -> None:
+        first = replace(DOUBTFUL, text="first", average_log_probability=-1.1)
+        self.run(settings, first, DOUBTFUL)
+        assert (self.output.text, self.output.condensed, self.output.retried) == ("first", True, True)
+        cut_off = replace(CUT_OFF, average_log_probability=-0.5)
+        self.run(settings, cut_off, DOUBTFUL)
+        assert self.output.text == "doubtful", "a complete text is better than one that is cut off"
+
     def test_the_tokens_of_all_temperatures_are_limited(self, settings: WhisperSettings) -> None:
         long = replace(CUT_OFF, tokens=(1,) * 44)  # as many as 4 s of speech usually have
         model = self.run(settings, LOOP, *[long] * 3)
