@@ -98,9 +98,9 @@ def edits_by_clip(references: Sequence[str], hypothesis: str) -> list[EditCounts
     ends = list(accumulate(lengths))
     counts = {kind: [0] * len(references) for kind in ("substitute", "delete", "insert")}
     total = ends[-1] if ends else 0
-    if not total:
-        counts["insert"][-1:] = [len(hypothesis.split())] * bool(references)
-    else:
+    if references and not total:
+        counts["insert"][-1] = len(hypothesis.split())
+    if total:
         for chunk in jiwer.process_words(" ".join(filter(None, references)), hypothesis).alignments[0]:
             if chunk.type == "insert":
                 clip = bisect_right(ends, min(chunk.ref_start_idx, total - 1))

@@ -27,8 +27,8 @@ def test_a_word_without_a_true_start_is_left_out() -> None:
 
 
 def test_shares_and_percentiles() -> None:
-    assert describe(Differences((0.0, 0.05, -0.15, 0.3), 5)) == [
-        "5", "4", "50.0%", "75.0%", "+0.025", "-0.128", "+0.263"
+    assert describe(Differences((0.0, 0.05, -0.2, 0.25), 5)) == [
+        "5", "4", "50.0%", "75.0%", "+0.025", "-0.170", "+0.220"
     ]  # fmt: skip
     assert describe(Differences((), 3)) == ["3", "0", "-", "-", "-", "-", "-"]
 
