@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from app.artifacts import ArtifactError
 from app.models import find_model_folder, load_recognizer, open_model
-from app.recognizer import Options, Windowing, compute_windows, decode_windows
+from app.recognizer import AnyRecognizer, Options, Windowing, compute_windows, decode_windows
 from app.runtimes.registry import BACKENDS, ONNX_INT8
 from app.transcript import joined
 from scripts.common.report import table
@@ -100,6 +100,17 @@ def join(arguments: argparse.Namespace) -> None:
     print(f"{len(lines)} files: {manifest}")
 
 
+def by_recognizer(recognizer: AnyRecognizer, options: Options) -> Transcribe:
+    """A function that transcribes as the service does."""
+
+    def transcribe(samples: Samples) -> tuple[str, Spans]:
+        windows = recognizer.windows(samples, options)
+        segments = decode_windows(recognizer, windows, compute_windows(recognizer, windows, options), options)
+        return joined(segments), [(segment.start_s, segment.end_s) for segment in segments]
+
+    return transcribe
+
+
 def own_systems(arguments: argparse.Namespace, language: str) -> dict[str, Transcribe]:
     """The backends of an artifact with each length of windows. Raises ArtifactError if one cannot be loaded."""
     found: dict[str, Transcribe] = {}
@@ -108,14 +119,7 @@ def own_systems(arguments: argparse.Namespace, language: str) -> dict[str, Trans
         for window_s in arguments.windows_s or [None]:
             recognizer = load_recognizer(model, backend, threads=1, windowing=Windowing(window_s))
             options = replace(options_for(recognizer, language), segment_times=arguments.times)
-
-            def transcribe(samples: Samples, recognizer=recognizer, options: Options = options) -> tuple[str, Spans]:
-                windows = recognizer.windows(samples, options)
-                outputs = compute_windows(recognizer, windows, options)
-                segments = decode_windows(recognizer, windows, outputs, options)
-                return joined(segments), [(segment.start_s, segment.end_s) for segment in segments]
-
-            found[f"{backend}, windows of {recognizer.window_s:g} s"] = transcribe
+            found[f"{backend}, windows of {recognizer.window_s:g} s"] = by_recognizer(recognizer, options)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scripts.common import SAMPLES
-from scripts.load_testing.load_clips import short_clips
+from scripts.load_testing.load_clips import Clip, short_clips
 from scripts.load_testing.scenarios.common import start
 from scripts.tools.check_targets import read_targets
 from scripts.tools.load_scenarios import SCENARIOS, parse_arguments, run
@@ -66,10 +66,12 @@ def test_memory_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_clips_may_be_those_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.load_testing.scenarios.sigterm.STOP_AFTER_S", 1.0)
     asked = []
-    monkeypatch.setattr(
-        "scripts.load_testing.scenarios.sigterm.short_clips",
-        lambda mix, speech: asked.append(speech) or short_clips(mix, speech),
-    )
+
+    def noted(mix: str, speech: str) -> list[Clip]:
+        asked.append(speech)
+        return short_clips(mix, speech)
+
+    monkeypatch.setattr("scripts.load_testing.scenarios.sigterm.short_clips", noted)
     figures = figures_of("sigterm", tmp_path, "--speech", str(SAMPLES / "manifest.jsonl"))
     assert asked == [str(SAMPLES / "manifest.jsonl")]
     assert value(figures, "lost") == value(figures, "wrong") == 0
