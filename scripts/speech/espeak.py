@@ -99,7 +99,7 @@ class Espeak:
         encoded = text.encode()
         if self._library.espeak_Synth(encoded, len(encoded) + 1, 0, CHARACTERS, 0, UTF8, None, None):
             raise EspeakError(f"espeak-ng cannot say {text!r}")
-        if not self._samples:
+        if not self._words:
             raise EspeakError(f"espeak-ng says nothing for {text!r}")
         starts = {place: sample / self.rate_hz for place, sample in reversed(self._words)}  # a number is several words
         samples = np.divide(np.concatenate(self._samples), 2**15, dtype=np.float32)
