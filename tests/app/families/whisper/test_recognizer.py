@@ -174,13 +174,14 @@ class TestSecondTries:
         self.run(settings, *[LOOP] * 3, worse, CUT_OFF, LOOP, LOOP)
         assert self.output.text == "cut off"
         self.run(settings, *[LOOP] * 3, CUT_OFF, worse, LOOP, DOUBTFUL)
-        assert self.output.text == "cut off"
+        assert self.output.text == "doubtful", "it is complete"
 
     def test_thresholds_and_temperatures_are_options(self, settings: WhisperSettings) -> None:
         options = replace(TURKISH, compression_ratio_threshold=10.0, log_probability_threshold=-2.0)
         self.run(settings, LOOP, options=options)
         self.run(settings, DOUBTFUL, options=options)
-        self.run(settings, DOUBTFUL, SILENT, options=replace(TURKISH, temperatures=(0.0,), no_speech_threshold=0.95))
+        worse = replace(DOUBTFUL, average_log_probability=-1.9)
+        self.run(settings, worse, SILENT, options=replace(TURKISH, temperatures=(0.0,), no_speech_threshold=0.95))
         assert self.output.text == "silent"
 
     def test_checks_of_the_engine_compute_once(self, settings: WhisperSettings) -> None:
