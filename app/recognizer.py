@@ -38,7 +38,8 @@ class Options:
     hypotheses of the beam search at temperature 0; 1 for greedy search. compression_ratio_threshold: a text that
     compresses better repeats itself, and fails. log_probability_threshold: a text whose tokens have a lower mean
     log-probability fails. no_speech_threshold: a failing text is dropped if the probability of silence is higher. The
-    defaults are those of openai/whisper.
+    defaults are those of openai/whisper. retry_factor: limit of the tokens of all temperatures together, as a multiple
+    of what speech usually has; at the limit, no further temperature is tried.
     """
 
     word_times: bool = False
@@ -53,6 +54,7 @@ class Options:
     compression_ratio_threshold: float = 2.4
     log_probability_threshold: float = -1.0
     no_speech_threshold: float = 0.6
+    retry_factor: float = 3.0
 
 
 UNCHECKED = Options(

@@ -86,6 +86,12 @@ class Settings(BaseSettings):
     beam_size: int = Field(
         Options.beam_size, ge=1, le=10, description="Hypotheses of the beam search; 1 is greedy search. Whisper only."
     )
+    retry_factor: float = Field(
+        Options.retry_factor,
+        ge=0,
+        description="Most tokens that all temperatures of a window may write, as a multiple of what its speech usually "
+        "has; 0: one temperature only. Whisper only.",
+    )
     max_upload_bytes: int = Field(256 * MIB, ge=1, description="Largest request body, bytes.")
     max_duration_s: float = Field(2 * 3600.0, gt=0, description="Longest clip, seconds.")
     max_decoded_bytes: int = Field(
@@ -218,6 +224,7 @@ class Settings(BaseSettings):
             languages=tuple(code for text in entries(self.languages) if (code := language_code(text)) is not None),
             language_threshold=self.language_threshold,
             beam_size=self.beam_size,
+            retry_factor=self.retry_factor,
         )
 
     @property

@@ -1,6 +1,7 @@
 """The clips that load tests upload, from `samples/` or a set of speech data, and their request bodies."""
 
 import json
+import math
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -151,13 +152,19 @@ def long_clip(length_s: float, speech: str = "") -> Clip:
 
     speech: a data set whose rows are taken instead. Raises the errors of `read_speech`.
     """
-    if speech:
-        rows = read_speech(speech)
-        needed = bisect_left(list(accumulate(rows.durations_s)), length_s) + 1
-        clips = [utterance(rows, index) for index in range(min(needed, len(rows)))]
-    else:
-        clips = read_samples()
-    return ClipCutter(clips).cut(f"long-{length_s:g}s", length_s)
+    return clip_cutter(speech, length_s).cut(f"long-{length_s:g}s", length_s)
+
+
+def clip_cutter(speech: str = "", length_s: float = math.inf) -> ClipCutter:
+    """Cuts clips from the samples, or from the rows of a data set: as many as have `length_s` seconds together.
+
+    Raises the errors of `read_speech`.
+    """
+    if not speech:
+        return ClipCutter(read_samples())
+    rows = read_speech(speech)
+    needed = bisect_left(list(accumulate(rows.durations_s)), length_s) + 1
+    return ClipCutter([utterance(rows, index) for index in range(min(needed, len(rows)))])
 
 
 def in_formats(clips: Sequence[Clip], formats: Sequence[str]) -> list[Clip]:

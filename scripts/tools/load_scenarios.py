@@ -2,10 +2,13 @@
 
     python scripts/tools/load_scenarios.py --model_dir data/onnx                          # all
     python scripts/tools/load_scenarios.py overload sigterm --model_dir data/onnx --backend openvino
+    python scripts/tools/load_scenarios.py sigterm --model_dir models/whisper-base --speech en/manifest.jsonl \
+        --language en
 
 Each scenario writes `load_SCENARIO.md` and `.json` to `artifacts/`, and prints its key figures. `docs/performance.md`
-describes the scenarios. For the comparison with the plain service, see `scripts/load.py --against_plain`. Linux only
-(/proc).
+describes the scenarios. `--speech` uploads whole clips of a data set (requirements-train.txt) instead of cuts from
+samples/: a Whisper model should understand what it hears, because other speech costs it several tries. For the
+comparison with the plain service, see `scripts/load.py --against_plain`. Linux only (/proc).
 """
 
 import argparse
@@ -28,6 +31,7 @@ from scripts.load_testing.scenarios.memory_growth import memory
 from scripts.load_testing.scenarios.overload import overload
 from scripts.load_testing.scenarios.short_beside_long import short_beside_long
 from scripts.load_testing.scenarios.sigterm import sigterm
+from scripts.speech.clips import DataError
 
 SCENARIOS: dict[str, Callable[[argparse.Namespace], Finding]] = {
     scenario.__name__: scenario for scenario in (engine, short_beside_long, overload, sigterm, killed_clients, memory)
@@ -44,6 +48,11 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--backend", default=os.environ.get("ASR_BACKEND", ONNX_INT8), help="backend of the service")
     parser.add_argument("--clips_s", default=DEFAULT_MIX, help="lengths of short clips: 2-12 or 2,5,10")
+    parser.add_argument(
+        "--speech", default="",
+        help="data set, as for evaluate.py, whose clips of nearest length are uploaded (default: cuts from samples/)",
+    )  # fmt: skip
+    parser.add_argument("--language", help="ISO 639-1 code that the service is told (default: it detects it)")
     parser.add_argument("--duration_s", type=float, default=60.0, help="duration of a load")
     parser.add_argument("--rounds", type=int, default=3, help="engine, sigterm: number of rounds")
     parser.add_argument(
@@ -65,6 +74,8 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     if unknown:
         parser.error(f"there is no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
     arguments.model_dir = str(Path(arguments.model_dir).resolve())
+    if arguments.speech and Path(arguments.speech).exists():
+        arguments.speech = str(Path(arguments.speech).resolve())
     return arguments
 
 
@@ -76,6 +87,8 @@ def run(name: str, arguments: argparse.Namespace) -> Path:
     finding = scenario(arguments)
     print("\n" + "\n\n".join([key_figures_table(finding.key_figures), *finding.sections]) + "\n", flush=True)
     settings = {"scenario": description, "model": f"{Path(arguments.model_dir).name} on {arguments.backend}"}
+    if arguments.speech:
+        settings["clips"] = f"of {arguments.speech}"
     title = f"Load: {name.replace('_', ' ')}"
     report = Report(title, describe_machine(), settings, finding.sections, finding.figures, finding.key_figures)
     return report.write(arguments.out, f"load_{name}")
@@ -83,7 +96,7 @@ def run(name: str, arguments: argparse.Namespace) -> Path:
 
 def main() -> None:
     arguments = parse_arguments()
-    with ending_cleanly("load test", LoadError, ServiceError, ValueError):
+    with ending_cleanly("load test", DataError, LoadError, ServiceError, ValueError):
         for name in arguments.scenarios or SCENARIOS:
             print(f"Report: {run(name, arguments)}")
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.artifacts import ArtifactError
 from app.errors import InvalidParameter
 from app.families.whisper.language import Clip, Language, SpeechWindow
-from app.families.whisper.model import Encoded, WhisperModel, WindowOutput
+from app.families.whisper.model import TOKENS_AT_LEAST, Encoded, WhisperModel, WindowOutput
 from app.families.whisper.segments import WhisperDecoder
 from app.families.whisper.windows import cut
 from app.recognizer import Agreement, Hypothesis, Options, Samples, Window, Windowing, never
@@ -145,7 +145,10 @@ class WhisperRecognizer:
         return self.model.condensing(True).encode(window.samples)
 
     def _compute(self, window: Window, options: Options, cancelled: Callable[[], bool]) -> WindowOutput:
-        """The text of the condensed window if it passes the checks, else of the full one."""
+        """The text of the condensed window if it passes the checks, else that of the full one.
+
+        If none passes, the best of all.
+        """
         model = self.model
         encoded = model.encode(window.samples)
         language = self._language(window, options, encoded)
@@ -154,13 +157,15 @@ class WhisperRecognizer:
         options = replace(options, word_times=options.word_times or (options.segment_times and model.times_words))
         prompt = model.prompt(options, language, timestamps)
         condensed = encoded.condensed
+        outputs: list[WindowOutput] = []
         if condensed:
             temperature = options.temperatures[0]
             output = model.transcribe(encoded, prompt, options, temperature, CONDENSED_TOKENS_PER_S, cancelled)
             if passes(output, options):
                 return output
+            outputs.append(replace(output, retried=True))
             encoded = model.encode(window.samples, full=True)
-        outputs: list[WindowOutput] = []
+        tokens, most_tokens = 0, options.retry_factor * usual_tokens(len(window.samples) / self.rate_hz)
         for temperature in options.temperatures:
             output = model.transcribe(encoded, prompt, options, temperature, TOKENS_PER_S, cancelled)
             outputs.append(replace(output, retried=condensed))
@@ -168,6 +173,9 @@ class WhisperRecognizer:
                 return outputs[-1].emptied()
             if passes(output, options):
                 return outputs[-1]
+            tokens += len(output.tokens)
+            if not sampling_may_help(output, options) or tokens >= most_tokens:
+                break
         return max(outputs, key=lambda output: rank(output, options))
 
     def _language(self, window: Window, options: Options, encoded: Encoded) -> Language | None:
@@ -206,6 +214,20 @@ def passes(output: WindowOutput, options: Options) -> bool:
     )
 
 
+def sampling_may_help(output: WindowOutput, options: Options) -> bool:
+    """Whether a higher temperature may give a text that passes: this one repeats itself or is not complete.
+
+    A sample breaks a loop. But it is no more probable than the text at temperature 0, so if a text fails only because
+    it is improbable, samples fail too.
+    """
+    return not output.finished or output.compression_ratio > options.compression_ratio_threshold
+
+
+def usual_tokens(duration_s: float) -> float:
+    """Tokens that the text of a window rarely exceeds."""
+    return TOKENS_AT_LEAST + CONDENSED_TOKENS_PER_S * duration_s
+
+
 def is_silence(output: WindowOutput, options: Options) -> bool:
     """Whether the model takes a window for silence and doubts its text."""
     return (
@@ -214,7 +236,9 @@ def is_silence(output: WindowOutput, options: Options) -> bool:
     )
 
 
-def rank(output: WindowOutput, options: Options) -> tuple[bool, float]:
-    """Order of outputs that do not pass: those that do not repeat themselves first, then the more probable ones."""
+def rank(output: WindowOutput, options: Options) -> tuple[bool, bool, float]:
+    """Order of outputs that do not pass: complete ones without repetition are the best, cut-off ones without repetition
+    are next, and the more probable one of equals.
+    """
     repetitive = output.compression_ratio > options.compression_ratio_threshold
-    return not repetitive, output.average_log_probability
+    return output.finished and not repetitive, not repetitive, output.average_log_probability

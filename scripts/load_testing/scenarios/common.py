@@ -27,6 +27,8 @@ class Finding:
 
 def start(arguments: argparse.Namespace, **settings: object) -> ServiceProcess:
     """The service on the model and backend of the command line. settings: `ASR_*` variables, without the prefix."""
+    if arguments.language:
+        settings = {"language": arguments.language} | settings
     return dikte_on(
         arguments.backend,
         arguments.model_dir,

@@ -29,9 +29,11 @@ def engine(arguments: argparse.Namespace) -> Finding:
     if arguments.backend not in OWN_BACKENDS:
         raise LoadError(f"there is no engine {arguments.backend}; there are {', '.join(OWN_BACKENDS)}")
     model = open_model(Path(arguments.model_dir))
-    spec = artifact_spec(arguments.backend, model, bench_for(model.family).family)
+    spec = artifact_spec(arguments.backend, model, bench_for(model.family).family, arguments.language or "")
     workers = int(os.environ.get("ASR_WORKERS", available_cores()))
-    load = Load(USERS, USERS, arguments.duration_s, arguments.clips_s, long_users=0, formats="wav")
+    load = Load(
+        USERS, USERS, arguments.duration_s, arguments.clips_s, long_users=0, formats="wav", speech=arguments.speech
+    )
     clips = [np.divide(clip.pcm, 2**15, dtype=np.float32) for clip in load.clips]
     rate_hz = load.clips[0].rate_hz
     alone, served, failures = [], [], 0

@@ -68,8 +68,8 @@ def killed_clients(arguments: argparse.Namespace) -> Finding:
     First, a load of twice as many users as are killed at a time, and a first round of kills, bring the service to its
     plateau. The state after the last round is compared with the state after the first one.
     """
-    clips, random = short_clips(arguments.clips_s), Random(arguments.seed)
-    long = long_clip(KILLED_LONG_S)
+    clips, random = short_clips(arguments.clips_s, arguments.speech), Random(arguments.seed)
+    long = long_clip(KILLED_LONG_S, arguments.speech)
     with start(arguments) as service:
         texts = References.ask(service.url, [*clips, long]).texts
         everything = [*clips, long]

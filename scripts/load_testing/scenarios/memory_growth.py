@@ -9,7 +9,7 @@ from statistics import median
 from scripts.common import MIB
 from scripts.common.report import KeyFigure, table
 from scripts.load_testing.client import upload
-from scripts.load_testing.load_clips import ClipCutter, long_clip, read_samples
+from scripts.load_testing.load_clips import clip_cutter, long_clip
 from scripts.load_testing.scenarios.common import SETTLE_SHARE, Finding, start
 
 MEMORY_USERS = 4
@@ -23,7 +23,7 @@ RETURNED_TIMEOUT_S = 60.0
 
 def memory(arguments: argparse.Namespace) -> Finding:
     """How does memory grow over many clips of random lengths, and how much is kept after a long file?"""
-    random, cutter = Random(arguments.seed), ClipCutter(read_samples())
+    random, cutter = Random(arguments.seed), clip_cutter(arguments.speech)
     marks: list[tuple[int, float]] = []
     step = max(1, arguments.memory_clips // MEMORY_MARKS)
     failures = begun = 0
@@ -47,7 +47,7 @@ def memory(arguments: argparse.Namespace) -> Finding:
         asyncio.run(run())
         rows = [[f"{clips} clips", f"{resident:.1f}"] for clips, resident in marks]
         peak = service.peak_bytes / MIB
-        long = asyncio.run(upload(service.url, long_clip(arguments.long_file_s))).answer
+        long = asyncio.run(upload(service.url, long_clip(arguments.long_file_s, arguments.speech))).answer
         failures += long.failed
         long_peak, before = service.peak_bytes / MIB, marks[-1][1]
         deadline = time.monotonic() + RETURNED_TIMEOUT_S

@@ -24,7 +24,8 @@ def overload(arguments: argparse.Namespace) -> Finding:
     The capacity is the throughput of 10 users who send one clip after the other. It is measured before and after the
     overload.
     """
-    clips, deadline_s, random = short_clips(arguments.clips_s), arguments.deadline_s, Random(arguments.seed)
+    clips, random = short_clips(arguments.clips_s, arguments.speech), Random(arguments.seed)
+    deadline_s = arguments.deadline_s
     settings = {"deadline_s": deadline_s} | ({"max_queue_s": arguments.max_queue_s} if arguments.max_queue_s else {})
     with start(arguments, **settings) as service:
         texts = References.ask(service.url, clips).texts

@@ -7,7 +7,7 @@ from statistics import median
 from scripts.common.report import KeyFigure, milliseconds, table
 from scripts.load_testing.answers import Answer, LoadError, References
 from scripts.load_testing.client import upload
-from scripts.load_testing.load_clips import ClipCutter, long_clip, read_samples
+from scripts.load_testing.load_clips import clip_cutter, long_clip
 from scripts.load_testing.load_figures import percentiles
 from scripts.load_testing.scenarios.common import Finding, start
 
@@ -17,8 +17,8 @@ SHORT_PAUSE_S = 0.2
 
 def short_beside_long(arguments: argparse.Namespace) -> Finding:
     """What is the latency of a short clip while a long file is transcribed?"""
-    clip = ClipCutter(read_samples()).cut("short", SHORT_S)
-    long = long_clip(arguments.long_file_s)
+    clip = clip_cutter(arguments.speech).cut("short", SHORT_S)
+    long = long_clip(arguments.long_file_s, arguments.speech)
     with start(arguments) as service:
         text = References.ask(service.url, [clip]).texts[clip.name]
 

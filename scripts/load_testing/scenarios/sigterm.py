@@ -21,7 +21,7 @@ def sigterm(arguments: argparse.Namespace) -> Finding:
 
     A request is lost if its connection was open before the signal, the whole request was sent, and no answer came.
     """
-    clips = short_clips(arguments.clips_s)
+    clips = short_clips(arguments.clips_s, arguments.speech)
     rows, stops = [], []
     for _ in range(arguments.rounds):
         with start(arguments) as service:

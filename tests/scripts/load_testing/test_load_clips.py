@@ -14,6 +14,7 @@ from scripts.load_testing.load_clips import (
     CONTENT_TYPE,
     SPEECH_RATE_HZ,
     ClipCutter,
+    clip_cutter,
     in_formats,
     in_turn,
     lengths_of,
@@ -87,6 +88,13 @@ def test_a_long_clip_has_the_clips_of_a_set_one_after_the_other(speech: str, len
     first, second = (short_clips(mix, speech)[0] for mix in ("18", "4.5"))
     both = np.concatenate([first.pcm, second.pcm])[: len(clip.pcm)]
     assert np.array_equal(clip.pcm[: len(both)], both)
+
+
+def test_clips_are_cut_from_as_much_of_a_set_as_is_needed(speech: str) -> None:
+    every = clip_cutter(speech).cut("every", sum(DURATIONS_S))
+    assert np.array_equal(clip_cutter(speech, 3.0).cut("cut", 3.0).pcm, every.pcm[: 3 * SPEECH_RATE_HZ])
+    again = clip_cutter(speech, 3.0).cut("longer", 20.0).pcm  # one clip is enough, and repeats
+    assert np.array_equal(again[18 * SPEECH_RATE_HZ :], every.pcm[: 2 * SPEECH_RATE_HZ])
 
 
 def test_too_few_utterances_are_refused(speech: str) -> None:

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from scripts.common import SAMPLES
+from scripts.load_testing.load_clips import Clip, short_clips
+from scripts.load_testing.scenarios.common import start
 from scripts.tools.check_targets import read_targets
 from scripts.tools.load_scenarios import SCENARIOS, parse_arguments, run
 
@@ -58,6 +61,31 @@ def test_short_clips_are_answered_beside_a_long_file(tmp_path: Path, monkeypatch
 def test_memory_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.load_testing.scenarios.memory_growth.RANDOM_LENGTHS_S", (0.5, 2.0))
     assert len(figures_of("memory", tmp_path)["marks"]) == 10
+
+
+def test_the_clips_may_be_those_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.load_testing.scenarios.sigterm.STOP_AFTER_S", 1.0)
+    asked = []
+
+    def noted(mix: str, speech: str) -> list[Clip]:
+        asked.append(speech)
+        return short_clips(mix, speech)
+
+    monkeypatch.setattr("scripts.load_testing.scenarios.sigterm.short_clips", noted)
+    figures = figures_of("sigterm", tmp_path, "--speech", str(SAMPLES / "manifest.jsonl"))
+    assert asked == [str(SAMPLES / "manifest.jsonl")]
+    assert value(figures, "lost") == value(figures, "wrong") == 0
+    assert figures["settings"]["clips"] == f"of {SAMPLES / 'manifest.jsonl'}"
+
+
+def test_the_service_is_told_the_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, str]] = []
+    monkeypatch.setattr(
+        "scripts.load_testing.scenarios.common.dikte_on", lambda backend, model, settings: started.append(settings)
+    )
+    start(parse_arguments(["--language", "en"]), deadline_s=2.0)
+    start(parse_arguments([]))
+    assert started == [{"ASR_LANGUAGE": "en", "ASR_DEADLINE_S": "2.0"}, {}]
 
 
 def test_an_unknown_scenario_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,8 +129,33 @@ class TestSecondTries:
         assert self.output == replace(GOOD, condensed=False, retried=True)
 
     def test_temperatures_rise_until_a_text_passes(self, settings: WhisperSettings) -> None:
-        model = self.run(settings, LOOP, LOOP, DOUBTFUL, GOOD)
+        model = self.run(settings, LOOP, LOOP, CUT_OFF, GOOD)
         assert model.asked[1:] == [(False, 0.0, "tr"), (False, 0.2, "tr"), (False, 0.4, "tr")]
+
+    def test_an_improbable_text_is_not_sampled_because_samples_are_less_probable(
+        self, settings: WhisperSettings
+    ) -> None:
+        model = self.run(settings, DOUBTFUL, DOUBTFUL)
+        assert model.asked == [(True, 0.0, "tr"), (False, 0.0, "tr")]
+        assert self.output.text == "doubtful"
+        self.run(settings, LOOP, LOOP, DOUBTFUL)
+        assert (self.output.text, self.output.temperature) == ("doubtful", 0.2)
+
+    def test_the_condensed_window_may_have_the_best_text(self, settings: WhisperSettings) -> None:
+        first = replace(DOUBTFUL, text="first", average_log_probability=-1.1)
+        self.run(settings, first, DOUBTFUL)
+        assert (self.output.text, self.output.condensed, self.output.retried) == ("first", True, True)
+        cut_off = replace(CUT_OFF, average_log_probability=-0.5)
+        self.run(settings, cut_off, DOUBTFUL)
+        assert self.output.text == "doubtful", "a complete text is better than one that is cut off"
+
+    def test_the_tokens_of_all_temperatures_are_limited(self, settings: WhisperSettings) -> None:
+        long = replace(CUT_OFF, tokens=(1,) * 44)  # as many as 4 s of speech usually have
+        model = self.run(settings, LOOP, *[long] * 3)
+        assert [temperature for _, temperature, _ in model.asked[1:]] == [0.0, 0.2, 0.4]
+        self.run(settings, LOOP, *[long] * 5, options=replace(TURKISH, retry_factor=4.1))
+        self.run(settings, LOOP, long, options=replace(TURKISH, retry_factor=0))
+        self.run(settings, LOOP, *[LOOP] * 6)
 
     def test_full_windows_are_computed_once(self, settings: WhisperSettings) -> None:
         model = Scripted(settings, [GOOD], condenses=False)
@@ -145,17 +170,18 @@ class TestSecondTries:
     def test_the_best_of_texts_that_fail_repeats_nothing_and_is_the_most_probable(
         self, settings: WhisperSettings
     ) -> None:
-        better = replace(DOUBTFUL, text="better", average_log_probability=-1.1)
-        self.run(settings, *[LOOP] * 3, better, DOUBTFUL, CUT_OFF, LOOP)
+        worse = replace(CUT_OFF, text="worse", average_log_probability=-0.9)
+        self.run(settings, *[LOOP] * 3, worse, CUT_OFF, LOOP, LOOP)
         assert self.output.text == "cut off"
-        self.run(settings, *[LOOP] * 3, better, DOUBTFUL, LOOP, LOOP)
-        assert self.output.text == "better"
+        self.run(settings, *[LOOP] * 3, CUT_OFF, worse, LOOP, DOUBTFUL)
+        assert self.output.text == "doubtful", "it is complete"
 
     def test_thresholds_and_temperatures_are_options(self, settings: WhisperSettings) -> None:
         options = replace(TURKISH, compression_ratio_threshold=10.0, log_probability_threshold=-2.0)
         self.run(settings, LOOP, options=options)
         self.run(settings, DOUBTFUL, options=options)
-        self.run(settings, DOUBTFUL, SILENT, options=replace(TURKISH, temperatures=(0.0,), no_speech_threshold=0.95))
+        worse = replace(DOUBTFUL, average_log_probability=-1.9)
+        self.run(settings, worse, SILENT, options=replace(TURKISH, temperatures=(0.0,), no_speech_threshold=0.95))
         assert self.output.text == "silent"
 
     def test_checks_of_the_engine_compute_once(self, settings: WhisperSettings) -> None:
