@@ -33,7 +33,7 @@ from tests.whisper_checkpoints import make_whisper
 
 MERGED, SPLIT, ALONE = OPTIMUM_LAYOUTS
 SHAPE = Shape(layers=2, heads=2, width=64, alignment_heads=())
-FLOAT_DIFFERENCE = 1e-3
+FLOAT_DIFFERENCE = 3e-3
 """Largest difference of logits, which are up to 30: only the order of summation differs."""
 CASES = [(MERGED, WITH_PAST), (SPLIT, WITH_PAST), (ALONE, WITH_PAST), (ALONE, WITHOUT_PAST)]
 NAMES = ["merged", "split", "no with-past file", "exported without past"]
