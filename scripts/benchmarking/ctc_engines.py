@@ -135,7 +135,8 @@ def quantized_by_pytorch(module: Any) -> Any:
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torchao replaces it one day
+        for kind in (DeprecationWarning, UserWarning):  # torchao replaces it one day
+            warnings.simplefilter("ignore", kind)
         return torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear}, dtype=torch.qint8)
 
 

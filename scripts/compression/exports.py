@@ -1,6 +1,7 @@
 """The artifacts of a study's points: made and proven by `scripts/export.py`, with their sizes."""
 
 import gzip
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,5 +99,7 @@ def gzip_bytes(path: Path) -> int:
 def write_pytorch_int8(checkpoint: Path, folder: Path) -> dict[str, Any]:
     """Write the weights of a checkpoint in PyTorch's dynamic INT8, whose size is that of this engine."""
     model = quantized_by_pytorch(load_checkpoint(checkpoint).model.eval())
-    torch.save(model.state_dict(), folder / PYTORCH_INT8_FILE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # quantized tensors are deprecated
+        torch.save(model.state_dict(), folder / PYTORCH_INT8_FILE)
     return {"size_bytes": (folder / PYTORCH_INT8_FILE).stat().st_size}
