@@ -239,6 +239,15 @@ def assert_error(answer: httpx.Response, status: int, code: str) -> dict[str, An
     return error
 
 
+def assert_openai_error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The answer is this error, in the shape of OpenAI's API. Gives what `error` holds."""
+    error = assert_error(answer, status, code)
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["type"] in ("invalid_request_error", "rate_limit_error", "server_error")
+    assert (answer.headers.get("x-should-retry") == "false") == (status not in (408, 429, 503))
+    return error
+
+
 def error_tree(root: type[AsrError] = AsrError) -> list[type[AsrError]]:
     """All errors below `root`."""
     return [error for child in root.__subclasses__() for error in (child, *error_tree(child))]
