@@ -100,13 +100,13 @@ class _Layout:
         return cues
 
     def merged(self, cues: Sequence[_Cue]) -> list[_Cue]:
-        """Join each cue that has too little time before the next with that one, where both together fit."""
+        """Join each cue that would be too short with the next, where both together fit."""
         merged: list[_Cue] = []
         for cue in cues:
             if merged:
                 available_s = cue[0].start_s - merged[-1][0].start_s - GAP_S
                 both = (*merged[-1], *cue)
-                if available_s < self._needed_s(merged[-1]) and self._fits(both):
+                if available_s < self._style.min_s and self._fits(both):
                     merged[-1] = both
                     continue
             merged.append(cue)
