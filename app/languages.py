@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+LANGUAGE_TAG = "^([A-Za-z]{2,3}([-_][A-Za-z0-9]+)*)?$"
+"""A language tag, or nothing."""
 MODEL_CARD = "README.md"
 MAX_CARD_HEADER = 4096
 """Characters of a model card in which its header is looked for."""

@@ -104,10 +104,11 @@ class Client:
 
 
 class Connection:
-    """`POST /transcribe` by hand: the body comes, and the client leaves, when the test says so."""
+    """A POST by hand: the body comes, and the client leaves, when the test says so."""
 
-    def __init__(self, client: Client, headers: dict[str, str]) -> None:
+    def __init__(self, client: Client, headers: dict[str, str], path: str = "/transcribe") -> None:
         self._client = client
+        self._path = path
         self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._sent: list[MutableMapping[str, Any]] = []
@@ -127,6 +128,11 @@ class Connection:
         return int(self._sent[0]["status"])
 
     @property
+    def started(self) -> bool:
+        """Whether something of the answer was sent."""
+        return bool(self._sent)
+
+    @property
     def answered(self) -> bool:
         """Whether the service is done with it."""
         return self._running.done()
@@ -143,7 +149,7 @@ class Connection:
     async def _run(self) -> None:
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-            "path": "/transcribe", "raw_path": b"/transcribe", "query_string": b"", "root_path": "",
+            "path": self._path, "raw_path": self._path.encode(), "query_string": b"", "root_path": "",
             "headers": self._headers, "client": ("127.0.0.1", 1), "server": ("dikte", 80),
         }  # fmt: skip
 

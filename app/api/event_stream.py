@@ -32,6 +32,16 @@ HEARTBEAT_S = 5.0
 HEARTBEAT = b": working\n\n"
 ERROR_EVENT = "error"
 
+EVENT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+"""Of each event, for OpenAPI."""
+
 Item = TypeVar("Item")
 
 

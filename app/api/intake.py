@@ -8,8 +8,9 @@ All of it happens before a deadline. An API is a router of `TranscriptionRoute`s
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, Generic
 
 from fastapi import APIRouter, Request
@@ -83,7 +84,7 @@ def describe_form(form: type[UploadForm]) -> dict[str, Any]:
 class Intake(Generic[Form]):
     """An admitted request, with its form and its file.
 
-    options: what the form asks of the recognition; a handler may replace them before it transcribes. skipped: names of
+    options: what the form asks of the recognition; a handler may drop some of them before it transcribes. skipped: names of
     the fields that the form does not keep.
     """
 
@@ -107,6 +108,10 @@ class Intake(Generic[Form]):
     def refused_options(self, defaults: Options) -> dict[str, str]:
         """Names of the options that the model cannot honor -> the reason. defaults: options that it can."""
         return refused_options(self._transcriber.lanes.express, self.options, defaults)
+
+    def drop_options(self, names: Iterable[str], defaults: Options) -> None:
+        """Replace options by those of `defaults`."""
+        self.options = replace(self.options, **{name: getattr(defaults, name) for name in names})
 
     async def transcribe(self) -> Transcript:
         """The transcript of the file.

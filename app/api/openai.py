@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 
 from app.api.errors import error_responses
-from app.api.event_stream import MEDIA_TYPE, Event, EventStream
+from app.api.event_stream import EVENT_SCHEMA, MEDIA_TYPE, Event, EventStream
 from app.api.intake import ERRORS, TIMEOUT_PARAMETER, Intake, SurfaceRoute, surface, take_in
 from app.api.openai_bodies import (
     DiarizedBody,
@@ -65,7 +65,7 @@ def described(form: type[OpenAIForm], *kinds: str) -> dict[str, Any]:
     body = {"required": True, "content": {"multipart/form-data": {"schema": openai_schema(form)}}}
     string = {"type": "string"}
     answer = {
-        "content": {kind: {"schema": string} for kind in kinds},
+        "content": {kind: {"schema": EVENT_SCHEMA if kind == MEDIA_TYPE else string} for kind in kinds},
         "headers": {IGNORED_HEADER: {"schema": string, "description": "Fields without effect, comma separated."}},
     }
     return {
@@ -97,7 +97,7 @@ async def transcriptions(request: Request) -> Response:
         case "json":
             body = to_transcription(transcript, form.logprobs)
         case "verbose_json":
-            language = service.language or form.language
+            language = service.language or form.language or None
             words = form.words and intake.options.word_times
             body = to_verbose(transcript, form.task, language, form.segments, words)
         case "diarized_json":

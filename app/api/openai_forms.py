@@ -7,12 +7,12 @@ empty, and in any order. Fields that Dikte does not know are ignored, as OpenAI 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 from app.api.forms import UploadForm, form_schema
-from app.languages import language_named
+from app.languages import LANGUAGE_TAG, language_named
 from app.recognizer import Options, Task
 
 MAX_PROMPT = 2000
@@ -33,6 +33,15 @@ FIELD_OF_OPTION = {
     "word_times": "timestamp_granularities",
 }
 """Recognition option -> the form field that asks for it."""
+
+
+def code_of(name: str) -> str:
+    """The ISO 639 code of a language that a client names; empty if it is to be detected. Raises ValueError."""
+    return "" if name.strip().lower() in DETECTED else language_named(name) or ""
+
+
+LanguageName = Annotated[str, AfterValidator(code_of), WithJsonSchema({"type": "string", "pattern": LANGUAGE_TAG})]
+"""The schema has the codes only."""
 
 
 class OpenAIForm(UploadForm):
@@ -108,10 +117,10 @@ class TranscriptionForm(OpenAIForm):
     }
 
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"] = "json"
-    language: str | None = Field(
-        None, description="ISO 639 code or English name of the speech. Empty: ASR_LANGUAGE, or detected. Whisper only."
+    language: LanguageName = Field(
+        "", description="ISO 639 code or English name of the speech. Empty: ASR_LANGUAGE, or detected. Whisper only."
     )
-    languages: list[str] = Field(
+    languages: list[LanguageName] = Field(
         default_factory=list, description="Languages among which it is detected. Whisper only."
     )
     timestamp_granularities: list[Literal["word", "segment"]] = Field(
@@ -132,16 +141,6 @@ class TranscriptionForm(OpenAIForm):
             if isinstance(values, list)
             else values
         )
-
-    @field_validator("language")
-    @classmethod
-    def _code(cls, language: str | None) -> str | None:
-        return None if (language or "").strip().lower() in DETECTED else language_named(language)
-
-    @field_validator("languages")
-    @classmethod
-    def _codes(cls, languages: list[str]) -> list[str]:
-        return [code for language in languages if (code := language_named(language)) is not None]
 
     @property
     def format(self) -> str:
@@ -174,7 +173,7 @@ class TranscriptionForm(OpenAIForm):
             super().options(defaults),
             word_times=self.words,
             language=self.language or defaults.language,
-            languages=tuple(self.languages) or defaults.languages,
+            languages=tuple(filter(None, self.languages)) or defaults.languages,
         )
 
     def ignored(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from dataclasses import replace
 from typing import Any
 
 from app.api.intake import Intake
@@ -42,7 +41,7 @@ def honor(intake: Intake[Any], service: Service) -> dict[str, str]:
     if reasons and service.settings.strict:
         name, reason = next(iter(reasons.items()))
         raise UnsupportedValue(f"{name[:100]}: {reason}", field=name[:100])
-    intake.options = replace(intake.options, **{option: getattr(defaults, option) for option in refused})
+    intake.drop_options(refused, defaults)
     headers = {MODEL_HEADER: service.model_name} if SAFE_NAME.fullmatch(service.model_name) else {}
     if ignored := ", ".join(filter(SAFE_NAME.fullmatch, reasons)):
         logger.info("ignored parameters: %s", ignored)

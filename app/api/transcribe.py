@@ -10,11 +10,11 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field, model_validator
 
 from app.api.errors import error_responses
-from app.api.event_stream import MEDIA_TYPE, Event, EventStream
+from app.api.event_stream import EVENT_SCHEMA, MEDIA_TYPE, Event, EventStream
 from app.api.forms import UploadForm
 from app.api.intake import ERRORS, Intake, describe_form, surface, take_in
 from app.formats import to_json, to_segment, to_srt, to_text, to_vtt
-from app.languages import language_code
+from app.languages import LANGUAGE_TAG, language_code
 from app.recognizer import Options, Task
 from app.service import Service
 from app.subtitles import SubtitleStyle
@@ -22,14 +22,12 @@ from app.transcript import Transcript
 
 router = surface()
 
-TEXT_KINDS = ("text/plain", "application/x-subrip", "text/vtt", MEDIA_TYPE)
+TEXT_KINDS = ("text/plain", "application/x-subrip", "text/vtt")
 
 
 MAX_PROMPT = 2000
 """Most characters of a prompt; models take some 220 tokens, and drop what is before them."""
 MAX_BEAM = 10
-LANGUAGE = "^([A-Za-z]{2,3}([-_][A-Za-z0-9]+)*)?$"
-"""A language tag, or nothing."""
 
 
 class WordBody(BaseModel):
@@ -87,7 +85,7 @@ class TranscribeForm(UploadForm):
     )
     language: str = Field(
         "",
-        pattern=LANGUAGE,
+        pattern=LANGUAGE_TAG,
         description="ISO 639 code of the speech, such as `tr`; empty: ASR_LANGUAGE, or detected. Whisper only.",
     )
     task: Task = Field("transcribe", description="`translate` writes English, if the model can. Whisper only.")
@@ -160,7 +158,10 @@ class TranscribeForm(UploadForm):
     summary="Transcribe an audio file",
     response_model=TranscriptBody,
     responses={
-        200: {"content": {kind: {"schema": {"type": "string"}} for kind in TEXT_KINDS}},
+        200: {
+            "content": {kind: {"schema": {"type": "string"}} for kind in TEXT_KINDS}
+            | {MEDIA_TYPE: {"schema": EVENT_SCHEMA}}
+        },
         **error_responses(*ERRORS),
     },
     openapi_extra=describe_form(TranscribeForm),
@@ -174,6 +175,8 @@ async def transcribe(request: Request) -> Response:
     async with AsyncExitStack() as stack:
         intake = await stack.enter_async_context(take_in(request, TranscribeForm))
         form = intake.form
+        if not service.settings.strict and "temperatures" in intake.refused_options(service.settings.options):
+            intake.drop_options(["temperatures"], service.settings.options)
         if form.stream:
             return EventStream(request, events(intake, service), stack.pop_all(), {})
         transcript = await intake.transcribe()
