@@ -267,7 +267,8 @@ def assert_conforms(value: Any, schema: dict[str, Any], components: dict[str, An
         kinds = [kind["type"] for kind in schema["anyOf"]]
         assert value is not None or "null" in kinds
         schema = next(kind for kind in schema["anyOf"] if (kind["type"] == "null") == (value is None))
-    python: dict[str, Any] = {"object": dict, "array": list, "string": str, "number": (int, float), "null": type(None)}
+    python: dict[str, Any] = {"object": dict, "array": list, "string": str, "number": (int, float), "integer": int}
+    python["null"] = type(None)
     assert isinstance(value, python[schema["type"]]), (value, schema)
     if schema["type"] == "number":
         assert schema.get("minimum", value) <= value <= schema.get("maximum", value)
@@ -275,6 +276,9 @@ def assert_conforms(value: Any, schema: dict[str, Any], components: dict[str, An
         for item in value:
             assert_conforms(item, schema["items"], components)
     if schema["type"] == "object":
-        assert set(schema["required"]) <= set(value) <= set(schema["properties"]) or "additionalProperties" in schema
+        assert (
+            set(schema.get("required", ())) <= set(value) <= set(schema["properties"])
+            or "additionalProperties" in schema
+        )
         for name in set(value) & set(schema["properties"]):
             assert_conforms(value[name], schema["properties"][name], components)

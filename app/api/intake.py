@@ -84,8 +84,8 @@ def describe_form(form: type[UploadForm]) -> dict[str, Any]:
 class Intake(Generic[Form]):
     """An admitted request, with its form and its file.
 
-    options: what the form asks of the recognition; a handler may drop some of them before it transcribes. skipped: names of
-    the fields that the form does not keep.
+    options: what the form asks of the recognition; a handler may drop some of them before it transcribes. skipped:
+    names of the fields that the form does not keep.
     """
 
     def __init__(

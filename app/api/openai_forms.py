@@ -17,6 +17,8 @@ from app.recognizer import Options, Task
 
 MAX_PROMPT = 2000
 """Characters of a prompt that are kept, from its end; models take some 220 tokens, and drop what is before them."""
+MAX_ENTRIES, MAX_LANGUAGES = 4, 12
+"""Most entries of a list; `app.api.upload` takes 32 fields that are kept."""
 DETECTED = frozenset({"auto", "detect"})
 """What some clients send for a language that is to be detected."""
 LOGPROBS = "logprobs"
@@ -121,15 +123,23 @@ class TranscriptionForm(OpenAIForm):
         "", description="ISO 639 code or English name of the speech. Empty: ASR_LANGUAGE, or detected. Whisper only."
     )
     languages: list[LanguageName] = Field(
-        default_factory=list, description="Languages among which it is detected. Whisper only."
+        default_factory=list,
+        max_length=MAX_LANGUAGES,
+        description="Languages among which it is detected. Whisper only.",
     )
     timestamp_granularities: list[Literal["word", "segment"]] = Field(
-        default_factory=list, description="Of `verbose_json`: `segments`, `words`, or both. Default: `segment`."
+        default_factory=list,
+        max_length=MAX_ENTRIES,
+        description="Of `verbose_json`: `segments`, `words`, or both. Default: `segment`.",
     )
     include: list[str] = Field(
-        default_factory=list, description="`logprobs` adds the log-probability of each token, or word, to `json`."
+        default_factory=list,
+        max_length=MAX_ENTRIES,
+        description="`logprobs` adds the log-probability of each token, or word, to `json`.",
     )
-    chunking_strategy: list[str] = Field(default_factory=list, description="Files are always cut at pauses.")
+    chunking_strategy: list[str] = Field(
+        default_factory=list, max_length=MAX_ENTRIES, description="Files are always cut at pauses."
+    )
     stream: bool = Field(False, description="Send the text in server-sent events, as it is recognized.")
 
     @field_validator("timestamp_granularities", "include", "languages", mode="before")

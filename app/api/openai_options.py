@@ -34,7 +34,7 @@ def honor(intake: Intake[Any], service: Service) -> dict[str, str]:
     reasons = {
         FIELD_OF_OPTION[option]: reason
         for option, reason in refused.items()
-        if not names_own_language(option, intake.options, service.language)
+        if option in FIELD_OF_OPTION and not names_own_language(option, intake.options, service.language)
     }
     reasons |= dict.fromkeys(form.ignored(), "it has no effect on this answer")
     reasons |= dict.fromkeys(map(plain, intake.skipped), "there is no such field, or no model that can honor it")
