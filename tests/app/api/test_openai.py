@@ -27,7 +27,7 @@ SEGMENT_FIELDS = {
 }  # fmt: skip
 
 
-def post(client: Client, path: str = TRANSCRIPTIONS, duration_s: float = 3, **fields: Any) -> httpx.Response:
+def post(client: Client, path: str = TRANSCRIPTIONS, duration_s: Any = 3, **fields: Any) -> httpx.Response:
     """Lists are sent repeated; `include__` stands for `include[]`."""
     data = {name.replace("__", "[]"): value for name, value in fields.items()}
     return client.post(path, files={"file": ("speech.wav", wav(speechlike(duration_s)))}, data=data)
@@ -97,7 +97,8 @@ def test_verbose_json(client: Client) -> None:
 @pytest.mark.parametrize("name", ["timestamp_granularities", "timestamp_granularities__", "timestamp_granularities[0]"])
 @pytest.mark.parametrize("wanted", [["word"], ["segment"], ["word", "segment"]])
 def test_words_segments_or_both(client: Client, name: str, wanted: list[str]) -> None:
-    body = post(client, response_format="verbose_json", **{name: wanted}).json()
+    fields: dict[str, Any] = {"response_format": "verbose_json", name: wanted}
+    body = post(client, **fields).json()
     assert ("words" in body, "segments" in body) == ("word" in wanted, "segment" in wanted)
     if "words" in body:
         assert body["words"][0] == {"word": WORD, "start": WORD_START_S, "end": WORD_END_S}
