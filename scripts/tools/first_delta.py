@@ -12,6 +12,7 @@ import http.client
 import io
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
@@ -43,21 +44,23 @@ def repeated(paths: list[Path], duration_s: float) -> bytes:
 
 def measure(url: str, clip: bytes) -> tuple[float, float, int, bool]:
     """Seconds to the first text and to the end, the number of deltas, and whether they add up to the text."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=600)
     body = HEAD.encode() + clip + f"\r\n--{BOUNDARY}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-    connection.request("POST", "/v1/audio/transcriptions", body, headers)
-    sent = time.perf_counter()
     first_s, deltas, text = 0.0, list[str](), None
-    for line in connection.getresponse():
-        if line.startswith(b"data: "):
-            event = json.loads(line.removeprefix(b"data: "))
-            if "error" in event:
-                raise SystemExit(event["error"]["message"])
-            if not deltas:
-                first_s = time.perf_counter() - sent
-            deltas += [event["delta"]] if "delta" in event else []
-            text = event.get("text")
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=600)) as connection:
+        connection.request("POST", "/v1/audio/transcriptions", body, headers)
+        sent = time.perf_counter()
+        with connection.getresponse() as answer:
+            for line in answer:
+                if not line.startswith(b"data: "):
+                    continue
+                event = json.loads(line.removeprefix(b"data: "))
+                if "error" in event:
+                    raise SystemExit(event["error"]["message"])
+                if not deltas:
+                    first_s = time.perf_counter() - sent
+                deltas += [event["delta"]] if "delta" in event else []
+                text = event.get("text")
     return first_s, time.perf_counter() - sent, len(deltas), "".join(deltas) == text
 
 

@@ -340,10 +340,10 @@ def test_the_three_numbers_of_subtitles_are_fields_and_settings(serve: ServiceFa
 
     with serve(subtitle_min_s=3.0) as client:
         assert shortest_s(post(client, clip(30), response_format="srt").text) == pytest.approx(3.0, abs=ROUNDING_S)
-        fields = {"subtitle_min_s": "0.5", "subtitle_line_characters": "10", "subtitle_characters_per_s": "5"}
+        fields = {"subtitle_min_s": "0.5", "subtitle_line_characters": "10", "subtitle_characters_per_s": "8"}
         answer = post(client, clip(30), response_format="srt", **fields)
         assert longest(answer.text) <= 10
-        assert shortest_s(answer.text) == pytest.approx(1.0, abs=ROUNDING_S)  # five letters, five a second
+        assert shortest_s(answer.text) == pytest.approx(5 / 8, abs=ROUNDING_S)
         assert_error(post(client, clip(1), subtitle_min_s="0"), 422, "invalid_parameter")
 
 
