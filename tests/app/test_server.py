@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -117,7 +118,7 @@ def test_what_was_let_in_is_answered_and_nobody_else_is_let_in(tmp_path: Path) -
 @pytest.mark.parametrize("hurry", ["grace", "second signal"])
 def test_it_does_not_wait_for_ever(tmp_path: Path, hurry: str) -> None:
     grace_s = "0.1" if hurry == "grace" else "1000"
-    settings = {"ASR_GRACE_S": grace_s, "ASR_WORKERS": "1"}
+    settings: Any = {"ASR_GRACE_S": grace_s, "ASR_WORKERS": "1"}
     with serving(tmp_path, log=subprocess.PIPE, **settings) as (url, process), ThreadPoolExecutor() as pool:
         wait_until_ready(url)
         lost = pool.submit(post, url, noise(LONG_S))
@@ -156,7 +157,7 @@ def test_settings_that_make_no_sense_stop_the_start(tmp_path: Path) -> None:
 
 
 def test_a_service_link_is_ignored_and_logged(tmp_path: Path) -> None:
-    settings = {"ASR_HOST": "127.0.0.77", "ASR_PORT": "tcp://10.0.0.1:8000", "WEB_CONCURRENCY": "auto"}
+    settings: Any = {"ASR_HOST": "127.0.0.77", "ASR_PORT": "tcp://10.0.0.1:8000", "WEB_CONCURRENCY": "auto"}
     with serving(tmp_path, log=subprocess.PIPE, **settings) as (_, process):
         assert process.stderr is not None
         log = ""

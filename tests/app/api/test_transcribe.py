@@ -336,7 +336,7 @@ def test_the_three_numbers_of_subtitles_are_fields_and_settings(serve: ServiceFa
         return max(len(line) for subtitle in srt.parse(text) for line in subtitle.content.split("\n"))
 
     def shortest_s(text: str) -> float:
-        return min((subtitle.end - subtitle.start).total_seconds() for subtitle in srt.parse(text))
+        return float(min((subtitle.end - subtitle.start).total_seconds() for subtitle in srt.parse(text)))
 
     with serve(subtitle_min_s=3.0) as client:
         assert shortest_s(post(client, clip(30), response_format="srt").text) == pytest.approx(3.0, abs=ROUNDING_S)
