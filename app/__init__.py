@@ -1,4 +1,4 @@
-"""Dikte: a speech-to-text service for wav2vec2-CTC models on ordinary CPUs."""
+"""Dikte: a speech-to-text service for wav2vec2-CTC and Whisper models on ordinary CPUs."""
 
 import os
 import sys

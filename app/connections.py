@@ -251,11 +251,12 @@ class Connection(H11Protocol):
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.close()
             return
-        answer = error_answer(error)
+        in_request = self.cycle is not None and not self.cycle.response_complete
+        answer = error_answer(error, str(self.scope["path"]) if in_request else "")
         to_head = self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD"
         headers = [*self.server_state.default_headers, *answer.raw_headers, (b"connection", b"close")]
         for event in (
-            h11.Response(status_code=answer.status_code, headers=headers, reason=HTTPStatus(error.status).phrase),
+            h11.Response(status_code=answer.status_code, headers=headers, reason=HTTPStatus(answer.status_code).phrase),
             h11.Data(data=b"" if to_head else bytes(answer.body)),
             h11.EndOfMessage(),
         ):

@@ -60,6 +60,20 @@ class InvalidParameter(AsrError):
     code = "invalid_parameter"
 
 
+class UnsupportedValue(AsrError):
+    """The model cannot honor a field. Only on the paths of OpenAI's API, where such fields are otherwise ignored."""
+
+    status = 400
+    code = "unsupported_value"
+
+
+class ModelNotFound(AsrError):
+    """The service has no model of this name. Only on the paths of OpenAI's API, with ASR_STRICT."""
+
+    status = 404
+    code = "model_not_found"
+
+
 class InvalidAudio(AsrError):
     """The format is known, but the file is broken: empty, no data, impossible header, NaN samples."""
 

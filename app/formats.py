@@ -1,9 +1,16 @@
 """A `Transcript` in the output formats: JSON, plain text, SRT and WebVTT subtitles."""
 
+import re
 from html import escape
+from itertools import groupby
 from typing import Any
 
-from app.transcript import Transcript
+from app.subtitles import SubtitleStyle, subtitles
+from app.transcript import Segment, Transcript, Word, joined
+
+LINE_END = "\n"
+WORD_JOINER = "\u2060"
+"""Invisible, and of no width."""
 
 
 def to_json(transcript: Transcript, model: str, backend: str, with_words: bool) -> dict[str, Any]:
@@ -28,37 +35,72 @@ def to_json(transcript: Transcript, model: str, backend: str, with_words: bool) 
         if transcript.language_probability is not None:
             body["language_probability"] = round(transcript.language_probability, 4)
     if with_words:
-        body["words"] = [
-            {
-                "word": word.text,
-                "start": round(word.start_s, 3),
-                "end": round(word.end_s, 3),
-                "confidence": round(word.confidence, 4),
-            }
-            for word in transcript.words
-        ]
+        body["words"] = [to_word(word) for word in transcript.words]
     return body
 
 
+def to_segment(segment: Segment, with_words: bool) -> dict[str, Any]:
+    """An event of the streamed answer to `POST /transcribe`."""
+    body: dict[str, Any] = {
+        "text": segment.text,
+        "start": round(segment.start_s, 3),
+        "end": round(segment.end_s, 3),
+        "confidence": round(segment.confidence, 4),
+    }
+    if segment.speaker is not None:
+        body["speaker"] = segment.speaker
+    if with_words:
+        body["words"] = [to_word(word) for word in segment.words]
+    return body
+
+
+def to_word(word: Word) -> dict[str, Any]:
+    """A word with its times and the model's confidence in it."""
+    return {
+        "word": word.text,
+        "start": round(word.start_s, 3),
+        "end": round(word.end_s, 3),
+        "confidence": round(word.confidence, 4),
+    }
+
+
 def to_text(transcript: Transcript) -> str:
-    """The words and a line break."""
-    return transcript.text + "\n"
+    """The words and a line break; where speakers are known, a line for each turn, such as `A: hello`."""
+    if not any(segment.speaker for segment in transcript.segments):
+        return transcript.text + "\n"
+    turns = groupby(transcript.segments, key=lambda segment: segment.speaker)
+    return "".join(f"{_label(speaker)}{joined(segments)}\n" for speaker, segments in turns)
 
 
-def to_srt(transcript: Transcript) -> str:
-    """SubRip subtitles."""
+def to_srt(transcript: Transcript, style: SubtitleStyle = SubtitleStyle()) -> str:
+    """SubRip subtitles. What players would take for markup is broken up by an invisible character."""
     return "".join(
-        f"{number}\n{_clock(segment.start_s, ',')} --> {_clock(segment.end_s, ',')}\n{segment.text}\n\n"
-        for number, segment in enumerate(transcript.segments, start=1)
+        f"{number}\n{_clock(subtitle.start_s, ',')} --> {_clock(subtitle.end_s, ',')}\n"
+        f"{_without_markup(_label(subtitle.speaker) + LINE_END.join(subtitle.lines))}\n\n"
+        for number, subtitle in enumerate(subtitles(transcript.segments, transcript.duration_s, style), start=1)
     )
 
 
-def to_vtt(transcript: Transcript) -> str:
-    """WebVTT subtitles (W3C). `&`, `<` and `>` are escaped as in HTML."""
+def to_vtt(transcript: Transcript, style: SubtitleStyle = SubtitleStyle()) -> str:
+    """WebVTT subtitles (W3C). `&`, `<` and `>` are escaped as in HTML, and speakers are voice tags."""
     return "WEBVTT\n\n" + "".join(
-        f"{_clock(segment.start_s, '.')} --> {_clock(segment.end_s, '.')}\n{escape(segment.text, quote=False)}\n\n"
-        for segment in transcript.segments
+        f"{_clock(subtitle.start_s, '.')} --> {_clock(subtitle.end_s, '.')}\n"
+        f"{_voice(subtitle.speaker)}{escape(LINE_END.join(subtitle.lines), quote=False)}\n\n"
+        for subtitle in subtitles(transcript.segments, transcript.duration_s, style)
     )
+
+
+def _label(speaker: str | None) -> str:
+    return "" if speaker is None else f"{speaker}: "
+
+
+def _voice(speaker: str | None) -> str:
+    return "" if speaker is None else f"<v {escape(speaker, quote=False)}>"
+
+
+def _without_markup(text: str) -> str:
+    """Text whose tags (`<i>`), commands (`{\\an8}`) and arrows (`-->`) are no longer such in SubRip."""
+    return re.sub(r"<(?=[A-Za-z/])|\{(?=\\)|--(?=>)", lambda found: found[0] + WORD_JOINER, text)
 
 
 def _clock(seconds: float, point: str) -> str:

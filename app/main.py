@@ -7,7 +7,7 @@ from fastapi import FastAPI, Security
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
-from app.api import health, metrics, transcribe
+from app.api import health, metrics, openai, transcribe
 from app.api.auth import ApiKeys
 from app.api.description import describe_what_all_routes_share
 from app.api.errors import error_responses, install_error_handlers
@@ -19,7 +19,7 @@ from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
 
-SURFACES = (transcribe.router,)
+SURFACES = (transcribe.router, openai.router, openai.models_router)
 """Routers of the client APIs, each made with `app.api.intake.surface`."""
 
 
@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,  # behind a proxy that terminates TLS, a redirect would lead to http://
         title="Dikte",
         version=__version__,
-        description="Speech to text with wav2vec2-CTC models on ordinary CPUs.",
+        description="Speech to text with wav2vec2-CTC and Whisper models on ordinary CPUs.",
         lifespan=lifespan,
         responses=error_responses(InvalidRequest, RequestTimeout, HeaderTooLarge),
     )

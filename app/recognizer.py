@@ -7,12 +7,13 @@ transcriber and every API work for all families alike. `app.families` lists the 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import InvalidParameter
 from app.transcript import Segment
 
 Samples = NDArray[np.float32]
@@ -207,6 +208,22 @@ class Recognizer(Protocol[Output]):
 
 
 AnyRecognizer = Recognizer[Any]
+
+
+def refused_options(recognizer: AnyRecognizer, options: Options, defaults: Options) -> dict[str, str]:
+    """Names of the options that the model cannot honor -> the reason.
+
+    Only options that differ from `defaults` are looked at, each by itself.
+    """
+    refused = {}
+    for option in fields(Options):
+        value = getattr(options, option.name)
+        if value != getattr(defaults, option.name):
+            try:
+                recognizer.check_options(replace(defaults, **{option.name: value}))
+            except InvalidParameter as error:
+                refused[option.name] = error.message
+    return refused
 
 
 def compute_windows(

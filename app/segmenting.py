@@ -1,8 +1,9 @@
-"""Words -> segments that can be read as subtitles."""
+"""Words -> segments: groups of words between pauses, as people breathe, short enough to be shown together."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
-from app.transcript import Segment, Word
+from app.transcript import Segment, Word, joined
 
 MAX_SEGMENT_S = 7.0
 MAX_SEGMENT_CHARACTERS = 84
@@ -10,37 +11,46 @@ MAX_SEGMENT_CHARACTERS = 84
 Guide)."""
 PAUSE_S = 0.8
 """Pause after which a new segment starts."""
+EQUAL_S = 0.01
+"""Pauses that differ by less count as equal; a frame of most models is longer."""
 
 
 class Segmenter:
-    """Groups words as they arrive: a new segment starts at a pause, or where the current one would get too long."""
+    """Groups words as they arrive: a new segment starts at a pause.
+
+    Where a segment would get too long, it ends at the longest pause in its second half.
+    """
 
     def __init__(self) -> None:
         self._words: list[Word] = []
-        self._characters = 0
 
     def add(self, words: Iterable[Word]) -> list[Segment]:
         """Take the next words. Returns the segments that are complete."""
         segments = []
         for word in words:
-            if self._words and self._begins_segment(word):
+            if self._words and word.start_s - self._words[-1].end_s > PAUSE_S:
                 segments += self.finish()
-            self._characters += self._added_characters(word)
+            while self._words and self._gets_too_long(word):
+                segments.append(self._cut_off(word))
             self._words.append(word)
         return segments
 
     def finish(self) -> list[Segment]:
         """The segment of the remaining words, if there are any."""
-        words, self._words, self._characters = tuple(self._words), [], 0
+        words, self._words = tuple(self._words), []
         return [Segment.of(words)] if words else []
 
-    def _begins_segment(self, word: Word) -> bool:
+    def _gets_too_long(self, word: Word) -> bool:
+        """Whether the words and this one are too long for one segment."""
         return (
-            word.start_s - self._words[-1].end_s > PAUSE_S
-            or word.end_s - self._words[0].start_s > MAX_SEGMENT_S
-            or self._characters + self._added_characters(word) > MAX_SEGMENT_CHARACTERS
+            word.end_s - self._words[0].start_s > MAX_SEGMENT_S
+            or len(joined((*self._words, word))) > MAX_SEGMENT_CHARACTERS
         )
 
-    def _added_characters(self, word: Word) -> int:
-        """Characters by which the word makes the text of the segment longer."""
-        return len(word.text) + (1 if self._words and word.space_before else 0)
+    def _cut_off(self, following: Word) -> Segment:
+        """Take the first words as a segment: those before the longest pause, of equal ones the last."""
+        pauses_s = [after.start_s - before.end_s for before, after in pairwise((*self._words, following))]
+        half = len(pauses_s) // 2
+        _, last = max((round(pause_s / EQUAL_S), place) for place, pause_s in enumerate(pauses_s) if place >= half)
+        words, self._words = tuple(self._words[: last + 1]), self._words[last + 1 :]
+        return Segment.of(words)

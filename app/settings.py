@@ -12,6 +12,7 @@ from app.cores import available_cores
 from app.languages import language_code
 from app.recognizer import WINDOW_S, Options, Windowing
 from app.runtimes.registry import AUTO, BACKENDS, REFERENCE
+from app.subtitles import SubtitleStyle
 
 MIB = 1 << 20
 BUNDLED_MODEL = Path(__file__).resolve().parents[1] / "models" / "tr-small"
@@ -91,6 +92,20 @@ class Settings(BaseSettings):
         ge=0,
         description="Most tokens that all temperatures of a window may write, as a multiple of what its speech usually "
         "has; 0: one temperature only. Whisper only.",
+    )
+    strict: bool = Field(
+        False,
+        description="Refuse fields that the model cannot honor, and names of other models, on the paths of OpenAI's "
+        "API, where they are ignored otherwise.",
+    )
+    subtitle_line_characters: int = Field(
+        SubtitleStyle.line_characters, ge=10, le=200, description="Most characters of a line of SRT and WebVTT."
+    )
+    subtitle_characters_per_s: float = Field(
+        SubtitleStyle.characters_per_s, ge=1, le=100, description="Reading speed of subtitles, characters per second."
+    )
+    subtitle_min_s: float = Field(
+        SubtitleStyle.min_s, ge=0.1, le=10, description="Least seconds that a subtitle is shown."
     )
     max_upload_bytes: int = Field(256 * MIB, ge=1, description="Largest request body, bytes.")
     max_duration_s: float = Field(2 * 3600.0, gt=0, description="Longest clip, seconds.")
@@ -226,6 +241,11 @@ class Settings(BaseSettings):
             beam_size=self.beam_size,
             retry_factor=self.retry_factor,
         )
+
+    @property
+    def subtitle_style(self) -> SubtitleStyle:
+        """How subtitles are laid out unless requests say otherwise."""
+        return SubtitleStyle(self.subtitle_line_characters, self.subtitle_characters_per_s, self.subtitle_min_s)
 
     @property
     def audio_limits(self) -> AudioLimits:

@@ -1,9 +1,9 @@
 """The result of a transcription, independent of the model and of the output format."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 MIN_CONFIDENCE = 1e-9
 """Smaller confidences are raised to this, because their logarithm is taken."""
@@ -30,6 +30,8 @@ class Decoding:
     tokens: ids of the segment's tokens. temperature: 0 for the most probable text, above for a sample.
     average_log_probability, compression_ratio, no_speech_probability: of the window that the segment belongs to.
     language: ISO 639 code; None for a model of one language. language_probability: None if the caller named it.
+    pieces: UTF-8 and log-probability of each token that is text, of the whole window; a letter may be split between
+    several tokens.
     """
 
     tokens: tuple[int, ...]
@@ -39,6 +41,7 @@ class Decoding:
     no_speech_probability: float
     language: str | None
     language_probability: float | None
+    pieces: tuple[tuple[bytes, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Segment:
     """Words that are shown together, such as one subtitle.
 
     words: empty if word times were not requested or the model cannot provide them. decoding: None for models that do
-    not decode token by token. space_before: whether a space separates it from the segment before.
+    not decode token by token. space_before: whether a space separates it from the segment before. speaker: who speaks,
+    such as "A"; None if that is not known.
     """
 
     text: str
@@ -56,6 +60,7 @@ class Segment:
     words: tuple[Word, ...] = ()
     decoding: Decoding | None = None
     space_before: bool = True
+    speaker: str | None = None
 
     @classmethod
     def of(cls, words: tuple[Word, ...]) -> Self:
@@ -115,8 +120,22 @@ class Transcript:
         return mean_confidence(self.words or self.segments)
 
 
-def joined(parts: Sequence[Word] | Sequence[Segment]) -> str:
-    """The text of consecutive words or segments, with a space before those that want one."""
+class Spaced(Protocol):
+    """A part of a text, such as a word or a segment."""
+
+    @property
+    def text(self) -> str:
+        """The part without spaces around it."""
+        ...
+
+    @property
+    def space_before(self) -> bool:
+        """Whether a space separates it from the part before."""
+        ...
+
+
+def joined(parts: Iterable[Spaced]) -> str:
+    """The text of consecutive parts, with a space before those that want one."""
     return "".join((" " if part.space_before else "") + part.text for part in parts).lstrip(" ")
 
 

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -34,6 +35,7 @@ from app.languages import language_code
 from app.recognizer import Options, Task
 from app.service import load_model
 from app.settings import Settings, problems
+from app.subtitles import SubtitleStyle
 from app.transcriber import Transcriber
 from app.transcript import Transcript
 from scripts.common.audio_files import find_audio_files
@@ -80,11 +82,12 @@ def fit_name(stem: str, suffix: str) -> str:
     return beginning + tail
 
 
-def formatter(name: str, model: str, backend: str) -> Callable[[Transcript], str]:
+def formatter(name: str, model: str, backend: str, style: SubtitleStyle) -> Callable[[Transcript], str]:
     """The function that formats a transcript. name: a key of `SUFFIXES`. model, backend: for JSON."""
     if name == "json":
         return lambda transcript: json.dumps(to_json(transcript, model, backend, True), ensure_ascii=False) + "\n"
-    return {"text": to_text, "srt": to_srt, "vtt": to_vtt}[name]
+    subtitles = {"srt": to_srt, "vtt": to_vtt}.get(name)
+    return to_text if subtitles is None else partial(subtitles, style=style)
 
 
 def spool(path: Path, max_bytes: int) -> BinaryIO | AsrError:
@@ -227,7 +230,7 @@ def run() -> int:
     except InvalidParameter as error:
         sys.exit(error.message)
     names = name_transcripts(files, SUFFIXES[arguments.format])
-    write = formatter(arguments.format, artifact.name, backend)
+    write = formatter(arguments.format, artifact.name, backend, settings.subtitle_style)
     writer = Writer(write, names, arguments.out, labelled=arguments.format == "text" and len(files) > 1)
     with ExitStack() as stack:
         stack.enter_context(closing(transcriber))

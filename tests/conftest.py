@@ -104,10 +104,11 @@ class Client:
 
 
 class Connection:
-    """`POST /transcribe` by hand: the body comes, and the client leaves, when the test says so."""
+    """A POST by hand: the body comes, and the client leaves, when the test says so."""
 
-    def __init__(self, client: Client, headers: dict[str, str]) -> None:
+    def __init__(self, client: Client, headers: dict[str, str], path: str = "/transcribe") -> None:
         self._client = client
+        self._path = path
         self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._sent: list[MutableMapping[str, Any]] = []
@@ -127,6 +128,11 @@ class Connection:
         return int(self._sent[0]["status"])
 
     @property
+    def started(self) -> bool:
+        """Whether something of the answer was sent."""
+        return bool(self._sent)
+
+    @property
     def answered(self) -> bool:
         """Whether the service is done with it."""
         return self._running.done()
@@ -143,7 +149,7 @@ class Connection:
     async def _run(self) -> None:
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-            "path": "/transcribe", "raw_path": b"/transcribe", "query_string": b"", "root_path": "",
+            "path": self._path, "raw_path": self._path.encode(), "query_string": b"", "root_path": "",
             "headers": self._headers, "client": ("127.0.0.1", 1), "server": ("dikte", 80),
         }  # fmt: skip
 
@@ -239,6 +245,15 @@ def assert_error(answer: httpx.Response, status: int, code: str) -> dict[str, An
     return error
 
 
+def assert_openai_error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The answer is this error, in the shape of OpenAI's API. Gives what `error` holds."""
+    error = assert_error(answer, status, code)
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["type"] in ("invalid_request_error", "rate_limit_error", "server_error")
+    assert (answer.headers.get("x-should-retry") == "false") == (status not in (408, 429, 503))
+    return error
+
+
 def error_tree(root: type[AsrError] = AsrError) -> list[type[AsrError]]:
     """All errors below `root`."""
     return [error for child in root.__subclasses__() for error in (child, *error_tree(child))]
@@ -252,7 +267,8 @@ def assert_conforms(value: Any, schema: dict[str, Any], components: dict[str, An
         kinds = [kind["type"] for kind in schema["anyOf"]]
         assert value is not None or "null" in kinds
         schema = next(kind for kind in schema["anyOf"] if (kind["type"] == "null") == (value is None))
-    python: dict[str, Any] = {"object": dict, "array": list, "string": str, "number": (int, float), "null": type(None)}
+    python: dict[str, Any] = {"object": dict, "array": list, "string": str, "number": (int, float), "integer": int}
+    python["null"] = type(None)
     assert isinstance(value, python[schema["type"]]), (value, schema)
     if schema["type"] == "number":
         assert schema.get("minimum", value) <= value <= schema.get("maximum", value)
@@ -260,6 +276,9 @@ def assert_conforms(value: Any, schema: dict[str, Any], components: dict[str, An
         for item in value:
             assert_conforms(item, schema["items"], components)
     if schema["type"] == "object":
-        assert set(schema["required"]) <= set(value) <= set(schema["properties"]) or "additionalProperties" in schema
+        assert (
+            set(schema.get("required", ())) <= set(value) <= set(schema["properties"])
+            or "additionalProperties" in schema
+        )
         for name in set(value) & set(schema["properties"]):
             assert_conforms(value[name], schema["properties"][name], components)

@@ -23,7 +23,8 @@ LAYERS = [
         "app.speed_record",
         "app.transcript",
     },
-    {"app.logs", "app.metrics", "app.segmenting", "app.recognizer", "app.formats"},
+    {"app.logs", "app.metrics", "app.segmenting", "app.subtitles", "app.recognizer"},
+    {"app.formats"},
     {"app.audio.blocks", "app.audio.views"},
     {
         "app.audio.limits",
@@ -86,6 +87,7 @@ LAYERS = [
     {
         "app.api",
         "app.api.auth",
+        "app.api.error_shapes",
         "app.api.errors",
         "app.api.headers",
         "app.api.messages",
@@ -95,7 +97,9 @@ LAYERS = [
     {"app.api.request_log", "app.api.targets", "app.api.upload", "app.api.health"},
     {"app.api.forms"},
     {"app.api.intake"},
-    {"app.api.transcribe", "app.api.outcomes"},
+    {"app.api.event_stream", "app.api.openai_forms", "app.api.openai_bodies", "app.api.outcomes"},
+    {"app.api.openai_options"},
+    {"app.api.transcribe", "app.api.openai"},
     {"app.api.description", "app.api.middleware"},
     {"app.main", "app.connections"},
     {"app.server"},

@@ -1,18 +1,20 @@
 """Errors -> HTTP, for the running service and its OpenAPI document, both generated from the tree in `app.errors`."""
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketState
 
+from app.api.error_shapes import ERROR_SCHEMA, OPENAI_ERROR_SCHEMA, error_body, error_status, retry_headers
 from app.api.messages import CONNECTIONS
-from app.api.paths import DOCS, TRANSCRIBE
+from app.api.paths import DOCS, OPENAI, TRANSCRIBE, TRANSCRIPTIONS, is_openai, path_of
 from app.errors import AsrError
 from app.metrics import CLIENT_GONE
 
@@ -25,54 +27,60 @@ INTERNAL_ERROR = 1011
 """Close code of a WebSocket after an internal error (RFC 6455, 7.4.1)."""
 DENIAL_EXTENSION = "websocket.http.response"
 """The ASGI extension that refuses a WebSocket with a complete HTTP response."""
+BUG = "an error inside the service; its log says more"
+"""All that a client learns about an unexpected error."""
 MAX_PATH, MAX_METHOD = 200, 40
 """Most characters of a client's path and method that an error message repeats."""
 
-ERROR_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["code", "message"],
-            "properties": {
-                "code": {"type": "string", "description": "Stable name of the cause."},
-                "message": {"type": "string", "description": "What was wrong, for people."},
-            },
-            "additionalProperties": True,
-        }
-    },
-}
 
-
-def error_responses(*errors: type[AsrError]) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI `responses` of a route that can fail with these errors."""
+def error_responses(*errors: type[AsrError], path: str = "") -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI `responses` of a route that can fail with these errors. path: decides on their shape."""
     responses: dict[int | str, dict[str, Any]] = {}
-    for error in sorted(errors, key=lambda error: (error.status, error.code)):
+    schema = OPENAI_ERROR_SCHEMA if is_openai(path) else ERROR_SCHEMA
+    for error in sorted(errors, key=lambda error: (error_status(error.code, error.status, path), error.code)):
         cause = " ".join((error.__doc__ or "").split())
+        status = error_status(error.code, error.status, path)
+        example = error_body(error.code, cause, {}, status, path)
+        code = example["error"]["code"]
         response = responses.setdefault(
-            error.status, {"description": "", "content": {"application/json": {"schema": ERROR_SCHEMA, "examples": {}}}}
+            status, {"description": "", "content": {"application/json": {"schema": schema, "examples": {}}}}
         )
-        response["description"] = f"{response['description']} `{error.code}`: {cause}".strip()
-        for name, schema in header_schemas(error).items():
-            response.setdefault("headers", {})[name] = {"schema": schema}
-        example = {"error": {"code": error.code, "message": cause}}
-        response["content"]["application/json"]["examples"][error.code] = {"value": example}
+        response["description"] = f"{response['description']} `{code}`: {cause}".strip()
+        for name, header in header_schemas(error, path).items():
+            response.setdefault("headers", {})[name] = {"schema": header}
+        response["content"]["application/json"]["examples"][code] = {"value": example}
     return responses
 
 
-def header_schemas(error: type[AsrError]) -> dict[str, dict[str, Any]]:
+def header_schemas(error: type[AsrError], path: str = "") -> dict[str, dict[str, Any]]:
     """Header -> JSON schema, for the extra headers of responses with this error."""
-    schemas: dict[str, dict[str, Any]] = {name: {"type": "string"} for name in error.headers}
+    names = (*error.headers, *retry_headers(error_status(error.code, error.status, path), path))
+    schemas: dict[str, dict[str, Any]] = {name: {"type": "string"} for name in names}
     if error.retry_after_s is not None:
         schemas["Retry-After"] = {"type": "integer", "minimum": 1, "description": "Seconds."}
     return schemas
 
 
-def error_answer(error: AsrError) -> Response:
-    """The HTTP response for an error, in the common error shape."""
+def error_answer(error: AsrError, path: str = "") -> Response:
+    """The HTTP response for an error, in the shape of the API that the request's path belongs to."""
     retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-    return JSONResponse(error.body(), error.status, {**error.headers, **retry})
+    return shaped(error.code, error.message, error.details, error.status, {**error.headers, **retry}, path)
+
+
+def shaped(
+    code: str, message: str, details: Mapping[str, Any], status: int, headers: Mapping[str, str], path: str
+) -> Response:
+    """A response with an error, given by its parts."""
+    status = error_status(code, status, path)
+    body = error_body(code, message, details, status, path)
+    return JSONResponse(body, status, {**headers, **retry_headers(status, path)})
+
+
+def note(connection: HTTPConnection, error: AsrError) -> None:
+    """Log an error of the service itself, and keep the code for the request's log line and the metrics."""
+    if error.status == AsrError.status:  # errors such as not ready and overloaded are expected
+        logger.error("%s: %s", error.code, error.message, exc_info=error.__cause__)
+    connection.state.outcome = error.code
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -80,10 +88,8 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(AsrError)
     async def asr_error(connection: Request | WebSocket, error: AsrError) -> Response | None:
-        if error.status == AsrError.status:  # errors such as not ready and overloaded are expected
-            logger.error("%s: %s", error.code, error.message, exc_info=error.__cause__)
-        connection.state.outcome = error.code
-        answer = error_answer(error)
+        note(connection, error)
+        answer = error_answer(error, path_of(connection.scope))
         if isinstance(connection, WebSocket):
             await refuse(connection, answer, error.code)
             return None  # starlette would send it even if the server does not support that
@@ -97,21 +103,26 @@ def install_error_handlers(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         match error.status_code:
             case HTTPStatus.NOT_FOUND:
-                message = (
-                    f"there is nothing at {path}; send audio to POST {TRANSCRIBE}, and see {DOCS} for everything else"
-                )
+                message = f"there is nothing at {path}; {where_to_send(path)}, and see {DOCS} for everything else"
             case HTTPStatus.METHOD_NOT_ALLOWED:
                 methods = sorted(request_methods(headers.get("Allow", "")))
                 headers["Allow"] = ", ".join(methods)
                 message = f"{path} takes {' and '.join(methods)}, not {request.method[:MAX_METHOD]}"
             case _:
                 message = f"{error.detail}: {request.method[:MAX_METHOD]} {path}"
-        return JSONResponse({"error": {"code": code, "message": message}}, error.status_code, headers=headers)
+        return shaped(code, message, {}, error.status_code, headers, path_of(request.scope))
 
     @app.exception_handler(ClientDisconnect)
     async def client_left(request: Request, error: ClientDisconnect) -> Response:
         request.state.outcome = CLIENT_GONE
         return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+def where_to_send(path: str) -> str:
+    """What a client should have asked for instead of this path."""
+    if is_openai(path):  # the usual mistake is a base URL that has /v1 twice
+        return f"clients of OpenAI's API need a base URL that ends in one {OPENAI}; send audio to POST {TRANSCRIPTIONS}"
+    return f"send audio to POST {TRANSCRIBE}"
 
 
 def request_methods(allow: str) -> set[str]:
@@ -163,4 +174,5 @@ class AnswerBugs:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": INTERNAL_ERROR, "reason": AsrError.code})
                 return
-            await error_answer(AsrError("an error inside the service; its log says more"))(scope, receive, send)
+            answer = error_answer(AsrError(BUG), path_of(scope))
+            await answer(scope, receive, send)

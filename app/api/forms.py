@@ -21,6 +21,16 @@ class UploadForm(BaseModel):
         "WAV, FLAC, OGG, Opus, MP3, M4A, WebM, 3GP, AMR, AAC, AIFF, CAF; detected from its bytes."
     )
 
+    @classmethod
+    def keeps(cls, name: str) -> bool:
+        """Whether the values of a field of the upload are kept; those of others are dropped as they arrive."""
+        return True
+
+    @classmethod
+    def named(cls, fields: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+        """The fields of the upload by the names that the model of the form has for them."""
+        return fields
+
     def options(self, defaults: Options) -> Options:
         """The recognition options that the form asks for. defaults: those of the service's settings."""
         return defaults
@@ -32,7 +42,7 @@ Form = TypeVar("Form", bound=UploadForm)
 def parse_form(model: type[Form], fields: Mapping[str, Sequence[str]]) -> Form:
     """Validate the fields of a form: name -> values. Raises InvalidParameter, which lists what is allowed."""
     values: dict[str, Any] = {}
-    for name, given in fields.items():
+    for name, given in model.named(fields).items():
         if name not in model.model_fields:
             allowed = [FILE_FIELD, *model.model_fields]
             raise InvalidParameter(f"there is no field {truncated(name)!r}", field=truncated(name), allowed=allowed)
@@ -49,8 +59,9 @@ def parse_form(model: type[Form], fields: Mapping[str, Sequence[str]]) -> Form:
 def invalid_parameter(model: type[UploadForm], error: ValidationError) -> InvalidParameter:
     """The first problem that pydantic found."""
     problem = error.errors()[0]
+    reason = str(problem["msg"]).removeprefix("Value error, ")
     if not problem["loc"]:
-        return InvalidParameter(str(problem["msg"]))
+        return InvalidParameter(reason)
     name = str(problem["loc"][0])
     message = f"{name} cannot be {truncated(str(problem['input']))!r}"
     if problem["type"] == "literal_error":
@@ -58,7 +69,7 @@ def invalid_parameter(model: type[UploadForm], error: ValidationError) -> Invali
         choices = get_args(annotation)
         choices = get_args(choices[0]) if get_origin(annotation) is list else choices
         return InvalidParameter(message, field=name, allowed=list(choices))
-    return InvalidParameter(f"{message}: {problem['msg']}", field=name)
+    return InvalidParameter(f"{message}: {reason}", field=name)
 
 
 def form_schema(model: type[UploadForm]) -> dict[str, Any]:
@@ -68,7 +79,8 @@ def form_schema(model: type[UploadForm]) -> dict[str, Any]:
     }
     for name, schema in model.model_json_schema()["properties"].items():
         properties[name] = {key: value for key, value in schema.items() if key != "title"}
-    return {"type": "object", "required": [FILE_FIELD], "additionalProperties": False, "properties": properties}
+    others = model.model_config.get("extra") == "ignore"
+    return {"type": "object", "required": [FILE_FIELD], "additionalProperties": others, "properties": properties}
 
 
 def truncated(text: str) -> str:

@@ -2,15 +2,16 @@
 
     key -> model ready -> space in the queue -> upload -> form -> transcription, while the client is connected
 
-All of it happens before a deadline. An API is a router of `SurfaceRoute`s; `app.main` has the list of them.
+All of it happens before a deadline. An API is a router of `TranscriptionRoute`s; `app.main` has the list of them.
 """
 
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, BinaryIO, Generic
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import Any, Generic
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
@@ -18,6 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from app.admission import Reservation
 from app.api.forms import Form, UploadForm, form_schema, parse_form
+from app.api.upload import Form as UploadedForm
 from app.api.upload import UploadLimits, read_form
 from app.errors import (
     AsrError,
@@ -36,10 +38,10 @@ from app.errors import (
     UploadTimeout,
     UploadTooLarge,
 )
-from app.recognizer import Options
+from app.recognizer import Options, refused_options
 from app.service import Service
 from app.transcriber import Transcriber
-from app.transcript import Transcript
+from app.transcript import Segment, Transcript
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 """Seconds that the client waits for its answer."""
@@ -61,12 +63,16 @@ TIMEOUT_PARAMETER: dict[str, Any] = {
 
 
 class SurfaceRoute(APIRoute):
-    """A route that transcribes: it requires a key if keys are set, and the outcomes of its requests are counted."""
+    """A route of a client API: it requires a key if keys are set."""
 
 
-def surface() -> APIRouter:
+class TranscriptionRoute(SurfaceRoute):
+    """A route that transcribes: the outcomes of its requests are counted."""
+
+
+def surface(route: type[SurfaceRoute] = TranscriptionRoute) -> APIRouter:
     """A router for one client API."""
-    return APIRouter(tags=["transcription"], route_class=SurfaceRoute)
+    return APIRouter(tags=["transcription"], route_class=route)
 
 
 def describe_form(form: type[UploadForm]) -> dict[str, Any]:
@@ -76,34 +82,67 @@ def describe_form(form: type[UploadForm]) -> dict[str, Any]:
 
 
 class Intake(Generic[Form]):
-    """An admitted request, with its form and its file."""
+    """An admitted request, with its form and its file.
+
+    options: what the form asks of the recognition; a handler may drop some of them before it transcribes. skipped:
+    names of the fields that the form does not keep.
+    """
 
     def __init__(
         self,
         request: Request,
         transcriber: Transcriber,
         reservation: Reservation,
-        file: BinaryIO,
+        upload: UploadedForm,
         form: Form,
         options: Options,
     ) -> None:
         self._request = request
         self._transcriber = transcriber
         self._reservation = reservation
-        self._file = file
-        self._options = options
+        self._file = upload.file
+        self.options = options
         self.form = form
+        self.skipped = tuple(upload.skipped)
+
+    def refused_options(self, defaults: Options) -> dict[str, str]:
+        """Names of the options that the model cannot honor -> the reason. defaults: options that it can."""
+        return refused_options(self._transcriber.lanes.express, self.options, defaults)
+
+    def drop_options(self, names: Iterable[str], defaults: Options) -> None:
+        """Replace options by those of `defaults`."""
+        self.options = replace(self.options, **{name: getattr(defaults, name) for name in names})
 
     async def transcribe(self) -> Transcript:
         """The transcript of the file.
 
         Raises ClientDisconnect when the client disconnects, and the errors of `Transcriber`.
         """
-        work = self._transcriber.transcribe(self._file, self._reservation, self._options)
-        transcript = await while_connected(self._request, work)
+        transcript = await while_connected(
+            self._request, self._transcriber.transcribe(self._file, self._reservation, self.options)
+        )
+        self._note(transcript)
+        return transcript
+
+    async def stream(self) -> AsyncGenerator[Segment | Transcript, None]:
+        """Yield the segments of the file, each as soon as it is final, and then the transcript.
+
+        Raises the errors of `Transcriber`. The caller watches the connection.
+        """
+        stream = self._transcriber.stream(self._file, self._reservation, self.options)
+        found = []
+        async with aclosing(stream.segments()) as segments:
+            async for segment in segments:
+                found.append(segment)
+                yield segment
+        transcript = Transcript(tuple(found), stream.duration_s, stream.timings)
+        self._note(transcript)
+        yield transcript
+
+    def _note(self, transcript: Transcript) -> None:
+        """Keep what the log and the metrics report."""
         self._request.state.timings = transcript.timings
         self._request.state.duration_s = transcript.duration_s
-        return transcript
 
 
 @asynccontextmanager
@@ -121,10 +160,9 @@ async def take_in(request: Request, form: type[Form]) -> AsyncIterator[Intake[Fo
         reservation = stack.enter_context(admission.reserve(deadline))
         with admission.uploading():
             limits = UploadLimits(settings.max_upload_bytes, settings.upload_idle_s, settings.upload_min_bytes_per_s)
-            upload = await stack.enter_async_context(read_form(request, limits))
+            upload = await stack.enter_async_context(read_form(request, limits, form.keeps))
         parsed = parse_form(form, upload.fields)
-        options = parsed.options(settings.options)
-        yield Intake(request, transcriber, reservation, upload.file, parsed, options)
+        yield Intake(request, transcriber, reservation, upload, parsed, parsed.options(settings.options))
 
 
 def parse_timeout(header: str | None, longest_s: float) -> float:

@@ -3,13 +3,13 @@
 from fastapi.routing import APIWebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.intake import SurfaceRoute
+from app.api.intake import TranscriptionRoute
 from app.api.messages import CONNECTIONS, status_of
 from app.metrics import CLIENT_GONE, OK, OTHER, Metrics
 
 
 class CountOutcomes:
-    """Counts each request to a `SurfaceRoute`, and each WebSocket: `ok`, or the code in `request.state.outcome`.
+    """Counts each request to a `TranscriptionRoute`, and each WebSocket: `ok`, or the code in `request.state.outcome`.
 
     Error handlers store the code there; a handler that transcribed stores `timings` and `duration_s` in
     `request.state`. A request that ends without an answer was cancelled, because its client disconnected.
@@ -47,4 +47,4 @@ def is_counted(scope: Scope) -> bool:
     route = scope.get("route")
     if isinstance(route, APIWebSocketRoute):
         return True
-    return isinstance(route, SurfaceRoute) and scope["method"] in (route.methods or ())
+    return isinstance(route, TranscriptionRoute) and scope["method"] in (route.methods or ())

@@ -3,6 +3,11 @@
 from starlette.types import Scope
 
 TRANSCRIBE = "/transcribe"
+OPENAI = "/v1"
+"""Prefix of the paths of OpenAI's API."""
+TRANSCRIPTIONS = f"{OPENAI}/audio/transcriptions"
+TRANSLATIONS = f"{OPENAI}/audio/translations"
+MODELS = f"{OPENAI}/models"
 DOCS = "/docs"
 STATIC_FILES = "/static-offline-docs/"
 """The files of Swagger UI."""
@@ -14,3 +19,8 @@ def path_of(scope: Scope) -> str:
     """The path as routes know it, without the prefix that a proxy strips (uvicorn's `--root-path`)."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+def is_openai(path: str) -> bool:
+    """Whether a path belongs to OpenAI's API, existing or not."""
+    return path == OPENAI or path.startswith(f"{OPENAI}/")

@@ -1,19 +1,24 @@
 """`POST /transcribe`: an audio file in, its text out. Dikte's own API."""
 
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal, Self
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from app.api.errors import error_responses
+from app.api.event_stream import EVENT_SCHEMA, MEDIA_TYPE, Event, EventStream
 from app.api.forms import UploadForm
-from app.api.intake import ERRORS, describe_form, surface, take_in
-from app.formats import to_json, to_srt, to_text, to_vtt
-from app.languages import language_code
+from app.api.intake import ERRORS, Intake, describe_form, surface, take_in
+from app.formats import to_json, to_segment, to_srt, to_text, to_vtt
+from app.languages import LANGUAGE_TAG, language_code
 from app.recognizer import Options, Task
 from app.service import Service
+from app.subtitles import SubtitleStyle
+from app.transcript import Transcript
 
 router = surface()
 
@@ -23,8 +28,6 @@ TEXT_KINDS = ("text/plain", "application/x-subrip", "text/vtt")
 MAX_PROMPT = 2000
 """Most characters of a prompt; models take some 220 tokens, and drop what is before them."""
 MAX_BEAM = 10
-LANGUAGE = "^([A-Za-z]{2,3}([-_][A-Za-z0-9]+)*)?$"
-"""A language tag, or nothing."""
 
 
 class WordBody(BaseModel):
@@ -67,10 +70,22 @@ class TranscribeForm(UploadForm):
         "none", description="`word` adds `words` with start, end and confidence."
     )
     response_format: Literal["json", "text", "srt", "vtt"] = Field("json", description="`srt` and `vtt` are subtitles.")
-
+    stream: bool = Field(
+        False,
+        description="With `json`: server-sent events, a `segment` as soon as it is final, and at the end the `result`.",
+    )
+    subtitle_line_characters: int | None = Field(
+        None, ge=10, le=200, description="Most characters of a line of subtitles; default: that of the settings."
+    )
+    subtitle_characters_per_s: float | None = Field(
+        None, ge=1, le=100, description="Reading speed of subtitles; default: that of the settings."
+    )
+    subtitle_min_s: float | None = Field(
+        None, ge=0.1, le=10, description="Least seconds of a subtitle; default: that of the settings."
+    )
     language: str = Field(
         "",
-        pattern=LANGUAGE,
+        pattern=LANGUAGE_TAG,
         description="ISO 639 code of the speech, such as `tr`; empty: ASR_LANGUAGE, or detected. Whisper only.",
     )
     task: Task = Field("transcribe", description="`translate` writes English, if the model can. Whisper only.")
@@ -102,6 +117,25 @@ class TranscribeForm(UploadForm):
         description="Text that fails is dropped if the probability of silence is higher.",
     )
 
+    @property
+    def with_words(self) -> bool:
+        """Whether the answer lists the words."""
+        return self.timestamps == "word"
+
+    @model_validator(mode="after")
+    def _streams_json(self) -> Self:
+        if self.stream and self.response_format != "json":
+            raise ValueError("stream is for the response_format json")
+        return self
+
+    def style(self, defaults: SubtitleStyle) -> SubtitleStyle:
+        """The style of subtitles that the form asks for."""
+        return SubtitleStyle(
+            self.subtitle_line_characters or defaults.line_characters,
+            self.subtitle_characters_per_s or defaults.characters_per_s,
+            self.subtitle_min_s or defaults.min_s,
+        )
+
     def options(self, defaults: Options) -> Options:
         """The recognition options that the form asks for."""
         return replace(
@@ -124,7 +158,10 @@ class TranscribeForm(UploadForm):
     summary="Transcribe an audio file",
     response_model=TranscriptBody,
     responses={
-        200: {"content": {kind: {"schema": {"type": "string"}} for kind in TEXT_KINDS}},
+        200: {
+            "content": {kind: {"schema": {"type": "string"}} for kind in TEXT_KINDS}
+            | {MEDIA_TYPE: {"schema": EVENT_SCHEMA}}
+        },
         **error_responses(*ERRORS),
     },
     openapi_extra=describe_form(TranscribeForm),
@@ -135,15 +172,36 @@ async def transcribe(request: Request) -> Response:
     `curl -F file=@samples/sample.wav http://localhost:8000/transcribe`
     """
     service: Service = request.app.state.service
-    async with take_in(request, TranscribeForm) as intake:
+    async with AsyncExitStack() as stack:
+        intake = await stack.enter_async_context(take_in(request, TranscribeForm))
+        form = intake.form
+        if not service.settings.strict and "temperatures" in intake.refused_options(service.settings.options):
+            intake.drop_options(["temperatures"], service.settings.options)
+        if form.stream:
+            return EventStream(request, events(intake, service), stack.pop_all(), {})
         transcript = await intake.transcribe()
-    match intake.form.response_format:
+    style = form.style(service.settings.subtitle_style)
+    match form.response_format:
         case "text":
             return PlainTextResponse(to_text(transcript))
         case "srt":
-            return PlainTextResponse(to_srt(transcript), media_type="application/x-subrip")
+            return PlainTextResponse(to_srt(transcript, style), media_type="application/x-subrip")
         case "vtt":
-            return PlainTextResponse(to_vtt(transcript), media_type="text/vtt")
+            return PlainTextResponse(to_vtt(transcript, style), media_type="text/vtt")
         case "json":
-            with_words = intake.form.timestamps == "word"
-            return JSONResponse(to_json(transcript, service.model_name, service.backend, with_words))
+            return JSONResponse(result(transcript, form, service))
+
+
+async def events(intake: Intake[TranscribeForm], service: Service) -> AsyncGenerator[Event, None]:
+    """The events of a stream: each segment, and the result."""
+    async with aclosing(intake.stream()) as items:
+        async for item in items:
+            if isinstance(item, Transcript):
+                yield Event("result", result(item, intake.form, service))
+            else:
+                yield Event("segment", to_segment(item, intake.form.with_words))
+
+
+def result(transcript: Transcript, form: TranscribeForm, service: Service) -> dict[str, Any]:
+    """The answer in the format `json`."""
+    return to_json(transcript, service.model_name, service.backend, form.with_words)

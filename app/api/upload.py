@@ -8,7 +8,7 @@ disappears when it is closed or the process dies. The file name and MIME type of
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
@@ -32,6 +32,7 @@ logger = logging.getLogger("dikte")
 FILE_FIELD = "file"
 SPOOL_BYTES = 2 << 20
 MAX_FIELDS = 32
+"""Most fields whose values are kept, and most names of others that are remembered."""
 MAX_FIELD_BYTES = 64 << 10
 MAX_PART_HEADER_BYTES = 80 << 10
 """Generous, because some clients send absurdly long file names."""
@@ -41,10 +42,19 @@ HOW_TO_SEND = f"send the file as a multipart form: curl -F {FILE_FIELD}=@sound.w
 
 @dataclass
 class Form:
-    """A parsed form: the uploaded file, at position 0, and the values of the other fields by name."""
+    """A parsed form: the uploaded file, at position 0, and the values of the other fields by name.
+
+    skipped: names of the fields whose values were not kept, in the order in which they came.
+    """
 
     file: BinaryIO
     fields: dict[str, list[str]] = field(default_factory=dict)
+    skipped: dict[str, None] = field(default_factory=dict)
+
+
+def keep_all(name: str) -> bool:
+    """The default for `kept` in `read_form`."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,12 @@ class UploadLimits:
 
 
 @asynccontextmanager
-async def read_form(request: Request, limits: UploadLimits) -> AsyncIterator[Form]:
+async def read_form(
+    request: Request, limits: UploadLimits, kept: Callable[[str], bool] = keep_all
+) -> AsyncIterator[Form]:
     """Read a multipart body with one file in the field `file`; the file is closed at the end.
+
+    kept: whether the values of a field are kept, by its name. Other fields may have any number and length.
 
     Raises UploadTimeout if the body stops arriving or arrives too slowly, UploadTooLarge, UnsupportedEncoding if it is
     compressed, InvalidRequest if it is not such a form or a field is too long, InvalidParameter if the file is missing
@@ -71,7 +85,7 @@ async def read_form(request: Request, limits: UploadLimits) -> AsyncIterator[For
     _check_encoding(request)
     _check_length(request, limits.max_bytes)
     with _spool() as file:
-        reader = _FormReader(_boundary(request), file)
+        reader = _FormReader(_boundary(request), file, kept)
         received = 0
         chunks = request.stream()
         pace = _Pace(limits)
@@ -147,8 +161,10 @@ async def _next(chunks: AsyncGenerator[bytes, None], idle_s: float) -> bytes | N
 class _FormReader:
     """Callbacks of the multipart parser; chunks of the file are kept until `flush` writes them."""
 
-    def __init__(self, boundary: bytes, file: BinaryIO) -> None:
+    def __init__(self, boundary: bytes, file: BinaryIO, kept: Callable[[str], bool]) -> None:
         self._form = Form(file)
+        self._kept = kept
+        self._skips = False  # the part that is being read
         self._pending: list[bytes] = []
         self._has_file = False
         self._names: list[str] = []
@@ -213,6 +229,11 @@ class _FormReader:
         name = options[b"name"].decode("utf-8", "replace")
         if name == FILE_FIELD and self._has_file:
             raise InvalidParameter(f"the field {FILE_FIELD!r} is repeated", field=FILE_FIELD)
+        self._skips = name != FILE_FIELD and not self._kept(name)
+        if self._skips:
+            if len(self._form.skipped) < MAX_FIELDS:
+                self._form.skipped[name] = None
+            return
         self._names.append(name)
         if len(self._names) > MAX_FIELDS:
             raise InvalidRequest(f"the form has more than {MAX_FIELDS} fields")
@@ -222,6 +243,8 @@ class _FormReader:
             self._value = bytearray()
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._skips:
+            return
         if self._value is None:
             self._pending.append(data[start:end])
             return
@@ -230,7 +253,7 @@ class _FormReader:
             raise InvalidRequest(f"the field {self._names[-1][:100]!r} is longer than {MAX_FIELD_BYTES} bytes")
 
     def _on_part_end(self) -> None:
-        if self._value is not None:
+        if self._value is not None and not self._skips:
             values = self._form.fields.setdefault(self._names[-1], [])
             values.append(self._value.decode("utf-8", "replace"))
 

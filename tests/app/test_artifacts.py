@@ -10,6 +10,7 @@ import pytest
 from app.artifacts import (
     MANIFEST_FORMAT,
     MANIFEST_NAME,
+    Artifact,
     ArtifactError,
     Proof,
     UnprovenError,
@@ -267,3 +268,17 @@ class TestManifest:
 def test_sha256_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"dikte" * 1_000_000)
     assert sha256_of(tmp_path / "x") == hashlib.sha256(b"dikte" * 1_000_000).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("manifest", "created"),
+    [({"created": "2026-11-26"}, 1_795_651_200), ({}, 0), ({"created": "yesterday"}, 0), ({"created": None}, 0)],
+)
+def test_when_it_was_made(tmp_path: Path, manifest: dict[str, Any], created: int) -> None:
+    assert Artifact(tmp_path, "a", manifest).created == created
+
+
+def test_its_language_is_that_of_its_card(tmp_path: Path) -> None:
+    assert Artifact(tmp_path, "a", {}).language is None
+    (tmp_path / "README.md").write_text("---\nlanguage: tr\n---\n", encoding="utf-8")
+    assert Artifact(tmp_path, "a", {}).language == "tr"

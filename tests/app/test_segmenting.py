@@ -57,3 +57,14 @@ def test_a_segment_is_as_sure_as_its_letters() -> None:
     segment = Segment.of((Word("ab", 0.0, 1.0, 0.9), Word("c", 1.0, 2.0, 0.5)))
     assert segment.confidence == pytest.approx((0.9 * 0.9 * 0.5) ** (1 / 3))
     assert (segment.start_s, segment.end_s) == (0.0, 2.0)
+
+
+def test_what_gets_too_long_ends_at_its_longest_pause() -> None:
+    spoken = words(*((f"w{i}", i + 0.3 * (i > 4), i + 0.9 + 0.3 * (i > 4)) for i in range(10)))
+    first, second = segments_of(spoken)
+    assert (first.text, second.text) == ("w0 w1 w2 w3 w4", "w5 w6 w7 w8 w9")
+
+
+def test_words_that_lie_within_one_another_are_all_kept() -> None:
+    spoken = words(("47.5", 0.0, 47.5), ("seconds", 0.0, 47.5), ("in", 3.0, 4.0))
+    assert " ".join(segment.text for segment in segments_of(spoken)) == "47.5 seconds in"

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -29,11 +30,12 @@ LONG_S = 100
 
 @contextmanager
 def serving(
-    tmp_path: Path, descriptors: int | None = None, **settings: str
+    tmp_path: Path, descriptors: int | None = None, log: int = subprocess.DEVNULL, **settings: str
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The service on the bundled model, with a temporary folder of its own: (address, process).
 
-    descriptors: how many it may open.
+    descriptors: how many it may open. log: where its log goes; PIPE for few requests only, because the service stops
+    when a pipe is full that nobody reads.
     """
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ASR_")}
@@ -42,7 +44,7 @@ def serving(
     command = [sys.executable, "-m", "app"]
     if descriptors is not None:
         command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log, text=True)
     try:
         yield f"http://127.0.0.1:{port}", process
     finally:
@@ -83,7 +85,7 @@ def until_queued(url: str, least_s: float) -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_at_once_when_there_is_nothing_to_do(tmp_path: Path, sent: signal.Signals) -> None:
-    with serving(tmp_path) as (url, process):
+    with serving(tmp_path, log=subprocess.PIPE) as (url, process):
         wait_until_ready(url)
         process.send_signal(sent)
         log = process.communicate(timeout=PATIENCE_S)[1]
@@ -92,7 +94,7 @@ def test_it_ends_at_once_when_there_is_nothing_to_do(tmp_path: Path, sent: signa
 
 
 def test_what_was_let_in_is_answered_and_nobody_else_is_let_in(tmp_path: Path) -> None:
-    with serving(tmp_path, ASR_WORKERS="1") as (url, process), ThreadPoolExecutor() as pool:
+    with serving(tmp_path, log=subprocess.PIPE, ASR_WORKERS="1") as (url, process), ThreadPoolExecutor() as pool:
         wait_until_ready(url)
         accepted = [pool.submit(post, url, noise(LONG_S)) for _ in range(2)]
         until_queued(url, 2 * LONG_S)
@@ -116,7 +118,8 @@ def test_what_was_let_in_is_answered_and_nobody_else_is_let_in(tmp_path: Path) -
 @pytest.mark.parametrize("hurry", ["grace", "second signal"])
 def test_it_does_not_wait_for_ever(tmp_path: Path, hurry: str) -> None:
     grace_s = "0.1" if hurry == "grace" else "1000"
-    with serving(tmp_path, ASR_GRACE_S=grace_s, ASR_WORKERS="1") as (url, process), ThreadPoolExecutor() as pool:
+    settings: Any = {"ASR_GRACE_S": grace_s, "ASR_WORKERS": "1"}
+    with serving(tmp_path, log=subprocess.PIPE, **settings) as (url, process), ThreadPoolExecutor() as pool:
         wait_until_ready(url)
         lost = pool.submit(post, url, noise(LONG_S))
         until_queued(url, LONG_S)
@@ -146,7 +149,7 @@ def test_headers_without_end_are_not_taken_into_memory(tmp_path: Path) -> None:
 
 
 def test_settings_that_make_no_sense_stop_the_start(tmp_path: Path) -> None:
-    with serving(tmp_path, ASR_WORKERS="many", ASR_QUEUE="1") as (_, process):
+    with serving(tmp_path, log=subprocess.PIPE, ASR_WORKERS="many", ASR_QUEUE="1") as (_, process):
         log = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 2
     assert log.startswith("ASR_WORKERS: ")
@@ -154,10 +157,8 @@ def test_settings_that_make_no_sense_stop_the_start(tmp_path: Path) -> None:
 
 
 def test_a_service_link_is_ignored_and_logged(tmp_path: Path) -> None:
-    with serving(tmp_path, ASR_HOST="127.0.0.77", ASR_PORT="tcp://10.0.0.1:8000", WEB_CONCURRENCY="auto") as (
-        _,
-        process,
-    ):
+    settings: Any = {"ASR_HOST": "127.0.0.77", "ASR_PORT": "tcp://10.0.0.1:8000", "WEB_CONCURRENCY": "auto"}
+    with serving(tmp_path, log=subprocess.PIPE, **settings) as (_, process):
         assert process.stderr is not None
         log = ""
         while "Uvicorn running" not in log and (line := process.stderr.readline()):
@@ -167,9 +168,9 @@ def test_a_service_link_is_ignored_and_logged(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
-    with serving(tmp_path) as (url, first):
+    with serving(tmp_path, log=subprocess.PIPE) as (url, first):
         wait_until_ready(url)
-        with serving(tmp_path, ASR_PORT=url.rsplit(":", 1)[1]) as (_, second):
+        with serving(tmp_path, log=subprocess.PIPE, ASR_PORT=url.rsplit(":", 1)[1]) as (_, second):
             second.communicate(timeout=PATIENCE_S)
         assert second.returncode not in (0, None)
         assert first.poll() is None
@@ -184,7 +185,7 @@ SLOW_UPLOAD = b"POST /transcribe HTTP/1.1\r\nHost: a\r\n" + FORM + b"Content-Len
 
 
 def test_idle_connections_keep_nobody_out(tmp_path: Path) -> None:
-    with serving(tmp_path, descriptors=FEW_DESCRIPTORS) as (url, process), ExitStack() as stack:
+    with serving(tmp_path, log=subprocess.PIPE, descriptors=FEW_DESCRIPTORS) as (url, process), ExitStack() as stack:
         wait_until_ready(url)
         for _ in range(IDLE_SOCKETS):
             stack.enter_context(connect(url))
@@ -197,7 +198,7 @@ def test_idle_connections_keep_nobody_out(tmp_path: Path) -> None:
 
 
 def test_descriptors_that_run_out_turn_readiness_off_until_they_are_free(tmp_path: Path) -> None:
-    with serving(tmp_path, descriptors=FEW_DESCRIPTORS) as (url, process):
+    with serving(tmp_path, log=subprocess.PIPE, descriptors=FEW_DESCRIPTORS) as (url, process):
         wait_until_ready(url)
         with ExitStack() as stack:
             http = stack.enter_context(httpx.Client(base_url=url, headers={"Connection": "close"}))

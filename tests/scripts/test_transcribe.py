@@ -103,7 +103,7 @@ def test_every_format(
     assert run(monkeypatch, recordings / "a.wav", "--format", format_, "--out", tmp_path) == 0
     written = (tmp_path / f"a.{suffix}").read_text(encoding="utf-8")
     text = transcript_of(model, recordings / "a.wav")
-    clock = r"00:00:00{0}\d{{3}} --> 00:00:00{0}\d{{3}}\n"
+    clock = r"00:00:00{0}\d{{3}} --> 00:00:01{0}\d{{3}}\n"
     match format_:
         case "text":
             assert written == text + "\n"

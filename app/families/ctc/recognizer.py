@@ -44,6 +44,8 @@ class CtcRecognizer:
             raise InvalidParameter("the model has one language, which cannot be chosen")
         if options.prompt:
             raise InvalidParameter("the model takes no prompt")
+        if options.temperatures[0] > 0:
+            raise InvalidParameter("the model draws no samples: it has no temperature")
 
     @property
     def batches(self) -> bool:

@@ -40,7 +40,7 @@ class WhisperDecoder:
     def _grouped(self, output: WindowOutput, start_s: float) -> list[Segment]:
         segmenter = Segmenter()
         words = [replace(word, start_s=start_s + word.start_s, end_s=start_s + word.end_s) for word in output.words]
-        decoding = decoding_of(output, output.tokens)
+        decoding = self._decoding(output, output.tokens)
         return [replace(segment, decoding=decoding) for segment in segmenter.add(words) + segmenter.finish()]
 
     def _timed(self, output: WindowOutput, window_start_s: float, window_end_s: float) -> list[Segment]:
@@ -65,18 +65,23 @@ class WhisperDecoder:
         confidence = math.exp(min(0.0, output.average_log_probability))
         # A translation has spaces, whatever the language of the speech.
         space_before = text[:1].isspace() or output.language not in WITHOUT_SPACES
-        decoding = decoding_of(output, tokens)
+        decoding = self._decoding(output, tokens)
         return Segment(text.strip(), start_s, end_s, confidence, decoding=decoding, space_before=space_before)
 
-
-def decoding_of(output: WindowOutput, tokens: Sequence[int]) -> Decoding:
-    """How the segment with these tokens was decoded."""
-    return Decoding(
-        tokens=tuple(tokens),
-        temperature=output.temperature,
-        average_log_probability=output.average_log_probability,
-        compression_ratio=output.compression_ratio,
-        no_speech_probability=output.no_speech_probability,
-        language=output.language,
-        language_probability=output.language_probability,
-    )
+    def _decoding(self, output: WindowOutput, tokens: Sequence[int]) -> Decoding:
+        """How the segment with these tokens was decoded."""
+        pieces = self._settings.vocabulary.pieces
+        return Decoding(
+            tokens=tuple(tokens),
+            temperature=output.temperature,
+            average_log_probability=output.average_log_probability,
+            compression_ratio=output.compression_ratio,
+            no_speech_probability=output.no_speech_probability,
+            language=output.language,
+            language_probability=output.language_probability,
+            pieces=tuple(
+                (pieces[token], log_probability)
+                for token, log_probability in zip(output.tokens, output.log_probabilities, strict=False)
+                if token in pieces
+            ),
+        )

@@ -5,7 +5,8 @@ import pytest
 from starlette.routing import Route
 
 from app.api.auth import ApiKeys
-from tests.conftest import Client, ServiceFactory, assert_error
+from app.api.paths import is_openai
+from tests.conftest import Client, ServiceFactory, assert_error, assert_openai_error
 from tests.sounds import speechlike, wav
 
 OPEN = ["/livez", "/readyz", "/", "/docs", "/openapi.json", "/metrics", "/static-offline-docs/swagger-ui.css"]
@@ -63,9 +64,15 @@ def test_some_pages_need_no_key(client: Client, path: str) -> None:
 
 def test_every_other_route_needs_one(client: Client) -> None:
     closed = {path for path in paths_of(client) if path not in OPEN and path != "/docs/oauth2-redirect"}
-    assert "/transcribe" in closed
+    assert {"/transcribe", "/v1/audio/transcriptions"} <= closed
     for path in closed:
-        assert_error(client.post(path), 401, "unauthorized")
+        method = "GET" if path.startswith("/v1/models") else "POST"
+        answer = client.request(method, path)
+        assert answer.headers["www-authenticate"] == "Bearer"
+        if is_openai(path):
+            assert_openai_error(answer, 401, "invalid_api_key")
+        else:
+            assert_error(answer, 401, "unauthorized")
 
 
 def paths_of(client: Client) -> set[str]:

@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute, Route
 
 from app.api.forms import UploadForm
 from app.api.intake import SurfaceRoute, surface, take_in
+from app.api.paths import is_openai
 from app.main import create_app
 from app.settings import Settings
 from tests.app.api.test_outcomes import outcomes
@@ -52,7 +53,8 @@ def test_every_surface_asks_for_a_key(serve: ServiceFactory) -> None:
         for route in all_routes(client.app.routes):
             if isinstance(route, SurfaceRoute):
                 for method in route.methods or ():
-                    assert_error(client.request(method, route.path), 401, "unauthorized")
+                    code = "invalid_api_key" if is_openai(route.path) else "unauthorized"
+                    assert_error(client.request(method, route.path), 401, code)
 
 
 def test_a_new_surface_transcribes_and_is_counted(serve: ServiceFactory) -> None:

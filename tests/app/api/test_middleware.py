@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.service import Service
-from tests.conftest import Client, ServiceFactory, assert_error
+from tests.conftest import Client, ServiceFactory, assert_error, assert_openai_error
 from tests.sounds import speechlike, wav
 
 PAGE = "https://example.org"
@@ -67,3 +67,27 @@ def test_without_the_setting_no_page_may(serve: ServiceFactory) -> None:
         assert_error(client.request("OPTIONS", "/transcribe", headers=asked), 405, "method_not_allowed")
         answer = client.request("GET", "/livez", headers={"Origin": PAGE})
         assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    "header", ["x-stainless-lang", "X-Stainless-Retry-Count", "openai-organization", "OpenAI-Beta", "idempotency-key"]
+)
+def test_a_page_may_send_what_clients_of_openai_send(client: Client, header: str) -> None:
+    asked = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
+    asked["Access-Control-Request-Headers"] = f"authorization, {header}"
+    answer = client.request("OPTIONS", "/v1/audio/transcriptions", headers=asked)
+    assert answer.status_code == 200
+    assert {"authorization", header.lower()} <= set(answer.headers["access-control-allow-headers"].lower().split(", "))
+
+
+def test_a_page_may_not_send_anything(client: Client) -> None:
+    asked = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
+    asked["Access-Control-Request-Headers"] = "x-stainless-os, x-other"
+    answer = client.request("OPTIONS", "/v1/audio/transcriptions", headers=asked)
+    assert_openai_error(answer, 400, "invalid_request")
+    assert answer.headers["access-control-allow-origin"] == PAGE
+
+
+def test_a_page_may_read_what_was_ignored(client: Client) -> None:
+    exposed = client.request("GET", "/livez", headers={"Origin": PAGE}).headers["access-control-expose-headers"]
+    assert {"x-ignored-parameters", "x-should-retry", "openai-model"} <= set(exposed.lower().split(", "))

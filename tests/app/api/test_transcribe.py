@@ -329,3 +329,27 @@ def test_openapi_describes_the_form(client: Client) -> None:
     for name in ("timestamps", "response_format"):
         for value in schema["properties"][name]["enum"]:
             assert post(client, clip(1), **{name: value}).status_code == 200
+
+
+def test_the_three_numbers_of_subtitles_are_fields_and_settings(serve: ServiceFactory) -> None:
+    def longest(text: str) -> int:
+        return max(len(line) for subtitle in srt.parse(text) for line in subtitle.content.split("\n"))
+
+    def shortest_s(text: str) -> float:
+        return float(min((subtitle.end - subtitle.start).total_seconds() for subtitle in srt.parse(text)))
+
+    with serve(subtitle_min_s=3.0) as client:
+        assert shortest_s(post(client, clip(30), response_format="srt").text) == pytest.approx(3.0, abs=ROUNDING_S)
+        fields = {"subtitle_min_s": "0.5", "subtitle_line_characters": "10", "subtitle_characters_per_s": "8"}
+        answer = post(client, clip(30), response_format="srt", **fields)
+        assert longest(answer.text) <= 10
+        assert shortest_s(answer.text) == pytest.approx(5 / 8, abs=ROUNDING_S)
+        assert_error(post(client, clip(1), subtitle_min_s="0"), 422, "invalid_parameter")
+
+
+def test_a_temperature_of_a_model_without_one_is_ignored_or_strictly_refused(serve: ServiceFactory) -> None:
+    with serve() as client:
+        assert post(client, clip(1), temperature="0.5").json()["text"] == WORD
+        assert_error(post(client, clip(1), prompt="names"), 422, "invalid_parameter")
+    with serve(strict=True) as client:
+        assert_error(post(client, clip(1), temperature="0.5"), 422, "invalid_parameter")

@@ -478,3 +478,12 @@ def test_a_client_that_leaves_in_mid_upload_leaves_nothing(
     admission = client.app.state.service.admission
     assert (admission.uploads, admission.requests, admission.queued_s) == (0, 0, 0)
     assert [record for record in caplog.records if record.exc_info or record.levelno >= logging.WARNING] == []
+
+
+def test_fields_that_are_not_kept_may_have_any_number_and_length(client: Client) -> None:
+    """Nothing of them is in memory: only the names of some."""
+    parts: list[Any] = [("file", ("a.wav", wav(speechlike(1)))), ("large", (None, b"x" * 100_000))]
+    parts += [(f"field{number % 40}", (None, b"x" * 1000)) for number in range(200)]
+    answer = client.post("/v1/audio/transcriptions", files=parts)
+    assert answer.json()["text"] == "dikte"
+    assert len(answer.headers["x-ignored-parameters"].split(", ")) == 32

@@ -82,3 +82,15 @@ def test_words_are_grouped_and_shifted(settings: WhisperSettings) -> None:
     assert [segment.text for segment in segments] == ["çok güzel", "şimdi"]
     np.testing.assert_allclose(times_of(segments), [(20.1, 21.0), (23.0, 23.5)])
     assert all(segment.decoding is not None for segment in segments)
+
+
+def test_a_segment_has_the_text_of_its_tokens(settings: WhisperSettings) -> None:
+    text = tuple(settings.vocabulary.encode(" çok güzel"))
+    tokens = (settings.special.timestamps[0], *text)
+    output = replace(
+        GOOD, tokens=tokens, text="çok güzel", log_probabilities=(-1.0, *(-0.5 for _ in text), -2.0), timestamps=False
+    )
+    (segment,) = WhisperDecoder(settings).add(window(3, 2), output)
+    assert segment.decoding is not None
+    assert b"".join(piece for piece, _ in segment.decoding.pieces).decode() == " çok güzel"
+    assert [value for _, value in segment.decoding.pieces] == [-0.5] * len(text)
