@@ -33,7 +33,10 @@ LAYERS = [
         "app.audio.sndfile",
         "app.audio.ffmpeg",
     },
+    {"app.audio.sides"},
+    {"app.audio.crosstalk"},
     {"app.audio.channels", "app.audio.formats", "app.audio.lengths", "app.audio.unfinished"},
+    {"app.audio.separation"},
     {"app.audio.decoder"},
     {"app.audio", "app.artifacts"},
     {"app.evidence", "app.runtimes.graph"},
@@ -81,6 +84,7 @@ LAYERS = [
     {"app.jobs", "app.admission", "app.speed"},
     {"app.scheduler"},
     {"app.selection"},
+    {"app.merging", "app.quiet_channels"},
     {"app.transcriber"},
     {"app.service"},
     {
