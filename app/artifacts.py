@@ -14,10 +14,13 @@ import logging
 import math
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from app.files import describe_broken_file
+from app.languages import card_language
 
 logger = logging.getLogger("dikte")
 
@@ -78,6 +81,19 @@ class Artifact:
     manifest: dict[str, Any]
     allow_unproven: bool = False
     unproven_reasons: list[str] = field(default_factory=list, compare=False)
+
+    @cached_property
+    def language(self) -> str | None:
+        """ISO 639 code of the language that the model card in the folder names; None if it names none or several."""
+        return card_language(self.folder)
+
+    @property
+    def created(self) -> int:
+        """The date in the manifest, in seconds since 1970; 0 if it has none."""
+        try:
+            return int(datetime.fromisoformat(str(self.manifest.get("created"))).replace(tzinfo=UTC).timestamp())
+        except ValueError:
+            return 0
 
     @property
     def proving_command(self) -> str:

@@ -167,6 +167,11 @@ class Recognizer(Protocol[Output]):
         ...
 
     @property
+    def detects_language(self) -> bool:
+        """Whether the model knows several languages, and finds out which one is spoken."""
+        ...
+
+    @property
     def batches(self) -> bool:
         """Whether short windows are computed faster together than one after the other."""
         ...

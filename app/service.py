@@ -95,6 +95,16 @@ class Service:
         return self.artifact.name if self.artifact is not None else without_folders(self.settings.model_dir)
 
     @property
+    def model_created(self) -> int:
+        """When the model was made, in seconds since 1970; 0 if that is not known."""
+        return 0 if self.artifact is None else self.artifact.created
+
+    @property
+    def language(self) -> str | None:
+        """ISO 639 code of the model's language, if its model card names one."""
+        return None if self.artifact is None else self.artifact.language
+
+    @property
     def unproven_reasons(self) -> list[str]:
         """Why the model would be refused without `ASR_ALLOW_UNPROVEN`."""
         return [] if self.artifact is None else [without_folders(reason) for reason in self.artifact.unproven_reasons]

@@ -8,16 +8,16 @@ All of it happens before a deadline. An API is a router of `SurfaceRoute`s; `app
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, BinaryIO, Generic
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from app.admission import Reservation
-from app.api.forms import Form, UploadForm, form_schema, parse_form
+from app.api.forms import Form, UploadForm, form_schema, parse_form, query_parameters
 from app.api.upload import UploadLimits, read_form
 from app.errors import (
     AsrError,
@@ -36,10 +36,12 @@ from app.errors import (
     UploadTimeout,
     UploadTooLarge,
 )
-from app.recognizer import Options
+from app.recognizer import AnyRecognizer, Options
 from app.service import Service
 from app.transcriber import Transcriber
-from app.transcript import Transcript
+from app.transcript import Segment, Transcript
+
+Result = TypeVar("Result")
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 """Seconds that the client waits for its answer."""
@@ -72,11 +74,14 @@ def surface() -> APIRouter:
 def describe_form(form: type[UploadForm]) -> dict[str, Any]:
     """The `openapi_extra` of a route that takes this form."""
     body = {"required": True, "content": {"multipart/form-data": {"schema": form_schema(form)}}}
-    return {"parameters": [TIMEOUT_PARAMETER], "requestBody": body}
+    return {"parameters": [TIMEOUT_PARAMETER, *query_parameters(form)], "requestBody": body}
 
 
 class Intake(Generic[Form]):
-    """An admitted request, with its form and its file."""
+    """An admitted request, with its form and its file.
+
+    options: what the form asks of the recognition; a handler may replace them before it transcribes.
+    """
 
     def __init__(
         self,
@@ -91,19 +96,39 @@ class Intake(Generic[Form]):
         self._transcriber = transcriber
         self._reservation = reservation
         self._file = file
-        self._options = options
+        self.options = options
         self.form = form
+
+    @property
+    def recognizer(self) -> AnyRecognizer:
+        """The model that will transcribe."""
+        return self._transcriber.lanes.express
 
     async def transcribe(self) -> Transcript:
         """The transcript of the file.
 
         Raises ClientDisconnect when the client disconnects, and the errors of `Transcriber`.
         """
-        work = self._transcriber.transcribe(self._file, self._reservation, self._options)
+        work = self._transcriber.transcribe(self._file, self._reservation, self.options)
         transcript = await while_connected(self._request, work)
         self._request.state.timings = transcript.timings
         self._request.state.duration_s = transcript.duration_s
         return transcript
+
+    async def first_segment(self, is_wanted: Callable[[Segment], bool]) -> Segment | None:
+        """The first segment of the file that is wanted, if there is one; what comes after it is not computed.
+
+        Raises the errors of `transcribe`.
+        """
+        return await while_connected(self._request, self._first_segment(is_wanted))
+
+    async def _first_segment(self, is_wanted: Callable[[Segment], bool]) -> Segment | None:
+        stream = self._transcriber.stream(self._file, self._reservation, self.options)
+        async with aclosing(stream.segments()) as segments:
+            async for segment in segments:
+                if is_wanted(segment):
+                    return segment
+        return None
 
 
 @asynccontextmanager
@@ -121,10 +146,16 @@ async def take_in(request: Request, form: type[Form]) -> AsyncIterator[Intake[Fo
         reservation = stack.enter_context(admission.reserve(deadline))
         with admission.uploading():
             limits = UploadLimits(settings.max_upload_bytes, settings.upload_idle_s, settings.upload_min_bytes_per_s)
-            upload = await stack.enter_async_context(read_form(request, limits))
-        parsed = parse_form(form, upload.fields)
+            upload = await stack.enter_async_context(read_form(request, limits, form.file_field))
+        parsed = parse_form(form, query_fields(request, form) if form.in_query else upload.fields)
         options = parsed.options(settings.options)
-        yield Intake(request, transcriber, reservation, upload.file, parsed, options)
+        yield Intake(request, transcriber, reservation, parsed.opened(upload.file), parsed, options)
+
+
+def query_fields(request: Request, form: type[UploadForm]) -> dict[str, list[str]]:
+    """The query parameters that the form has: name -> values. Others are ignored."""
+    query = request.query_params
+    return {name: query.getlist(name) for name in form.model_fields if name in query}
 
 
 def parse_timeout(header: str | None, longest_s: float) -> float:
@@ -150,7 +181,7 @@ async def within(seconds: float) -> AsyncIterator[float]:
         raise DeadlineExceeded(f"not answered within {seconds:g} s", deadline_s=seconds) from error
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, Transcript]) -> Transcript:
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of `work`. If the client disconnects first, cancels the work and raises ClientDisconnect."""
     working, leaving = asyncio.create_task(work), asyncio.create_task(disconnected(request))
     try:

@@ -60,8 +60,8 @@ class UploadLimits:
 
 
 @asynccontextmanager
-async def read_form(request: Request, limits: UploadLimits) -> AsyncIterator[Form]:
-    """Read a multipart body with one file in the field `file`; the file is closed at the end.
+async def read_form(request: Request, limits: UploadLimits, file_field: str = FILE_FIELD) -> AsyncIterator[Form]:
+    """Read a multipart body with one file in the field `file_field`; the file is closed at the end.
 
     Raises UploadTimeout if the body stops arriving or arrives too slowly, UploadTooLarge, UnsupportedEncoding if it is
     compressed, InvalidRequest if it is not such a form or a field is too long, InvalidParameter if the file is missing
@@ -71,7 +71,7 @@ async def read_form(request: Request, limits: UploadLimits) -> AsyncIterator[For
     _check_encoding(request)
     _check_length(request, limits.max_bytes)
     with _spool() as file:
-        reader = _FormReader(_boundary(request), file)
+        reader = _FormReader(_boundary(request), file, file_field)
         received = 0
         chunks = request.stream()
         pace = _Pace(limits)
@@ -147,8 +147,9 @@ async def _next(chunks: AsyncGenerator[bytes, None], idle_s: float) -> bytes | N
 class _FormReader:
     """Callbacks of the multipart parser; chunks of the file are kept until `flush` writes them."""
 
-    def __init__(self, boundary: bytes, file: BinaryIO) -> None:
+    def __init__(self, boundary: bytes, file: BinaryIO, file_field: str) -> None:
         self._form = Form(file)
+        self._file_field = file_field
         self._pending: list[bytes] = []
         self._has_file = False
         self._names: list[str] = []
@@ -187,7 +188,7 @@ class _FormReader:
         if not self._ended:
             raise InvalidRequest("the body is not a complete multipart form: it is cut off or has no parts")
         if not self._has_file:
-            raise InvalidParameter(f"the form has no file in the field {FILE_FIELD!r}", field=FILE_FIELD)
+            raise InvalidParameter(f"the form has no file in the field {self._file_field!r}", field=self._file_field)
         with _stored():  # `seek` writes what is still buffered
             self._form.file.seek(0)
         return self._form
@@ -211,12 +212,12 @@ class _FormReader:
         if b"name" not in options:
             raise InvalidRequest("a part of the form has no name")
         name = options[b"name"].decode("utf-8", "replace")
-        if name == FILE_FIELD and self._has_file:
-            raise InvalidParameter(f"the field {FILE_FIELD!r} is repeated", field=FILE_FIELD)
+        if name == self._file_field and self._has_file:
+            raise InvalidParameter(f"the field {name!r} is repeated", field=name)
         self._names.append(name)
         if len(self._names) > MAX_FIELDS:
             raise InvalidRequest(f"the form has more than {MAX_FIELDS} fields")
-        if name == FILE_FIELD:
+        if name == self._file_field:
             self._has_file, self._value = True, None
         else:
             self._value = bytearray()

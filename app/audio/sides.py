@@ -57,17 +57,19 @@ MAX_BLOCKS = 500
 def same_sound(left: Samples, right: Samples, rate_hz: int) -> bool:
     """Whether one channel is a copy of the other, each of shape (samples,), float32: no block differs audibly.
 
-    A copy may be scaled or inverted, and have noise below `SAME_NOISE` or a codec's below `SAME_DEVIATION`.
+    A copy may be scaled or inverted as a whole, and have noise below `SAME_NOISE` or a codec's below `SAME_DEVIATION`.
     """
-    size = round(BLOCK_S * rate_hz)
-    power, other, product = moments(left, right, size)
-    explained = np.square(product) / np.maximum(power * other, SILENT_POWER**2)
-    for mine in (power, other):
-        deviation = mine * (1 - explained.clip(0, 1))
-        floor = max(SAME_NOISE * level_of(mine), SILENT_POWER)
-        if ((deviation > SAME_DEVIATION * mine) & (deviation > floor)).any():
-            return False
-    return True
+    power, other, product = moments(left, right, round(BLOCK_S * rate_hz))
+    return not _differs(power, other, product) and not _differs(other, power, product)
+
+
+def _differs(power: Powers, source: Powers, product: Powers) -> bool:
+    """Whether a channel has a block that is not the other channel's, times a gain. product: their covariances."""
+    loud = source > SAME_NOISE * level_of(source)
+    gain = float(np.median(product[loud] / source[loud])) if loud.any() else 0.0
+    deviation = power - 2 * gain * product + gain**2 * source
+    audible = max(SAME_NOISE * level_of(power), SILENT_POWER)
+    return bool(((deviation > SAME_DEVIATION * power) & (deviation > audible)).any())
 
 
 def two_sides(left: Samples, right: Samples, rate_hz: int) -> bool:
@@ -146,8 +148,8 @@ def moments(left: Samples, right: Samples, size: int) -> tuple[Powers, Powers, P
     parts = [(left[:whole].reshape(-1, size), right[:whole].reshape(-1, size))]
     if whole < len(left):
         parts.append((left[np.newaxis, whole:], right[np.newaxis, whole:]))
-    moments = [_moments_of_blocks(*part) for part in parts]
-    power, other, covariance = (np.concatenate(column) for column in zip(*moments, strict=True))
+    columns = zip(*(_moments_of_blocks(one, two) for one, two in parts), strict=True)
+    power, other, covariance = (np.concatenate(column) for column in columns)
     return power, other, covariance
 
 
@@ -158,7 +160,9 @@ def _moments_of_blocks(left: Samples, right: Samples) -> tuple[Powers, Powers, P
 
     def covariance(one: Samples, two: Samples, product_of_means: Powers) -> Powers:
         products: Powers = np.einsum("ij,ij->i", one, two).astype(np.float64)
-        return products / size - product_of_means
+        products /= size
+        products -= product_of_means
+        return products
 
     return (
         covariance(left, left, means[0] ** 2).clip(0),

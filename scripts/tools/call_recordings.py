@@ -204,6 +204,7 @@ def recordings(voices: tuple[str, str] = VOICES[0], repeats: int = 1) -> Sequenc
         "call, crosstalk at -20 dB, 60 % overlap": with_crosstalk(crowded, -20),
         "call, crosstalk at -30 dB after 150 ms": with_crosstalk(call, -30, 0.15),
         "call, crosstalk at -40 dB, noise at -30 dB": with_noise(with_crosstalk(call, -40), 30),
+        "call, pauses, crosstalk at -25 dB": with_crosstalk(calm, -25),
         "call, G.711": by_channel(call.stereo, telephone),
         "call, G.711, crosstalk at -25 dB": by_channel(with_crosstalk(call, -25), telephone),
         "call, MP3, smallest": through_file(call.stereo, *mp3, 0.99),

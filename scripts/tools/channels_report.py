@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
 
-import numpy as np
 import soundfile
 
 from app.audio.sides import common_share, compare_levels, same_sound, two_sides
@@ -49,11 +48,13 @@ def report_decisions(made: list[list[Recording]]) -> None:
     """Print a line for each kind of recording. made: the same kinds, with several pairs of voices."""
     print(f"{'recording':45}{'separated':>11}{'own share':>13}{'common':>13}{'copies':>8}  expected")
     for kind in zip(*made, strict=True):
-        pairs = [tuple(np.ascontiguousarray(channel) for channel in recording.stereo.T) for recording in kind]
-        copies = [same_sound(*pair, RATE_HZ) for pair in pairs]
-        separated = [not copy and two_sides(*pair, RATE_HZ) for copy, pair in zip(copies, pairs, strict=True)]
-        own = [compare_levels(*pair, RATE_HZ).own_share for pair in pairs]
-        common = [common_share(*pair, RATE_HZ) for pair in pairs]
+        pairs = [(recording.stereo[:, 0].copy(), recording.stereo[:, 1].copy()) for recording in kind]
+        copies = [same_sound(left, right, RATE_HZ) for left, right in pairs]
+        separated = [
+            not copy and two_sides(left, right, RATE_HZ) for copy, (left, right) in zip(copies, pairs, strict=True)
+        ]
+        own = [compare_levels(left, right, RATE_HZ).own_share for left, right in pairs]
+        common = [common_share(left, right, RATE_HZ) for left, right in pairs]
         expected = "separate" if kind[0].separate else "mix"
         wrong = "" if all(found == kind[0].separate for found in separated) else "  (differs)"
         print(

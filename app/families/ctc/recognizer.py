@@ -45,6 +45,8 @@ class CtcRecognizer:
         if options.prompt:
             raise InvalidParameter("the model takes no prompt")
 
+    detects_language = False
+
     @property
     def batches(self) -> bool:
         """Whether the windows of one call are computed at once."""
