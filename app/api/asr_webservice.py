@@ -93,7 +93,7 @@ class DetectionBody(BaseModel):
     openapi_extra=describe_form(AsrQuery),
 )
 async def asr(request: Request) -> Response:
-    """`curl -F audio_file=@samples/sample.wav "http://localhost:8000/asr?output=srt"`."""  # noqa: D402
+    """`curl -F audio_file=@samples/sample.wav "http://localhost:8000/asr?output=srt"`."""
     service: Service = request.app.state.service
     async with take_in(request, AsrQuery) as intake:
         intake.options = honored(intake.recognizer, intake.options, service)
@@ -128,8 +128,8 @@ async def detect_language(request: Request) -> DetectionBody:
         if not intake.recognizer.detects_language:
             if service.language is None:
                 raise InvalidParameter(
-                    "the model has one language, and no model card names it: write it as `language: tr` into the header "
-                    "of README.md in the model's folder"
+                    "the model has one language, and no model card names it: write it as `language: tr` into the "
+                    "header of README.md in the model's folder"
                 )
             return DetectionBody(
                 detected_language=english_name(service.language), language_code=service.language, confidence=1.0

@@ -72,22 +72,23 @@ def speak(text: str, voice: str, speed_wpm: int = 150) -> Samples:
 
 
 def make_call(voices: tuple[str, str] = VOICES[0], overlap: float = 0.2, repeats: int = 1) -> Call:
-    """A call. overlap: share of a turn that the next one, of the other side, covers; below 0 for pauses."""
-    tracks: list[list[tuple[int, Samples]]] = [[], []]
-    texts: list[list[str]] = [[], []]
-    position, end = RATE_HZ // 2, 0
-    for turn in TURNS * repeats:
-        for side, text in enumerate(turn):
-            speech = speak(text, voices[side])
-            tracks[side].append((position, speech))
-            texts[side].append(text)
-            end = max(end, position + len(speech))
-            position += round(len(speech) * (1 - overlap))
-    sides = [np.zeros(end + RATE_HZ // 2, dtype=np.float32) for _ in tracks]
-    for samples, track in zip(sides, tracks, strict=True):
-        for start, speech in track:
-            samples[start : start + len(speech)] += speech
-    return Call(sides[0], sides[1], " ".join(texts[0]), " ".join(texts[1]))
+    """A call of two voices. overlap: see `arrange`."""
+    turns = [(side, speak(text, voices[side]), text) for turn in TURNS * repeats for side, text in enumerate(turn)]
+    return arrange(turns, overlap)
+
+
+def arrange(turns: Sequence[tuple[int, Samples, str]], overlap: float) -> Call:
+    """A call of turns: side (0 or 1), speech of shape (samples,), float32, and its text.
+
+    overlap: share of a turn that the next one covers; below 0 for pauses.
+    """
+    starts = np.cumsum([RATE_HZ // 2, *(round(len(speech) * (1 - overlap)) for _, speech, _ in turns)]).tolist()
+    end = max(start + len(speech) for start, (_, speech, _) in zip(starts, turns, strict=False))
+    tracks = [np.zeros(end + RATE_HZ // 2, dtype=np.float32) for _ in range(2)]
+    for start, (side, speech, _) in zip(starts, turns, strict=False):
+        tracks[side][start : start + len(speech)] += speech
+    texts = [" ".join(text for turn, _, text in turns if turn == side) for side in range(2)]
+    return Call(tracks[0], tracks[1], *texts)
 
 
 def amplified(samples: Samples, gain_db: float) -> Samples:
@@ -179,9 +180,15 @@ class Recording:
 
 
 def recordings(voices: tuple[str, str] = VOICES[0], repeats: int = 1) -> Sequence[Recording]:
-    """Calls, and what is none, in the variants that telephone systems, microphones and codecs make."""
-    call, crowded = make_call(voices, repeats=repeats), make_call(voices, overlap=0.6, repeats=repeats)
-    calm = make_call(voices, overlap=-0.3, repeats=repeats)
+    """All variants of a call of two voices."""
+    return variants(*(make_call(voices, overlap, repeats) for overlap in (0.2, 0.6, -0.3)))
+
+
+def variants(call: Call, crowded: Call, calm: Call) -> Sequence[Recording]:
+    """Calls, and what is none, in the variants that telephone systems, microphones and codecs make.
+
+    call: with some overlap. crowded: with 60 %. calm: with pauses.
+    """
     mono = call.left + call.right
     random = np.random.default_rng(1)
     quiet = Call(call.left, amplified(call.right, -15), call.left_text, call.right_text)
