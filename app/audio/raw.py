@@ -46,10 +46,11 @@ class RawPcm(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read up to the length of `buffer`; fewer bytes only at the end."""
-        head = self._header[self._position :][: len(buffer)]
-        buffer[: len(head)] = head
+        view = memoryview(buffer)
+        head = self._header[self._position :][: len(view)]
+        view[: len(head)] = head
         self._samples.seek(max(0, self._position + len(head) - len(self._header)))
-        count = len(head) + self._samples.readinto(buffer[len(head) :])
+        count = len(head) + self._samples.readinto(view[len(head) :])
         self._position += count
         return count
 

@@ -57,3 +57,14 @@ def test_a_segment_is_as_sure_as_its_letters() -> None:
     segment = Segment.of((Word("ab", 0.0, 1.0, 0.9), Word("c", 1.0, 2.0, 0.5)))
     assert segment.confidence == pytest.approx((0.9 * 0.9 * 0.5) ** (1 / 3))
     assert (segment.start_s, segment.end_s) == (0.0, 2.0)
+
+
+@pytest.mark.parametrize(("time_s", "complete"), [(1.3, False), (2.0, False), (2.2, True)])
+def test_a_pause_completes_a_segment_before_the_next_word_comes(time_s: float, complete: bool) -> None:
+    segmenter = Segmenter()
+    assert segmenter.start_s is None
+    segmenter.add(SPOKEN[:2])
+    assert segmenter.start_s == 0.5
+    assert [segment.text for segment in segmenter.until(time_s)] == ["bir iki"] * complete
+    assert [segment.text for segment in segmenter.finish()] == ["bir iki"] * (not complete)
+    assert segmenter.until(10.0) == []
