@@ -7,6 +7,8 @@ The first table has the recordings of `scripts/tools/call_recordings.py`, each w
 are separated, and the figures by which that is decided. The second has the words of the calls: on which side they are
 found, and their error rate beside that of each side as a file of its own. Then comes the time of a call, beside that of
 its two sides as files, one after the other. Needs espeak-ng (`apt-get install espeak-ng`).
+
+A side as a file of its own has the noise of the call, but not its crosstalk.
 """
 
 import argparse
@@ -69,27 +71,35 @@ def report_words(transcriber: Transcriber, mode: ChannelMode) -> None:
     for overlap in OVERLAPS:
         calls = [make_call(voices, overlap) for voices in VOICES]
         title = f"{overlap:.0%} overlap" if overlap >= 0 else "pauses"
-        report_calls(transcriber, mode, title, calls, [call.stereo for call in calls])
+        clean = [call.stereo for call in calls]
+        report_calls(transcriber, mode, title, calls, clean, clean)
+        noisy = [with_noise(stereo, 30) for stereo in clean]
+        report_calls(transcriber, mode, f"{title}, noise at -30 dB", calls, noisy, noisy)
         crosstalk = [with_crosstalk(call, -25) for call in calls]
-        report_calls(transcriber, mode, f"{title}, crosstalk at -25 dB", calls, crosstalk)
-        noisy = [with_noise(call.stereo, 30) for call in calls]
-        report_calls(transcriber, mode, f"{title}, noise at -30 dB", calls, noisy)
+        report_calls(transcriber, mode, f"{title}, crosstalk at -25 dB", calls, crosstalk, clean)
 
 
 def report_calls(
-    transcriber: Transcriber, mode: ChannelMode, title: str, calls: list[Call], stereos: list[Stereo]
+    transcriber: Transcriber,
+    mode: ChannelMode,
+    title: str,
+    calls: list[Call],
+    stereos: list[Stereo],
+    sides: list[Stereo],
 ) -> None:
-    """Print a line about calls of one kind. stereos: their recordings."""
+    """Print a line about calls of one kind. stereos: their recordings. sides: their channels, as files of their own.
+
+    A word is on the wrong side if only the other side says it, and if it is not found in the file of this side.
+    """
     right = words = same = 0
     together, alone = [], []
-    for call, stereo in zip(calls, stereos, strict=True):
+    for call, stereo, files in zip(calls, stereos, sides, strict=True):
         transcript = transcribe(transcriber, stereo, mode)
-        for channel, (text, other_text) in enumerate(
-            ((call.left_text, call.right_text), (call.right_text, call.left_text))
-        ):
+        texts = (call.left_text, call.right_text)
+        for channel, text in enumerate(texts):
             found = joined(tuple(segment for segment in transcript.segments if segment.channel == channel))
-            single = transcribe(transcriber, (call.left, call.right)[channel], "mix").text
-            foreign = set(other_text.split()) - set(text.split())
+            single = transcribe(transcriber, files[:, channel], "mix").text
+            foreign = set(texts[1 - channel].split()) - set(text.split()) - set(single.split())
             right += sum(word not in foreign for word in found.split())
             words += len(found.split())
             same += found == single
