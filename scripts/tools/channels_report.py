@@ -116,22 +116,20 @@ def report_times(transcriber: Transcriber, runs: int, repeats: int) -> None:
     """Print the time of a call and of its two sides as files, medians of several runs that take turns."""
     call = make_call(repeats=repeats)
     sides = (call.left, call.right)
-    separate_s, files_s = [], []
-    for run in range(runs + 1):
-        begin = time.perf_counter()
+    measured: list[tuple[float, float, float, float]] = []
+    for _ in range(runs + 1):
+        begin, begin_cpu = time.perf_counter(), time.process_time()
         transcribe(transcriber, call.stereo, "auto")
-        middle = time.perf_counter()
+        middle, middle_cpu = time.perf_counter(), time.process_time()
         for side in sides:
             transcribe(transcriber, side, "mix")
-        end = time.perf_counter()
-        if run:  # the first warms up
-            separate_s.append(middle - begin)
-            files_s.append(end - middle)
-    ratio = median(separate_s) / median(files_s)
-    print(
-        f"\ncall of {len(call.left) / RATE_HZ:.0f} s: {median(separate_s):.3f} s; its sides as two files: "
-        f"{median(files_s):.3f} s; ratio {ratio:.2f} (medians of {runs} runs; {this_cpu()})"
-    )
+        end, end_cpu = time.perf_counter(), time.process_time()
+        measured.append((middle - begin, end - middle, middle_cpu - begin_cpu, end_cpu - middle_cpu))
+    call_s, files_s, call_cpu_s, files_cpu_s = (median(column) for column in zip(*measured[1:], strict=True))
+    duration_s = len(call.left) / RATE_HZ
+    print(f"\ncall of {duration_s:.0f} s, and its sides as two files; medians of {runs} runs; {this_cpu()}")
+    print(f"wall time:      {call_s:.3f} s, {files_s:.3f} s; ratio {call_s / files_s:.2f}")
+    print(f"processor time: {call_cpu_s:.3f} s, {files_cpu_s:.3f} s; ratio {call_cpu_s / files_cpu_s:.2f}")
 
 
 def transcribe(transcriber: Transcriber, samples: Stereo | Samples, mode: ChannelMode) -> Transcript:
