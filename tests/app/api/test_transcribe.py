@@ -266,7 +266,9 @@ def test_a_client_that_leaves_while_its_file_is_decoded_ends_the_decoding(
     begun, left = threading.Event(), threading.Event()
     blocks: list[float] = []
 
-    def slowly(file: BinaryIO, rate_hz: int, limits: AudioLimits, meter: Callable[[float], object]) -> Waveform:
+    def slowly(
+        file: BinaryIO, rate_hz: int, limits: AudioLimits, mode: str, meter: Callable[[float], object]
+    ) -> list[Waveform]:
         while len(blocks) < 1000:
             meter(1.0)
             blocks.append(1.0)
@@ -274,7 +276,7 @@ def test_a_client_that_leaves_while_its_file_is_decoded_ends_the_decoding(
             assert left.wait(PATIENCE_S)
         raise AssertionError("decoded to the end, for nobody")
 
-    monkeypatch.setattr("app.transcriber.decode", slowly)
+    monkeypatch.setattr("app.transcriber.decode_channels", slowly)
     leaving = leaving_client(client)
     assert begun.wait(PATIENCE_S)
     leaving.leave()
