@@ -149,6 +149,7 @@ async def take_in(request: Request, form: type[Form]) -> AsyncIterator[Intake[Fo
             upload = await stack.enter_async_context(read_form(request, limits, form.file_field))
         parsed = parse_form(form, query_fields(request, form) if form.in_query else upload.fields)
         options = parsed.options(settings.options)
+        await asyncio.sleep(0)  # where a deadline that has passed by now ends the request
         yield Intake(request, transcriber, reservation, parsed.opened(upload.file), parsed, options)
 
 
