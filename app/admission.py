@@ -115,6 +115,14 @@ class Admission:
             self._bulk_s += bulk_s - self._bulk_part_s(reservation.charged_s)
             reservation.charged_s += seconds
 
+    def release(self, reservation: "Reservation", seconds: float) -> None:
+        """Count `seconds` less of audio to a reservation."""
+        with self._lock:
+            self._queued_s -= seconds
+            self._bulk_s -= self._bulk_part_s(reservation.charged_s)
+            reservation.charged_s -= seconds
+            self._bulk_s += self._bulk_part_s(reservation.charged_s)
+
     def alone(self, reservation: "Reservation") -> bool:
         """Whether no other request has audio in the queue."""
         with self._lock:
@@ -166,6 +174,10 @@ class Reservation:
         Raises Overloaded if the queue cannot take them.
         """
         self._admission.charge(self, seconds)
+
+    def release(self, seconds: float) -> None:
+        """Count `seconds` less of audio, such as a channel that is not kept. Thread-safe."""
+        self._admission.release(self, seconds)
 
     def check_wait(self, duration_s: float) -> None:
         """Raises Overloaded if a clip of `duration_s` seconds is unlikely to be answered by the deadline.

@@ -36,19 +36,14 @@ def to_json(transcript: Transcript, model: str, backend: str, with_words: bool) 
             body["language_probability"] = round(transcript.language_probability, 4)
     if with_words:
         body["words"] = [to_word(word) for word in transcript.words]
+    if transcript.has_speakers:
+        body["segments"] = [to_segment(segment, with_words=False) for segment in transcript.segments]
     return body
 
 
 def to_segment(segment: Segment, with_words: bool) -> dict[str, Any]:
-    """An event of the streamed answer to `POST /transcribe`."""
-    body: dict[str, Any] = {
-        "text": segment.text,
-        "start": round(segment.start_s, 3),
-        "end": round(segment.end_s, 3),
-        "confidence": round(segment.confidence, 4),
-    }
-    if segment.speaker is not None:
-        body["speaker"] = segment.speaker
+    """A segment, also as an event of the streamed answer to `POST /transcribe`."""
+    body = {"text": segment.text, **_span(segment)}
     if with_words:
         body["words"] = [to_word(word) for word in segment.words]
     return body
@@ -56,17 +51,26 @@ def to_segment(segment: Segment, with_words: bool) -> dict[str, Any]:
 
 def to_word(word: Word) -> dict[str, Any]:
     """A word with its times and the model's confidence in it."""
-    return {
-        "word": word.text,
-        "start": round(word.start_s, 3),
-        "end": round(word.end_s, 3),
-        "confidence": round(word.confidence, 4),
+    return {"word": word.text, **_span(word)}
+
+
+def _span(part: Word | Segment) -> dict[str, Any]:
+    """Start, end and confidence of a word or segment; channel and speaker where they are known."""
+    span: dict[str, Any] = {
+        "start": round(part.start_s, 3),
+        "end": round(part.end_s, 3),
+        "confidence": round(part.confidence, 4),
     }
+    if part.channel is not None:
+        span["channel"] = part.channel
+    if part.speaker is not None:
+        span["speaker"] = part.speaker
+    return span
 
 
 def to_text(transcript: Transcript) -> str:
     """The words and a line break; where speakers are known, a line for each turn, such as `A: hello`."""
-    if not any(segment.speaker for segment in transcript.segments):
+    if not transcript.has_speakers:
         return transcript.text + "\n"
     turns = groupby(transcript.segments, key=lambda segment: segment.speaker)
     return "".join(f"{_label(speaker)}{joined(segments)}\n" for speaker, segments in turns)

@@ -24,6 +24,11 @@ Task = Literal["transcribe", "translate"]
 """What to write: the words as they are spoken, or their translation into English."""
 
 
+ChannelMode = Literal["auto", "mix", "separate"]
+"""What becomes of the channels of a file: they are mixed; each is transcribed by itself, as a speaker; or the latter
+only where two channels are the two sides of a call."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What the caller asks of the recognition; passed unchanged from the form or the command line to the decoder.
@@ -33,7 +38,8 @@ class Options:
     word_times: the caller needs word times; a family that gets them for free always provides them. segment_times: the
     caller needs the times of segments. language: ISO 639 code of the speech; None to detect it. languages: codes of the
     languages among which it is detected; empty for all. language_threshold: least probability of a detected language.
-    task: see `Task`. prompt: text that could have come before, with names and terms in their spelling.
+    task: see `Task`. prompt: text that could have come before, with names and terms in their spelling. channels: see
+    `ChannelMode`.
 
     temperatures: tried in turn until a text passes the checks; at 0 the most probable text, above a sample. beam_size:
     hypotheses of the beam search at temperature 0; 1 for greedy search. compression_ratio_threshold: a text that
@@ -50,6 +56,7 @@ class Options:
     language_threshold: float = 0.5
     task: Task = "transcribe"
     prompt: str = ""
+    channels: ChannelMode = "mix"
     temperatures: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     beam_size: int = 1
     compression_ratio_threshold: float = 2.4
@@ -136,6 +143,14 @@ class Decoder(Protocol[OutputIn]):
         """The remaining segments after the last window."""
         ...
 
+    @property
+    def pending_s(self) -> float | None:
+        """Start of the earliest words that are in no returned segment yet, seconds.
+
+        None if there are none: later segments start in later windows.
+        """
+        ...
+
 
 class Recognizer(Protocol[Output]):
     """A loaded model. Thread-safe."""
@@ -152,6 +167,11 @@ class Recognizer(Protocol[Output]):
 
     def check_options(self, options: Options) -> None:
         """Raises InvalidParameter for options that this model cannot honor."""
+        ...
+
+    @property
+    def detects_language(self) -> bool:
+        """Whether the model knows several languages, and finds out which one is spoken."""
         ...
 
     @property

@@ -35,6 +35,15 @@ class Segmenter:
             self._words.append(word)
         return segments
 
+    @property
+    def start_s(self) -> float | None:
+        """Start of the current segment; None if there is none."""
+        return self._words[0].start_s if self._words else None
+
+    def until(self, time_s: float) -> list[Segment]:
+        """No word starts before `time_s`. Returns the segment that a pause has completed, if there is one."""
+        return self.finish() if self._words and time_s - self._words[-1].end_s > PAUSE_S else []
+
     def finish(self) -> list[Segment]:
         """The segment of the remaining words, if there are any."""
         words, self._words = tuple(self._words), []

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.audio import AudioLimits
 from app.cores import available_cores
 from app.languages import language_code
-from app.recognizer import WINDOW_S, Options, Windowing
+from app.recognizer import WINDOW_S, ChannelMode, Options, Windowing
 from app.runtimes.registry import AUTO, BACKENDS, REFERENCE
 from app.subtitles import SubtitleStyle
 
@@ -107,6 +107,11 @@ class Settings(BaseSettings):
     subtitle_min_s: float = Field(
         SubtitleStyle.min_s, ge=0.1, le=10, description="Least seconds that a subtitle is shown."
     )
+    channels: ChannelMode = Field(
+        "auto",
+        description="Channels of a file: `mix`; `separate`, each transcribed by itself, as a speaker; `auto`: separate "
+        "if the two channels are the sides of a call.",
+    )
     max_upload_bytes: int = Field(256 * MIB, ge=1, description="Largest request body, bytes.")
     max_duration_s: float = Field(2 * 3600.0, gt=0, description="Longest clip, seconds.")
     max_decoded_bytes: int = Field(
@@ -134,7 +139,8 @@ class Settings(BaseSettings):
     max_queue_s: float = Field(
         2 * 3600.0,
         gt=0,
-        description="Most audio in the queue, seconds; beyond it requests get 429. Each second takes 64 KB of memory.",
+        description="Most audio in the queue, seconds, each separate channel by itself; beyond it requests get 429. "
+        "Each second takes 64 KB of memory.",
     )
     deadline_s: float = Field(
         600.0,
@@ -164,7 +170,7 @@ class Settings(BaseSettings):
         "empty: none.",
     )
 
-    @field_validator("backend", "log_level", "log_format", mode="before")
+    @field_validator("backend", "channels", "log_level", "log_format", mode="before")
     @classmethod
     def _names_in_any_case(cls, name: object) -> object:
         return name.strip().lower() if isinstance(name, str) else name
@@ -240,6 +246,7 @@ class Settings(BaseSettings):
             language_threshold=self.language_threshold,
             beam_size=self.beam_size,
             retry_factor=self.retry_factor,
+            channels=self.channels,
         )
 
     @property

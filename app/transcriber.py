@@ -2,16 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Any, BinaryIO, Self
+from dataclasses import replace
+from typing import BinaryIO, Self
 
 from app.admission import Reservation
-from app.audio import AudioLimits, Waveform, decode
+from app.audio import AudioLimits, Waveform, decode_channels
 from app.errors import STOPPING, NotReady
+from app.merging import Channel, Merger
 from app.models import Lanes
-from app.recognizer import Decoder, Options, Window
+from app.quiet_channels import is_speechless
+from app.recognizer import AnyRecognizer, ChannelMode, Options
 from app.scheduler import OnComputed, Scheduler, StageTimes
 from app.settings import Settings
 from app.transcript import Segment, Timings, Transcript
@@ -56,10 +59,11 @@ class Transcriber:
         it as it is decoded. Raises InvalidParameter for options that the model cannot honor.
         """
         self.lanes.express.check_options(options)
-        return Stream(self, Decoding(file, self.lanes.express.rate_hz, self._limits, reservation), reservation, options)
+        decoding = Decoding(file, self.lanes.express.rate_hz, self._limits, options.channels, reservation)
+        return Stream(self, decoding, reservation, options)
 
-    async def decode(self, decoding: "Decoding") -> Waveform:
-        """Decode a file on a thread. Raises the errors of `Decoding.run`."""
+    async def decode(self, decoding: "Decoding") -> list[Waveform]:
+        """Decode a file on a thread, to one waveform or one for each channel. Raises the errors of `Decoding.run`."""
         return await decoding.run(self._decoders)
 
 
@@ -82,25 +86,24 @@ class Stream:
     async def segments(self) -> AsyncGenerator[Segment, None]:
         """Yield the segments in order, each as soon as later audio cannot change it.
 
-        Raises the errors of `app.audio.decode`, `app.scheduler.Scheduler.compute` and `app.admission.Reservation`, and
-        NotReady once the transcriber is closed. When the caller is cancelled, only the window that is running
-        continues.
+        Raises the errors of `app.audio.decode_channels`, `app.scheduler.Scheduler.compute` and
+        `app.admission.Reservation`, and NotReady once the transcriber is closed. When the caller is cancelled, only the
+        window that is running continues.
         """
         started = time.monotonic()
         lanes, scheduler = self._transcriber.lanes, self._transcriber.scheduler
-        waveform = await self._transcriber.decode(self._decoding)
-        self.duration_s = waveform.duration_s
+        waveforms = await self._transcriber.decode(self._decoding)
+        self.duration_s = waveforms[0].duration_s
         if self._reservation is not None:
-            self._reservation.check_wait(waveform.duration_s)
-        windows = await asyncio.to_thread(lanes.express.windows, waveform.samples, self._options)
-        decoder = lanes.express.decoder(self._options)
+            self._reservation.check_wait(sum(waveform.duration_s for waveform in waveforms))
+        options = self._options
+        if len(waveforms) > 1:
+            options = replace(options, segment_times=True)  # they put the speakers in order
+        merger = await asyncio.to_thread(cut, lanes.express, waveforms, options)
         times = StageTimes()
-        async with aclosing(scheduler.compute(lanes, windows, self._options, times)) as outputs:
-            number = 0
+        async with aclosing(scheduler.compute(lanes, merger.windows, options, times)) as outputs:
             async for output in outputs:
-                number += 1
-                last = number == len(windows)
-                for segment in await asyncio.to_thread(_decode, decoder, windows[number - 1], output, last):
+                for segment in await asyncio.to_thread(merger.add, output):
                     yield segment
         self.timings = Timings(
             decode_s=self._decoding.took_s,
@@ -110,9 +113,14 @@ class Stream:
         )
 
 
-def _decode(decoder: Decoder[Any], window: Window, output: Any, last: bool) -> list[Segment]:
-    segments = decoder.add(window, output)
-    return segments + decoder.finish() if last else segments
+def cut(recognizer: AnyRecognizer, waveforms: Sequence[Waveform], options: Options) -> Merger:
+    """The windows of all channels of a clip, and what merges their outputs."""
+    channels = []
+    for waveform in waveforms:
+        silent = waveform.channel is not None and is_speechless(waveform.samples, waveform.rate_hz)
+        windows = [] if silent else recognizer.windows(waveform.samples, options)
+        channels.append(Channel(waveform.channel, windows, recognizer.decoder(options)))
+    return Merger(channels, recognizer.rate_hz)
 
 
 class Decoding:
@@ -121,20 +129,28 @@ class Decoding:
     waited_s: seconds until a thread was free. took_s: seconds of decoding.
     """
 
-    def __init__(self, file: BinaryIO, rate_hz: int, limits: AudioLimits, reservation: Reservation | None) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        rate_hz: int,
+        limits: AudioLimits,
+        mode: ChannelMode,
+        reservation: Reservation | None,
+    ) -> None:
         self._file = file
         self._rate_hz = rate_hz
         self._limits = limits
+        self._mode: ChannelMode = mode
         self._reservation = reservation
         self._abandoned = False
         self._submitted = time.monotonic()
         self.waited_s = self.took_s = 0.0
 
-    async def run(self, pool: ThreadPoolExecutor) -> Waveform:
+    async def run(self, pool: ThreadPoolExecutor) -> list[Waveform]:
         """Decode the file.
 
-        Raises the errors of `app.audio.decode` and `app.admission.Reservation.charge`, and NotReady if the pool is
-        closed.
+        Raises the errors of `app.audio.decode_channels` and `app.admission.Reservation.charge`, and NotReady if the
+        pool is closed.
         """
         try:
             task = pool.submit(self._decode)
@@ -153,11 +169,11 @@ class Decoding:
                 decoded.exception()  # marks it as retrieved, so that asyncio does not log it
             raise
 
-    def _decode(self) -> Waveform:
+    def _decode(self) -> list[Waveform]:
         begin = time.monotonic()
         self.waited_s = begin - self._submitted
         try:
-            return decode(self._file, self._rate_hz, self._limits, self._meter)
+            return decode_channels(self._file, self._rate_hz, self._limits, self._mode, self._meter)
         finally:
             self._file.close()
             self.took_s = time.monotonic() - begin
@@ -165,7 +181,11 @@ class Decoding:
     def _meter(self, seconds: float) -> None:
         if self._abandoned:
             raise _Abandoned
-        if self._reservation is not None:
+        if self._reservation is None:
+            return
+        if seconds < 0:
+            self._reservation.release(-seconds)
+        else:
             self._reservation.charge(seconds)
 
 

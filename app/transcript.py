@@ -13,7 +13,8 @@ MIN_CONFIDENCE = 1e-9
 class Word:
     """A word, its start and end in seconds from the start of the clip, and the model's confidence in it (0 to 1).
 
-    space_before: whether a space separates it from the word before; not in scripts without spaces.
+    space_before: whether a space separates it from the word before; not in scripts without spaces. channel, speaker: as
+    in its segment.
     """
 
     text: str
@@ -21,6 +22,8 @@ class Word:
     end_s: float
     confidence: float
     space_before: bool = True
+    channel: int | None = None
+    speaker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ class Segment:
     """Words that are shown together, such as one subtitle.
 
     words: empty if word times were not requested or the model cannot provide them. decoding: None for models that do
-    not decode token by token. space_before: whether a space separates it from the segment before. speaker: who speaks,
-    such as "A"; None if that is not known.
+    not decode token by token. space_before: whether a space separates it from the segment before. channel: number of
+    the only channel in which it was heard, from 0; None if the channels were mixed. speaker: who says it; None if
+    unknown.
     """
 
     text: str
@@ -60,6 +64,7 @@ class Segment:
     words: tuple[Word, ...] = ()
     decoding: Decoding | None = None
     space_before: bool = True
+    channel: int | None = None
     speaker: str | None = None
 
     @classmethod
@@ -88,7 +93,10 @@ class Timings:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The segments of a clip and the measurements of its request. duration_s: duration of the clip, in seconds."""
+    """The segments of a clip, by their start, and the measurements of its request.
+
+    duration_s: duration of the clip, in seconds.
+    """
 
     segments: tuple[Segment, ...]
     duration_s: float
@@ -98,6 +106,11 @@ class Transcript:
     def text(self) -> str:
         """The text of all segments."""
         return joined(self.segments)
+
+    @property
+    def has_speakers(self) -> bool:
+        """Whether any segment has a speaker."""
+        return any(segment.speaker is not None for segment in self.segments)
 
     @property
     def language(self) -> str | None:
@@ -111,8 +124,9 @@ class Transcript:
 
     @property
     def words(self) -> tuple[Word, ...]:
-        """The words of all segments."""
-        return tuple(word for segment in self.segments for word in segment.words)
+        """The words of all segments; with speakers, who may overlap, by their start."""
+        words = (word for segment in self.segments for word in segment.words)
+        return tuple(sorted(words, key=lambda word: word.start_s) if self.has_speakers else words)
 
     @property
     def confidence(self) -> float | None:

@@ -32,7 +32,7 @@ from app.artifacts import ArtifactError
 from app.errors import AsrError, AudioTooLong, InvalidAudio, InvalidParameter
 from app.formats import to_json, to_srt, to_text, to_vtt
 from app.languages import language_code
-from app.recognizer import Options, Task
+from app.recognizer import ChannelMode, Options, Task
 from app.service import load_model
 from app.settings import Settings, problems
 from app.subtitles import SubtitleStyle
@@ -199,6 +199,12 @@ def run() -> int:
     )
     parser.add_argument("--task", choices=get_args(Task), default="transcribe", help="translate: write English")
     parser.add_argument("--prompt", default="", help="text that could come before, with names as they are spelled")
+    parser.add_argument(
+        "--channels",
+        choices=get_args(ChannelMode),
+        help="separate: each channel by itself, as a speaker; auto: so if two channels are the sides of a call "
+        "(default: ASR_CHANNELS, or auto)",
+    )
     arguments = parser.parse_args()
     missing: list[FileNotFoundError] = []
     files: list[Path] = []
@@ -221,6 +227,7 @@ def run() -> int:
         settings.options,
         word_times=arguments.format == "json",
         segment_times=arguments.format in ("srt", "vtt"),
+        channels=arguments.channels or settings.channels,
         language=arguments.language or settings.language,
         task=arguments.task,
         prompt=arguments.prompt.strip(),

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from app.artifacts import MANIFEST_NAME, sha256_of
 from app.audio import AudioLimits, decode
 from app.families.ctc.recognizer import CtcRecognizer
 from app.models import Lanes, Model, check_proofs, load_for_lanes, load_recognizer, open_model
-from app.recognizer import AnyRecognizer, Windowing
+from app.recognizer import AnyRecognizer, ChannelMode, Options, Windowing
 from app.runtimes.registry import BACKENDS, REFERENCE
 from app.scheduler import Scheduler
 from app.settings import BUNDLED_MODEL
@@ -23,6 +24,8 @@ from app.transcriber import Transcriber
 from app.transcript import Transcript
 from scripts.speech.eval_sets import normalizer_for
 from scripts.speech.scoring import character_error_rate, count_errors
+from tests.calls import call
+from tests.fakes import all_lanes
 from tests.sounds import ENCODINGS, wav
 
 SAMPLES_FOLDER = Path(__file__).resolve().parents[1] / "samples"
@@ -172,3 +175,26 @@ def test_words_lie_where_they_are_said(int8: AnyRecognizer) -> None:
 def test_where_nothing_is_said_the_text_is_empty(int8: AnyRecognizer, samples: NDArray[np.float32]) -> None:
     transcript = transcribe(int8, wav(samples))
     assert (transcript.text, transcript.words, transcript.confidence) == ("", (), None)
+
+
+def test_a_call_has_the_words_of_its_sides_each_as_in_a_file_of_its_own(model: Model) -> None:
+    """Two voices that overlap, on the engine of the service."""
+    talk = call(overlap=0.3)
+    transcriber = Transcriber(all_lanes(load_recognizer(model, "onnx_int8", threads=1)), Scheduler(workers=2), LIMITS)
+
+    def transcribe_channels(samples: NDArray[Any], channels: ChannelMode) -> Transcript:
+        return asyncio.run(transcriber.transcribe(io.BytesIO(wav(samples)), options=Options(channels=channels)))
+
+    try:
+        together = transcribe_channels(talk.stereo, "auto")
+        alone = [transcribe_channels(side, "mix") for side in (talk.left, talk.right)]
+    finally:
+        transcriber.close()
+    for channel, transcript in enumerate(alone):
+        found = [word for word in together.words if word.channel == channel]
+        assert [(word.text, word.start_s, word.end_s) for word in found] == [
+            (word.text, word.start_s, word.end_s) for word in transcript.words
+        ]
+    assert {segment.speaker for segment in together.segments} == {"A", "B"}
+    overlaps = [after.start_s < before.end_s for before, after in pairwise(together.segments)]
+    assert any(overlaps)

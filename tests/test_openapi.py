@@ -49,12 +49,12 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 def test_sound_is_answered_as_the_document_says(folders: tuple[Path, Path]) -> None:
     with serving(folders[0], ASR_API_KEYS=KEY) as (url, _):
         wait_until_ready(url)
-        assert_nothing_found(examine(url, folders[1], "--header", f"Authorization: Bearer {KEY}"), 9)
+        assert_nothing_found(examine(url, folders[1], "--header", f"Authorization: Bearer {KEY}"), 11)
     assert list(folders[0].iterdir()) == []
 
 
 def test_any_bytes_are_answered_as_the_document_says(folders: tuple[Path, Path]) -> None:
-    """But that they are accepted: no schema tells what is sound. No other operation takes a file."""
+    """But that they are accepted: no schema tells what is sound. Other operations take files in the same way."""
     with serving(folders[0]) as (url, _):
         wait_until_ready(url)
         options = ("--include-path", "/transcribe", "--exclude-checks", "positive_data_acceptance", "--warnings", "off")

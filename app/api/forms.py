@@ -1,7 +1,7 @@
 """The form of an API: one pydantic model, which gives both its validation and its OpenAPI description."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar, get_args, get_origin
+from typing import Any, BinaryIO, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,6 +21,10 @@ class UploadForm(BaseModel):
         "WAV, FLAC, OGG, Opus, MP3, M4A, WebM, 3GP, AMR, AAC, AIFF, CAF; detected from its bytes."
     )
 
+    file_field: ClassVar[str] = FILE_FIELD
+    in_query: ClassVar[bool] = False
+    """Whether the other fields are query parameters instead."""
+
     @classmethod
     def keeps(cls, name: str) -> bool:
         """Whether the values of a field of the upload are kept; those of others are dropped as they arrive."""
@@ -30,6 +34,10 @@ class UploadForm(BaseModel):
     def named(cls, fields: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
         """The fields of the upload by the names that the model of the form has for them."""
         return fields
+
+    def opened(self, file: BinaryIO) -> BinaryIO:
+        """The upload as an audio file."""
+        return file
 
     def options(self, defaults: Options) -> Options:
         """The recognition options that the form asks for. defaults: those of the service's settings."""
@@ -44,7 +52,7 @@ def parse_form(model: type[Form], fields: Mapping[str, Sequence[str]]) -> Form:
     values: dict[str, Any] = {}
     for name, given in model.named(fields).items():
         if name not in model.model_fields:
-            allowed = [FILE_FIELD, *model.model_fields]
+            allowed = [model.file_field, *model.model_fields]
             raise InvalidParameter(f"there is no field {truncated(name)!r}", field=truncated(name), allowed=allowed)
         repeatable = get_origin(model.model_fields[name].annotation) is list
         if len(given) > 1 and not repeatable:
@@ -75,12 +83,28 @@ def invalid_parameter(model: type[UploadForm], error: ValidationError) -> Invali
 def form_schema(model: type[UploadForm]) -> dict[str, Any]:
     """The OpenAPI schema of the form, including its file."""
     properties: dict[str, Any] = {
-        FILE_FIELD: {"type": "string", "format": "binary", "description": model.file_description}
+        model.file_field: {"type": "string", "format": "binary", "description": model.file_description}
     }
-    for name, schema in model.model_json_schema()["properties"].items():
-        properties[name] = {key: value for key, value in schema.items() if key != "title"}
+    if not model.in_query:
+        properties |= field_schemas(model)
     others = model.model_config.get("extra") == "ignore"
-    return {"type": "object", "required": [FILE_FIELD], "additionalProperties": others, "properties": properties}
+    return {"type": "object", "required": [model.file_field], "additionalProperties": others, "properties": properties}
+
+
+def query_parameters(model: type[UploadForm]) -> list[dict[str, Any]]:
+    """The OpenAPI parameters of a form whose fields are in the query."""
+    if not model.in_query:
+        return []
+    return [
+        {"name": name, "in": "query", "required": False, "schema": schema, "description": schema.pop("description", "")}
+        for name, schema in field_schemas(model).items()
+    ]
+
+
+def field_schemas(model: type[UploadForm]) -> dict[str, dict[str, Any]]:
+    """The schema of each field beside the file."""
+    schemas = model.model_json_schema()["properties"]
+    return {name: {key: value for key, value in schema.items() if key != "title"} for name, schema in schemas.items()}
 
 
 def truncated(text: str) -> str:

@@ -8,18 +8,17 @@ All of it happens before a deadline. An API is a router of `TranscriptionRoute`s
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
-from typing import Any, Generic
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from app.admission import Reservation
-from app.api.forms import Form, UploadForm, form_schema, parse_form
-from app.api.upload import Form as UploadedForm
+from app.api.forms import Form, UploadForm, form_schema, parse_form, query_parameters
 from app.api.upload import UploadLimits, read_form
 from app.errors import (
     AsrError,
@@ -38,10 +37,12 @@ from app.errors import (
     UploadTimeout,
     UploadTooLarge,
 )
-from app.recognizer import Options, refused_options
+from app.recognizer import AnyRecognizer, Options, refused_options
 from app.service import Service
 from app.transcriber import Transcriber
 from app.transcript import Segment, Transcript
+
+Result = TypeVar("Result")
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 """Seconds that the client waits for its answer."""
@@ -78,14 +79,14 @@ def surface(route: type[SurfaceRoute] = TranscriptionRoute) -> APIRouter:
 def describe_form(form: type[UploadForm]) -> dict[str, Any]:
     """The `openapi_extra` of a route that takes this form."""
     body = {"required": True, "content": {"multipart/form-data": {"schema": form_schema(form)}}}
-    return {"parameters": [TIMEOUT_PARAMETER], "requestBody": body}
+    return {"parameters": [TIMEOUT_PARAMETER, *query_parameters(form)], "requestBody": body}
 
 
 class Intake(Generic[Form]):
     """An admitted request, with its form and its file.
 
-    options: what the form asks of the recognition; a handler may drop some of them before it transcribes. skipped:
-    names of the fields that the form does not keep.
+    options: what the form asks of the recognition; a handler may replace them before it transcribes. skipped: names of
+    the fields that the form does not keep.
     """
 
     def __init__(
@@ -93,25 +94,31 @@ class Intake(Generic[Form]):
         request: Request,
         transcriber: Transcriber,
         reservation: Reservation,
-        upload: UploadedForm,
+        file: BinaryIO,
         form: Form,
         options: Options,
+        skipped: tuple[str, ...],
     ) -> None:
         self._request = request
         self._transcriber = transcriber
         self._reservation = reservation
-        self._file = upload.file
+        self._file = file
         self.options = options
         self.form = form
-        self.skipped = tuple(upload.skipped)
+        self.skipped = skipped
 
     def refused_options(self, defaults: Options) -> dict[str, str]:
         """Names of the options that the model cannot honor -> the reason. defaults: options that it can."""
-        return refused_options(self._transcriber.lanes.express, self.options, defaults)
+        return refused_options(self.recognizer, self.options, defaults)
 
     def drop_options(self, names: Iterable[str], defaults: Options) -> None:
         """Replace options by those of `defaults`."""
         self.options = replace(self.options, **{name: getattr(defaults, name) for name in names})
+
+    @property
+    def recognizer(self) -> AnyRecognizer:
+        """The model that will transcribe."""
+        return self._transcriber.lanes.express
 
     async def transcribe(self) -> Transcript:
         """The transcript of the file.
@@ -144,6 +151,21 @@ class Intake(Generic[Form]):
         self._request.state.timings = transcript.timings
         self._request.state.duration_s = transcript.duration_s
 
+    async def first_segment(self, is_wanted: Callable[[Segment], bool]) -> Segment | None:
+        """The first segment of the file that is wanted, if there is one; what comes after it is not computed.
+
+        Raises the errors of `transcribe`.
+        """
+        return await while_connected(self._request, self._first_segment(is_wanted))
+
+    async def _first_segment(self, is_wanted: Callable[[Segment], bool]) -> Segment | None:
+        stream = self._transcriber.stream(self._file, self._reservation, self.options)
+        async with aclosing(stream.segments()) as segments:
+            async for segment in segments:
+                if is_wanted(segment):
+                    return segment
+        return None
+
 
 @asynccontextmanager
 async def take_in(request: Request, form: type[Form]) -> AsyncIterator[Intake[Form]]:
@@ -160,9 +182,17 @@ async def take_in(request: Request, form: type[Form]) -> AsyncIterator[Intake[Fo
         reservation = stack.enter_context(admission.reserve(deadline))
         with admission.uploading():
             limits = UploadLimits(settings.max_upload_bytes, settings.upload_idle_s, settings.upload_min_bytes_per_s)
-            upload = await stack.enter_async_context(read_form(request, limits, form.keeps))
-        parsed = parse_form(form, upload.fields)
-        yield Intake(request, transcriber, reservation, upload, parsed, parsed.options(settings.options))
+            upload = await stack.enter_async_context(read_form(request, limits, form.file_field, form.keeps))
+        parsed = parse_form(form, query_fields(request, form) if form.in_query else upload.fields)
+        options, file = parsed.options(settings.options), parsed.opened(upload.file)
+        await asyncio.sleep(0)  # where a deadline that has passed by now ends the request
+        yield Intake(request, transcriber, reservation, file, parsed, options, tuple(upload.skipped))
+
+
+def query_fields(request: Request, form: type[UploadForm]) -> dict[str, list[str]]:
+    """The query parameters that the form has: name -> values. Others are ignored."""
+    query = request.query_params
+    return {name: query.getlist(name) for name in form.model_fields if name in query}
 
 
 def parse_timeout(header: str | None, longest_s: float) -> float:
@@ -188,7 +218,7 @@ async def within(seconds: float) -> AsyncIterator[float]:
         raise DeadlineExceeded(f"not answered within {seconds:g} s", deadline_s=seconds) from error
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, Transcript]) -> Transcript:
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of `work`. If the client disconnects first, cancels the work and raises ClientDisconnect."""
     working, leaving = asyncio.create_task(work), asyncio.create_task(disconnected(request))
     try:

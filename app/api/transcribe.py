@@ -30,13 +30,26 @@ MAX_PROMPT = 2000
 MAX_BEAM = 10
 
 
-class WordBody(BaseModel):
-    """One word; `start` and `end` in seconds from the start of the clip."""
+class SpanBody(BaseModel):
+    """`start` and `end` in seconds from the start of the clip."""
 
-    word: str
     start: float
     end: float
     confidence: float = Field(ge=0, le=1)
+    channel: int | None = Field(default=None, description="From 0. Only from separate channels.")
+    speaker: str | None = Field(default=None, description="`A` for channel 0, and so on. Only from separate channels.")
+
+
+class WordBody(SpanBody):
+    """One word."""
+
+    word: str
+
+
+class SegmentBody(SpanBody):
+    """Words that one speaker says without a pause; segments of different speakers may overlap."""
+
+    text: str
 
 
 class TimingsBody(BaseModel):
@@ -61,6 +74,7 @@ class TranscriptBody(BaseModel):
     language_probability: float | None = Field(default=None, description="Only if the language was detected.")
     timings: TimingsBody
     words: list[WordBody] | None = Field(default=None, description="Only with `timestamps=word`.")
+    segments: list[SegmentBody] | None = Field(default=None, description="Only from separate channels.")
 
 
 class TranscribeForm(UploadForm):
@@ -82,6 +96,11 @@ class TranscribeForm(UploadForm):
     )
     subtitle_min_s: float | None = Field(
         None, ge=0.1, le=10, description="Least seconds of a subtitle; default: that of the settings."
+    )
+    channels: Literal["", "auto", "mix", "separate"] = Field(
+        "",
+        description="`separate`: each channel is transcribed by itself, as a speaker. `mix`: all together. `auto`: "
+        "separate if the two channels are the sides of a call. Empty: ASR_CHANNELS.",
     )
     language: str = Field(
         "",
@@ -142,6 +161,7 @@ class TranscribeForm(UploadForm):
             defaults,
             word_times=self.timestamps == "word",
             segment_times=self.response_format in ("srt", "vtt"),
+            channels=self.channels or defaults.channels,
             language=language_code(self.language) or defaults.language,
             task=self.task,
             prompt=self.prompt.strip(),

@@ -71,9 +71,9 @@ class UploadLimits:
 
 @asynccontextmanager
 async def read_form(
-    request: Request, limits: UploadLimits, kept: Callable[[str], bool] = keep_all
+    request: Request, limits: UploadLimits, file_field: str = FILE_FIELD, kept: Callable[[str], bool] = keep_all
 ) -> AsyncIterator[Form]:
-    """Read a multipart body with one file in the field `file`; the file is closed at the end.
+    """Read a multipart body with one file in the field `file_field`; the file is closed at the end.
 
     kept: whether the values of a field are kept, by its name. Other fields may have any number and length.
 
@@ -85,7 +85,7 @@ async def read_form(
     _check_encoding(request)
     _check_length(request, limits.max_bytes)
     with _spool() as file:
-        reader = _FormReader(_boundary(request), file, kept)
+        reader = _FormReader(_boundary(request), file, file_field, kept)
         received = 0
         chunks = request.stream()
         pace = _Pace(limits)
@@ -161,8 +161,9 @@ async def _next(chunks: AsyncGenerator[bytes, None], idle_s: float) -> bytes | N
 class _FormReader:
     """Callbacks of the multipart parser; chunks of the file are kept until `flush` writes them."""
 
-    def __init__(self, boundary: bytes, file: BinaryIO, kept: Callable[[str], bool]) -> None:
+    def __init__(self, boundary: bytes, file: BinaryIO, file_field: str, kept: Callable[[str], bool]) -> None:
         self._form = Form(file)
+        self._file_field = file_field
         self._kept = kept
         self._skips = False  # the part that is being read
         self._pending: list[bytes] = []
@@ -203,7 +204,7 @@ class _FormReader:
         if not self._ended:
             raise InvalidRequest("the body is not a complete multipart form: it is cut off or has no parts")
         if not self._has_file:
-            raise InvalidParameter(f"the form has no file in the field {FILE_FIELD!r}", field=FILE_FIELD)
+            raise InvalidParameter(f"the form has no file in the field {self._file_field!r}", field=self._file_field)
         with _stored():  # `seek` writes what is still buffered
             self._form.file.seek(0)
         return self._form
@@ -227,9 +228,9 @@ class _FormReader:
         if b"name" not in options:
             raise InvalidRequest("a part of the form has no name")
         name = options[b"name"].decode("utf-8", "replace")
-        if name == FILE_FIELD and self._has_file:
-            raise InvalidParameter(f"the field {FILE_FIELD!r} is repeated", field=FILE_FIELD)
-        self._skips = name != FILE_FIELD and not self._kept(name)
+        if name == self._file_field and self._has_file:
+            raise InvalidParameter(f"the field {name!r} is repeated", field=name)
+        self._skips = name != self._file_field and not self._kept(name)
         if self._skips:
             if len(self._form.skipped) < MAX_FIELDS:
                 self._form.skipped[name] = None
@@ -237,7 +238,7 @@ class _FormReader:
         self._names.append(name)
         if len(self._names) > MAX_FIELDS:
             raise InvalidRequest(f"the form has more than {MAX_FIELDS} fields")
-        if name == FILE_FIELD:
+        if name == self._file_field:
             self._has_file, self._value = True, None
         else:
             self._value = bytearray()

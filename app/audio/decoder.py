@@ -1,8 +1,9 @@
-"""The bytes of a file -> `Waveform`."""
+"""The bytes of a file -> `Waveform`, or one for each channel."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -15,18 +16,24 @@ from app.audio.lengths import declared_length_s
 from app.audio.limits import AudioLimits, check_header, checked
 from app.audio.ogg import links as ogg_links
 from app.audio.resampling import resampled
+from app.audio.separation import Separator, channels_apart, with_channels
 from app.audio.sndfile import open_sndfile
 from app.audio.unfinished import with_repaired_sizes
 from app.audio.views import View
 from app.errors import InvalidAudio, UnsupportedMedia
+from app.recognizer import ChannelMode
 
 
 @dataclass(frozen=True)
 class Waveform:
-    """Mono audio: `samples`, shape (samples,), float32, all finite, full scale is 1, at `rate_hz`."""
+    """Mono audio: `samples`, shape (samples,), float32, all finite, full scale is 1, at `rate_hz`.
+
+    channel: number of the only channel of the file that it has, from 0; None if it has all of them.
+    """
 
     samples: Samples
     rate_hz: int
+    channel: int | None = None
 
     @property
     def duration_s(self) -> float:
@@ -46,17 +53,67 @@ def decode(
     samples that are not finite, AudioTooLong beyond `limits`, judged by the header or else as soon as too much is
     decoded. A truncated file gives the audio up to the cut, if there is any.
     """
+    (waveform,) = decode_channels(file, rate_hz, limits, "mix", meter)
+    return waveform
+
+
+def decode_channels(
+    file: BinaryIO,
+    rate_hz: int,
+    limits: AudioLimits,
+    mode: ChannelMode,
+    meter: Callable[[float], object] = lambda seconds: None,
+) -> list[Waveform]:
+    """Decode a whole file to one waveform or, where channels stay apart, to one for each of them, of equal duration.
+
+    mode: whether they do; see `app.audio.separation.Separator`. meter: called with the duration of each decoded block,
+    times the channels that are kept of it, in seconds; and with a negative one once channels are no longer kept.
+    Otherwise as `decode`; also raises InvalidAudio if there are too many channels to keep apart.
+    """
     name, source = _open(file)
-    samples = bytearray()  # grows in place; joining a list of blocks would hold the clip twice
-    empty = True
     with closing(source.blocks):  # type: ignore[type-var]  # generators all
         check_header(source, limits)
-        for part in resampled(mono(checked(source.blocks, limits, meter)), rate_hz):
-            samples += part.tobytes()
-            empty = False
-    if empty:
-        raise InvalidAudio("the file contains no audio", format=name)
-    return Waveform(np.frombuffer(samples, dtype=np.float32), rate_hz)
+        usage = _Usage(meter)
+        blocks = checked(source.blocks, limits, usage.decoded)
+        first = next(blocks, None)
+        if first is None:
+            raise InvalidAudio("the file contains no audio", format=name)
+        usage.hold(channels := channels_apart(first.samples.shape[1], mode))
+        blocks = chain([first], blocks)
+        if channels == 1:
+            return [Waveform(_joined(resampled(mono(blocks), rate_hz)), rate_hz)]
+        separator = Separator(channels, mode, rate_hz)
+        for part in resampled(with_channels(blocks, channels), rate_hz):
+            separator.add(part)
+            usage.hold(separator.held)
+        tracks = separator.finish()
+        usage.hold(len(tracks))
+        return [Waveform(track.samples, rate_hz, track.channel) for track in tracks]
+
+
+def _joined(parts: Iterator[Samples]) -> Samples:
+    samples = bytearray()  # grows in place; joining a list of blocks would hold the clip twice
+    for part in parts:
+        samples += part.tobytes()
+    return np.frombuffer(samples, dtype=np.float32)
+
+
+class _Usage:
+    """Tells a meter the audio that is kept, in seconds, as it changes: what was decoded times the channels kept."""
+
+    def __init__(self, meter: Callable[[float], object]) -> None:
+        self._meter = meter
+        self._decoded_s = 0.0
+        self._channels = 1
+
+    def decoded(self, seconds: float) -> None:
+        self._decoded_s += seconds
+        self._meter(seconds * self._channels)
+
+    def hold(self, channels: int) -> None:
+        added, self._channels = channels - self._channels, channels
+        if added:
+            self._meter(self._decoded_s * added)
 
 
 def _open(file: BinaryIO) -> tuple[str, Source]:

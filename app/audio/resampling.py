@@ -1,4 +1,4 @@
-"""Mono blocks of any sample rate -> mono samples at the model's rate."""
+"""Blocks of any sample rate -> samples at the model's rate."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import soxr
 
-from app.audio.blocks import Samples
+from app.audio.blocks import Block, Samples
 
 QUALITY = "HQ"
 """soxr's recipe for 20 bits. From 22.05, 32, 44.1, 48 and 96 kHz to 16 kHz its filter passes 0 to 7.3 kHz within 0.01
@@ -21,22 +21,29 @@ class MonoBlock(NamedTuple):
     rate_hz: int
 
 
-def resampled(blocks: Iterator[MonoBlock], to_hz: int) -> Iterator[Samples]:
-    """The samples at another rate. Parts of different rates are resampled separately and joined."""
+def resampled(blocks: Iterator[MonoBlock] | Iterator[Block], to_hz: int) -> Iterator[Samples]:
+    """The samples at another rate. Parts of different rates are resampled separately and joined.
+
+    blocks: all with the same number of channels. The samples have the shape of theirs: (samples,) or (samples,
+    channels).
+    """
     stream: soxr.ResampleStream | None = None
     from_hz = to_hz
+    last: Samples | None = None
     for block in blocks:
         if block.rate_hz != from_hz:
-            if stream is not None:
-                yield _rest(stream)
+            if stream is not None and last is not None:
+                yield _rest(stream, last)
             from_hz = block.rate_hz
-            stream = None if from_hz == to_hz else soxr.ResampleStream(from_hz, to_hz, 1, "float32", QUALITY)
-        yield block.samples if stream is None else stream.resample_chunk(np.ascontiguousarray(block.samples))
-    if stream is not None:
-        yield _rest(stream)
+            channels = 1 if block.samples.ndim == 1 else block.samples.shape[1]
+            stream = None if from_hz == to_hz else soxr.ResampleStream(from_hz, to_hz, channels, "float32", QUALITY)
+        last = block.samples
+        yield last if stream is None else stream.resample_chunk(np.ascontiguousarray(last))
+    if stream is not None and last is not None:
+        yield _rest(stream, last)
 
 
-def _rest(stream: soxr.ResampleStream) -> Samples:
-    """The samples that are still in the filter."""
-    rest: Samples = stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+def _rest(stream: soxr.ResampleStream, samples: Samples) -> Samples:
+    """The samples that are still in the filter. samples: any that it has resampled."""
+    rest: Samples = stream.resample_chunk(np.zeros((0, *samples.shape[1:]), dtype=np.float32), last=True)
     return rest

@@ -40,6 +40,19 @@ def test_admitted_audio_is_counted_until_it_is_answered() -> None:
     assert (door.requests, door.queued_s) == (0, 0)
 
 
+@pytest.mark.parametrize("window_s", [200.0, 20.0])
+def test_audio_that_is_no_longer_kept_is_not_counted(window_s: float) -> None:
+    door = admission(window_s=window_s)
+    with door.reserve() as first, door.reserve() as second:
+        first.charge(80)
+        first.release(40)
+        assert (door.queued_s, first.charged_s) == (40, 40)
+        second.charge(60)
+        with pytest.raises(Overloaded):
+            second.charge(1)
+    assert door.queued_s == 0
+
+
 def test_a_reservation_is_released_when_the_request_fails() -> None:
     door = admission()
     with pytest.raises(RuntimeError), door.reserve() as reservation:

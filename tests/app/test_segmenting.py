@@ -68,3 +68,14 @@ def test_what_gets_too_long_ends_at_its_longest_pause() -> None:
 def test_words_that_lie_within_one_another_are_all_kept() -> None:
     spoken = words(("47.5", 0.0, 47.5), ("seconds", 0.0, 47.5), ("in", 3.0, 4.0))
     assert " ".join(segment.text for segment in segments_of(spoken)) == "47.5 seconds in"
+
+
+@pytest.mark.parametrize(("time_s", "complete"), [(1.3, False), (2.0, False), (2.2, True)])
+def test_a_pause_completes_a_segment_before_the_next_word_comes(time_s: float, complete: bool) -> None:
+    segmenter = Segmenter()
+    assert segmenter.start_s is None
+    segmenter.add(SPOKEN[:2])
+    assert segmenter.start_s == 0.5
+    assert [segment.text for segment in segmenter.until(time_s)] == ["bir iki"] * complete
+    assert [segment.text for segment in segmenter.finish()] == ["bir iki"] * (not complete)
+    assert segmenter.until(10.0) == []

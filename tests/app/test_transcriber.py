@@ -11,12 +11,13 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from app.admission import Admission, Reservation
 from app.audio import AudioLimits
 from app.errors import AudioTooLong, NotReady
 from app.families.ctc.decoding import Emissions, Vocabulary
 from app.families.ctc.settings import CtcSettings, FeatureSettings
 from app.families.ctc.windows import Framing
-from app.recognizer import Samples, Windowing
+from app.recognizer import ChannelMode, Options, Samples, Windowing
 from app.scheduler import Scheduler
 from app.transcriber import Transcriber
 from app.transcript import Transcript
@@ -33,6 +34,7 @@ class LoudnessEngine(FakeCtc):
     """ "a" in loud frames, "|" in the second silent frame after one, else the blank."""
 
     longest = 0
+    computed_s = 0.0
 
     def __init__(self) -> None:
         super().__init__(SETTINGS, Windowing(window_s=10.0, overlap_s=2.0))
@@ -42,6 +44,7 @@ class LoudnessEngine(FakeCtc):
 
     def _one(self, samples: Samples) -> Emissions:
         self.longest = max(self.longest, len(samples))
+        self.computed_s += len(samples) / RATE_HZ
         frames = FRAMING.frames(len(samples))
         loud = np.abs(samples[: frames * FRAMING.hop]).reshape(frames, FRAMING.hop).max(axis=1) > 0.1
         tokens = np.where(loud, 2, 0)
@@ -75,9 +78,15 @@ def transcribing(engine: LoudnessEngine, limits: AudioLimits = LIMITS) -> Iterat
         transcriber.close()
 
 
-def transcribe(samples: NDArray[np.float32], engine: LoudnessEngine, limits: AudioLimits = LIMITS) -> Transcript:
+def transcribe(
+    samples: NDArray[np.float32],
+    engine: LoudnessEngine,
+    limits: AudioLimits = LIMITS,
+    options: Options = Options(),
+    reservation: Reservation | None = None,
+) -> Transcript:
     with transcribing(engine, limits) as transcriber:
-        return asyncio.run(transcriber.transcribe(wav(samples)))
+        return asyncio.run(transcriber.transcribe(wav(samples), reservation, options))
 
 
 def test_words_and_their_times() -> None:
@@ -181,3 +190,85 @@ def test_closed_it_says_so_to_those_who_wait_and_those_who_come(monkeypatch: pyt
 
     with transcribing(LoudnessEngine()) as transcriber:
         asyncio.run(main(transcriber))
+
+
+APART = Options(channels="separate")
+TALK = ([0.5 + 1.7 * index for index in range(60)], [0.6 + 2.3 * index for index in range(45)])
+"""Starts of the words of two speakers, who often speak at once, in seconds."""
+
+
+def two_speakers(duration_s: float = 110.0) -> NDArray[np.float32]:
+    return np.stack([bursts(starts_s, duration_s) for starts_s in TALK], axis=1)
+
+
+def test_each_channel_has_its_own_words_in_the_windows_of_a_file_of_its_own() -> None:
+    together = transcribe(two_speakers(), LoudnessEngine(), options=APART)
+    for channel, speaker in enumerate("AB"):
+        alone = transcribe(two_speakers()[:, channel], LoudnessEngine())
+        words = [word for word in together.words if word.channel == channel]
+        assert {word.speaker for word in words} == {speaker}
+        assert [(word.start_s, word.end_s) for word in words] == [(word.start_s, word.end_s) for word in alone.words]
+    starts_s = [segment.start_s for segment in together.segments]
+    assert starts_s == sorted(starts_s)
+    assert together.duration_s == 110.0
+
+
+def test_channels_are_computed_in_step_and_their_segments_come_early() -> None:
+    """While the later half of the windows of either channel waits, the first minute of both is there."""
+    gate, lock, calls = threading.Event(), threading.Lock(), list[int]()
+
+    class Gated(LoudnessEngine):
+        def emissions(self, clips: Sequence[Samples]) -> list[Emissions]:
+            with lock:
+                calls.append(len(clips))
+                wait = len(calls) > 14
+            if wait:
+                assert gate.wait(PATIENCE_S)
+            return super().emissions(clips)
+
+    async def main(transcriber: Transcriber) -> list[tuple[float, str | None]]:
+        segments = transcriber.stream(wav(two_speakers()), options=APART).segments()
+        found = []
+        async for segment in segments:
+            found.append((segment.start_s, segment.speaker))
+            if segment.start_s > 40:
+                gate.set()
+        return found
+
+    with transcribing(Gated()) as transcriber:
+        found = asyncio.run(main(transcriber))
+    assert found == sorted(found)
+    assert {speaker for start_s, speaker in found if start_s < 40} == {"A", "B"}
+
+
+def test_a_silent_channel_is_not_computed() -> None:
+    engine = LoudnessEngine()
+    samples = two_speakers()
+    samples[:, 1] = 1e-4 * np.random.default_rng(0).standard_normal(len(samples))
+    together = transcribe(samples, engine, options=APART)
+    assert {word.speaker for word in together.words} == {"A"}
+    assert engine.computed_s < 1.3 * 110
+
+
+def test_equal_channels_are_computed_once_and_have_no_speaker() -> None:
+    engine = LoudnessEngine()
+    transcript = transcribe(np.repeat(bursts(TALK[0], 110.0)[:, np.newaxis], 2, axis=1), engine, options=APART)
+    assert not transcript.has_speakers
+    assert len(transcript.words) == len(TALK[0])
+    assert engine.computed_s < 1.3 * 110
+
+
+@pytest.mark.parametrize(("mode", "charged_s"), [("mix", 110), ("auto", 220), ("separate", 220)])
+def test_both_channels_count_in_the_queue(mode: ChannelMode, charged_s: float) -> None:
+    waits_for: list[float] = []
+
+    def wait_s(duration_s: float) -> float:
+        waits_for.append(duration_s)
+        return 0.0
+
+    admission = Admission(1000.0, lambda: 10.0, 1, speed=lambda: 1.0, wait_s=wait_s)
+    with admission.reserve() as other, admission.reserve() as reservation:
+        other.charge(1.0)
+        transcribe(two_speakers(), LoudnessEngine(), options=Options(channels=mode), reservation=reservation)
+        assert reservation.charged_s == pytest.approx(charged_s)
+    assert waits_for[-1] == pytest.approx(charged_s)

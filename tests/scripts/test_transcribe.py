@@ -250,12 +250,12 @@ def test_a_missing_model_is_reported(
 def test_an_unexpected_error_affects_one_file_only(
     model: Path, recordings: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def decode(file: BinaryIO, *rest: Any) -> Waveform:
+    def decode(file: BinaryIO, *rest: Any) -> list[Waveform]:
         if file.name == str(recordings / "a.wav"):
             raise MemoryError("no more")
-        return app.audio.decode(file, *rest)
+        return app.audio.decode_channels(file, *rest)
 
-    monkeypatch.setattr("app.transcriber.decode", decode)
+    monkeypatch.setattr("app.transcriber.decode_channels", decode)
     assert run(monkeypatch, recordings) == 1
     printed = capsys.readouterr()
     assert f"{recordings / 'a.wav'}: the file cannot be transcribed: MemoryError: no more" in printed.err

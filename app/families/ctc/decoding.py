@@ -82,6 +82,14 @@ class WordDecoder:
         self._last = None
         return self._take(runs) + self._end_word()
 
+    @property
+    def next_start_s(self) -> float:
+        """Earliest start of the next word: of the incomplete one, or the end of the frames."""
+        begun = [*self._letters[:1], *([] if self._last is None else [self._last])]
+        if begun and (self._letters or begun[0].token != self._vocabulary.blank):
+            return begun[0].start * self._frame_s
+        return self._frames * self._frame_s
+
     def _take(self, runs: list[_Run]) -> list[Word]:
         vocabulary, words = self._vocabulary, []
         for run in runs:

@@ -47,6 +47,8 @@ class CtcRecognizer:
         if options.temperatures[0] > 0:
             raise InvalidParameter("the model draws no samples: it has no temperature")
 
+    detects_language = False
+
     @property
     def batches(self) -> bool:
         """Whether the windows of one call are computed at once."""
@@ -162,12 +164,19 @@ class CtcDecoder:
 
     def add(self, window: Window, output: Emissions) -> list[Segment]:
         """Take the emissions of the next window. Returns the segments that later windows cannot change."""
-        return self._segmenter.add(self._decode(self._stitcher.add(window.start // self._hop, output)))
+        segments = self._segmenter.add(self._decode(self._stitcher.add(window.start // self._hop, output)))
+        return segments + self._segmenter.until(self._words.next_start_s)
 
     def finish(self) -> list[Segment]:
         """The remaining segments after the last window."""
         words = self._decode(self._stitcher.finish()) + self._words.finish()
         return self._segmenter.add(words) + self._segmenter.finish()
+
+    @property
+    def pending_s(self) -> float | None:
+        """Start of the first word that is in no segment yet; else of a word that may still begin."""
+        start_s = self._segmenter.start_s
+        return self._words.next_start_s if start_s is None else start_s
 
     def _decode(self, parts: list[Emissions]) -> list[Word]:
         return [word for part in parts for word in self._words.add(part)]

@@ -62,6 +62,11 @@ class WhisperRecognizer:
         if options.word_times and not self.model.times_words:
             raise InvalidParameter("this export of the model cannot time words: export it in Dikte's own layout")
 
+    @property
+    def detects_language(self) -> bool:
+        """Whether the model is multilingual."""
+        return self.settings.is_multilingual
+
     def windows(self, samples: Samples, options: Options = Options()) -> list[SpeechWindow]:
         """The parts of a clip in which somebody speaks, cut at pauses into windows that do not overlap."""
         probabilities = self._detector.probabilities(samples)

@@ -37,6 +37,10 @@ class WhisperDecoder:
         """Nothing remains after the last window."""
         return []
 
+    @property
+    def pending_s(self) -> None:
+        """Nothing remains between windows."""
+
     def _grouped(self, output: WindowOutput, start_s: float) -> list[Segment]:
         segmenter = Segmenter()
         words = [replace(word, start_s=start_s + word.start_s, end_s=start_s + word.end_s) for word in output.words]

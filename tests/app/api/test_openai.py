@@ -171,7 +171,6 @@ def test_what_the_model_cannot_honor_is_ignored_and_told(client: Client, caplog:
         ({"language": "auto"}, set()),
         ({"model": ["a", "b"], "response_format": ["xml", "json"]}, set()),
     ],
-    ids=str,
 )
 def test_fields_without_effect(client: Client, fields: dict[str, Any], expected: set[str]) -> None:
     answer = post(client, **fields)

@@ -266,7 +266,9 @@ def test_a_client_that_leaves_while_its_file_is_decoded_ends_the_decoding(
     begun, left = threading.Event(), threading.Event()
     blocks: list[float] = []
 
-    def slowly(file: BinaryIO, rate_hz: int, limits: AudioLimits, meter: Callable[[float], object]) -> Waveform:
+    def slowly(
+        file: BinaryIO, rate_hz: int, limits: AudioLimits, mode: str, meter: Callable[[float], object]
+    ) -> list[Waveform]:
         while len(blocks) < 1000:
             meter(1.0)
             blocks.append(1.0)
@@ -274,7 +276,7 @@ def test_a_client_that_leaves_while_its_file_is_decoded_ends_the_decoding(
             assert left.wait(PATIENCE_S)
         raise AssertionError("decoded to the end, for nobody")
 
-    monkeypatch.setattr("app.transcriber.decode", slowly)
+    monkeypatch.setattr("app.transcriber.decode_channels", slowly)
     leaving = leaving_client(client)
     assert begun.wait(PATIENCE_S)
     leaving.leave()
@@ -353,3 +355,63 @@ def test_a_temperature_of_a_model_without_one_is_ignored_or_strictly_refused(ser
         assert_error(post(client, clip(1), prompt="names"), 422, "invalid_parameter")
     with serve(strict=True) as client:
         assert_error(post(client, clip(1), temperature="0.5"), 422, "invalid_parameter")
+
+
+def two_sides(duration_s: float = 10.0) -> bytes:
+    """Two who speak every other second, in turn."""
+    voice = speechlike(duration_s)
+    odd = (np.arange(len(voice)) // MODEL_HZ % 2).astype(bool)
+    return wav(np.stack([np.where(odd, 0, voice), np.where(odd, voice, 0)], axis=1))
+
+
+@pytest.mark.parametrize("channels", ["", "auto", "separate"])
+def test_the_sides_of_a_call_are_transcribed_separately(client: Client, channels: str) -> None:
+    body = post(client, two_sides(), channels=channels, timestamps="word").json()
+    assert body["duration"] == 10.0
+    assert body["text"].split() == [WORD] * 10
+    assert [(word["speaker"], word["channel"]) for word in body["words"]] == [("A", 0), ("B", 1)] * 5
+    assert [word["start"] for word in body["words"]] == pytest.approx(np.arange(10) + WORD_START_S, abs=ROUNDING_S)
+    segment = {"text": WORD, "start": WORD_START_S, "end": WORD_END_S, "confidence": pytest.approx(CERTAINTY, abs=1e-4)}
+    assert body["segments"][0] == {**segment, "channel": 0, "speaker": "A"}
+    starts = [segment["start"] for segment in body["segments"]]
+    assert starts == sorted(starts)
+
+
+def test_mixed_channels_have_no_speakers(client: Client) -> None:
+    body = post(client, two_sides(), channels="mix", timestamps="word").json()
+    assert "segments" not in body
+    assert not {"channel", "speaker"} & set(body["words"][0])
+
+
+def test_the_settings_say_what_becomes_of_channels(serve: ServiceFactory) -> None:
+    with serve(channels="mix") as client:
+        assert "segments" not in post(client, two_sides()).json()
+        assert "segments" in post(client, two_sides(), channels="auto").json()
+
+
+def test_speakers_are_named_in_text_and_subtitles(client: Client) -> None:
+    sound = two_sides(4.0)
+    assert post(client, sound, response_format="text").text == "A: dikte\nB: dikte\nA: dikte\nB: dikte\n"
+    subtitles = srt.parse(post(client, sound, response_format="srt").text)
+    assert [subtitle.content for subtitle in subtitles] == ["A: dikte", "B: dikte"] * 2
+    captions = webvtt.from_string(post(client, sound, response_format="vtt").text).captions
+    assert [(caption.voice, caption.text) for caption in captions] == [("A", "dikte"), ("B", "dikte")] * 2
+
+
+def test_too_many_channels_to_separate(serve: ServiceFactory) -> None:
+    with serve(max_channels=16) as client:
+        sound = wav(np.tile(speechlike(0.2)[:, np.newaxis], 9))
+        assert assert_error(post(client, sound, channels="separate"), 400, "invalid_audio")["channels"] == 9
+        assert_error(post(client, sound, channels="split"), 422, "invalid_parameter")
+
+
+def test_both_channels_count_against_the_queue(serve: ServiceFactory, engine: FakeRecognizer) -> None:
+    """Beside another request, a call of ten seconds does not fit into a queue that has room for ten."""
+    with serve(max_queue_s=15.0) as client, ThreadPoolExecutor() as pool:
+        engine.gate.clear()
+        other = pool.submit(post, client, clip(1.0))
+        assert engine.at_work.wait(PATIENCE_S)
+        assert_error(post(client, two_sides(10.0)), 429, "overloaded")
+        waiting = pool.submit(post, client, two_sides(10.0), channels="mix")
+        engine.gate.set()
+        assert (other.result().status_code, waiting.result().status_code) == (200, 200)
