@@ -33,8 +33,7 @@ class Decoding:
     tokens: ids of the segment's tokens. temperature: 0 for the most probable text, above for a sample.
     average_log_probability, compression_ratio, no_speech_probability: of the window that the segment belongs to.
     language: ISO 639 code; None for a model of one language. language_probability: None if the caller named it.
-    pieces: UTF-8 and log-probability of each token that is text, of the whole window; a letter may be split between
-    several tokens.
+    pieces: UTF-8 and log-probability of each of `tokens` that is text; a letter may be split between several tokens.
     """
 
     tokens: tuple[int, ...]

@@ -55,6 +55,13 @@ def wav(samples: NDArray[Any], rate_hz: int = MODEL_HZ, subtype: str = "PCM_16")
     return by_sndfile(samples, rate_hz, "WAV", subtype)
 
 
+def two_sides(duration_s: float = 10.0) -> bytes:
+    """Two who speak every other second, in turn."""
+    voice = speechlike(duration_s)
+    odd = (np.arange(len(voice)) // MODEL_HZ % 2).astype(bool)
+    return wav(np.stack([np.where(odd, 0, voice), np.where(odd, voice, 0)], axis=1))
+
+
 def by_sndfile(samples: NDArray[Any], rate_hz: int, container: str, subtype: str) -> bytes:
     """A file made by libsndfile; names as `soundfile.available_subtypes()` has them.
 

@@ -1,7 +1,6 @@
 """The texts of windows -> segments of a clip."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 from app.families.whisper.alignment import WITHOUT_SPACES
@@ -31,7 +30,7 @@ class WhisperDecoder:
             return self._grouped(output, start_s)
         if output.timestamps:
             return self._timed(output, start_s, end_s)
-        return [self._segment(output, output.tokens, start_s, end_s)]
+        return [self._segment(output, slice(None), start_s, end_s)]
 
     def finish(self) -> list[Segment]:
         """Nothing remains after the last window."""
@@ -44,7 +43,7 @@ class WhisperDecoder:
     def _grouped(self, output: WindowOutput, start_s: float) -> list[Segment]:
         segmenter = Segmenter()
         words = [replace(word, start_s=start_s + word.start_s, end_s=start_s + word.end_s) for word in output.words]
-        decoding = self._decoding(output, output.tokens)
+        decoding = self._decoding(output, slice(None))
         return [replace(segment, decoding=decoding) for segment in segmenter.add(words) + segmenter.finish()]
 
     def _timed(self, output: WindowOutput, window_start_s: float, window_end_s: float) -> list[Segment]:
@@ -52,7 +51,7 @@ class WhisperDecoder:
         timestamps = self._settings.special.timestamps
         segments: list[Segment] = []
         begin_s, tokens = window_start_s, list[int]()
-        for token in (*output.tokens, None):
+        for place, token in enumerate((*output.tokens, None)):
             if token is not None and token not in timestamps:
                 tokens.append(token)
                 continue
@@ -60,23 +59,24 @@ class WhisperDecoder:
             if token is not None:
                 time_s = min(window_start_s + timestamps.index(token) * self._settings.time_step_s, window_end_s)
             if self._settings.vocabulary.decode(tokens).strip():
-                segments.append(self._segment(output, tokens, begin_s, max(begin_s, time_s)))
+                part = slice(place - len(tokens), place)
+                segments.append(self._segment(output, part, begin_s, max(begin_s, time_s)))
             begin_s, tokens = time_s, []
         return segments
 
-    def _segment(self, output: WindowOutput, tokens: Sequence[int], start_s: float, end_s: float) -> Segment:
-        text = self._settings.vocabulary.decode(tokens)
+    def _segment(self, output: WindowOutput, part: slice, start_s: float, end_s: float) -> Segment:
+        text = self._settings.vocabulary.decode(output.tokens[part])
         confidence = math.exp(min(0.0, output.average_log_probability))
         # A translation has spaces, whatever the language of the speech.
         space_before = text[:1].isspace() or output.language not in WITHOUT_SPACES
-        decoding = self._decoding(output, tokens)
+        decoding = self._decoding(output, part)
         return Segment(text.strip(), start_s, end_s, confidence, decoding=decoding, space_before=space_before)
 
-    def _decoding(self, output: WindowOutput, tokens: Sequence[int]) -> Decoding:
-        """How the segment with these tokens was decoded."""
+    def _decoding(self, output: WindowOutput, part: slice) -> Decoding:
+        """How the segment with this part of the window's tokens was decoded."""
         pieces = self._settings.vocabulary.pieces
         return Decoding(
-            tokens=tuple(tokens),
+            tokens=tuple(output.tokens[part]),
             temperature=output.temperature,
             average_log_probability=output.average_log_probability,
             compression_ratio=output.compression_ratio,
@@ -85,7 +85,7 @@ class WhisperDecoder:
             language_probability=output.language_probability,
             pieces=tuple(
                 (pieces[token], log_probability)
-                for token, log_probability in zip(output.tokens, output.log_probabilities, strict=False)
+                for token, log_probability in zip(output.tokens[part], output.log_probabilities[part], strict=False)
                 if token in pieces
             ),
         )

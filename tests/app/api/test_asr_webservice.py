@@ -123,8 +123,8 @@ def test_the_formats(turkish_client: Client) -> None:
     sound = wav(speechlike(2.0))
     bodies = {kind: post(turkish_client, "/asr", sound, output=kind) for kind in ("txt", "srt", "vtt", "tsv", "json")}
     assert bodies["txt"].text == "dikte\ndikte\n"
-    assert [subtitle.content for subtitle in srt.parse(bodies["srt"].text)] == [WORD] * 2
-    assert [caption.text for caption in webvtt.from_string(bodies["vtt"].text).captions] == [WORD] * 2
+    assert [subtitle.content for subtitle in srt.parse(bodies["srt"].text)] == [f"{WORD} {WORD}"]
+    assert [caption.text for caption in webvtt.from_string(bodies["vtt"].text).captions] == [f"{WORD} {WORD}"]
     assert bodies["tsv"].text == "start\tend\ttext\n300\t480\tdikte\n1300\t1480\tdikte\n"
     assert bodies["json"].json() == {
         "text": "dikte dikte",
@@ -134,6 +134,14 @@ def test_the_formats(turkish_client: Client) -> None:
         ],
         "language": "tr",
     }
+
+
+def test_subtitles_are_laid_out_as_the_settings_say(serve: ServiceFactory) -> None:
+    sound = wav(speechlike(2.0))
+    with serve(subtitle_min_s=0.5) as client:
+        assert [part.content for part in srt.parse(post(client, "/asr", sound, output="srt").text)] == [WORD] * 2
+        captions = webvtt.from_string(post(client, "/asr", sound, output="vtt").text).captions
+        assert [caption.text for caption in captions] == [WORD] * 2
 
 
 def test_words_have_times_and_probabilities(turkish_client: Client) -> None:

@@ -15,7 +15,7 @@ from app.recognizer import Samples
 from tests.app.api.test_outcomes import outcomes
 from tests.conftest import Client, Connection, ServiceFactory, assert_error
 from tests.fakes import PATIENCE_S, WORD, FakeRecognizer
-from tests.sounds import speechlike, wav
+from tests.sounds import speechlike, two_sides, wav
 
 LONG_S = 60
 """Of several windows."""
@@ -96,6 +96,13 @@ def test_segments_come_first_and_then_the_result(client: Client) -> None:
     for timing in ("timings", "inference_time"):
         del whole[timing], result[timing]
     assert result == whole
+
+
+def test_streamed_segments_of_a_call_have_speakers(client: Client) -> None:
+    answer = client.post("/transcribe", files={"file": two_sides(4.0)}, data={"stream": "true"})
+    *segments, (_, result) = events_of(answer.text)
+    assert [(data["channel"], data["speaker"]) for _, data in segments] == [(0, "A"), (1, "B")] * 2
+    assert result["segments"] == [data for _, data in segments]
 
 
 def test_segments_come_while_the_engine_still_works(

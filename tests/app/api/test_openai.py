@@ -18,7 +18,7 @@ from tests.app.api.test_event_stream import events_of
 from tests.app.api.test_outcomes import outcomes
 from tests.conftest import Client, ServiceFactory, assert_conforms, assert_openai_error
 from tests.fakes import CERTAINTY, WORD, WORD_END_S, WORD_START_S, FakeRecognizer, all_lanes, fake_artifact
-from tests.sounds import speechlike, wav
+from tests.sounds import speechlike, two_sides, wav
 
 TRANSCRIPTIONS, TRANSLATIONS, MODELS = "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/models"
 CARD = "---\nlanguage: tr\nlicense: mit\n---\n\n# A model\n"
@@ -122,6 +122,36 @@ def test_diarized_json_has_one_speaker(client: Client) -> None:
         "text": " dikte",
         "speaker": "A",
     }
+
+
+def post_call(client: Client, **fields: Any) -> httpx.Response:
+    return client.post(TRANSCRIPTIONS, files={"file": two_sides(4.0)}, data=fields)
+
+
+def test_the_sides_of_a_call_are_speakers_in_every_format(client: Client) -> None:
+    body = post_call(client, response_format="diarized_json").json()
+    assert [segment["speaker"] for segment in body["segments"]] == ["A", "B"] * 2
+    assert body["duration"] == 4.0
+    assert post_call(client, response_format="text").text == "A: dikte\nB: dikte\nA: dikte\nB: dikte\n"
+    subtitles = srt.parse(post_call(client, response_format="srt").text)
+    assert [subtitle.content for subtitle in subtitles] == ["A: dikte", "B: dikte"] * 2
+    captions = webvtt.from_string(post_call(client, response_format="vtt").text).captions
+    assert [caption.voice for caption in captions] == ["A", "B"] * 2
+    assert post_call(client).json()["text"] == "dikte dikte dikte dikte"
+
+
+def test_the_sides_of_a_call_are_speakers_in_a_stream(client: Client) -> None:
+    events = events_of(post_call(client, stream="true", response_format="diarized_json").text)
+    segments = [data for name, data in events if name == "transcript.text.segment"]
+    assert [segment["speaker"] for segment in segments] == ["A", "B"] * 2
+    assert events[-1][1]["text"] == "dikte dikte dikte dikte"
+
+
+def test_the_settings_say_what_becomes_of_channels(serve: ServiceFactory) -> None:
+    with serve(channels="mix") as client:
+        body = post_call(client, response_format="diarized_json").json()
+        assert {segment["speaker"] for segment in body["segments"]} == {"A"}
+        assert post_call(client, response_format="text").text == "dikte dikte dikte dikte\n"
 
 
 @pytest.mark.parametrize("order", list(permutations(["model", "file", "response_format"])))

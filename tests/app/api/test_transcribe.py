@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from app.audio import AudioLimits, Waveform
 from tests.conftest import Client, Connection, ServiceFactory, assert_conforms, assert_error
 from tests.fakes import CERTAINTY, PATIENCE_S, WORD, WORD_END_S, WORD_START_S, FakeRecognizer
-from tests.sounds import ENCODINGS, MODEL_HZ, by_sndfile, speechlike, wav
+from tests.sounds import ENCODINGS, MODEL_HZ, by_sndfile, speechlike, two_sides, wav
 
 ROUNDING_S = 0.001
 
@@ -355,13 +355,6 @@ def test_a_temperature_of_a_model_without_one_is_ignored_or_strictly_refused(ser
         assert_error(post(client, clip(1), prompt="names"), 422, "invalid_parameter")
     with serve(strict=True) as client:
         assert_error(post(client, clip(1), temperature="0.5"), 422, "invalid_parameter")
-
-
-def two_sides(duration_s: float = 10.0) -> bytes:
-    """Two who speak every other second, in turn."""
-    voice = speechlike(duration_s)
-    odd = (np.arange(len(voice)) // MODEL_HZ % 2).astype(bool)
-    return wav(np.stack([np.where(odd, 0, voice), np.where(odd, voice, 0)], axis=1))
 
 
 @pytest.mark.parametrize("channels", ["", "auto", "separate"])

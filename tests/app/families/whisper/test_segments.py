@@ -62,9 +62,14 @@ def test_timestamps_make_segments_within_the_window(settings: WhisperSettings) -
         *(times[60], *encode(" güzel"), times[90]),
         *(times[90], *encode(" şimdi"), times[1500]),
     )
-    output = replace(GOOD, tokens=tokens, text="çok güzel şimdi", timestamps=True)
+    scores = tuple(-0.001 * place for place in range(len(tokens)))
+    output = replace(GOOD, tokens=tokens, log_probabilities=scores, text="çok güzel şimdi", timestamps=True)
     segments = WhisperDecoder(settings).add(window(10, 4), output)
     assert [segment.text for segment in segments] == ["çok", "güzel", "şimdi"]
+    pieces = [segment.decoding.pieces for segment in segments if segment.decoding is not None]
+    assert [b"".join(piece for piece, _ in part).decode().strip() for part in pieces] == ["çok", "güzel", "şimdi"]
+    text = [score for token, score in zip(tokens, scores, strict=True) if token not in times]
+    assert [score for part in pieces for _, score in part] == text
     np.testing.assert_allclose(times_of(segments), [(10.0, 11.0), (11.2, 11.8), (11.8, 14.0)])
 
 
