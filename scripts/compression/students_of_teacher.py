@@ -45,15 +45,24 @@ def config_of(folder: Path) -> Any:
     return load_checkpoint(folder).model.config
 
 
-def write_importance(teacher: Path, dataset_name: str, language: str, folder: Path) -> Mapping[str, Any]:
+def write_importance(
+    teacher: Path,
+    dataset_name: str,
+    language: str,
+    folder: Path,
+    *,
+    audio_column: str | None = None,
+    text_column: str | None = None,
+) -> Mapping[str, Any]:
     """Measure how important the parts of a teacher are for its loss on a few clips, and write that to `folder`.
 
-    dataset_name: what the study trains on. language: ISO 639-1 code of its texts. A GPU is used if there is one.
-    Returns the number of clips. Raises DataError if no clip can be used.
+    dataset_name: what the study trains on. language: ISO 639-1 code of its texts. audio_column, text_column: names of
+    the columns; None to detect them. A GPU is used if there is one. Returns the number of clips. Raises DataError if
+    the data cannot be read, or if no clip can be used.
     """
     checkpoint = load_with_head(teacher, language)
     model = checkpoint.model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]  # wrapped
-    rows = load_speech(dataset_name, None, None, None)
+    rows = load_speech(dataset_name, None, audio_column, text_column)
     batches = batches_of(checkpoint, rows.get("train") or next(iter(rows.values())), CLIPS)
     importance(model, batches).save(folder / IMPORTANCE)
     return {"clips": sum(len(batch["labels"]) for batch in batches)}

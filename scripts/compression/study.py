@@ -152,7 +152,14 @@ class Study:
     def importance(self) -> Stage:
         """How important the teacher's parts are for its loss on what is trained on."""
         inputs = [self.hashes["teacher"], self.hashes["data"], self.options.language]
+        if columns := self.columns():
+            inputs.append(columns)
         return self.stage("importance", TEACHER, inputs)
+
+    def columns(self) -> dict[str, str]:
+        """The columns that are named in the options; others are detected."""
+        options = self.options.training
+        return {name: options[name] for name in ("audio_column", "text_column") if options.get(name)}
 
     def student(self, label: str) -> Stage:
         """The checkpoint that a student begins with."""
@@ -162,7 +169,8 @@ class Study:
         """Make the checkpoints that the students begin with."""
         measured = self.importance()
         print("Importance of the teacher's layers, units and channels", flush=True)
-        measured.made(partial(write_importance, self.teacher, self.options.dataset_name, self.options.language))
+        options = self.options
+        measured.made(partial(write_importance, self.teacher, options.dataset_name, options.language, **self.columns()))
         for label in self.plan.candidates:
             try:
                 self.student(label).made(partial(write_student, self.teacher, label, importance=measured.folder))

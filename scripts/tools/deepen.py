@@ -12,6 +12,7 @@ weights, and the norms of the new layers change the hidden states a little.
 import argparse
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,7 +29,7 @@ def deepen(model: Wav2Vec2ForCTC, layers: int, feed_forward: int, seed: int = 0)
     New layers are spread evenly over the depth. Raises ValueError if the model has more layers or units already.
     """
     config, encoder = model.config, model.wav2vec2.encoder
-    old = list(encoder.layers)
+    old: list[Any] = list(encoder.layers)
     if layers < len(old) or feed_forward < config.intermediate_size:
         size = f"{len(old)} layers with {config.intermediate_size} units"
         raise ValueError(f"the model has {size}, more than {layers} with {feed_forward}")
@@ -89,7 +90,10 @@ def main(argv: list[str] | None = None) -> None:
     model, tokenizer, feature_extractor, _ = load_with_head(arguments.checkpoint_dir, DEFAULT_LANGUAGE)
     if not isinstance(model, Wav2Vec2ForCTC):
         parser.error(f"{type(model).__name__} is not a wav2vec2 model")
-    deepen(model, arguments.layers, arguments.feed_forward or model.config.intermediate_size, arguments.seed)
+    try:
+        deepen(model, arguments.layers, arguments.feed_forward or model.config.intermediate_size, arguments.seed)
+    except ValueError as error:
+        parser.error(str(error))
     parts: tuple[PreTrainedModel, object, object] = (model, tokenizer, feature_extractor)
     for part in parts:
         part.save_pretrained(arguments.out)  # type: ignore[attr-defined]  # all three of transformers

@@ -52,11 +52,11 @@ class Importance:
         """Read a file that `save` wrote."""
         tensors = load_file(path)
         layers = tensors.pop("layers", None)
-        parts = [
+        feed_forward, conv_channels = (
             tuple(tensors[f"{part}.{index}"] for index in range(sum(name.startswith(part) for name in tensors)))
             for part in ("feed_forward", "conv_channels")
-        ]
-        return cls(*parts, layers=None if layers is None else tuple(layers.tolist()))
+        )
+        return cls(feed_forward, conv_channels, layers=None if layers is None else tuple(layers.tolist()))
 
 
 def most_important(values: Tensor, count: int) -> Tensor:

@@ -124,7 +124,8 @@ def make_student(teacher: PreTrainedModel, shape: Shape, importance: Importance 
     student.train(teacher.training)
     if shape.squeeze > 1:
         student = squeezed(student, shape.squeeze)
-    return student.to(teacher.device, teacher.dtype)  # type: ignore[arg-type]  # wrapped there
+    moved: PreTrainedModel = student.to(teacher.device, teacher.dtype)  # type: ignore[arg-type]  # wrapped there
+    return moved
 
 
 def random_student(config: PretrainedConfig, shape: Shape, seed: int = 0) -> PreTrainedModel:

@@ -139,3 +139,9 @@ def test_shapes_come_from_the_probe_or_the_options(checkpoints: Path, tmp_path: 
     assert other.plan.candidates == ("l1", *SHAPES)
     other = again(study, shapes=("l2", "l1"))
     assert (other.plan.focus, other.plan.candidates) == ("l2", ("l2", "l1"))
+
+
+def test_students_are_made_anew_for_other_columns(study: Study) -> None:
+    other = again(study, training=dict(study.options.training) | {"text_column": "words", "audio_column": None})
+    assert other.columns() == {"text_column": "words"}
+    assert other.student(FOCUS).key != study.student(FOCUS).key == again(study, jobs=2).student(FOCUS).key
