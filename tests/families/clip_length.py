@@ -43,6 +43,7 @@ class ClipLengthRecognizer:
     """Outputs the number of samples in each window."""
 
     batches = False
+    detects_language = False
 
     def __init__(self, graph: Graph, rate_hz: int, window_s: float) -> None:
         self._graph = graph
@@ -109,3 +110,8 @@ class ClipLengthDecoder:
         duration_s = self._samples / self._rate_hz
         words = Word(f"{duration_s:g}", 0.0, duration_s, 1.0), Word("seconds", 0.0, duration_s, 1.0)
         return [Segment.of(words)]
+
+    @property
+    def pending_s(self) -> float | None:
+        """What it says at the end starts with the clip."""
+        return 0.0 if self._samples else None
