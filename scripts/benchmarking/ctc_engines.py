@@ -136,6 +136,7 @@ def quantized_by_pytorch(module: Any) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torchao replaces it one day
+        warnings.filterwarnings("ignore", "torch.quantize_per_tensor", UserWarning)  # the same, from C++
         return torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear}, dtype=torch.qint8)
 
 
