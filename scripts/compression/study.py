@@ -170,7 +170,8 @@ class Study:
         measured = self.importance()
         print("Importance of the teacher's layers, units and channels", flush=True)
         options = self.options
-        measured.made(partial(write_importance, self.teacher, options.dataset_name, options.language, **self.columns()))
+        columns: dict[str, Any] = {**self.columns()}
+        measured.made(partial(write_importance, self.teacher, options.dataset_name, options.language, **columns))
         for label in self.plan.candidates:
             try:
                 self.student(label).made(partial(write_student, self.teacher, label, importance=measured.folder))

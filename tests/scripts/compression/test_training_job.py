@@ -102,7 +102,8 @@ def test_the_pace_leaves_nothing_but_the_time_of_a_step(job: TrainingJob) -> Non
 def test_a_process_whose_study_has_ended_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watcher = Watcher(tmp_path / PROGRESS, None)
     state: Any = SimpleNamespace(global_step=1, max_steps=9)
-    monkeypatch.setattr(os, "getppid", lambda: 1)
+    parent = os.getppid()  # 1 in a container
+    monkeypatch.setattr(os, "getppid", lambda: parent + 1)
     with pytest.raises(SystemExit, match="the study has ended"):
         watcher.on_step_end(state, state, state)
 
