@@ -71,7 +71,7 @@ def get(url: str) -> httpx.Response:
 
 
 def post(url: str, sound: bytes) -> httpx.Response:
-    return httpx.post(f"{url}/transcribe", files={"file": sound}, timeout=PATIENCE_S, verify=NO_CERTIFICATES)
+    return httpx.post(f"{url}/transcribe", files={"file": sound}, timeout=4 * PATIENCE_S, verify=NO_CERTIFICATES)
 
 
 def until_queued(url: str, least_s: float) -> None:

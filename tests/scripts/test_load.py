@@ -22,7 +22,7 @@ from scripts.load_testing.users import Load, measure, run_locust
 from tests.scripts.load_testing.deployed import KEY, deployed
 from tests.whisper_checkpoints import make_whisper
 
-LOAD = Load(users=2, spawn_rate=10, duration_s=4.0, clips_s="2,3", long_users=1, long_s=5.0, formats="wav,opus")
+LOAD = Load(users=2, spawn_rate=10, duration_s=8.0, clips_s="2,3", long_users=1, long_s=5.0, formats="wav,opus")
 
 
 @pytest.fixture(scope="module")
