@@ -297,7 +297,8 @@ def sections(
     if chain:
         found += ["## The chain of the case study", chain_table(chain), CASE_STUDY_TEXT, case_study_table()]
     if (shapes := study.state.get("shapes")) and "times" in shapes:
-        found += ["## Shapes before training", SHAPES_TEXT, shapes_table(shapes)]
+        chosen = {"labels": study.plan.candidates, "focus": study.plan.focus}  # --shapes may name others than the probe
+        found += ["## Shapes before training", SHAPES_TEXT, shapes_table({**shapes, **chosen})]
     if helped_not := no_help(points, study.plan.focus):
         found += ["## What did not help", "\n".join(f"- {line}" for line in helped_not)]
     if not_made:
