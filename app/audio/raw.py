@@ -1,15 +1,14 @@
 """Samples without a header -> a WAV file."""
 
-import io
 import struct
 from typing import BinaryIO
 
-from app.audio.views import View, file_size
+from app.audio.views import Positioned, View, file_size
 
 BYTES_PER_SAMPLE = 2
 
 
-class RawPcm(io.RawIOBase):
+class RawPcm(Positioned):
     """A read-only WAV file of the samples in a seekable file, which is closed with it.
 
     file: 16-bit little-endian mono samples at `rate_hz`. longest_s: most seconds of them; None for all.
@@ -23,26 +22,7 @@ class RawPcm(io.RawIOBase):
         size *= BYTES_PER_SAMPLE
         self._header = wav_header(size, rate_hz)
         self._samples = View(file, 0, size)
-        self._size = len(self._header) + size
-        self._position = 0
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def tell(self) -> int:
-        """Position of the next byte to read."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move the position; positions before the start become 0."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
+        super().__init__(len(self._header) + size)
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read up to the length of `buffer`; fewer bytes only at the end."""

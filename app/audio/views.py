@@ -5,19 +5,11 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 
-class View(io.RawIOBase):
-    """A read-only view of a seekable binary file, which stays open when the view is closed.
+class Positioned(io.RawIOBase):
+    """A read-only, seekable file of a known size; a subclass reads from `_position` on."""
 
-    start, end: offsets of the first byte in the view, and of the first one after it. patches: offset in the view ->
-    bytes that replace those of the file.
-    """
-
-    def __init__(
-        self, file: BinaryIO, start: int = 0, end: int | None = None, patches: Mapping[int, bytes] | None = None
-    ) -> None:
-        self._file, self._start, self._patches = file, start, patches or {}
-        self._size = max(0, (file_size(file) if end is None else end) - start)
-        self._position = 0
+    def __init__(self, size: int) -> None:
+        self._size, self._position = size, 0
 
     def readable(self) -> bool:
         """Always."""
@@ -36,6 +28,20 @@ class View(io.RawIOBase):
         position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         self._position = max(0, position)
         return self._position
+
+
+class View(Positioned):
+    """A read-only view of a seekable binary file, which stays open when the view is closed.
+
+    start, end: offsets of the first byte in the view, and of the first one after it. patches: offset in the view ->
+    bytes that replace those of the file.
+    """
+
+    def __init__(
+        self, file: BinaryIO, start: int = 0, end: int | None = None, patches: Mapping[int, bytes] | None = None
+    ) -> None:
+        self._file, self._start, self._patches = file, start, patches or {}
+        super().__init__(max(0, (file_size(file) if end is None else end) - start))
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read up to the length of `buffer`; fewer bytes only at the end."""
