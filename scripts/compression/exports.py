@@ -3,6 +3,7 @@
 import gzip
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,11 @@ def export_point(
     DataError as `export` does.
     """
     quantization = Quantization(bits=point.weight_bits)  # type: ignore[arg-type]  # argparse has checked it
-    own = Options(
+    own = replace(
+        options,
         name=point.name,
-        eval_manifests=options.eval_manifests,
-        eval_limit=options.eval_limit,
-        audio_column=options.audio_column,
-        text_column=options.text_column,
-        language=options.language,
-        max_reference_wer=options.max_reference_wer,
         allow_unproven=True,
         quantization=quantization,
-        calibration=options.calibration,
         openvino=openvino and point.weight_bits != FOUR_BITS,
     )
     export(str(checkpoint), folder, own)

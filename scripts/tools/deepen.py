@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, Wav2Vec2ForCTC
+from transformers import Wav2Vec2ForCTC
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2EncoderLayer
 
 from scripts.training.checkpoints import load_with_head
@@ -87,16 +87,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to make")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
-    model, tokenizer, feature_extractor, _ = load_with_head(arguments.checkpoint_dir, DEFAULT_LANGUAGE)
+    checkpoint = load_with_head(arguments.checkpoint_dir, DEFAULT_LANGUAGE)
+    model = checkpoint.model
     if not isinstance(model, Wav2Vec2ForCTC):
         parser.error(f"{type(model).__name__} is not a wav2vec2 model")
     try:
         deepen(model, arguments.layers, arguments.feed_forward or model.config.intermediate_size, arguments.seed)
     except ValueError as error:
         parser.error(str(error))
-    parts: tuple[PreTrainedModel, object, object] = (model, tokenizer, feature_extractor)
-    for part in parts:
-        part.save_pretrained(arguments.out)  # type: ignore[attr-defined]  # all three of transformers
+    checkpoint.save(arguments.out)
     print(f"{model.num_parameters() / 1e6:.1f} M parameters: {arguments.out}")
 
 

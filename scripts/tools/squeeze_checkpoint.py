@@ -84,8 +84,7 @@ def main() -> None:
         rows = next(iter(load_speech(arguments.speech).values())) if arguments.speech else None
     except (ArtifactError, DataError, ValueError) as error:
         sys.exit(str(error))
-    for part in (student, original.tokenizer, original.feature_extractor):
-        part.save_pretrained(arguments.out)
+    original._replace(model=student).save(arguments.out)
     print(f"{student.num_parameters() / 1e6:.1f} M parameters, layers at 1/{arguments.squeeze} of the frames")
     if rows is not None:
         print(f"On {len(rows)} clips: {nearness(original, student, rows)}")

@@ -54,6 +54,11 @@ class CtcCheckpoint(NamedTuple):
     feature_extractor: Wav2Vec2FeatureExtractor
     normalizer: TextNormalizer
 
+    def save(self, folder: Path) -> None:
+        """Write all but the normalizer, which follows from the tokenizer, to a checkpoint folder."""
+        for part in (self.model, self.tokenizer, self.feature_extractor):
+            part.save_pretrained(folder)
+
 
 def load_for_training(
     name: str,

@@ -43,8 +43,7 @@ def write_student(
     model = checkpoint.model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]  # wrapped
     values = None if rows is None else importance(model, batches_of(checkpoint, rows, clips, seed))
     student = make_student(model, shape, values)
-    for part in (student, checkpoint.tokenizer, checkpoint.feature_extractor):
-        part.save_pretrained(folder)
+    checkpoint._replace(model=student).save(folder)
     return int(student.num_parameters())
 
 

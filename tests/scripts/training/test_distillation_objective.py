@@ -2,7 +2,6 @@
 
 import shutil
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,9 @@ from torch import Tensor
 from transformers import (
     AutoModelForCTC,
     PreTrainedModel,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
     Wav2Vec2FeatureExtractor,
 )
-from transformers.trainer_callback import DefaultFlowCallback
 
 from app.models import open_model
 from scripts.speech.data import DataError
@@ -38,6 +34,7 @@ from scripts.training.distillation_objective import DistillationObjective
 from scripts.training.distillation_trainer import PROJECTIONS_FILE, DistillationTrainer
 from tests.checkpoints import babbling, built, rewrite
 from tests.scripts.test_train import TINY, run, scalars
+from tests.scripts.training.interruption import interrupted_after
 from tests.speech import FEATURES, speech_rows, write_clips
 
 NARROW: dict[str, Any] = TINY | {
@@ -186,21 +183,7 @@ def test_an_interrupted_distillation_ends_with_the_same_weights(
     data = write_clips(tmp_path, ["bir", None, "üç"])
     arguments = options("tr-small", teacher, data, "--max_steps", "5", "--eval_steps", "2", "--learning_rate", "1e-3")
     run(tmp_path / "whole", monkeypatch, *arguments)
-    end_of_step: Callable[..., TrainerControl] = DefaultFlowCallback.on_step_end
-
-    def interrupt(
-        callback: DefaultFlowCallback,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **more: Any,
-    ) -> TrainerControl:
-        if state.global_step == 4:
-            raise KeyboardInterrupt
-        return end_of_step(callback, args, state, control)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(DefaultFlowCallback, "on_step_end", interrupt)
+    with interrupted_after(4, monkeypatch), pytest.raises(KeyboardInterrupt):
         run(tmp_path / "parts", monkeypatch, *arguments)
     run(tmp_path / "parts", monkeypatch, *arguments)
     assert "Resuming from out/checkpoint-2" in capsys.readouterr().out

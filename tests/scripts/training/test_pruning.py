@@ -1,7 +1,6 @@
 """Prunes tiny models: the schedule, what is chosen, whole trainings, and what is refused."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForCTC, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import DefaultFlowCallback
+from transformers import AutoModelForCTC, TrainerControl, TrainerState
 
 from app.models import open_model
 from scripts.speech.data import DataError
@@ -26,6 +24,7 @@ from scripts.training.pruning import (
 )
 from tests.checkpoints import built
 from tests.scripts.test_train import run, scalars
+from tests.scripts.training.interruption import interrupted_after
 from tests.speech import write_clips
 
 METHODS = ("magnitude", "movement")
@@ -149,21 +148,7 @@ def test_an_interrupted_pruning_ends_with_the_same_weights(
     arguments = ["--model_name", model, "--dataset_name", str(data), "--output_dir", "out", "--max_steps", "8"]
     arguments += ["--eval_steps", "3", "--prune_to", "0.6", "--pruning", method, "--learning_rate", "1e-2"]
     run(tmp_path / "whole", monkeypatch, *arguments)
-    end_of_step: Callable[..., TrainerControl] = DefaultFlowCallback.on_step_end
-
-    def interrupt(
-        callback: DefaultFlowCallback,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **more: Any,
-    ) -> TrainerControl:
-        if state.global_step == 5:
-            raise KeyboardInterrupt
-        return end_of_step(callback, args, state, control)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(DefaultFlowCallback, "on_step_end", interrupt)
+    with interrupted_after(5, monkeypatch), pytest.raises(KeyboardInterrupt):
         run(tmp_path / "parts", monkeypatch, *arguments)
     lost = tmp_path / "lost"
     shutil.copytree(tmp_path / "parts", lost)
