@@ -158,11 +158,11 @@ def test_a_request_says_what_becomes_of_its_channels(client: Client, serve: Serv
     mixed = post_call(client, channels="mix", response_format="diarized_json")
     assert {segment["speaker"] for segment in mixed.json()["segments"]} == {"A"}
     assert IGNORED_HEADER not in mixed.headers
-    with serve(channels="mix") as client:
-        body = post_call(client, channels="separate", response_format="diarized_json").json()
-        assert [segment["speaker"] for segment in body["segments"]] == ["A", "B"] * 2
     refused = post_call(client, channels="left")
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "channels")
+    with serve(channels="mix") as mixing:
+        body = post_call(mixing, channels="separate", response_format="diarized_json").json()
+        assert [segment["speaker"] for segment in body["segments"]] == ["A", "B"] * 2
 
 
 @pytest.mark.parametrize("order", list(permutations(["model", "file", "response_format"])))
