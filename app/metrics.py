@@ -168,6 +168,7 @@ class LiveMetrics:
             ["outcome"],
             registry=registry,
         )
+        self._audio = Counter("dikte_live_audio_seconds_total", "Audio of live streams, seconds.", registry=registry)
         for outcome in ("computed", "dropped"):
             self._partials.labels(outcome)
         for outcome in ("kept", "contradicted"):
@@ -176,6 +177,10 @@ class LiveMetrics:
     def watch(self, streams: Callable[[], float]) -> None:
         """Set the function that gives the number of open streams."""
         self._streams.set_function(streams)
+
+    def closed(self, duration_s: float) -> None:
+        """Count a stream of `duration_s` seconds that has ended."""
+        self._audio.inc(duration_s)
 
     def partial_computed(self) -> None:
         """Count a partial."""

@@ -64,6 +64,7 @@ class LiveStreams:
                 yield stream
             finally:
                 del self._open[stream]
+                self._metrics.closed(stream.duration_s)
                 running.cancel()
                 with suppress(asyncio.CancelledError):
                     await running
