@@ -3,22 +3,29 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, BinaryIO, ClassVar, Literal, Self, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from starlette.datastructures import QueryParams
 
-from app.api.forms import truncated
+from app.api.forms import UploadForm, parse_form, truncated
 from app.api.openai_options import check_model
+from app.audio.raw import RawPcm, SampleForm
 from app.errors import InvalidParameter, UnsupportedValue
 from app.languages import language_code
 from app.live.incoming import AnyContainer, Encoding, LiveAudio, RawAudio
-from app.recognizer import AnyRecognizer, Options
+from app.recognizer import AnyRecognizer, ChannelMode, Options
 from app.service import Service
 
 logger = logging.getLogger("dikte")
 
 RAW_ENCODINGS: dict[str, Encoding] = {"linear16": "s16le", "linear32": "s32le", "mulaw": "mulaw", "alaw": "alaw"}
+SAMPLE_FORMS = {
+    "linear16": SampleForm(),
+    "linear32": SampleForm(bytes_per_sample=4),
+    "mulaw": SampleForm(tag=7, bytes_per_sample=1),
+    "alaw": SampleForm(tag=6, bytes_per_sample=1),
+}
 CONTAINER_ENCODINGS = ("flac", "opus", "ogg-opus", "amr-nb", "amr-wb", "mp3", "aac")
 """Encodings that come in a container or with headers of their own, which say what they are."""
 NEUTRAL = frozenset({"", "false", "0"})
@@ -28,10 +35,11 @@ HARMLESS = frozenset({"punctuate", "smart_format", "mip_opt_out", "tag", "extra"
 """Parameters that promise nothing that a client could miss, or only label the request."""
 
 
-class ListenQuery(BaseModel):
+class ListenQuery(UploadForm):
     """The parameters with an effect; others are ignored, or refused with ASR_STRICT."""
 
     model_config = ConfigDict(extra="ignore")
+    in_query: ClassVar[bool] = True
 
     model: str = Field("", description="Any name is answered, unless ASR_STRICT is set.")
     language: str = Field("", description="ISO 639 code of the speech, or `multi`: detected, if the model can.")
@@ -54,14 +62,10 @@ class ListenQuery(BaseModel):
         encoding = RAW_ENCODINGS.get(self.encoding)
         return AnyContainer() if encoding is None else RawAudio(encoding, self.sample_rate, self.channels)
 
-    def recognition(self, service: Service, recognizer: AnyRecognizer) -> Options:
-        """The recognition options: those of the settings, and the language if the model knows several."""
+    def in_language(self, options: Options, recognizer: AnyRecognizer) -> Options:
+        """The options with the language that is asked for, if the model knows several."""
         code = language_of(self.language)
-        if code is None or not recognizer.detects_language:
-            return service.settings.options
-        options = replace(service.settings.options, language=code)
-        recognizer.check_options(options)
-        return options
+        return options if code is None or not recognizer.detects_language else replace(options, language=code)
 
 
 class LiveQuery(ListenQuery):
@@ -85,11 +89,25 @@ class LiveQuery(ListenQuery):
 
 
 class FileQuery(ListenQuery):
-    """The parameters of a file."""
+    """The parameters of a file, which is the body."""
+
+    is_bare: ClassVar[bool] = True
 
     utterances: bool = Field(False, description="Whether the answer has `utterances`: parts between pauses.")
     utt_split: float = Field(0.8, gt=0, description="Without effect: utterances end at pauses of 0.8 s.")
     detect_language: bool = Field(False, description="Whether the answer names the language.")
+
+    def opened(self, file: BinaryIO) -> BinaryIO:
+        """The body as an audio file."""
+        form = SAMPLE_FORMS.get(self.encoding)
+        if form is None:
+            return file
+        return cast(BinaryIO, RawPcm(file, self.sample_rate, form=replace(form, channels=self.channels)))
+
+    def options(self, defaults: Options) -> Options:
+        """Word times, and what becomes of the channels."""
+        channels: ChannelMode = "separate" if self.multichannel else "mix"
+        return replace(defaults, word_times=True, segment_times=True, channels=channels)
 
 
 def language_of(tag: str) -> str | None:
@@ -106,26 +124,24 @@ Query = TypeVar("Query", bound=ListenQuery)
 
 
 def read_query(kind: type[Query], params: QueryParams, service: Service) -> Query:
-    """The query of a request.
+    """The query of a live stream. Raises InvalidParameter and the errors of `check_effects`."""
+    query = parse_form(kind, {name: params.getlist(name) for name in kind.model_fields if name in params})
+    check_effects(query, params, service)
+    return query
 
-    Parameters without effect are logged. Raises InvalidParameter; with ASR_STRICT, UnsupportedValue for them, and
-    ModelNotFound for the name of another model.
+
+def check_effects(query: ListenQuery, params: QueryParams, service: Service) -> None:
+    """Log the parameters without effect.
+
+    With ASR_STRICT, raises UnsupportedValue for them, and ModelNotFound for the name of another model.
     """
-    try:
-        query = kind.model_validate({name: params[name] for name in kind.model_fields if name in params})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        name = str(problem["loc"][0]) if problem["loc"] else ""
-        reason = str(problem["msg"]).removeprefix("Value error, ")
-        raise InvalidParameter(f"{name}: {reason}" if name else reason, field=name or None) from None
-    ignored = sorted(without_effect(params, kind.model_fields, query, service.language))
+    ignored = sorted(without_effect(params, type(query).model_fields, query, service.language))
     if ignored and service.settings.strict:
         raise UnsupportedValue(f"{ignored[0]}: the service cannot honor it", field=ignored[0])
     if service.settings.strict:
         check_model(query.model, service)
     if ignored:
         logger.info("ignored parameters: %s", ", ".join(ignored))
-    return query
 
 
 def without_effect(params: QueryParams, known: Iterable[str], query: ListenQuery, language: str | None) -> set[str]:
