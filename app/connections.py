@@ -23,6 +23,7 @@ from uvicorn.server import ServerState
 
 from app.api.errors import error_answer
 from app.errors import AsrError, HeaderTooLarge, InvalidRequest, RequestTimeout
+from app.websocket_connections import MAX_MESSAGE_BYTES, PING_S, WebSocketConnection
 
 LINGER_S, LINGER_BYTES = 2.0, 1 << 20
 """Lingering close: how long, and how many bytes, a client may still send after an error that ends the connection.
@@ -91,7 +92,16 @@ class ConnectionConfig(uvicorn.Config):
     """uvicorn's configuration and the state that its connections share."""
 
     def __init__(self, app: Any, connections: Connections, **options: Any) -> None:
-        super().__init__(app, http=Connection, ws="none", **options)
+        super().__init__(
+            app,
+            http=Connection,
+            ws=WebSocketConnection,
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PING_S,
+            ws_per_message_deflate=False,  # sound does not get shorter, and bombs stay out
+            **options,
+        )
         self.connections = connections
 
 
@@ -112,6 +122,7 @@ class Connection(H11Protocol):
         self._refused = False
         self._ignored_bytes = 0
         self._half_closed = False
+        self._upgraded = False
 
     # Called by the event loop
 
@@ -139,7 +150,7 @@ class Connection(H11Protocol):
                 self.abort()
             return
         super().data_received(data)
-        if self._refused or self.transport.is_closing():
+        if self._refused or self._upgraded or self.transport.is_closing():
             return
         if self.conn.their_state is h11.IDLE:
             self._enter(Phase.HEADER, self._shared.header_s)
@@ -176,6 +187,12 @@ class Connection(H11Protocol):
             self._enter(Phase.HEADER, self._shared.header_s)
         else:
             self._enter(Phase.NEXT)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """The client asks for a WebSocket, which has its own limits from here on."""
+        self._upgraded = True
+        self._leave()
+        super().handle_websocket_upgrade(event)
 
     def send_400_response(self, msg: str) -> None:
         """Called while an h11 error is handled: the client sent invalid HTTP."""

@@ -53,6 +53,13 @@ class Unauthorized(AsrError):
     headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
+class ForeignOrigin(AsrError):
+    """A web page of another origin opened a WebSocket, and ASR_CORS_ORIGINS does not list it."""
+
+    status = 403
+    code = "foreign_origin"
+
+
 class InvalidParameter(AsrError):
     """A field or parameter is missing, repeated or has a value that is not allowed."""
 

@@ -19,7 +19,7 @@ class Job:
     on_progress: called in a worker's thread when an output is ready or a window failed. costs_s: the cost of each
     window. outputs: by window index, those that are ready and not yet taken. spans: start and end of each engine call
     (`time.monotonic`). next: index of the next window in the bulk lane. spent_s: cost of the windows that the bulk lane
-    has started. dropped: the caller no longer waits for it.
+    has started. dropped: the caller no longer waits for it. urgent, draft: as `Scheduler.compute` says.
     """
 
     lanes: Lanes
@@ -33,6 +33,8 @@ class Job:
     next: int = 1
     spent_s: float = 0.0
     dropped: bool = False
+    urgent: bool = False
+    draft: bool = False
 
     def __post_init__(self) -> None:
         recognizer = self.lanes.express
@@ -61,8 +63,9 @@ class Batch:
 
     @property
     def express(self) -> bool:
-        """Whether it belongs to the express lane, which computes only the first window of each clip."""
-        return self.parts[0][1] == 0
+        """Whether it belongs to the express lane, which computes only the first window of each clip, and no drafts."""
+        job, index = self.parts[0]
+        return index == 0 and not job.draft
 
     @property
     def lanes(self) -> Lanes:

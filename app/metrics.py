@@ -20,6 +20,8 @@ STAGE_BOUNDS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
 )  # fmt: skip
 """From decoding a short WAV to a long file's wait in a full queue."""
+DELAY_BOUNDS_S = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+"""From the end of speech to its final, the pause that ends an utterance included."""
 OPENMETRICS = "application/openmetrics-text"
 WINDOW_BOUNDS = (1, 2, 4, 8, 16, 32)
 
@@ -77,6 +79,7 @@ class Metrics:
             ["model", "backend", "version"],
             registry=registry,
         )
+        self.live = LiveMetrics(registry)
         cpu = Gauge(
             "dikte_cpu_info",
             "The CPU and its instructions for INT8 and bfloat16; always 1.",
@@ -140,6 +143,58 @@ class Metrics:
         # Not the header itself: the library fails on a version that is not a number.
         encode, content_type = choose_encoder(OPENMETRICS if OPENMETRICS in accept else "")
         return encode(self._registry), content_type
+
+
+class LiveMetrics:
+    """The metrics of live streams."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._streams = Gauge("dikte_live_streams", "Live streams that are open.", registry=registry)
+        self._partials = Counter(
+            "dikte_live_partials_total",
+            "Partials of live streams: computed, or dropped because something more urgent came.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._delay = Histogram(
+            "dikte_live_final_delay_seconds",
+            "From the end of speech to the final of an utterance, seconds.",
+            buckets=DELAY_BOUNDS_S,
+            registry=registry,
+        )
+        self._words = Counter(
+            "dikte_live_committed_words_total",
+            "Committed words of partials: kept by the final, or contradicted.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._audio = Counter("dikte_live_audio_seconds_total", "Audio of live streams, seconds.", registry=registry)
+        for outcome in ("computed", "dropped"):
+            self._partials.labels(outcome)
+        for outcome in ("kept", "contradicted"):
+            self._words.labels(outcome)
+
+    def watch(self, streams: Callable[[], float]) -> None:
+        """Set the function that gives the number of open streams."""
+        self._streams.set_function(streams)
+
+    def closed(self, duration_s: float) -> None:
+        """Count a stream of `duration_s` seconds that has ended."""
+        self._audio.inc(duration_s)
+
+    def partial_computed(self) -> None:
+        """Count a partial."""
+        self._partials.labels("computed").inc()
+
+    def partial_dropped(self) -> None:
+        """Count a partial that nobody gets."""
+        self._partials.labels("dropped").inc()
+
+    def final(self, delay_s: float, committed: int, contradicted: int) -> None:
+        """Count a final, `delay_s` seconds after its speech, and the committed words before it."""
+        self._delay.observe(delay_s)
+        self._words.labels("kept").inc(committed - contradicted)
+        self._words.labels("contradicted").inc(contradicted)
 
 
 def codes_below(error: type[AsrError]) -> set[str]:

@@ -1,7 +1,8 @@
 """Runs windows on worker threads, so that a long file delays nobody else.
 
 There are two lanes, each with one thread per worker. The first window of every request goes to the express lane, in
-order of arrival. The later windows of long clips go to the bulk lane, where requests take turns by cost. Bulk threads
+order of arrival. The later windows of long clips go to the bulk lane, where requests take turns by cost, and so do drafts: clips
+that may wait, or be dropped, such as the running utterances of live streams. Bulk threads
 have a lower priority in the operating system: they use the cores fully when the express lane is idle, and leave it
 three quarters of each core when it has work, even in the middle of a window. So a short clip waits only for other short
 clips, and a long clip always makes progress.
@@ -15,6 +16,7 @@ scheduler measures how many seconds a cost takes on this machine, for each model
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -120,7 +122,7 @@ class Scheduler:
 
     def _bulk_backlogs_s(self) -> list[float]:
         """For each long clip, the seconds that its windows take which the bulk lane has not started."""
-        long = [*self._bulk, *(job for job in self._express if len(job.windows) > 1)]
+        long = [*(job for job in self._bulk if not job.draft), *(job for job in self._express if len(job.windows) > 1)]
         return [job.remaining_cost_s / self.speed(job.lanes) for job in long]
 
     async def compute(
@@ -131,11 +133,13 @@ class Scheduler:
         times: StageTimes | None = None,
         *,
         first: bool = False,
+        draft: bool = False,
     ) -> AsyncGenerator[Any, None]:
         """Yield the output of each window of one clip, in order, as soon as it is ready.
 
-        times: filled in before the last output is yielded. first: compute this clip before all others that wait.
-        Outputs that were taken are not kept.
+        times: filled in before the last output is yielded. first: compute this clip before all others that wait, except
+        those that came first too. draft: compute it in the bulk lane, at its priority, before the windows of long
+        clips. Outputs that were taken are not kept.
 
         Raises EngineFailure if the runtime fails, NotReady if the scheduler is closed first. When the caller is
         cancelled or closes this generator, windows that have not started are dropped.
@@ -145,8 +149,8 @@ class Scheduler:
         submitted = time.monotonic()
         loop = asyncio.get_running_loop()
         progress = asyncio.Event()
-        job = Job(lanes, windows, options, lambda: loop.call_soon_threadsafe(progress.set))
-        self._submit(job, first)
+        job = Job(lanes, windows, options, lambda: loop.call_soon_threadsafe(progress.set), urgent=first, draft=draft)
+        self._submit(job)
         try:
             for index in range(len(windows)):
                 while index not in job.outputs:
@@ -178,12 +182,18 @@ class Scheduler:
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
 
-    def _submit(self, job: Job, first: bool) -> None:
+    def _submit(self, job: Job) -> None:
         with self._lock:
             if self._closed:
                 raise NotReady(STOPPING)
-            if first:
-                self._express.appendleft(job)
+            if job.draft:
+                job.next = 0
+                job.spent_s = -math.inf  # before long clips, which have received some compute
+                self._bulk.append(job)
+                self._bulk_ready.notify(len(job.windows))
+                return
+            if job.urgent:
+                self._express.insert(sum(other.urgent for other in self._express), job)
             else:
                 self._express.append(job)
             self._express_ready.notify()
@@ -212,7 +222,7 @@ class Scheduler:
                 ready.wait()
             parts = [self._next_of_bulk()] if bulk else [(job, 0) for job in self._next_of_express()]
             for job, index in parts:
-                if index == 0 and len(job.windows) > 1:
+                if index == 0 and len(job.windows) > 1 and not job.draft:
                     self._join_bulk(job)
             alone = len(parts) == 1 and not (self._running or self._express or self._bulk)
             lanes = parts[0][0].lanes
@@ -231,7 +241,8 @@ class Scheduler:
 
         Not earlier: otherwise all outputs of the clip might have to be kept until its first window is computed.
         """
-        job.spent_s = min((other.spent_s for other in self._bulk), default=0.0)  # a newcomer starts level
+        # A newcomer starts level.
+        job.spent_s = min((other.spent_s for other in self._bulk if not other.draft), default=0.0)
         self._bulk.append(job)
         self._bulk_ready.notify(len(job.windows) - 1)
 

@@ -13,6 +13,7 @@ from app.admission import Admission
 from app.artifacts import Artifact, ArtifactError, UnprovenError
 from app.cpu import this_cpu
 from app.errors import LOADING, STOPPING, AsrError, InvalidParameter, NotReady
+from app.live.streams import LiveStreams
 from app.memory import return_freed_memory
 from app.metrics import Metrics
 from app.models import (
@@ -64,6 +65,7 @@ class Service:
             bulk_wait_s=self._bulk_wait_s,
             on_refused=metrics.refused,
         )
+        self.live = LiveStreams(admission, self.speed, settings.live_limits, metrics.live)
         self._metrics = metrics
         self._transcriber: Transcriber | None = None
         self._reason: str | None = LOADING
@@ -201,9 +203,13 @@ class Service:
             logger.error("not ready: %s", shortage)
 
     def drain(self) -> None:
-        """Stop admitting requests and become not ready; admitted requests are still answered, until `idle`."""
+        """Stop admitting requests and become not ready; admitted requests are still answered, until `idle`.
+
+        Live streams end: running utterances get their finals.
+        """
         self._reason = STOPPING
         self.admission.close()
+        self.live.drain()
 
     async def stop(self) -> None:
         """Stop admitting requests and end the worker threads."""

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.audio import AudioLimits
 from app.cores import available_cores
 from app.languages import language_code
+from app.live.options import LiveLimits, LiveOptions
 from app.recognizer import WINDOW_S, ChannelMode, Options, Windowing
 from app.runtimes.registry import AUTO, BACKENDS, REFERENCE
 from app.subtitles import SubtitleStyle
@@ -148,6 +149,26 @@ class Settings(BaseSettings):
         description="Longest time from a request's arrival to its answer, seconds (504); a request that cannot be "
         "answered in time is refused at once (429). A client can shorten it with the header X-Request-Timeout.",
     )
+    live_streams: int = Field(
+        LiveLimits.max_streams,
+        ge=0,
+        description="Most live streams at a time. Further ones are refused, as are those that the CPU has no power for.",
+    )
+    live_hop_s: float = Field(
+        LiveLimits.hop_s,
+        ge=0.1,
+        le=5,
+        description="Seconds from one partial text of a live stream to the next; under load it grows.",
+    )
+    live_endpointing_s: float = Field(
+        LiveOptions.endpointing_s or 0.0,
+        ge=0.1,
+        le=10,
+        description="Shortest pause that ends an utterance of a live stream, seconds; clients may ask for a longer one.",
+    )
+    live_idle_s: float = Field(
+        10.0, gt=0, description="A live stream that gets neither audio nor a message for so many seconds is closed."
+    )
     grace_s: float = Field(30.0, gt=0, description="Seconds to answer the admitted requests when the service stops.")
     canary_s: float = Field(
         15.0,
@@ -253,6 +274,11 @@ class Settings(BaseSettings):
     def subtitle_style(self) -> SubtitleStyle:
         """How subtitles are laid out unless requests say otherwise."""
         return SubtitleStyle(self.subtitle_line_characters, self.subtitle_characters_per_s, self.subtitle_min_s)
+
+    @property
+    def live_limits(self) -> LiveLimits:
+        """The limits of `app.live`."""
+        return LiveLimits(max_streams=self.live_streams, hop_s=self.live_hop_s, max_channels=self.max_channels)
 
     @property
     def audio_limits(self) -> AudioLimits:

@@ -62,7 +62,7 @@ class VoiceDetector:
     """Finds speech in clips. Loads the model. Thread-safe: each call starts anew and computes on its own thread."""
 
     def __init__(self) -> None:
-        self._network = SileroNetwork()
+        self.network = SileroNetwork()
 
     def probabilities(self, samples: Samples) -> Probabilities:
         """The speech probability of each chunk of `CHUNK_SAMPLES` samples, shape (chunks,), float32.
@@ -73,10 +73,10 @@ class VoiceDetector:
         gain = _gain(samples)
         chunks = -(-len(samples) // CHUNK_SAMPLES)
         probabilities = np.empty(chunks, dtype=np.float32)
-        state = self._network.first_state()
+        state = self.network.first_state()
         for first in range(0, chunks, BLOCK_CHUNKS):
             last = min(first + BLOCK_CHUNKS, chunks)
-            probabilities[first:last], state = self._network(gain * _with_context(samples, first, last), state)
+            probabilities[first:last], state = self.network(gain * _with_context(samples, first, last), state)
         return probabilities
 
 

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketState
 
-from app.api.error_shapes import ERROR_SCHEMA, OPENAI_ERROR_SCHEMA, error_body, error_status, retry_headers
+from app.api.error_shapes import error_body, error_schema, error_status, retry_headers
 from app.api.messages import CONNECTIONS
 from app.api.paths import DOCS, OPENAI, TRANSCRIBE, TRANSCRIPTIONS, is_openai, path_of
 from app.errors import AsrError
@@ -36,12 +36,12 @@ MAX_PATH, MAX_METHOD = 200, 40
 def error_responses(*errors: type[AsrError], path: str = "") -> dict[int | str, dict[str, Any]]:
     """The OpenAPI `responses` of a route that can fail with these errors. path: decides on their shape."""
     responses: dict[int | str, dict[str, Any]] = {}
-    schema = OPENAI_ERROR_SCHEMA if is_openai(path) else ERROR_SCHEMA
+    schema = error_schema(path)
     for error in sorted(errors, key=lambda error: (error_status(error.code, error.status, path), error.code)):
         cause = " ".join((error.__doc__ or "").split())
         status = error_status(error.code, error.status, path)
         example = error_body(error.code, cause, {}, status, path)
-        code = example["error"]["code"]
+        code = example["err_code"] if "err_code" in example else example["error"]["code"]
         response = responses.setdefault(
             status, {"description": "", "content": {"application/json": {"schema": schema, "examples": {}}}}
         )

@@ -24,6 +24,8 @@ class UploadForm(BaseModel):
     file_field: ClassVar[str] = FILE_FIELD
     in_query: ClassVar[bool] = False
     """Whether the other fields are query parameters instead."""
+    is_bare: ClassVar[bool] = False
+    """Whether the body is the file itself, and no form."""
 
     @classmethod
     def keeps(cls, name: str) -> bool:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from fastapi import APIRouter, Request
@@ -19,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from app.admission import Reservation
 from app.api.forms import Form, UploadForm, form_schema, parse_form, query_parameters
-from app.api.upload import UploadLimits, read_form
+from app.api.upload import UploadLimits, read_file, read_form
 from app.errors import (
     AsrError,
     AudioTooLong,
@@ -44,6 +45,8 @@ from app.transcript import Segment, Transcript
 
 Result = TypeVar("Result")
 
+DIGEST_BYTES = 1 << 20
+"""Read at once for the digest of a file."""
 TIMEOUT_HEADER = "X-Request-Timeout"
 """Seconds that the client waits for its answer."""
 NUMBER = r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?|inf"
@@ -78,7 +81,10 @@ def surface(route: type[SurfaceRoute] = TranscriptionRoute) -> APIRouter:
 
 def describe_form(form: type[UploadForm]) -> dict[str, Any]:
     """The `openapi_extra` of a route that takes this form."""
-    body = {"required": True, "content": {"multipart/form-data": {"schema": form_schema(form)}}}
+    kind, schema = "multipart/form-data", form_schema(form)
+    if form.is_bare:
+        kind, schema = "application/octet-stream", {"type": "string", "format": "binary"}
+    body = {"required": True, "content": {kind: {"schema": schema}}}
     return {"parameters": [TIMEOUT_PARAMETER, *query_parameters(form)], "requestBody": body}
 
 
@@ -119,6 +125,19 @@ class Intake(Generic[Form]):
     def recognizer(self) -> AnyRecognizer:
         """The model that will transcribe."""
         return self._transcriber.lanes.express
+
+    async def digest(self) -> str:
+        """The SHA-256 of the file as the form opens it, in hexadecimal."""
+
+        def compute() -> str:
+            self._file.seek(0)
+            digest = sha256()
+            while part := self._file.read(DIGEST_BYTES):
+                digest.update(part)
+            self._file.seek(0)
+            return digest.hexdigest()
+
+        return await asyncio.to_thread(compute)
 
     async def transcribe(self) -> Transcript:
         """The transcript of the file.
@@ -182,7 +201,11 @@ async def take_in(request: Request, form: type[Form]) -> AsyncIterator[Intake[Fo
         reservation = stack.enter_context(admission.reserve(deadline))
         with admission.uploading():
             limits = UploadLimits(settings.max_upload_bytes, settings.upload_idle_s, settings.upload_min_bytes_per_s)
-            upload = await stack.enter_async_context(read_form(request, limits, form.file_field, form.keeps))
+            if form.is_bare:
+                reading = read_file(request, limits)
+            else:
+                reading = read_form(request, limits, form.file_field, form.keeps)
+            upload = await stack.enter_async_context(reading)
         parsed = parse_form(form, query_fields(request, form) if form.in_query else upload.fields)
         options, file = parsed.options(settings.options), parsed.opened(upload.file)
         await asyncio.sleep(0)  # where a deadline that has passed by now ends the request

@@ -8,6 +8,8 @@ OPENAI = "/v1"
 TRANSCRIPTIONS = f"{OPENAI}/audio/transcriptions"
 TRANSLATIONS = f"{OPENAI}/audio/translations"
 MODELS = f"{OPENAI}/models"
+LISTEN = f"{OPENAI}/listen"
+"""Deepgram's path, below the same prefix."""
 DOCS = "/docs"
 STATIC_FILES = "/static-offline-docs/"
 """The files of Swagger UI."""
@@ -23,4 +25,9 @@ def path_of(scope: Scope) -> str:
 
 def is_openai(path: str) -> bool:
     """Whether a path belongs to OpenAI's API, existing or not."""
-    return path == OPENAI or path.startswith(f"{OPENAI}/")
+    return (path == OPENAI or path.startswith(f"{OPENAI}/")) and not is_deepgram(path)
+
+
+def is_deepgram(path: str) -> bool:
+    """Whether a path belongs to Deepgram's API."""
+    return path == LISTEN or path.startswith(f"{LISTEN}/")

@@ -10,7 +10,7 @@ possible: frames are collected in an FFmpeg queue and converted one block at a t
 import ctypes
 from collections.abc import Iterator
 from contextlib import closing
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import av
 import numpy as np
@@ -48,7 +48,19 @@ AAC = frozenset({"aac", "aac_latm"})
 UNUSUAL_LAYOUT = " channels ("
 """Part of the name of a layout without a standard name, such as `2 channels (FR+FL)`. See `_safe_layout`."""
 
+PIPE_OPTIONS = {"probesize": "4096", "analyzeduration": "0", "fflags": "nobuffer"}
+"""FFmpeg looks through up to 5 MB or 5 s before it says what is in a file; of audio that is still arriving, the header
+must do."""
+
 _FAILURES = (av.FFmpegError, ValueError)
+
+
+class Readable(Protocol):
+    """Bytes that cannot be read again."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes, waiting for at least one; none at the end."""
+        ...
 
 
 def open_ffmpeg(file: BinaryIO, demuxer: str, timed: bool) -> Source | None:
@@ -59,9 +71,20 @@ def open_ffmpeg(file: BinaryIO, demuxer: str, timed: bool) -> Source | None:
     Of several tracks it takes the first readable one, default tracks first. Raises UnsupportedMedia if there is none.
     """
     file.seek(0)
+    return _open(View(file), demuxer, timed, BLOCK_FRAMES, {})
+
+
+def open_pipe(pipe: Readable, demuxer: str, timed: bool) -> Source | None:
+    """Audio that is still arriving; blocks come as soon as a packet can be decoded. Otherwise as `open_ffmpeg`."""
+    return _open(pipe, demuxer, timed, 1, PIPE_OPTIONS)
+
+
+def _open(
+    file: View | Readable, demuxer: str, timed: bool, block_frames: int, options: dict[str, str]
+) -> Source | None:
     codecs = {"codec_whitelist": ",".join(sorted(CODECS))}  # opening a file already decodes some of it
     try:
-        container = av.open(View(file), mode="r", format=demuxer, metadata_errors="ignore", options=codecs)
+        container = av.open(file, mode="r", format=demuxer, metadata_errors="ignore", options=codecs | options)
     except _FAILURES:
         return None
     tracks = sorted(container.streams.audio, key=lambda track: not track.disposition & Disposition.default)
@@ -77,7 +100,7 @@ def open_ffmpeg(file: BinaryIO, demuxer: str, timed: bool) -> Source | None:
     context.options = {"max_samples": str(MAX_CODED_FRAMES)}
     channels = _safe_layout(context)
     length_s = _length_s(container, stream) if demuxer == "mov" else None
-    return Source(stream.rate or 0, channels, length_s, ffmpeg_blocks(container, stream, timed))
+    return Source(stream.rate or 0, channels, length_s, ffmpeg_blocks(container, stream, timed, block_frames))
 
 
 def _length_s(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
@@ -111,8 +134,13 @@ def _safe_layout(context: av.AudioCodecContext) -> int:
     return layout.nb_channels
 
 
-def ffmpeg_blocks(container: av.container.InputContainer, stream: av.AudioStream, timed: bool) -> Iterator[Block]:
-    """The decodable audio, with silence for broken packets and for gaps between time stamps. Closes the container."""
+def ffmpeg_blocks(
+    container: av.container.InputContainer, stream: av.AudioStream, timed: bool, block_frames: int = BLOCK_FRAMES
+) -> Iterator[Block]:
+    """The decodable audio, with silence for broken packets and for gaps between time stamps. Closes the container.
+
+    block_frames: frames that are collected before a block is yielded.
+    """
     with closing(container):
         begin_s = (container.start_time or 0) / av.time_base
         position_s = 0.0
@@ -134,7 +162,7 @@ def ffmpeg_blocks(container: av.container.InputContainer, stream: av.AudioStream
                 yield from gathered.taken()
             position_s += missing_s + frame.samples / rate_hz
             gathered.add(frame)
-            if gathered.frames >= BLOCK_FRAMES:
+            if gathered.frames >= block_frames:
                 yield from gathered.taken()
         yield from gathered.taken()
 

@@ -21,29 +21,43 @@ class MonoBlock(NamedTuple):
     rate_hz: int
 
 
-def resampled(blocks: Iterator[MonoBlock] | Iterator[Block], to_hz: int) -> Iterator[Samples]:
-    """The samples at another rate. Parts of different rates are resampled separately and joined.
+class Resampler:
+    """Resamples pieces as they come. Parts of different rates are resampled separately and joined.
 
-    blocks: all with the same number of channels. The samples have the shape of theirs: (samples,) or (samples,
-    channels).
+    The samples have the shape (samples,) or (samples, channels), float32, and all pieces the same number of channels.
     """
-    stream: soxr.ResampleStream | None = None
-    from_hz = to_hz
-    last: Samples | None = None
+
+    def __init__(self, to_hz: int) -> None:
+        self._to_hz = to_hz
+        self._from_hz = to_hz
+        self._stream: soxr.ResampleStream | None = None
+        self._last: Samples | None = None
+
+    def add(self, samples: Samples, rate_hz: int) -> list[Samples]:
+        """Take the next samples. Returns those that are ready at the other rate: the filter keeps some back."""
+        ready = []
+        if rate_hz != self._from_hz:
+            ready = self.finish()
+            self._from_hz = rate_hz
+            channels = 1 if samples.ndim == 1 else samples.shape[1]
+            if rate_hz != self._to_hz:
+                self._stream = soxr.ResampleStream(rate_hz, self._to_hz, channels, "float32", QUALITY)
+        self._last = samples
+        if self._stream is None:
+            return [*ready, samples]
+        return [*ready, self._stream.resample_chunk(np.ascontiguousarray(samples))]
+
+    def finish(self) -> list[Samples]:
+        """The samples that are still in the filter."""
+        stream, self._stream, self._from_hz = self._stream, None, self._to_hz
+        if stream is None or self._last is None:
+            return []
+        return [stream.resample_chunk(np.zeros((0, *self._last.shape[1:]), dtype=np.float32), last=True)]
+
+
+def resampled(blocks: Iterator[MonoBlock] | Iterator[Block], to_hz: int) -> Iterator[Samples]:
+    """The samples at another rate; see `Resampler`. blocks: all with the same number of channels."""
+    resampler = Resampler(to_hz)
     for block in blocks:
-        if block.rate_hz != from_hz:
-            if stream is not None and last is not None:
-                yield _rest(stream, last)
-            from_hz = block.rate_hz
-            channels = 1 if block.samples.ndim == 1 else block.samples.shape[1]
-            stream = None if from_hz == to_hz else soxr.ResampleStream(from_hz, to_hz, channels, "float32", QUALITY)
-        last = block.samples
-        yield last if stream is None else stream.resample_chunk(np.ascontiguousarray(last))
-    if stream is not None and last is not None:
-        yield _rest(stream, last)
-
-
-def _rest(stream: soxr.ResampleStream, samples: Samples) -> Samples:
-    """The samples that are still in the filter. samples: any that it has resampled."""
-    rest: Samples = stream.resample_chunk(np.zeros((0, *samples.shape[1:]), dtype=np.float32), last=True)
-    return rest
+        yield from resampler.add(block.samples, block.rate_hz)
+    yield from resampler.finish()
