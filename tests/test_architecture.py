@@ -61,7 +61,7 @@ LAYERS = [
     {"app.families.ctc.keyword_decoder"},
     {"app.families.ctc.windows"},
     {"app.checkpoints", "app.families.ctc.settings", "app.families.ctc.graph"},
-    {"app.families.ctc.checkpoint", "app.families.ctc.keywords"},
+    {"app.families.ctc.checkpoint", "app.families.ctc.keyword_spotting"},
     {"app.families.ctc.recognizer"},
     {"app.families.ctc"},
     {"app.voice_activity", "app.families.whisper.log_mel", "app.families.whisper.vocabulary"},

@@ -67,8 +67,8 @@ class Costs:
         """The costs of emissions, shape (frames, vocabulary). Ids of the tokens of each letter, of spaces, and of no
         sound.
         """
-        best = emissions.max(axis=1, keepdims=True)
-        worse = np.maximum(emissions - best, WORST).T.astype(np.float64) - FRAME_COST
+        best = emissions.max(axis=1, keepdims=True)  # NaN in a frame with NaN, in which nothing can be found
+        worse = np.nan_to_num(np.maximum(emissions - best, WORST), nan=WORST).T.astype(np.float64) - FRAME_COST
         blank = worse[list(silent)].max(axis=0)
         space = worse[list(delimiters)].max(axis=0, initial=WORST)
         around = np.where(space >= -FRAME_COST, WORST, blank)

@@ -10,7 +10,7 @@ from app.errors import InvalidParameter
 from app.families.ctc.decoding import Emissions, WordDecoder, decode_ctc
 from app.families.ctc.graph import CtcGraph
 from app.families.ctc.keyword_decoder import KeywordDecoder, Words
-from app.families.ctc.keywords import KeywordSpotting
+from app.families.ctc.keyword_spotting import KeywordSpotting
 from app.families.ctc.settings import CtcSettings, FeatureSettings
 from app.families.ctc.windows import Framing, Stitcher, cut, stitch
 from app.recognizer import WINDOW_S, Agreement, Hypothesis, Options, Samples, Window, Windowing, never

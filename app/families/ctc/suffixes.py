@@ -38,9 +38,8 @@ def is_suffix(letters: str, language: str | None) -> bool:
 
 
 def with_suffix(word: str, suffix: str, language: str | None) -> str:
-    """A word with an ending, as it is written: names, which begin with a capital, take an apostrophe."""
+    """A word with an ending, as it is written: names, which have a capital, take an apostrophe."""
     if language == "en":
         return f"{word}'{suffix}"
-    first = next((character for character in word if character.isalpha()), "")
-    apostrophe = first.isupper() and (INFLECTED.fullmatch(suffix) or not DERIVED.fullmatch(suffix))
+    apostrophe = any(map(str.isupper, word)) and (INFLECTED.fullmatch(suffix) or not DERIVED.fullmatch(suffix))
     return f"{word}'{suffix}" if apostrophe else word + suffix
