@@ -1,6 +1,7 @@
 """Languages, as clients, settings and models write them: ISO 639 codes and English names."""
 
 import re
+import unicodedata
 from pathlib import Path
 
 LANGUAGE_TAG = "^([A-Za-z]{2,3}([-_][A-Za-z0-9]+)*)?$"
@@ -10,6 +11,8 @@ MAX_CARD_HEADER = 4096
 """Characters of a model card in which its header is looked for."""
 NAMED_LANGUAGE = re.compile(r"^language: *\[? *[\"']?([A-Za-z_-]+)[\"']? *\]? *$", re.MULTILINE)
 UNKNOWN_LANGUAGE = "unknown"
+DOTLESS_I = ("tr", "az")
+"""Languages in which I is the capital of ı, and İ of i."""
 
 LANGUAGE_NAMES = {
     code: name.replace("_", " ")
@@ -58,6 +61,14 @@ def language_named(text: str | None) -> str | None:
 def english_name(code: str | None) -> str:
     """The English name of a language, in lower case; the code itself if it has no known name."""
     return UNKNOWN_LANGUAGE if code is None else LANGUAGE_NAMES.get(code, code)
+
+
+def lower_case(text: str, language: str | None) -> str:
+    """Text in lower case by the rules of a language (ISO 639 code): Turkish and Azerbaijani have a dotless i."""
+    if language in DOTLESS_I:
+        text = text.replace("I", "ı")
+    # str.lower converts İ to i and U+0307. NFC composes what it can, and any remaining i with U+0307 becomes i.
+    return unicodedata.normalize("NFC", text.lower()).replace("i\u0307", "i")
 
 
 def card_language(folder: Path) -> str | None:

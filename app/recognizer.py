@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InvalidParameter
+from app.keywords import Keyword
 from app.transcript import Segment
 
 Samples = NDArray[np.float32]
@@ -38,8 +39,8 @@ class Options:
     word_times: the caller needs word times; a family that gets them for free always provides them. segment_times: the
     caller needs the times of segments. language: ISO 639 code of the speech; None to detect it. languages: codes of the
     languages among which it is detected; empty for all. language_threshold: least probability of a detected language.
-    task: see `Task`. prompt: text that could have come before, with names and terms in their spelling. channels: see
-    `ChannelMode`.
+    task: see `Task`. prompt: text that could have come before, with names and terms in their spelling. keywords: names
+    and terms that may be said. keywords_boost: factor on the boost of each keyword. channels: see `ChannelMode`.
 
     temperatures: tried in turn until a text passes the checks; at 0 the most probable text, above a sample. beam_size:
     hypotheses of the beam search at temperature 0; 1 for greedy search. compression_ratio_threshold: a text that
@@ -56,6 +57,8 @@ class Options:
     language_threshold: float = 0.5
     task: Task = "transcribe"
     prompt: str = ""
+    keywords: tuple[Keyword, ...] = ()
+    keywords_boost: float = 1.0
     channels: ChannelMode = "mix"
     temperatures: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     beam_size: int = 1

@@ -14,6 +14,7 @@ from app.artifacts import Artifact, ArtifactError, UnprovenError
 from app.cpu import this_cpu
 from app.errors import LOADING, STOPPING, AsrError, InvalidParameter, NotReady
 from app.live.streams import LiveStreams
+from app.keywords import FIELD as KEYWORDS_FIELD
 from app.memory import return_freed_memory
 from app.metrics import Metrics
 from app.models import (
@@ -272,7 +273,8 @@ def load_backend(model: Model, backend: str, settings: Settings) -> LoadedModel:
     try:
         lanes.express.check_options(settings.options)
     except InvalidParameter as error:
-        raise ArtifactError(f"{error.message} (ASR_LANGUAGE, ASR_LANGUAGES)") from error
+        setting = "ASR_KEYWORDS" if error.details.get("field") == KEYWORDS_FIELD else "ASR_LANGUAGE, ASR_LANGUAGES"
+        raise ArtifactError(f"{error.message} ({setting})") from error
     for recognizer in lanes.distinct:
         warm_up(recognizer, model.artifact)
         check_evidence(recognizer, model.artifact, backend)

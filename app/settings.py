@@ -1,6 +1,7 @@
 """Every `ASR_*` environment variable: typed, described, and validated when the service starts."""
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -9,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.audio import AudioLimits
 from app.cores import available_cores
+from app.errors import InvalidParameter
+from app.keywords import MAX_BOOST, Keyword, parse_keywords
 from app.languages import language_code
 from app.live.options import LiveLimits, LiveOptions
 from app.recognizer import WINDOW_S, ChannelMode, Options, Windowing
@@ -84,6 +87,20 @@ class Settings(BaseSettings):
         le=1,
         description="Probability from which on a detected language is accepted at once; below it, more of the clip is "
         "looked at.",
+    )
+    keywords: str = Field(
+        "",
+        description="Names and terms that may be said, separated by commas or line ends, such as "
+        "`Kadıköy, Ayşe Tütüncü:2, WhatsApp=vatsap`; requests add theirs (docs/keywords.md).",
+    )
+    keywords_file: Path | None = Field(
+        None, description="File with such keywords, one a line, for many; lines that begin with `#` are comments."
+    )
+    keywords_boost: float = Field(
+        Options.keywords_boost,
+        gt=0,
+        le=MAX_BOOST,
+        description="How easily keywords are found: a factor on the boost of each. CTC only.",
     )
     beam_size: int = Field(
         Options.beam_size, ge=1, le=10, description="Hypotheses of the beam search; 1 is greedy search. Whisper only."
@@ -215,6 +232,16 @@ class Settings(BaseSettings):
             language_code(entry)
         return languages
 
+    @model_validator(mode="after")
+    def _keywords_are_keywords(self) -> Self:
+        try:
+            _ = self.all_keywords
+        except InvalidParameter as error:
+            raise ValueError(f"ASR_KEYWORDS: {error.message}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"ASR_KEYWORDS_FILE cannot be read: {error}") from error
+        return self
+
     @field_validator("port", mode="before")
     @classmethod
     def _port_is_ours(cls, port: object) -> object:
@@ -253,6 +280,12 @@ class Settings(BaseSettings):
         """The origins of web pages that may call the service."""
         return entries(self.cors_origins)
 
+    @cached_property
+    def all_keywords(self) -> tuple[Keyword, ...]:
+        """The keywords of the settings and of their file. Raises InvalidParameter, OSError and UnicodeDecodeError."""
+        lines = [] if self.keywords_file is None else self.keywords_file.read_text(encoding="utf-8-sig").splitlines()
+        return parse_keywords([*(line for line in lines if not line.lstrip().startswith("#")), self.keywords])
+
     @property
     def windowing(self) -> Windowing:
         """How long clips are cut."""
@@ -267,6 +300,8 @@ class Settings(BaseSettings):
             language_threshold=self.language_threshold,
             beam_size=self.beam_size,
             retry_factor=self.retry_factor,
+            keywords=self.all_keywords,
+            keywords_boost=self.keywords_boost,
             channels=self.channels,
         )
 

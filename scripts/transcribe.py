@@ -31,6 +31,7 @@ from tqdm import tqdm
 from app.artifacts import ArtifactError
 from app.errors import AsrError, AudioTooLong, InvalidAudio, InvalidParameter
 from app.formats import to_json, to_srt, to_text, to_vtt
+from app.keywords import added, parse_keywords
 from app.languages import language_code
 from app.recognizer import ChannelMode, Options, Task
 from app.service import load_model
@@ -200,6 +201,12 @@ def run() -> int:
     parser.add_argument("--task", choices=get_args(Task), default="transcribe", help="translate: write English")
     parser.add_argument("--prompt", default="", help="text that could come before, with names as they are spelled")
     parser.add_argument(
+        "--keywords",
+        action="append",
+        default=[],
+        help="names and terms that may be said, separated by commas, as in docs/keywords.md; they add to ASR_KEYWORDS",
+    )
+    parser.add_argument(
         "--channels",
         choices=get_args(ChannelMode),
         help="separate: each channel by itself, as a speaker; auto: so if two channels are the sides of a call "
@@ -233,6 +240,7 @@ def run() -> int:
         prompt=arguments.prompt.strip(),
     )
     try:
+        options = replace(options, keywords=added(settings.all_keywords, parse_keywords(arguments.keywords)))
         lanes.express.check_options(options)
     except InvalidParameter as error:
         sys.exit(error.message)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 from app.api.forms import UploadForm, form_schema
+from app.keywords import added, parse_keywords
 from app.languages import LANGUAGE_TAG, language_named
 from app.recognizer import Options, Task
 
@@ -113,7 +114,6 @@ class TranscriptionForm(OpenAIForm):
     """The form of `POST /v1/audio/transcriptions`."""
 
     discarded: ClassVar[dict[str, str]] = {
-        "keywords": "Ignored.",
         "known_speaker_names": "Ignored.",
         "known_speaker_references": "Ignored.",
     }
@@ -126,6 +126,11 @@ class TranscriptionForm(OpenAIForm):
         default_factory=list,
         max_length=MAX_LANGUAGES,
         description="Languages among which it is detected. Whisper only.",
+    )
+    keywords: list[str] = Field(
+        default_factory=list,
+        description="Names and terms that may be said, as they are written. `Kadıköy:2` has a boost of its own, "
+        "`WhatsApp=vatsap` says how a term is said. They add to ASR_KEYWORDS.",
     )
     timestamp_granularities: list[Literal["word", "segment"]] = Field(
         default_factory=list,
@@ -188,6 +193,7 @@ class TranscriptionForm(OpenAIForm):
             language=self.language or defaults.language,
             languages=tuple(filter(None, self.languages)) or defaults.languages,
             channels=self.channels or defaults.channels,
+            keywords=added(defaults.keywords, parse_keywords(self.keywords)),
         )
 
     def ignored(self) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.api.intake import Intake
 from app.api.openai_forms import FIELD_OF_OPTION, OpenAIForm, plain
-from app.errors import ModelNotFound, UnsupportedValue
+from app.errors import InvalidParameter, ModelNotFound, UnsupportedValue
 from app.recognizer import Options
 from app.service import Service
 
@@ -21,8 +21,8 @@ SAFE_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 def honor(intake: Intake[Any], service: Service) -> dict[str, str]:
     """Drop the options that the model cannot honor. Returns the headers of the answer, which name them.
 
-    Raises UnsupportedValue if the model cannot translate or, with ASR_STRICT, for anything else without effect;
-    ModelNotFound, with ASR_STRICT, for the name of another model.
+    Raises InvalidParameter for keywords that the model cannot write; UnsupportedValue if it cannot translate or, with
+    ASR_STRICT, for anything else without effect; ModelNotFound, with ASR_STRICT, for the name of another model.
     """
     form: OpenAIForm = intake.form
     if service.settings.strict:
@@ -31,6 +31,8 @@ def honor(intake: Intake[Any], service: Service) -> dict[str, str]:
     refused = intake.refused_options(defaults)
     if "task" in refused:
         raise UnsupportedValue(refused["task"], field="model")
+    if "keywords" in refused:  # a keyword is wrong; every model takes some
+        raise InvalidParameter(refused["keywords"], field="keywords")
     reasons = {
         FIELD_OF_OPTION[option]: reason
         for option, reason in refused.items()

@@ -14,6 +14,7 @@ from app.api.event_stream import EVENT_SCHEMA, MEDIA_TYPE, Event, EventStream
 from app.api.forms import UploadForm
 from app.api.intake import ERRORS, Intake, describe_form, surface, take_in
 from app.formats import to_json, to_segment, to_srt, to_text, to_vtt
+from app.keywords import MAX_BOOST, added, parse_keywords
 from app.languages import LANGUAGE_TAG, language_code
 from app.recognizer import Options, Task
 from app.service import Service
@@ -113,6 +114,15 @@ class TranscribeForm(UploadForm):
         max_length=MAX_PROMPT,
         description="Text that could come before the speech, with names and terms as they are spelled. Whisper only.",
     )
+    keywords: list[str] = Field(
+        default_factory=list,
+        description="Names and terms that may be said, as they are written; repeated, or separated by commas or line "
+        "ends. `Kadıköy:2` has a boost of its own, `WhatsApp=vatsap` says how a term is said. They add to "
+        "ASR_KEYWORDS.",
+    )
+    keywords_boost: float | None = Field(
+        None, gt=0, le=MAX_BOOST, description="How easily keywords are found; default: ASR_KEYWORDS_BOOST. CTC only."
+    )
     temperature: float = Field(
         0.0,
         ge=0,
@@ -165,6 +175,8 @@ class TranscribeForm(UploadForm):
             language=language_code(self.language) or defaults.language,
             task=self.task,
             prompt=self.prompt.strip(),
+            keywords=added(defaults.keywords, parse_keywords(self.keywords)),
+            keywords_boost=self.keywords_boost or defaults.keywords_boost,
             temperatures=(self.temperature,) if self.temperature else defaults.temperatures,
             beam_size=self.beam_size or defaults.beam_size,
             compression_ratio_threshold=self.compression_ratio_threshold,

@@ -32,8 +32,12 @@ logger = logging.getLogger("dikte")
 FILE_FIELD = "file"
 SPOOL_BYTES = 2 << 20
 MAX_FIELDS = 32
-"""Most fields whose values are kept, and most names of others that are remembered."""
+"""Most names of fields whose values are kept, and of others that are remembered."""
+MAX_VALUES = 1000
+"""Most values that are kept: each keyword may be a field of its own."""
 MAX_FIELD_BYTES = 64 << 10
+MAX_VALUES_BYTES = MAX_FIELDS * MAX_FIELD_BYTES
+"""Most bytes of all values together."""
 MAX_PART_HEADER_BYTES = 80 << 10
 """Generous, because some clients send absurdly long file names."""
 MAX_BOUNDARY_BYTES = 200
@@ -204,6 +208,7 @@ class _FormReader:
         self._pending: list[bytes] = []
         self._has_file = False
         self._names: list[str] = []
+        self._kept_bytes = 0
         self._value: bytearray | None = None  # of the field that is being read; None in the file
         self._header_name = b""
         self._header_value = b""
@@ -271,8 +276,8 @@ class _FormReader:
                 self._form.skipped[name] = None
             return
         self._names.append(name)
-        if len(self._names) > MAX_FIELDS:
-            raise InvalidRequest(f"the form has more than {MAX_FIELDS} fields")
+        if len(self._names) > MAX_VALUES or len(self._form.fields.keys() | {name}) > MAX_FIELDS:
+            raise InvalidRequest(f"the form has more than {MAX_FIELDS} fields, or {MAX_VALUES} values of them")
         if name == self._file_field:
             self._has_file, self._value = True, None
         else:
@@ -292,6 +297,9 @@ class _FormReader:
         if self._value is not None and not self._skips:
             values = self._form.fields.setdefault(self._names[-1], [])
             values.append(self._value.decode("utf-8", "replace"))
+            self._kept_bytes += len(self._value)
+            if self._kept_bytes > MAX_VALUES_BYTES:
+                raise InvalidRequest(f"the fields are longer than {MAX_VALUES_BYTES} bytes together")
 
     def _on_end(self) -> None:
         self._ended = True

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from app.languages import lower_case
 from scripts.speech.numbers_tr import spell_numbers
 
 TURKISH_ALPHABET = "abcçdefgğhıijklmnoöprsştuüvyz"
@@ -22,14 +23,6 @@ UNK_TOKEN = "[UNK]"  # noqa: S105
 DOTTED_CAPITAL = "İ"
 
 _JOINERS = re.compile(r"(?<=\w)['’‘`´](?=\w)")
-
-
-def lower(text: str, language: str) -> str:
-    """Convert to lower case by the rules of `language` (ISO 639-1): Turkish and Azerbaijani have a dotless i."""
-    if language in ("tr", "az"):
-        text = text.replace("I", "ı")
-    # str.lower converts İ to i and U+0307. NFC composes what it can, and any remaining i with U+0307 becomes i.
-    return unicodedata.normalize("NFC", text.lower()).replace("i̇", "i")
 
 
 @dataclass(frozen=True)
@@ -51,13 +44,13 @@ class TextNormalizer:
         """
         letters = [token for token in tokens if len(token) == 1 and token.isalpha()]
         rules = "tr" if DOTTED_CAPITAL in letters else ""
-        return cls("".join(sorted({lower(letter, rules) for letter in letters})), language)
+        return cls("".join(sorted({lower_case(letter, rules) for letter in letters})), language)
 
     def __call__(self, text: str) -> str:
         text = unicodedata.normalize("NFC", text)
         if self.language == "tr":
             text = spell_numbers(text)
-        text = lower(_JOINERS.sub("", text), self.language)
+        text = lower_case(_JOINERS.sub("", text), self.language)
         return " ".join("".join(self._fold(character) for character in text).split())
 
     def _fold(self, character: str) -> str:

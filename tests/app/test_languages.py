@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.languages import LANGUAGE_NAMES, card_language, english_name, language_code, language_named
+from app.languages import LANGUAGE_NAMES, card_language, english_name, language_code, language_named, lower_case
 
 
 @pytest.mark.parametrize("text", ["tr", "TR", "tr-TR", "tr_TR", "turkish", "Turkish", " TURKISH "])
@@ -55,3 +55,18 @@ def test_the_language_that_a_model_card_names(tmp_path: Path, card: str | None, 
 def test_a_model_card_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_bytes(b"---\nlanguage: \xff\n---\n")
     assert card_language(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "expected"),
+    [
+        ("IĞDIR İZMİR", "tr", "ığdır izmir"),
+        ("IĞDIR İZMİR", "az", "ığdır izmir"),
+        ("ISTANBUL", "en", "istanbul"),
+        ("İyi", "en", "iyi"),
+        ("ŞÜPHE ÇÖĞÜR", "tr", "şüphe çöğür"),
+        ("i\u0307yi", "tr", "iyi"),
+    ],
+)
+def test_lower_case_follows_the_language(text: str, language: str, expected: str) -> None:
+    assert lower_case(text, language) == expected

@@ -9,6 +9,8 @@ from app.artifacts import ArtifactError
 from app.errors import InvalidParameter
 from app.families.ctc.decoding import Emissions, WordDecoder, decode_ctc
 from app.families.ctc.graph import CtcGraph
+from app.families.ctc.keyword_decoder import KeywordDecoder, Words
+from app.families.ctc.keyword_spotting import KeywordSpotting
 from app.families.ctc.settings import CtcSettings, FeatureSettings
 from app.families.ctc.windows import Framing, Stitcher, cut, stitch
 from app.recognizer import WINDOW_S, Agreement, Hypothesis, Options, Samples, Window, Windowing, never
@@ -35,6 +37,7 @@ class CtcRecognizer:
         self.window_s = windowing.window_s or WINDOW_S
         self._window_frames = settings.framing.frames(int(self.window_s * self.rate_hz))
         self._overlap_frames = settings.framing.frames(int(windowing.overlap_s * self.rate_hz))
+        self._spotting = KeywordSpotting(settings)
 
     def check_options(self, options: Options) -> None:
         """Raises InvalidParameter for options of models that can be told what to write."""
@@ -46,6 +49,7 @@ class CtcRecognizer:
             raise InvalidParameter("the model takes no prompt")
         if options.temperatures[0] > 0:
             raise InvalidParameter("the model draws no samples: it has no temperature")
+        self._spotting.check(options)
 
     detects_language = False
 
@@ -87,7 +91,11 @@ class CtcRecognizer:
 
     def decoder(self, options: Options = Options()) -> "CtcDecoder":
         """A decoder for one clip."""
-        return CtcDecoder(self.settings, self._overlap_frames)
+        words: Words = WordDecoder(self.settings.vocabulary, self.settings.frame_s)
+        spotter = self._spotting.spotter(options)
+        if spotter is not None:
+            words = KeywordDecoder(words, spotter)
+        return CtcDecoder(self.settings, self._overlap_frames, words)
 
     def cost_s(self, duration_s: float) -> float:
         """The duration itself: every second costs the same, except for the small part of attention."""
@@ -156,10 +164,10 @@ class CtcRecognizer:
 class CtcDecoder:
     """The `Decoder` of one clip: emissions of consecutive windows -> words -> segments."""
 
-    def __init__(self, settings: CtcSettings, overlap_frames: int) -> None:
+    def __init__(self, settings: CtcSettings, overlap_frames: int, words: Words) -> None:
         self._hop = settings.framing.hop
         self._stitcher = Stitcher(overlap_frames, settings.vocabulary.blank)
-        self._words = WordDecoder(settings.vocabulary, settings.frame_s)
+        self._words = words
         self._segmenter = Segmenter()
 
     def add(self, window: Window, output: Emissions) -> list[Segment]:

@@ -43,11 +43,12 @@ class FeatureSettings:
 
 @dataclass(frozen=True)
 class CtcSettings:
-    """Everything about a CTC model except its weights."""
+    """Everything about a CTC model except its weights. language: ISO 639 code, if the model card names one."""
 
     features: FeatureSettings
     framing: Framing
     vocabulary: Vocabulary
+    language: str | None = None
 
     @cached_property
     def frame_s(self) -> float:
@@ -63,7 +64,12 @@ def read_settings(artifact: Artifact) -> CtcSettings:
     """
     config = artifact.read_json(CONFIG_NAME)
     try:
-        settings = CtcSettings(read_features(artifact, config), read_framing(config), read_vocabulary(artifact, config))
+        settings = CtcSettings(
+            read_features(artifact, config),
+            read_framing(config),
+            read_vocabulary(artifact, config),
+            artifact.language,
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"the settings in {artifact.folder} cannot be used: {error!r}") from error
     for name in SETTINGS_FILES:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import InvalidParameter
 from app.families.whisper.alignment import align
 from app.families.whisper.graphs import WhisperGraphs
 from app.families.whisper.language import Language
@@ -14,6 +15,8 @@ from app.families.whisper.padding import Layout, condensed_layout, full_layout
 from app.families.whisper.rules import Rules
 from app.families.whisper.search import Found, Prompt, Search, log_softmax, search
 from app.families.whisper.settings import FRAMES_PER_POSITION, WhisperSettings
+from app.keywords import FIELD as KEYWORDS_FIELD
+from app.keywords import Keyword
 from app.recognizer import Options, Samples
 from app.runtimes.graph import Tensors
 from app.transcript import Word
@@ -124,11 +127,44 @@ class WhisperModel:
             tokens += [special.languages[language.code], *([] if task is None else [task])]
         if not timestamps and special.no_timestamps is not None:
             tokens.append(special.no_timestamps)
-        before: list[int] = []
-        if options.prompt and special.previous is not None:
-            most = self.settings.max_tokens // 2 - 1
-            before = [special.previous, *self.settings.vocabulary.encode(" " + options.prompt.strip())[-most:]]
+        before = self._before(options)
         return Prompt((*before, *tokens), len(before), language, timestamps)
+
+    @property
+    def _most_before(self) -> int:
+        """Most tokens of the text that comes before, as in openai/whisper."""
+        return self.settings.max_tokens // 2 - 1
+
+    def _glossary(self, keywords: Sequence[Keyword]) -> list[int]:
+        """The tokens of a list of keywords, as it could stand before the text."""
+        if not keywords:
+            return []
+        return self.settings.vocabulary.encode(f" {', '.join(keyword.text for keyword in keywords)}.")
+
+    def _before(self, options: Options) -> list[int]:
+        """The tokens of the keywords and of the prompt, which loses its beginning if both are too long."""
+        special = self.settings.special
+        if special.previous is None or not (options.prompt or options.keywords):
+            return []
+        glossary = self._glossary(options.keywords)
+        prompt = self.settings.vocabulary.encode(f" {options.prompt.strip()}") if options.prompt else []
+        most = self._most_before - len(glossary)
+        return [special.previous, *glossary, *prompt[max(0, len(prompt) - most) :]]
+
+    def check_keywords(self, options: Options) -> None:
+        """Raises InvalidParameter for keywords that do not fit into the text that comes before."""
+        if not options.keywords:
+            return
+        if self.settings.special.previous is None:
+            raise InvalidParameter("the model takes no keywords", field=KEYWORDS_FIELD)
+        tokens = len(self._glossary(options.keywords))
+        if tokens > self._most_before:
+            raise InvalidParameter(
+                f"the keywords have {tokens} tokens; the model takes {self._most_before}",
+                field=KEYWORDS_FIELD,
+                tokens=tokens,
+                max_tokens=self._most_before,
+            )
 
     def transcribe(
         self,

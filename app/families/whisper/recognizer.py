@@ -59,6 +59,7 @@ class WhisperRecognizer:
             raise InvalidParameter("the model cannot translate")
         if options.prompt and self.settings.special.previous is None:
             raise InvalidParameter("the model takes no prompt")
+        self.model.check_keywords(options)
         if options.word_times and not self.model.times_words:
             raise InvalidParameter("this export of the model cannot time words: export it in Dikte's own layout")
 

@@ -12,7 +12,7 @@ import srt
 import webvtt
 
 from app.artifacts import Artifact
-from app.families.ctc.decoding import Emissions
+from app.families.ctc.decoding import Emissions, WordDecoder
 from app.families.ctc.recognizer import CtcDecoder
 from app.models import Lanes
 from app.recognizer import Options, Window
@@ -56,7 +56,7 @@ class Polyglot(FakeRecognizer):
 
     def decoder(self, options: Options = Options()) -> CtcDecoder:
         self.asked.append(options)
-        return PolyglotDecoder(self.settings, 200)
+        return PolyglotDecoder(self.settings, 200, WordDecoder(self.settings.vocabulary, self.settings.frame_s))
 
 
 class PolyglotDecoder(CtcDecoder):

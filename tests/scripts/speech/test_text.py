@@ -8,28 +8,12 @@ from scripts.speech.text import (
     TextNormalizer,
     ctc_vocabulary,
     find_alphabet,
-    lower,
 )
 
 DOT = "\u0307"
 CIRCUMFLEX_ALPHABET = TURKISH_ALPHABET + "âîû"
 
 turkish = TextNormalizer(TURKISH_ALPHABET)
-
-
-@pytest.mark.parametrize(
-    ("text", "language", "expected"),
-    [
-        ("IĞDIR İZMİR", "tr", "ığdır izmir"),
-        ("IĞDIR İZMİR", "az", "ığdır izmir"),
-        ("ISTANBUL", "en", "istanbul"),
-        ("İyi", "en", "iyi"),
-        ("ŞÜPHE ÇÖĞÜR", "tr", "şüphe çöğür"),
-        (f"i{DOT}yi", "tr", "iyi"),
-    ],
-)
-def test_lower_case_follows_the_language(text: str, language: str, expected: str) -> None:
-    assert lower(text, language) == expected
 
 
 @pytest.mark.parametrize(
