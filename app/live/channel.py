@@ -18,7 +18,7 @@ PARTIAL_S = 6.0
 """Partials are computed from the last seconds of an utterance."""
 CONTEXT_S = 1.0
 """Audio before the first word that is not committed, which the model hears again."""
-MAX_HOP_S = 2.0
+MAX_HOP_S = 3.0
 """Under load, partials come so rarely at most."""
 HOP_FACTOR = 2.0
 """The next partial waits for so many times the time that the last one took."""
