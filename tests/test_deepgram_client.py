@@ -21,6 +21,10 @@ SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 CALL = SAMPLES / "call.wav"
 TEXT = "iyi günler geçen ayki faturam hakkında bilgi almak istiyorum müşteri numaram beş sekiz iki dört"
 KEY = "alpha"
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:websockets:DeprecationWarning"),  # what the client imports
+    pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning"),  # it closes nothing
+]
 
 
 @pytest.fixture(scope="module")

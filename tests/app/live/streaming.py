@@ -22,6 +22,7 @@ from tests.fakes import PATIENCE_S, FakeRecognizer, all_lanes
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 RAW = RawAudio("s16le", 16_000)
+LIMITS, OPTIONS = LiveLimits(), LiveOptions()
 
 
 def speech(*pauses_s: float, name: str = "short.wav") -> Samples:
@@ -48,7 +49,7 @@ def pieces(data: bytes, size: int = 3201) -> list[bytes]:
 async def streams(
     recognizer: AnyRecognizer | None = None,
     speed: Callable[[], float] = lambda: 1000.0,
-    limits: LiveLimits = LiveLimits(),
+    limits: LiveLimits = LIMITS,
     admission: Admission | None = None,
 ) -> AsyncIterator[tuple[LiveStreams, Transcriber, Metrics]]:
     metrics = Metrics()
@@ -80,7 +81,7 @@ async def listen(stream: LiveStream, data: Iterable[bytes], then: Callable[[Live
 
 def events_of(
     data: Sequence[bytes],
-    options: LiveOptions = LiveOptions(),
+    options: LiveOptions = OPTIONS,
     audio: LiveAudio = RAW,
     recognizer: AnyRecognizer | None = None,
     then: Callable[[LiveStream], None] = lambda stream: stream.finish(),

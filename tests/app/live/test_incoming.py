@@ -1,12 +1,15 @@
+import asyncio
 import io
 
 import numpy as np
 import pytest
 import soundfile
 
+from app.audio.blocks import Block
 from app.errors import InvalidParameter
-from app.live.incoming import Encoding, RawAudio, RawConverter
-from tests.sounds import speechlike
+from app.live.backlog import Backlog
+from app.live.incoming import AnyContainer, Encoding, RawAudio, RawConverter, blocks_of
+from tests.sounds import ENCODINGS, speechlike
 
 SUBTYPES: dict[Encoding, str] = {
     "s16le": "PCM_16", "s32le": "PCM_32", "f32le": "FLOAT", "mulaw": "ULAW", "alaw": "ALAW",
@@ -36,6 +39,22 @@ def test_every_byte_of_the_laws() -> None:
             io.BytesIO(data), format="RAW", subtype=SUBTYPES[encoding], samplerate=8000, channels=1, dtype="float32"
         )  # type: ignore[index]
         np.testing.assert_array_equal(RawConverter(RawAudio(encoding, 8000))(data).samples[:, 0], expected)
+
+
+@pytest.mark.parametrize("name", ["wav s16", "flac 16", "webm opus, live", "ogg opus by ffmpeg"])
+@pytest.mark.parametrize("size", [100, 4000, 1 << 20])
+def test_a_container_gives_all_its_samples(name: str, size: int) -> None:
+    data = ENCODINGS[name](speechlike(2.0), 16_000)
+
+    async def run() -> float:
+        backlog = Backlog()
+        for start in range(0, len(data), size):
+            await backlog.put(data[start : start + size])
+        backlog.end()
+        blocks = [block async for block in blocks_of(AnyContainer(), backlog, 8) if isinstance(block, Block)]
+        return sum(len(block.samples) / block.rate_hz for block in blocks)
+
+    assert asyncio.run(run()) == pytest.approx(2.0, abs=0.025)
 
 
 @pytest.mark.parametrize(("rate_hz", "channels"), [(0, 1), (10**9, 1), (8000, 0)])

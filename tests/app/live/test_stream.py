@@ -1,4 +1,5 @@
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_an_utterance_begins_has_partials_and_ends_with_its_final() -> None:
 def test_each_utterance_has_one_final_and_no_audio_is_in_two() -> None:
     found = finals(events_of(pieces(s16(speech(1.5, 1.5, 0.0)))))
     assert [final.reason for final in found] == ["endpoint", "endpoint", "end_of_stream"]
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert before.end_s <= after.start_s
     assert found[1].words[0].start_s > found[0].end_s
 
@@ -182,14 +183,13 @@ def test_a_stream_that_nobody_computes_takes_a_bounded_part_of_what_is_sent() ->
 def test_a_listener_that_takes_no_events_holds_the_stream_up() -> None:
     async def run() -> int:
         fed = 0
-        async with streams() as (live, transcriber, _):
-            async with live.open(transcriber, RAW, LiveOptions(partials=False)) as stream:
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(3.0):
-                        while True:
-                            stream.finalize()
-                            await stream.feed(bytes(20_000))
-                            fed += 1
+        async with streams() as (live, transcriber, _), live.open(transcriber, RAW, LiveOptions()) as stream:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(3.0):
+                    while True:
+                        stream.finalize()
+                        await stream.feed(bytes(20_000))
+                        fed += 1
         return fed
 
     assert asyncio.run(run()) < 2000
