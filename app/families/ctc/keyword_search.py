@@ -68,11 +68,12 @@ class Costs:
         sound.
         """
         best = emissions.max(axis=1, keepdims=True)  # NaN in a frame with NaN, in which nothing can be found
-        worse = np.nan_to_num(np.maximum(emissions - best, WORST), nan=WORST).T.astype(np.float64) - FRAME_COST
+        worse = np.ascontiguousarray(np.nan_to_num(np.maximum(emissions - best, WORST), nan=WORST).T, dtype=np.float64)
+        worse -= FRAME_COST
         blank = worse[list(silent)].max(axis=0)
         space = worse[list(delimiters)].max(axis=0, initial=WORST)
         around = np.where(space >= -FRAME_COST, WORST, blank)
-        columns = np.stack([worse[list(ids)].max(axis=0) for ids in letters])
+        columns = np.stack([worse[ids[0]] if len(ids) == 1 else worse[list(ids)].max(axis=0) for ids in letters])
         gaps = np.maximum(blank, space - SPACE_COST), np.maximum(blank, space), around
         return cls(_summed(columns), *(_summed(gap[None]) for gap in gaps))
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from app.families.ctc.spelling import Letters, Spelling
 from app.keywords import Keyword
 
-LETTER_BONUS = 1.0
+LETTER_BONUS = 1.5
 """Log-probability per letter by which the best path may be better than a keyword, and the keyword is still found."""
 FIRST_LETTERS = 1.0
 """Letters without a bonus: short keywords resemble many words."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from app.families.ctc.decoding import Run
 from app.families.ctc.suffixes import VOWELS
 
-BOUND_COST = 6.0
+BOUND_COST = 8.0
 """Nats for a keyword that begins or ends within a word of the best path. Where the model finds a space possible, it
 costs as much as that space is less probable, if that is less."""
 SUFFIX_COST = 1.0

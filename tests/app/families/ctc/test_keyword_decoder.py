@@ -128,9 +128,9 @@ CLIP = "bu akşam türkhava yollarından kadı köye ve ahmedin tütüncüoğlub
 KEYWORDS = ("Türk Hava Yolları", "Kadıköy", "Ahmet", "Tütüncüoğlu", "Ankara", "Ankaragücü", "Akşamüstü")
 
 
-@pytest.mark.parametrize("step", [1, 2, 7, 50, 400])
+@pytest.mark.parametrize("step", [2, 7, 50, 400])
 def test_parts_give_the_same_words_as_the_whole(step: int) -> None:
-    frames = emissions(3 * CLIP)
+    frames = emissions(2 * CLIP)
     whole = words(frames, *KEYWORDS)
     assert joined(whole).startswith(
         "bu akşam Türk Hava Yolları'ndan Kadıköy'e ve Ahmet'in Tütüncüoğlu bana dediği Ankaragücü"
@@ -152,7 +152,7 @@ def test_random_emissions_in_parts(seed: int) -> None:
     keywords = ["ada", "bada", "can", "eda dağ", "nil:2", "su:3", "ali", "alina"]
     whole = [word.text for word in words(frames, *keywords)]
     assert any(word in whole for word in ("ada", "can", "nil", "su", "ali"))
-    for step in (1, 13, 200):
+    for step in (13, 200):
         assert [word.text for word in words(frames, *keywords, step=step)] == whole
 
 

@@ -5,9 +5,10 @@ from app.families.ctc.suffixes import is_suffix, with_suffix
 
 @pytest.mark.parametrize(
     "suffix",
-    """ı i u ü yı yi a e ya ye da de ta te dan den tan ten ın in nın nin un nun la le yla yle daki deki dekiler dakilerin
-    ım im m ımız n niz ları larını larında ndan nda dır dir tır ydı ymış yse yken im yim lar ler lara lerin lı li lık lığı
-    siz ci çi cı ca ce gil ındaki""".split(),
+    """ı i u ü yı yi a e ya ye da de ta te dan den tan ten ın in nın nin
+    un nun la le yla yle daki deki dekiler dakilerin ım im m ımız n niz ları larını larında ndan nda dır
+    dir tır ydı ymış yse yken im yim lar ler lara lerin lı li lık lığı siz ci çi cı ca ce
+    gil ındaki""".split(),
 )
 def test_turkish_endings(suffix: str) -> None:
     assert is_suffix(suffix, "tr") == (suffix != "n")
