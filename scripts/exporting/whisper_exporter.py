@@ -139,8 +139,8 @@ class WhisperExporter:
             save(graph, path)
             store_compactly(path)
         return (
-            f"encoder: dynamic, signed weights of {bits} bits per channel: {products[0]} products, activations by row in "
-            "the contraction of feed-forward parts; "
+            f"encoder: dynamic, signed weights of {bits} bits per channel: {products[0]} products, activations by "
+            "row in the contraction of feed-forward parts; "
             f"decoder: 8 bits per block of weights and of activations: {products[1]} products; "
             "keys and values of cross-attention: 8 bits per channel"
         )
