@@ -9,8 +9,8 @@ no gradients. In this order:
 
 - **Convolutions**, and the projection behind them, if channels are cut: the values before norm and activation.
 - **Attention**, its output projection: the sum of residual and attention.
-- **Feed-forward**, its second layer: the sum of residual and feed-forward. If layers are left out behind this one, it is
-  that of the last one of them, so that one layer stands for several.
+- **Feed-forward**, its second layer: the sum of residual and feed-forward. If layers are left out behind this one, it
+  is that of the last one of them, so that one layer stands for several.
 - **The head**: the logits.
 
 The units and channels to keep are chosen by the same error (`LeastSquares.most_important`), not by gradients.
@@ -52,7 +52,6 @@ def reconstruct(
     finally:
         student.train(modes[0])
         teacher.train(modes[1])
-
 
 
 def _front_end(student: Any, teacher: Any, clips: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -146,9 +145,7 @@ def _sums(own: _Chain, wanted: _Chain, index: int, clips: Sequence[Tensor]) -> L
     return found
 
 
-def _encoder(
-    student: Any, teacher: Any, layers: Sequence[int], features: Sequence[tuple[Tensor, Tensor]]
-) -> None:
+def _encoder(student: Any, teacher: Any, layers: Sequence[int], features: Sequence[tuple[Tensor, Tensor]]) -> None:
     """Solve attention, feed-forward and the head. features: projected features of each clip: teacher's, student's."""
     original, own = teacher.base_model.encoder, student.base_model.encoder
     stable = bool(getattr(teacher.config, "do_stable_layer_norm", False))
@@ -159,7 +156,9 @@ def _encoder(
     for layer, begin, source, end in zip(own.layers, begins, layers, ends, strict=True):
         sums = [_run(original.layers, begin, source, end, clip, stable) for clip in wanted]
         wanted = [one.output for one in sums]
-        _solve(layer.attention.out_proj, layer, hidden, [one.after_attention for one in sums], "after_attention", stable)
+        _solve(
+            layer.attention.out_proj, layer, hidden, [one.after_attention for one in sums], "after_attention", stable
+        )
         if not stable:
             layer.final_layer_norm.load_state_dict(original.layers[end - 1].final_layer_norm.state_dict())
         targets = [one.after_feed_forward for one in sums]
