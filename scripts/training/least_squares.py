@@ -61,9 +61,8 @@ class LeastSquares:
         """
         group = self._group
         squares, products = (self._solved + self._held_out).moments(DEFAULT_RIDGE)
-        triangle = torch.linalg.cholesky(squares)
-        weights = weight.T.to(squares) + torch.cholesky_solve(products, triangle)
-        inverse = torch.cholesky_inverse(triangle)
+        weights = weight.T.to(squares) + torch.linalg.solve(squares, products)
+        inverse = torch.linalg.inv(squares)
         remaining = torch.arange(len(squares) // group)
         while len(remaining) > count:
             steps = min(COMPACT_EVERY, len(remaining) - count)
@@ -124,8 +123,7 @@ class _Sums:
 
     def change(self, ridge: float) -> tuple[Tensor, Tensor]:
         """The changes of weights and bias with this ridge."""
-        squares, products = self.moments(ridge)
-        weight = torch.cholesky_solve(products, torch.linalg.cholesky(squares)).T
+        weight = torch.linalg.solve(*self.moments(ridge)).T
         bias = torch.zeros_like(self.missing)
         if self.bias:
             bias = (self.missing - weight @ self.inputs) / max(self.frames, 1)
