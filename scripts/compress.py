@@ -98,6 +98,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--sparsities", type=float, nargs="+", default=list(own["sparsities"]), help="shares of zeros")
     add("--bits", type=int, nargs="+", choices=(4, 7, 8), default=list(own["bits"]), help="bits of weights")
+    add(
+        "--reconstruct",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="students begin with weights that least squares on speech solve; otherwise with those of the teacher",
+    )
     add("--seeds", type=int, nargs="*", default=list(own["seeds"]), help="seeds of the repetitions")
 
     group = parser.add_argument_group("training")

@@ -21,10 +21,11 @@ from scripts.benchmarking.measurements import Engines, measure_latencies
 from scripts.common import SAMPLES
 from scripts.compression.plan import TEACHER
 from scripts.compression.speeds import renamed
-from scripts.compression.students_of_teacher import write_student
 from scripts.exporting.artifact_folder import copy_settings
 from scripts.exporting.ctc_exporter import CtcExporter
 from scripts.exporting.exporter import Options
+from scripts.training.student_checkpoint import write_student
+from scripts.training.students import Shape
 
 RATE_HZ = 16_000
 """wav2vec2 and its kind take nothing else."""
@@ -40,7 +41,7 @@ def export_untrained(teacher: Path, label: str, folder: Path, openvino: bool) ->
         source = folder / "checkpoint"
         source.mkdir()
         try:
-            write_student(teacher, label, source)
+            write_student(teacher, Shape.parse(label), source)
         except ValueError as error:
             return {"refused": str(error)}
     exporter = CtcExporter()

@@ -1,22 +1,21 @@
 """The teacher of a study, and the checkpoints that its students begin with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
 
 from app.artifacts import CONFIG_NAME, ArtifactError, open_artifact
 from app.families.ctc import MODEL_TYPES as CTC_TYPES
 from app.families.ctc.checkpoint import load_checkpoint
 from app.models import find_model_folder
 from app.runtimes.registry import REFERENCE
-from scripts.speech.data import load_speech
+from scripts.speech.data import SpeechRows, load_speech
 from scripts.training.checkpoints import load_with_head
 from scripts.training.importance import Importance, importance
-from scripts.training.student_checkpoint import CLIPS, batches_of
-from scripts.training.students import Shape, make_student
+from scripts.training.student_checkpoint import CLIPS, batches_of, write_student
+from scripts.training.students import Shape
 
 IMPORTANCE = "importance.safetensors"
 
@@ -45,6 +44,12 @@ def config_of(folder: Path) -> Any:
     return load_checkpoint(folder).model.config
 
 
+def rows_of(dataset_name: str, audio_column: str | None = None, text_column: str | None = None) -> SpeechRows:
+    """The rows that students are made on. Arguments and errors as `write_importance`."""
+    rows = load_speech(dataset_name, None, audio_column, text_column)
+    return rows.get("train") or next(iter(rows.values()))
+
+
 def write_importance(
     teacher: Path,
     dataset_name: str,
@@ -62,21 +67,25 @@ def write_importance(
     """
     checkpoint = load_with_head(teacher, language)
     model = checkpoint.model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]  # wrapped
-    rows = load_speech(dataset_name, None, audio_column, text_column)
-    batches = batches_of(checkpoint, rows.get("train") or next(iter(rows.values())), CLIPS)
+    batches = batches_of(checkpoint, rows_of(dataset_name, audio_column, text_column), CLIPS)
     importance(model, batches).save(folder / IMPORTANCE)
     return {"clips": sum(len(batch["labels"]) for batch in batches)}
 
 
-def write_student(teacher: Path, label: str, folder: Path, importance: Path | None = None) -> Mapping[str, Any]:
+def write_first_student(
+    teacher: Path,
+    label: str,
+    folder: Path,
+    importance: Path,
+    rows: Callable[[], SpeechRows] | None,
+    language: str,
+) -> Mapping[str, Any]:
     """Write the checkpoint that a student begins with. label: of its shape. Returns its number of parameters.
 
-    importance: folder that `write_importance` wrote; by default, the weights say what is important. Raises ValueError
-    if the teacher has no student of this shape.
+    importance: folder that `write_importance` wrote. rows: speech that the weights are solved on; None to cut them out
+    of the teacher's. language: as `write_importance`. Raises ValueError if the teacher has no student of this shape,
+    and DataError.
     """
-    measured = None if importance is None else Importance.load(importance / IMPORTANCE)
-    model: PreTrainedModel = make_student(load_checkpoint(teacher).model, Shape.parse(label), measured)
-    model.save_pretrained(folder)
-    Wav2Vec2CTCTokenizer.from_pretrained(teacher).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor.from_pretrained(teacher).save_pretrained(folder)
-    return {"parameters": int(model.num_parameters())}
+    measured = Importance.load(importance / IMPORTANCE)
+    speech = None if rows is None else rows()
+    return {"parameters": write_student(teacher, Shape.parse(label), folder, speech, measured, language=language)}

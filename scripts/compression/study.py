@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,14 @@ from scripts.compression.budget import Allotment, allot, wanted_steps
 from scripts.compression.candidate_shapes import Candidate, dominated, focus_of, grid, spread
 from scripts.compression.plan import TEACHER, Plan, Point, Training, make_plan
 from scripts.compression.stage_folders import Stage, hash_of_checkpoint, hash_of_data, key_of
-from scripts.compression.students_of_teacher import StudyError, config_of, find_teacher, write_importance, write_student
+from scripts.compression.students_of_teacher import (
+    StudyError,
+    config_of,
+    find_teacher,
+    rows_of,
+    write_first_student,
+    write_importance,
+)
 from scripts.compression.study_options import StudyOptions
 from scripts.compression.study_state import StudyState
 from scripts.compression.training_job import TrainingJob
@@ -22,7 +29,7 @@ from scripts.speech.data import DataError
 from scripts.speech.eval_sets import load_eval_set
 from scripts.speech.rows import SpeechRows
 
-VERSIONS = {"importance": 1, "student": 2, "trained": 1, "pace": 1, "probe": 1, "artifact": 1, "scores": 1, "speeds": 1}
+VERSIONS = {"importance": 1, "student": 3, "trained": 1, "pace": 1, "probe": 1, "artifact": 1, "scores": 1, "speeds": 1}
 """Kind of stage -> a number that grows when its code changes its result. It is part of the hash."""
 EXPORT_TOOLS = ("onnx", "onnxruntime", "optimum-onnx", "openvino", "nncf")
 """Packages whose versions an artifact depends on."""
@@ -163,7 +170,8 @@ class Study:
 
     def student(self, label: str) -> Stage:
         """The checkpoint that a student begins with."""
-        return self.stage("student", label, [self.hashes["teacher"], label, self.importance().key])
+        inputs = [self.hashes["teacher"], label, self.importance().key, self.options.reconstruct]
+        return self.stage("student", label, inputs)
 
     def make_students(self) -> None:
         """Make the checkpoints that the students begin with."""
@@ -172,9 +180,11 @@ class Study:
         options = self.options
         columns: dict[str, Any] = {**self.columns()}
         measured.made(partial(write_importance, self.teacher, options.dataset_name, options.language, **columns))
+        rows = cache(partial(rows_of, options.dataset_name, **columns)) if options.reconstruct else None
         for label in self.plan.candidates:
+            write = partial(write_first_student, self.teacher, label, importance=measured.folder, rows=rows)
             try:
-                self.student(label).made(partial(write_student, self.teacher, label, importance=measured.folder))
+                self.student(label).made(partial(write, language=options.language))
             except ValueError as error:
                 raise StudyError(f"the shape {label} is not possible: {error}") from error
 
@@ -192,6 +202,8 @@ class Study:
             if name not in ("eval_dataset_name", "num_workers", "logging_steps")
         }
         inputs["ctc"] = dict(self.options.ctc)
+        if training.shape and self.options.reconstruct:
+            inputs["begins"] = self.student(training.shape).key
         if training.objective == "distil":
             inputs["distillation"] = dict(self.options.distillation)
         return inputs

@@ -24,7 +24,7 @@ class StudyOptions:
     shapes: labels of the students; empty for a grid that follows from the teacher. focus: label of the shape that has
     the controls; empty to choose it by time. most_shapes: number of shapes that are trained. rows: groups of rows
     besides the candidates. sparsities: shares of zeros. bits: bits of weights for quantization in training. seeds: of
-    the repetitions.
+    the repetitions. reconstruct: solve the first weights of the students by least squares; otherwise they are cut out.
 
     steps: of a full training. tail_share: the share of them that a training takes which goes on from another one.
     measure_pace: measure the time of a step before the steps are planned, if there is a budget.
@@ -53,6 +53,7 @@ class StudyOptions:
     sparsities: tuple[float, ...] = (0.5, 0.8, 0.9)
     bits: tuple[int, ...] = (4, 8)
     seeds: tuple[int, ...] = (1, 2)
+    reconstruct: bool = True
     steps: int = 2000
     tail_share: float = 0.25
     measure_pace: bool = True

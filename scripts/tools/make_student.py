@@ -1,11 +1,12 @@
-"""Make a student of a CTC checkpoint, whose parts are chosen by what its loss on speech depends on.
+"""Make a student of a CTC checkpoint, which begins as near to it as least squares on some speech get.
 
     python scripts/tools/make_student.py --teacher models/checkpoint --shape l6-f2048-c256 \\
       --dataset_name data/train/manifest.jsonl --out models/student
     python scripts/train.py --model_name models/student --teacher models/checkpoint --dataset_name ...
 
 `--shape l6-f2048-c256` has 6 layers, 2048 feed-forward units and at most 256 channels in a convolution. Without
-`--dataset_name`, the parts are chosen by their weights, as `train.py --keep_layers` does.
+`--dataset_name`, the parts are chosen by their weights, as `train.py --keep_layers` does. With `--cut`, weights
+are only cut out.
 """
 
 import argparse
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--audio_column", help="audio column (default: detected)")
     parser.add_argument("--text_column", help="text column (default: detected)")
     parser.add_argument("--clips", type=int, default=CLIPS, help="random clips to use (default: %(default)s)")
+    parser.add_argument("--cut", action="store_true", help="do not solve the weights anew")
     parser.add_argument("--language", default=DEFAULT_LANGUAGE, help="ISO 639-1 code of the texts")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -42,8 +44,16 @@ def main() -> None:
         if arguments.dataset_name:
             columns = arguments.audio_column, arguments.text_column
             rows = load_eval_set(arguments.dataset_name, None, arguments.split or "train", *columns)
-        options = {"clips": arguments.clips, "language": arguments.language, "seed": arguments.seed}
-        parameters = write_student(arguments.teacher, arguments.shape, arguments.out, rows, **options)
+        parameters = write_student(
+            arguments.teacher,
+            arguments.shape,
+            arguments.out,
+            rows,
+            reconstruct=not arguments.cut,
+            clips=arguments.clips,
+            language=arguments.language,
+            seed=arguments.seed,
+        )
     except (ArtifactError, DataError, ValueError) as error:
         sys.exit(f"{arguments.teacher}: {error}")
     print(f"Student {arguments.shape.label}, {parameters / 1e6:.1f} M parameters: {arguments.out}")

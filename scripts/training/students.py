@@ -10,6 +10,7 @@ its attention, for which `config.json` has no field.
 
 import copy
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING
 
 from scripts.exporting.matrix_form import has_matrix_form
 from scripts.training.importance import Importance, importance_of_weights, most_important
+from scripts.training.reconstruction import reconstruct
 from scripts.training.squeeze import ORIGINALS, squeezed
 
 SAME = "same"
@@ -104,7 +106,12 @@ def student_config(config: PretrainedConfig, shape: Shape) -> PretrainedConfig:
 
 
 @torch.no_grad()
-def make_student(teacher: PreTrainedModel, shape: Shape, importance: Importance | None = None) -> PreTrainedModel:
+def make_student(
+    teacher: PreTrainedModel,
+    shape: Shape,
+    importance: Importance | None = None,
+    clips: Sequence[Tensor] = (),
+) -> PreTrainedModel:
     """A new model with a part of the teacher's weights, on its device and in its mode.
 
     It keeps the most important units, channels and layers; importance: of the teacher, from
@@ -121,7 +128,9 @@ def make_student(teacher: PreTrainedModel, shape: Shape, importance: Importance 
     student.load_state_dict(
         {name: kept.part(name.removeprefix(prefix), weights, prefix) for name in student.state_dict()}
     )
-    student.train(teacher.training)
+    student.train(teacher.training).to(teacher.device, teacher.dtype)  # type: ignore[arg-type]  # wrapped there
+    if clips:
+        reconstruct(student, teacher, kept.layers, clips)
     if shape.squeeze > 1:
         student = squeezed(student, shape.squeeze)
     moved: PreTrainedModel = student.to(teacher.device, teacher.dtype)  # type: ignore[arg-type]  # wrapped there

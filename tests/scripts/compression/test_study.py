@@ -42,6 +42,8 @@ def test_only_what_depends_on_a_change_is_made_again(study: Study) -> None:
     assert done(again(study, proof_clips=7)) == {name for name in done(study) if not name.startswith("artifact")}
     assert done(again(study, steps=5)) == {"artifact teacher"}
     assert done(again(study, jobs=3, budget_h=1.0)) == done(study)
+    cut = done(again(study, reconstruct=False))
+    assert cut == {"teacher-plain", "artifact teacher", "artifact teacher-plain"}, "no student begins as before"
     workers = dict(study.options.training) | {"num_workers": 9}
     assert done(again(study, training=workers)) == done(study)
 

@@ -24,6 +24,9 @@ def test_it_makes_a_checkpoint(
     run(monkeypatch, *arguments, "--shape", "l1-c20")
     assert shape_of(AutoConfig.from_pretrained(out)) == Shape(1, 64, 20)
     assert "Student l1-c20" in capsys.readouterr().out
+    solved = (out / "model.safetensors").read_bytes()
+    run(monkeypatch, *arguments, "--shape", "l1-c20", "--cut")
+    assert (out / "model.safetensors").read_bytes() != solved
     with pytest.raises(SystemExit, match="at most the 2 layers of its teacher, not 3"):
         run(monkeypatch, *arguments, "--shape", "l3")
     with pytest.raises(SystemExit, match="missing/teacher"):
