@@ -13,8 +13,8 @@ from app.admission import Admission
 from app.artifacts import Artifact, ArtifactError, UnprovenError
 from app.cpu import this_cpu
 from app.errors import LOADING, STOPPING, AsrError, InvalidParameter, NotReady
-from app.live.streams import LiveStreams
 from app.keywords import FIELD as KEYWORDS_FIELD
+from app.live.streams import LiveStreams
 from app.memory import return_freed_memory
 from app.metrics import Metrics
 from app.models import (
