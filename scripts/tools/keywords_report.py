@@ -111,6 +111,11 @@ def inflected(name: str, case: str) -> str:
     return f"{name}'{form[len(name) :]}"
 
 
+def filled(carrier: str, name: str) -> str:
+    """A sentence with the name in its slot, inflected as the slot says."""
+    return SLOT.sub(lambda slot: inflected(name, slot[1]), carrier)
+
+
 def make_sentences(names: Sequence[str], carriers: Sequence[str], number: int, seed: int) -> list[Sentence]:
     """So many sentences, in which each name is equally frequent."""
     random = Random(seed)
@@ -119,7 +124,7 @@ def make_sentences(names: Sequence[str], carriers: Sequence[str], number: int, s
     for name in order[:number]:
         text = ""
         while not text or text in found:
-            text = SLOT.sub(lambda slot, name=name: inflected(name, slot[1]), random.choice(carriers))
+            text = filled(random.choice(carriers), name)
         found[text] = Sentence(text, name)
     return list(found.values())
 
@@ -203,7 +208,8 @@ def time_speech(recognizer: AnyRecognizer, samples: Samples, names: Sequence[str
     """Rows: keywords, and the milliseconds of decoding and of the model for 10 s of speech, medians."""
     samples = np.resize(samples, int(TIMED_S * recognizer.rate_hz))
     windows = recognizer.windows(samples, Options())
-    model_s, decoding_s = [], {number: [] for number in (0, *NUMBERS_OF_KEYWORDS)}
+    model_s: list[float] = []
+    decoding_s: dict[int, list[float]] = {number: [] for number in (0, *NUMBERS_OF_KEYWORDS)}
     for _ in range(RUNS):
         begin = perf_counter()
         outputs = compute_windows(recognizer, windows)
