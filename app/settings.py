@@ -169,6 +169,12 @@ class Settings(BaseSettings):
     live_idle_s: float = Field(
         10.0, gt=0, description="A live stream that gets neither audio nor a message for so many seconds is closed."
     )
+    live_session_idle_s: float = Field(
+        300.0,
+        gt=0,
+        description="The same for OpenAI's Realtime API and Vosk's WebSocket, whose clients have no message to keep a "
+        "silent stream open.",
+    )
     grace_s: float = Field(30.0, gt=0, description="Seconds to answer the admitted requests when the service stops.")
     canary_s: float = Field(
         15.0,
