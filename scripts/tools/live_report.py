@@ -123,13 +123,17 @@ def encoded(samples: Samples, mulaw: bool) -> tuple[bytes, int]:
     return file.getvalue(), 8000
 
 
-async def stream(url: str, samples: Samples, spoken: list[Spoken], arguments: argparse.Namespace, delay_s: float) -> Heard:
+async def stream(
+    url: str, samples: Samples, spoken: list[Spoken], arguments: argparse.Namespace, delay_s: float
+) -> Heard:
     """Send one stream in real time, starting after `delay_s`, and collect what comes."""
     await asyncio.sleep(delay_s)
     data, bytes_per_s = encoded(samples, arguments.mulaw)
     encoding = "mulaw&sample_rate=8000" if arguments.mulaw else f"linear16&sample_rate={RATE_HZ}"
     endpointing = "false" if arguments.finalize else arguments.endpointing_ms
-    address = f"{url.replace('http', 'ws')}/v1/listen?encoding={encoding}&interim_results=true&endpointing={endpointing}"
+    address = (
+        f"{url.replace('http', 'ws')}/v1/listen?encoding={encoding}&interim_results=true&endpointing={endpointing}"
+    )
     heard = Heard()
     marks = [part.end_s + FINALIZE_S for part in spoken] if arguments.finalize else []
     async with websockets.connect(address) as socket:
@@ -184,7 +188,9 @@ def report(url: str, clips: list[tuple[Samples, str]], streams: int, arguments: 
                 finals_s.append(max(last) - part.end_s)
             else:
                 missed += 1
-        lags_s.append([at - message["start"] - message["duration"] for at, message in found.finals if has_words(message)])
+        lags_s.append(
+            [at - message["start"] - message["duration"] for at, message in found.finals if has_words(message)]
+        )
         reference = normalized(" ".join(part.text for part in spoken), arguments.language)
         live = " ".join(text_of(message) for _, message in found.finals)
         score = count_errors(reference, normalized(live, arguments.language))
@@ -203,7 +209,9 @@ def report(url: str, clips: list[tuple[Samples, str]], streams: int, arguments: 
     print(f"  lag             {first:.3f} s in the first quarter, {last:.3f} s in the last (median)")
     print(f"  partials        {after['partials computed'] - before['partials computed']:.0f} computed, "
           f"{after['partials dropped'] - before['partials dropped']:.0f} dropped")  # fmt: skip
-    print(f"  clips without a final: {missed}; the sender was late by {max(part.late_s for part in heard):.3f} s at most")
+    print(
+        f"  clips without a final: {missed}; the sender was late by {max(part.late_s for part in heard):.3f} s at most"
+    )
 
 
 def has_words(message: dict[str, Any]) -> bool:
