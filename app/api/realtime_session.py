@@ -166,7 +166,7 @@ def updated(session: Session, changes: object, service: Service) -> Session:
     asked, names = recognition_of(session.recognition, given.transcription)
     defaults = service.settings.options
     refused = refused_options(service.transcriber.lanes.express, asked, defaults)
-    ignored = {name: "it has no effect" for name in without_effect(part.model_dump(exclude_unset=True))}
+    ignored = dict.fromkeys(without_effect(part.model_dump(exclude_unset=True)), "it has no effect")
     ignored |= {
         FIELD_OF_OPTION[option]: reason
         for option, reason in refused.items()
