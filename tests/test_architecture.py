@@ -122,7 +122,8 @@ LAYERS = [
         "app.api.outcomes",
         "app.api.deepgram_bodies",
     },
-    {"app.api.openai_options"},
+    {"app.api.openai_options", "app.api.live_conversation"},
+    {"app.api.realtime_session", "app.api.realtime_events"},
     {"app.api.deepgram_query"},
     {
         "app.api.transcribe",
@@ -130,6 +131,7 @@ LAYERS = [
         "app.api.openai",
         "app.api.deepgram",
         "app.api.deepgram_live",
+        "app.api.realtime",
     },
     {"app.api.description", "app.api.middleware"},
     {"app.main", "app.websocket_connections"},

@@ -174,7 +174,7 @@ class TestHostileClients:
         assert client.app.state.service.idle
 
     def test_never_reading(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("app.api.deepgram_live.SEND_S", 0.05)
+        monkeypatch.setattr("app.api.live_conversation.SEND_S", 0.05)
         socket = Socket(client, LINEAR, {}, ())
 
         async def run() -> None:
