@@ -42,6 +42,7 @@ class OptionsBody(BaseModel):
     """What requests may ask of the loaded model."""
 
     detects_language: bool = Field(description="Whether the model knows several languages.")
+    times_words: bool = Field(description="Whether `timestamps=word` is possible.")
     translates: bool = Field(description="Whether `task=translate` is possible.")
 
 
@@ -92,10 +93,14 @@ def about(request: Request) -> AboutBody:
 def options(service: Service) -> OptionsBody:
     """What the loaded model can be asked for; nothing while none is ready."""
     if service.reason is not None:
-        return OptionsBody(detects_language=False, translates=False)
+        return OptionsBody(detects_language=False, times_words=False, translates=False)
     recognizer, defaults = service.transcriber.lanes.express, service.settings.options
-    refused = refused_options(recognizer, replace(defaults, task="translate"), defaults)
-    return OptionsBody(detects_language=recognizer.detects_language, translates="task" not in refused)
+    refused = refused_options(recognizer, replace(defaults, task="translate", word_times=True), defaults)
+    return OptionsBody(
+        detects_language=recognizer.detects_language,
+        times_words="word_times" not in refused,
+        translates="task" not in refused,
+    )
 
 
 def accuracy(manifest: Mapping[str, Any], backend: str) -> list[AccuracyBody]:
