@@ -95,11 +95,8 @@ export class ClipView {
   #showError({ state, error, file }) {
     find("error").hidden = state !== "failed" && state !== "cancelled";
     if (find("error").hidden) return;
-    const key = `error.${error.code}`;
     find("error-title").textContent = title(error);
-    const said = hasText(`${key}.text`) ? t(`${key}.text`) : error.message;
-    const later = error.retryAfterS ? t("error.later", { seconds: error.retryAfterS }) : "";
-    find("error-text").textContent = [said, later].filter(Boolean).join(" ");
+    find("error-text").textContent = explanation(error);
     find("retry").hidden = !file;
   }
 
@@ -193,7 +190,7 @@ export class ClipView {
     } catch (error) {
       find("error").hidden = false;
       find("error-title").textContent = title(error);
-      find("error-text").textContent = error.message;
+      find("error-text").textContent = explanation(error);
     } finally {
       button.removeAttribute("aria-busy");
     }
@@ -203,10 +200,16 @@ export class ClipView {
 
 /** The title of an error, in words. */
 export function title(error) {
-  if (error.code === "cancelled") return t("state.cancelled");
-  const [family] = error.code.split(".");
-  const key = [`error.${error.code}`, `error.${family}`].find((name) => hasText(name) && !name.includes(".refused"));
-  return t(key ?? (hasText(`error.${family}`) ? `error.${family}` : "error.title"));
+  const key = `error.${error.code.split(".")[0]}`;
+  return t(hasText(key) ? key : "error.title");
+}
+
+/** What an error means, in words; of most of them, what the service says. */
+export function explanation(error) {
+  const key = [`error.${error.code}.text`, `error.${error.code}`].find(hasText);
+  const said = key && (key.endsWith(".text") || error.code.includes(".")) ? t(key) : error.message;
+  const later = error.retryAfterS ? t("error.later", { seconds: error.retryAfterS }) : "";
+  return [said, later].filter(Boolean).join(" ");
 }
 
 function facts({ state, durationS, result, wordCount }) {

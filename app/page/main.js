@@ -1,6 +1,6 @@
 // Connects the parts of the page.
 
-import { ClipView, title } from "./clip-view.js";
+import { ClipView, explanation, title } from "./clip-view.js";
 import { Clips } from "./clips.js";
 import { language, setLanguage, t, translatePage } from "./i18n.js";
 import { showModel } from "./model-view.js";
@@ -111,9 +111,8 @@ find("record").onclick = async () => {
     choose(await clips.record((number) => `${t("clip.recording", { number })}.wav`, service));
     announce(t("announce.recording"));
   } catch (error) {
-    const text = `error.${error.code}`;
     find("record-error").hidden = false;
-    find("record-error").textContent = [title(error), text.includes("microphone") ? t(text) : ""].join(". ");
+    find("record-error").textContent = [title(error), explanation(error)].filter(Boolean).join(". ");
   } finally {
     find("record").disabled = false;
     showRecordButton();
