@@ -51,6 +51,8 @@ export class ClipView {
     this.clip = clip;
     this.transcript.clear();
     this.player.load(null);
+    this.timeline.reset();
+    find("now").textContent = clock(0);
     this.#playable(true);
     this.show();
   }

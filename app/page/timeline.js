@@ -39,6 +39,12 @@ export class Timeline {
     this.setTime(this.now);
   }
 
+  /** Go back to the start, as for another sound. */
+  reset() {
+    this.now = 0;
+    this.element.scrollLeft = 0;
+  }
+
   /** Show the position; follow: keep it in sight. */
   setTime(seconds, follow = false) {
     this.now = seconds;
