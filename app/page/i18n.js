@@ -143,7 +143,7 @@ export const DICTIONARIES = {
     "start.title": "Konuşmadan yazıya, bu makinede",
     "start.lead": "Ses veya video dosyalarını sayfanın herhangi bir yerine bırakın ya da konuşun. Hiçbir şey bu hizmetin dışına çıkmaz.",
     "start.choose": "Dosya seç",
-    "start.record": "Kaydet",
+    "start.record": "Kayda başla",
     "options": "Seçenekler",
     "options.channels": "Kanallar",
     "options.channels.default": "Hizmetin ayarı gibi",
