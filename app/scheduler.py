@@ -1,10 +1,10 @@
 """Runs windows on worker threads, so that a long file delays nobody else.
 
 There are two lanes, each with one thread per worker. The first window of every request goes to the express lane, in
-order of arrival. The later windows of long clips go to the bulk lane, where requests take turns by cost, and so do drafts: clips
-that may wait, or be dropped, such as the running utterances of live streams. Bulk threads
-have a lower priority in the operating system: they use the cores fully when the express lane is idle, and leave it
-three quarters of each core when it has work, even in the middle of a window. So a short clip waits only for other short
+order of arrival. The later windows of long clips go to the bulk lane, where requests take turns by cost. So do drafts,
+before them: clips that may wait or be dropped, such as the running utterances of live streams. Bulk threads have a
+lower priority in the operating system: they use the cores fully when the express lane is idle, and leave it three
+quarters of each core when it has work, even in the middle of a window. So a short clip waits only for other short
 clips, and a long clip always makes progress.
 
 A window that is alone runs on all cores ("wide"); all others run on one core each ("narrow"). Several narrow runs side

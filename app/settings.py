@@ -152,7 +152,7 @@ class Settings(BaseSettings):
     live_streams: int = Field(
         LiveLimits.max_streams,
         ge=0,
-        description="Most live streams at a time. Further ones are refused, as are those that the CPU has no power for.",
+        description="Most live streams at a time; further ones get 429, as do those that the CPU has no power for.",
     )
     live_hop_s: float = Field(
         LiveLimits.hop_s,
@@ -164,7 +164,7 @@ class Settings(BaseSettings):
         LiveOptions.endpointing_s or 0.0,
         ge=0.1,
         le=10,
-        description="Shortest pause that ends an utterance of a live stream, seconds; clients may ask for a longer one.",
+        description="Shortest pause that ends an utterance of a live stream, seconds; clients may ask for more.",
     )
     live_idle_s: float = Field(
         10.0, gt=0, description="A live stream that gets neither audio nor a message for so many seconds is closed."

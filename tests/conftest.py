@@ -254,6 +254,17 @@ def assert_openai_error(answer: httpx.Response, status: int, code: str) -> dict[
     return error
 
 
+def assert_deepgram_error(answer: httpx.Response, status: int, code: str) -> str:
+    """The answer is this error, in the shape of Deepgram's API. Gives its message."""
+    assert answer.status_code == status, answer.text
+    body = answer.json()
+    assert set(body) == {"err_code", "err_msg", "request_id"}
+    assert body["err_code"] == code
+    assert body["request_id"] == answer.headers["x-request-id"]
+    message: str = body["err_msg"]
+    return message
+
+
 def error_tree(root: type[AsrError] = AsrError) -> list[type[AsrError]]:
     """All errors below `root`."""
     return [error for child in root.__subclasses__() for error in (child, *error_tree(child))]

@@ -95,7 +95,7 @@ class FakeRecognizer(FakeCtc):
     def _recognize_word(self, samples: Samples) -> Emissions:
         said = np.zeros(FRAMING.frames(len(samples)), dtype=np.intp)
         for second, part in enumerate(np.split(samples, range(MODEL_HZ, len(samples), MODEL_HZ))):
-            if len(part) > MODEL_HZ // 2 and np.abs(part).max() > 0.01:
+            if len(part) > MODEL_HZ * 6 // 10 and np.abs(part).max() > 0.01:
                 for place, letter in enumerate([*WORD, "|"]):
                     said[round((second + WORD_START_S) * FRAMES_PER_S) + 2 * place] = VOCABULARY.tokens.index(letter)
         tokens = len(VOCABULARY.tokens)

@@ -46,9 +46,7 @@ async def listen(request: Request) -> Response:
     channels = max([1, *(1 + (segment.channel or 0) for segment in transcript.segments)])
     language = (transcript.language or service.language) if query.detect_language else None
     body = {
-        "metadata": stream_metadata(
-            service, request_id.get() or "", digest, created, transcript.duration_s, channels
-        ),
+        "metadata": stream_metadata(service, request_id.get() or "", digest, created, transcript.duration_s, channels),
         "results": to_results(transcript, channels, query.utterances, language),
     }
     return JSONResponse(body)

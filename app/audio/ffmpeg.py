@@ -48,7 +48,7 @@ AAC = frozenset({"aac", "aac_latm"})
 UNUSUAL_LAYOUT = " channels ("
 """Part of the name of a layout without a standard name, such as `2 channels (FR+FL)`. See `_safe_layout`."""
 
-PIPE_OPTIONS = {"probesize": "4096", "analyzeduration": "0", "fflags": "nobuffer"}
+PIPE_OPTIONS = {"probesize": "4096", "analyzeduration": "0"}
 """FFmpeg looks through up to 5 MB or 5 s before it says what is in a file; of audio that is still arriving, the header
 must do."""
 

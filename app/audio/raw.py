@@ -7,7 +7,6 @@ from typing import BinaryIO
 from app.audio.views import Positioned, View, file_size
 
 
-
 @dataclass(frozen=True)
 class SampleForm:
     """How samples without a header are stored, interleaved.

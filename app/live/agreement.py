@@ -38,12 +38,10 @@ class Agreement:
         after_s = self.committed_end_s if self.committed_end_s is not None else -1.0
         kept = [word for word in self._previous if after_s < _middle_s(word) < start_s]
         current = (*kept, *(word for word in words if _middle_s(word) > max(after_s, start_s)))
-        agreed = 0
         settled = 0
-        for word, before in zip(current, self._previous, strict=False):
+        for agreed, (word, before) in enumerate(zip(current, self._previous, strict=False), 1):
             if word.text != before.text or abs(word.start_s - before.start_s) > SAME_S:
                 break
-            agreed += 1
             next_s = current[agreed].start_s if agreed < len(current) else edge_s
             if word.end_s <= edge_s - EDGE_S and next_s - word.end_s >= PAUSE_S:
                 settled = agreed

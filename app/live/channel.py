@@ -18,7 +18,7 @@ PARTIAL_S = 6.0
 """Partials are computed from the last seconds of an utterance."""
 CONTEXT_S = 1.0
 """Audio before the first word that is not committed, which the model hears again."""
-MAX_HOP_S = 2.0
+MAX_HOP_S = 3.0
 """Under load, partials come so rarely at most."""
 HOP_FACTOR = 2.0
 """The next partial waits for so many times the time that the last one took."""
@@ -105,8 +105,8 @@ class Channel:
                 self._look_for_end()
             elif self._ended:
                 return
-            elif self._draft_is_due():
-                await self._draft()
+            elif (start := self.cutter.start) is not None and self._draft_is_due():
+                await self._draft(start)
             else:
                 self._changed.clear()
                 await self._changed.wait()
@@ -148,10 +148,9 @@ class Channel:
         new_s = (self.cutter.position - max(self._drafted, self.cutter.start)) / RATE_HZ
         return new_s >= (self._hop_s if self._drafted > self.cutter.start else FIRST_PARTIAL_S)
 
-    async def _draft(self) -> None:
-        """Compute a partial, unless something more urgent comes meanwhile."""
-        assert self.cutter.start is not None
-        start, edge = self.cutter.start, self.cutter.position
+    async def _draft(self, start: int) -> None:
+        """Compute a partial of the utterance that starts there, unless something more urgent comes meanwhile."""
+        edge = self.cutter.position
         first = max(start, edge - round(PARTIAL_S * RATE_HZ))
         committed_end_s = self._agreement.committed_end_s
         if committed_end_s is not None:

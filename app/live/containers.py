@@ -100,7 +100,10 @@ class ContainerReader:
 
 
 class Pipe:
-    """Bytes from the event loop to a thread that reads. Not more than one piece waits if the writer awaits `drained`."""
+    """Bytes from the event loop to a thread that reads.
+
+    Not more than one piece waits if the writer awaits `drained`.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -89,7 +89,7 @@ def channels_of(audio: LiveAudio, options: LiveOptions) -> int:
 
 
 def cost_of_channel(recognizer: AnyRecognizer, options: LiveOptions) -> float:
-    """Seconds of cost per second of a channel that speaks without a pause."""
+    """Seconds of cost per second of a channel that speaks without a pause: finals, and partials of average length."""
     finals = recognizer.cost_s(recognizer.window_s) / recognizer.window_s
-    partials = recognizer.cost_s(min(PARTIAL_S, recognizer.window_s)) / MAX_HOP_S
+    partials = recognizer.cost_s(min(PARTIAL_S, recognizer.window_s) / 2) / MAX_HOP_S
     return finals + (partials if options.partials else 0.0)

@@ -96,11 +96,9 @@ class Cutter:
 
     def finish(self, reason: Reason) -> Utterance | None:
         """End the running utterance, or speech that may become one, at the last sample; None if there is neither."""
-        if self._start is None:
-            if self._onset is None:
-                return None
-            self._begin()
-        return self._take(self._end, reason)
+        if self._start is None and self._onset is not None:
+            self._begin(self._onset)
+        return None if self._start is None else self._take(self._start, self._end, reason)
 
     def clear(self) -> None:
         """Forget the running utterance."""
@@ -109,7 +107,8 @@ class Cutter:
         self._origin = self._end
 
     def _step(self, probability: float) -> list[Started | Utterance]:
-        if self._start is None:
+        start = self._start
+        if start is None:
             return self._step_in_silence(probability)
         self._probabilities.append(probability)
         if probability >= VOICE.threshold:
@@ -120,9 +119,9 @@ class Cutter:
         if self._pause is not None and self.endpointing_s is not None:
             speech_end = self._pause * CHUNK_SAMPLES
             if end - speech_end >= self.endpointing_s * RATE_HZ:
-                return [self._take(min(end, max(speech_end + AFTER, self._start)), "endpoint")]
-        if end - self._start >= self._longest:
-            return [self._take(self._deepest_pause(), "max_length")]
+                return [self._take(start, min(end, max(speech_end + AFTER, start)), "endpoint")]
+        if end - start >= self._longest:
+            return [self._take(start, self._deepest_pause(start), "max_length")]
         return []
 
     def _step_in_silence(self, probability: float) -> list[Started | Utterance]:
@@ -137,20 +136,18 @@ class Cutter:
                 self._onset = self._pause = None
         if self._onset is None or self._voiced < CONFIRMING_CHUNKS:
             return []
-        return [self._begin()]
+        return [self._begin(self._onset)]
 
-    def _begin(self) -> Started:
-        assert self._onset is not None
-        onset, self._onset = self._onset, None
+    def _begin(self, onset: int) -> Started:
+        self._onset = None
         self._start = max(self._origin, onset * CHUNK_SAMPLES - BEFORE)
         self._first = self._chunk + 1
         self._probabilities = []
         return Started(max(self._start, onset * CHUNK_SAMPLES))
 
-    def _take(self, end: int, reason: Reason) -> Utterance:
+    def _take(self, start: int, end: int, reason: Reason) -> Utterance:
         """The running utterance up to a sample. What follows starts a new one only if it goes on (`max_length`)."""
-        assert self._start is not None
-        start, samples = self._start, self._cut(self._start, end)
+        samples = self._cut(start, end)
         voice_end = end if self._pause is None else min(end, self._pause * CHUNK_SAMPLES)
         if reason == "max_length":
             self._start = end
@@ -161,11 +158,10 @@ class Cutter:
         self._drop(end)
         return Utterance(samples, start, end, max(start, voice_end), reason)
 
-    def _deepest_pause(self) -> int:
-        """The sample in the second half of the utterance at which speech is least likely."""
-        assert self._start is not None
+    def _deepest_pause(self, start: int) -> int:
+        """The sample in the second half of the utterance that starts there at which speech is least likely."""
         smooth = np.convolve(self._probabilities, np.ones(3) / 3, "same")
-        low = max(0, (self._start + self._longest // 2) // CHUNK_SAMPLES - self._first)
+        low = max(0, (start + self._longest // 2) // CHUNK_SAMPLES - self._first)
         high = max(low + 1, len(smooth) - EDGE_CHUNKS)
         best = low + int(np.argmin(smooth[low:high]))
         return (self._first + best) * CHUNK_SAMPLES + CHUNK_SAMPLES // 2

@@ -5,8 +5,8 @@ import pytest
 from starlette.routing import Route
 
 from app.api.auth import ApiKeys
-from app.api.paths import is_openai
-from tests.conftest import Client, ServiceFactory, assert_error, assert_openai_error
+from app.api.paths import is_deepgram, is_openai
+from tests.conftest import Client, ServiceFactory, assert_deepgram_error, assert_error, assert_openai_error
 from tests.sounds import speechlike, wav
 
 OPEN = ["/livez", "/readyz", "/", "/page/main.js", "/docs", "/openapi.json", "/metrics", "/static-offline-docs/swagger-ui.css"]
@@ -71,6 +71,8 @@ def test_every_other_route_needs_one(client: Client) -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
         if is_openai(path):
             assert_openai_error(answer, 401, "invalid_api_key")
+        elif is_deepgram(path):
+            assert_deepgram_error(answer, 401, "INVALID_AUTH")
         else:
             assert_error(answer, 401, "unauthorized")
 

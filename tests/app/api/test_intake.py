@@ -8,11 +8,11 @@ from starlette.routing import BaseRoute, Route
 
 from app.api.forms import UploadForm
 from app.api.intake import SurfaceRoute, surface, take_in
-from app.api.paths import is_openai
+from app.api.paths import is_deepgram, is_openai
 from app.main import create_app
 from app.settings import Settings
 from tests.app.api.test_outcomes import outcomes
-from tests.conftest import Client, ServiceFactory, assert_error
+from tests.conftest import Client, ServiceFactory, assert_deepgram_error, assert_error
 from tests.sounds import speechlike, wav
 
 NO_SURFACES = {"/", "/livez", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/page/{name}"}
@@ -53,8 +53,11 @@ def test_every_surface_asks_for_a_key(serve: ServiceFactory) -> None:
         for route in all_routes(client.app.routes):
             if isinstance(route, SurfaceRoute):
                 for method in route.methods or ():
-                    code = "invalid_api_key" if is_openai(route.path) else "unauthorized"
-                    assert_error(client.request(method, route.path), 401, code)
+                    answer = client.request(method, route.path)
+                    if is_deepgram(route.path):
+                        assert_deepgram_error(answer, 401, "INVALID_AUTH")
+                    else:
+                        assert_error(answer, 401, "invalid_api_key" if is_openai(route.path) else "unauthorized")
 
 
 def test_a_new_surface_transcribes_and_is_counted(serve: ServiceFactory) -> None:
