@@ -114,7 +114,7 @@ try {
     const name = await page.evaluate(() => {
       const element = document.activeElement;
       const outlined = getComputedStyle(element).outlineStyle !== "none";
-      return element === document.body ? "" : `${element.id || element.dataset.format || element.className || element.textContent}${outlined ? "" : " (unseen)"}`;
+      return element === document.body ? "" : `${element.id || element.dataset.format || element.className.split(" ")[0] || element.textContent}${outlined ? "" : " (unseen)"}`;
     });
     if (!name) break;
     reached.push(name);

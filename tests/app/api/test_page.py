@@ -53,7 +53,9 @@ def test_every_file_is_served_under_the_strict_policy(client: Client) -> None:
     assert not re.search(r"https?:|\*", PAGE_POLICY), "nothing from elsewhere"
 
 
-@pytest.mark.parametrize("name", ["nothing.js", INDEX, "", "..%2fmain.py", "../main.py", "%2e%2e/main.py", "style.css/x"])
+@pytest.mark.parametrize(
+    "name", ["nothing.js", INDEX, "", "..%2fmain.py", "../main.py", "%2e%2e/main.py", "style.css/x"]
+)
 def test_nothing_else_is(client: Client, name: str) -> None:
     assert_error(client.get(f"/page/{name}"), 404, "not_found")
 
