@@ -62,7 +62,7 @@ class Clip {
 }
 
 /**
- * All clips. on: {changed(clip), askForKey(isWrong) -> whether there is a new key, options() -> form fields}.
+ * All clips. on: {changed(clip), askForKey() -> promise of whether there is a new key, options() -> form fields}.
  */
 export class Clips {
   constructor(on) {
@@ -120,7 +120,7 @@ export class Clips {
       clip.state = "done";
       clip.changed();
     } catch (error) {
-      if (error.code === "unauthorized" && (await this.on.askForKey(error.status === 401))) {
+      if (error.code === "unauthorized" && (await this.on.askForKey())) {
         clip.request = null;
         clip.segments = [];
         await this.#upload(clip);
@@ -208,7 +208,7 @@ export class Clips {
         await checkKey();
         return;
       } catch (error) {
-        if (error.code !== "unauthorized" || !(await this.on.askForKey(true))) throw error;
+        if (error.code !== "unauthorized" || !(await this.on.askForKey())) throw error;
       }
     }
   }

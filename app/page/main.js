@@ -21,10 +21,15 @@ const view = new ClipView({
   announce,
 });
 
+let waiting = null; // for the next frame: changes come faster than they can be seen
+
 function changed(clip) {
-  showClips();
-  showRecordButton();
-  if (view.clip === clip) view.show();
+  waiting ??= requestAnimationFrame(() => {
+    waiting = null;
+    showClips();
+    showRecordButton();
+    if (view.clip) view.show();
+  });
   if (clip.state === "recording" || clip.state === "finishing") {
     for (; announced < clip.segments.length; announced++) announce(clip.segments[announced].text);
   }
@@ -139,7 +144,14 @@ function options() {
   return Object.fromEntries(Object.entries(wanted).filter(([, value]) => value));
 }
 
+let asking = null; // an upload and a recording may both need the key
+
 function askForKey() {
+  asking ??= keyFromDialog().finally(() => (asking = null));
+  return asking;
+}
+
+function keyFromDialog() {
   const dialog = find("key-dialog");
   find("key-wrong").hidden = !apiKey();
   find("key").value = "";

@@ -22,6 +22,7 @@ export class Timeline {
     this.on = on;
     this.scale = matchMedia("(max-width: 40rem)").matches ? NARROW_SCALE : WIDE_SCALE;
     this.now = 0;
+    this.widths = new Map(); // text -> pixels
     this.show({ peaks: null, lanes: [], durationS: 0 });
     element.addEventListener("scroll", () => this.draw(), { passive: true });
     this.canvas.addEventListener("click", (event) => this.#click(event));
@@ -165,7 +166,8 @@ export class Timeline {
   #place(context, words) {
     const free = Array(ROWS).fill(-Infinity);
     return words.map((word) => {
-      const [x, textWidth] = [word.start * this.scale + 4, context.measureText(word.word).width];
+      if (!this.widths.has(word.word)) this.widths.set(word.word, context.measureText(word.word).width);
+      const [x, textWidth] = [word.start * this.scale + 4, this.widths.get(word.word)];
       const row = free.findIndex((end) => end <= x);
       if (row >= 0) free[row] = x + textWidth + WORD_GAP;
       return { word, x, row, textWidth };

@@ -61,7 +61,8 @@ def test_a_manifest_without_readable_rates_gives_none(manifest: dict[str, Any]) 
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("data/eval/seen/manifest.jsonl", "seen"), ("/home/me/secret/calls.jsonl", "calls"), ("manifest.jsonl", "manifest"),
+        ("data/eval/seen/manifest.jsonl", "seen"), ("/home/me/secret/calls.jsonl", "calls"),
+        ("manifest.jsonl", "manifest"),
         ("C:\\speech\\calls\\metadata.csv", "calls"), ("org/set", "set"), ("samples", "samples"),
     ],
 )  # fmt: skip
