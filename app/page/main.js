@@ -37,7 +37,8 @@ function changed(clip) {
     announce(t("announce.done", { name: clip.name, words: clip.wordCount }));
     refresh();
   }
-  clip.told = clip.state === "done";
+  if (clip.state === "failed" && !clip.told) refresh();
+  clip.told = clip.state === "done" || clip.state === "failed";
 }
 
 function announce(text) {
@@ -168,8 +169,10 @@ function keyFromDialog() {
 
 async function refresh() {
   clearTimeout(refresh.timer);
+  let isReady = false;
   try {
     service = await about();
+    isReady = service.ready;
     const reason = service.ready ? "" : await whyNotReady();
     showStatus(service.ready ? "ready" : "waiting", { model: service.model, reason });
     showModel(service);
@@ -178,7 +181,7 @@ async function refresh() {
   } catch {
     showStatus("gone");
   }
-  refresh.timer = setTimeout(refresh, service?.ready ? POLL_MS : LOADING_POLL_MS);
+  refresh.timer = setTimeout(refresh, isReady ? POLL_MS : LOADING_POLL_MS);
 }
 
 function showStatus(state, parts = {}) {
