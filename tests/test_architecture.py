@@ -112,8 +112,8 @@ LAYERS = [
         "app.api.origins",
         "app.api.paths",
     },
-    {"app.api.request_log", "app.api.targets", "app.api.upload", "app.api.health"},
-    {"app.api.forms"},
+    {"app.api.request_log", "app.api.targets", "app.api.upload", "app.api.health", "app.api.about"},
+    {"app.api.forms", "app.api.page"},
     {"app.api.intake"},
     {
         "app.api.event_stream",

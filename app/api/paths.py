@@ -14,6 +14,8 @@ REALTIME = f"{OPENAI}/realtime"
 DOCS = "/docs"
 STATIC_FILES = "/static-offline-docs/"
 """The files of Swagger UI."""
+PAGE_FILES = "/page/"
+"""The files of the page at `/`."""
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 """Requested every few seconds by machines."""
 

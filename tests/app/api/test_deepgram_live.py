@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from app.api.deepgram_bodies import to_message
+from app.live.events import Final, Partial
+from app.transcript import Word
 from tests.app.api.test_outcomes import outcomes
 from tests.app.live.streaming import pieces, s16, speech
 from tests.conftest import Client, ServiceFactory
@@ -96,6 +99,15 @@ def test_a_stream_has_results_metadata_and_a_normal_end(client: Client) -> None:
     assert outcomes(client) == {"ok": 1}
     assert texts(socket, is_final=False) == []
     assert "SpeechStarted" not in [message["type"] for message in socket.messages]
+
+
+def test_interim_results_say_how_many_words_are_committed() -> None:
+    words = tuple(Word(text, start, start + 0.4, 0.9) for start, text in enumerate(("bir", "iki", "üç")))
+    partial = to_message(Partial(0, 0.0, 3.0, words[:2], words[2:]), 1, {}, speech_final=True)
+    assert partial["committed_words"] == 2
+    assert partial["channel"]["alternatives"][0]["transcript"] == "bir iki üç"
+    final = to_message(Final(0, 0.0, 3.0, (), "endpoint"), 1, {}, speech_final=True)
+    assert "committed_words" not in final
 
 
 def test_results_have_words_and_places(client: Client) -> None:
