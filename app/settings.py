@@ -189,8 +189,8 @@ class Settings(BaseSettings):
     live_session_idle_s: float = Field(
         300.0,
         gt=0,
-        description="Seconds without an event after which a session of OpenAI's Realtime API is closed; its clients have "
-        "no message to keep a silent one open.",
+        description="Seconds without an event after which a session of OpenAI's Realtime API is closed; its clients "
+        "have no message to keep a silent one open.",
     )
     grace_s: float = Field(30.0, gt=0, description="Seconds to answer the admitted requests when the service stops.")
     canary_s: float = Field(
