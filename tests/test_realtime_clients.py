@@ -48,7 +48,8 @@ def spoken(path: Path, rate_hz: int) -> np.ndarray[Any, np.dtype[np.int16]]:
     samples, from_hz = soundfile.read(path, dtype="float32")
     samples = soxr.resample(samples, from_hz, rate_hz)
     samples = np.concatenate([samples, np.zeros(int(SILENCE_S * rate_hz), dtype=np.float32)])
-    return (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    scaled: np.ndarray[Any, np.dtype[np.int16]] = (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    return scaled
 
 
 def pcm(path: Path) -> tuple[bytes, int]:
@@ -81,7 +82,8 @@ def until(connection: RealtimeConnection, kind: str) -> list[Any]:
 
 
 def configure(connection: RealtimeConnection, **given: Any) -> Any:
-    connection.session.update(session={"type": "transcription", "audio": {"input": given}})
+    session: Any = {"type": "transcription", "audio": {"input": given}}
+    connection.session.update(session=session)
     return until(connection, "session.updated")[-1].session
 
 
