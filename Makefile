@@ -2,6 +2,7 @@
 # make test    install the test dependencies, check style and types, and run the tests
 # make test-all  the same, with the long sweeps over every architecture and shape
 # make test-whisper  CHECKPOINT=folder SPEECH=manifest.jsonl LANGUAGE=en: test a real Whisper checkpoint on real speech
+# make test-clients  the tests of OpenAI's clients, with the one for JavaScript; needs Node and npm
 # make fuzz    decode broken files of every format for an hour, on one core, and save failures in artifacts/fuzz.
 #              SECONDS=600: for ten minutes; OPTIONS=options of tests/fuzz, such as "--seeds recordings/"
 # make model   CHECKPOINT=cahya/wav2vec2-base-turkish: install the dependencies of the scripts, export the checkpoint to
@@ -38,6 +39,7 @@ LANGUAGE :=
 EVAL :=
 OPTIONS :=
 SECONDS := 3600
+OPENAI_NODE := 6.49.0
 
 # Make splits at spaces, so paths have | instead of spaces in its functions. In commands they are quoted for the shell.
 empty :=
@@ -55,7 +57,7 @@ ifeq ($(MAKECMDGOALS)$(FROM),model)
 $(error Which model? For example: make model CHECKPOINT=cahya/wav2vec2-base-turkish)
 endif
 
-.PHONY: serve test test-all test-whisper lint fuzz model load lock clean
+.PHONY: serve test test-all test-whisper test-clients lint fuzz model load lock clean
 
 serve: $(SERVE)/installed
 	@echo
@@ -74,6 +76,10 @@ test-all: lint
 test-whisper: $(DEV)/installed
 	CHECKPOINT=$(call quote,$(CHECKPOINT)) SPEECH=$(call quote,$(SPEECH)) LANGUAGE=$(call quote,$(LANGUAGE)) \
 	  $(DEV)/bin/python -m pytest -m real tests/test_real_whisper.py -s
+
+test-clients: $(DEV)/installed
+	npm install --no-audit --no-fund --no-save --prefix artifacts/clients openai@$(OPENAI_NODE)
+	DIKTE_NODE_MODULES=artifacts/clients/node_modules $(DEV)/bin/python -m pytest tests/test_openai_clients.py
 
 fuzz: $(DEV)/installed
 	$(DEV)/bin/python -m tests.fuzz --seconds $(SECONDS) $(OPTIONS)

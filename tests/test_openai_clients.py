@@ -255,7 +255,7 @@ console.log(JSON.stringify({ text: whole.text, words: whole.words.length, stream
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 @pytest.mark.skipif(
     not (Path(NODE_MODULES) / "openai").is_dir(),
-    reason="needs DIKTE_NODE_MODULES: a node_modules folder in which `npm install openai` has installed the client",
+    reason="needs OpenAI's client for JavaScript: `make test-clients` installs it and runs this test",
 )
 def test_javascript(url: str, tmp_path: Path) -> None:
     (tmp_path / "node_modules").symlink_to(Path(NODE_MODULES).resolve())

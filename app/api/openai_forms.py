@@ -141,6 +141,9 @@ class TranscriptionForm(OpenAIForm):
         default_factory=list, max_length=MAX_ENTRIES, description="Files are always cut at pauses."
     )
     stream: bool = Field(False, description="Send the text in server-sent events, as it is recognized.")
+    channels: Literal["", "auto", "mix", "separate"] = Field(
+        "", description="As for `/transcribe`: whether each channel is a speaker. OpenAI has no such field."
+    )
 
     @field_validator("timestamp_granularities", "include", "languages", mode="before")
     @classmethod
@@ -184,6 +187,7 @@ class TranscriptionForm(OpenAIForm):
             word_times=self.words,
             language=self.language or defaults.language,
             languages=tuple(filter(None, self.languages)) or defaults.languages,
+            channels=self.channels or defaults.channels,
         )
 
     def ignored(self) -> list[str]:

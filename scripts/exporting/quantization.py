@@ -14,8 +14,9 @@ QuantizeLinear). Convolutions stay in float32, because INT8 convolutions (ConvIn
 cannot, so every CPU computes the same integers. Eight bits are an option.
 
 **By row.** With one scale for a whole clip, the loudest moment sets the scale, and few steps are left for quiet ones.
-Encoder layers begin with a norm, which gives all frames a similar range; the layers of the front end do not. There,
-each row of a product, which is the input of one frame, can have its own scale, by which the result is multiplied again.
+Encoder layers begin with a norm, which gives all frames a similar range; the layers of a CTC model's front end and the
+hidden units of Whisper's feed-forward parts have none before them. There, each row of a product, which is the input of
+one frame, can have its own scale, by which the result is multiplied again.
 
 **Four bits.** Linear layers can have weights of 4 bits instead (`scripts/exporting/four_bit_weights.py`); products by
 row, and those of several matrices at once, then have 7 bits.

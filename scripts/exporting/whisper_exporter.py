@@ -32,8 +32,8 @@ from scripts.exporting.optimum_layout import (
     quantize_with_optimum,
 )
 from scripts.exporting.proofs import EXACT, FP32_BACKEND, OTHERS, REFERENCE_LIMITS, Limit
-from scripts.exporting.quantization import names_matching, quantize
-from scripts.exporting.whisper_graphs import quantize_decoder, trace_whisper
+from scripts.exporting.quantization import names_matching
+from scripts.exporting.whisper_graphs import quantize_decoder, quantize_encoder, trace_whisper
 from scripts.exporting.whisper_proofs import noise_of, prove_whisper
 from scripts.speech.data import SpeechRows
 from scripts.speech.scoring import ClipErrors
@@ -44,7 +44,7 @@ QUANTIZED = (Limit("argmax_agreement", "at least", 0.85), Limit("wer_increase", 
 """Equal tokens and words of INT8. One other token early in a clip can change many that follow, so the words decide."""
 CHECKED_S = (0.1, 1.0, 7.3)
 """Durations of audio that a graph must compute, in seconds, besides the longest window."""
-COUNTED = ("MatMulInteger", "MatMulNBits", "GatherBlockQuantized", "Conv", "Gemm", "MatMul")
+COUNTED = ("MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "GatherBlockQuantized", "Conv", "Gemm", "MatMul")
 
 
 class WhisperExporter:
@@ -133,13 +133,14 @@ class WhisperExporter:
         except ValueError as error:
             raise ArtifactError(str(error)) from error
         bits = options.quantization.bits
-        products = quantize(encoder, keep, bits=bits), quantize_decoder(decoder, keep)
+        products = quantize_encoder(encoder, keep, bits), quantize_decoder(decoder, keep)
         for name, graph in traced.items():
             path = folder / onnx_int8_file(name)
             save(graph, path)
             store_compactly(path)
         return (
-            f"encoder: dynamic, signed weights of {bits} bits per channel: {products[0]} products; "
+            f"encoder: dynamic, signed weights of {bits} bits per channel: {products[0]} products, activations by "
+            "row in the contraction of feed-forward parts; "
             f"decoder: 8 bits per block of weights and of activations: {products[1]} products; "
             "keys and values of cross-attention: 8 bits per channel"
         )

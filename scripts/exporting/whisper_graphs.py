@@ -1,7 +1,9 @@
 """The ONNX graphs of a Whisper model, in float32 and in INT8, for ONNX Runtime.
 
 **Encoder in INT8.** Its products become dynamic INT8 as in `scripts.exporting.quantization`: a window has hundreds of
-rows, and the work is in the products.
+rows, and the work is in the products. The second product of each feed-forward part has a scale for each row: in a few
+rows, some units are twenty times as large as anywhere else (massive activations: M. Sun et al., 2024, arXiv:2402.17762;
+in whisper-base from the fourth layer on), and one scale for the window would leave few steps for all others.
 
 **Decoder in INT8.** A step has one row, and the time goes into reading weights. They are stored in 8 bits with a scale
 for each block of 32 values (`MatMulNBits`). Activations are rounded to 8 bits by block too, so a step does not depend
@@ -32,13 +34,16 @@ from app.families.whisper.graphs import (
     tensor_names,
 )
 from app.families.whisper.modules import Decoder, Encoder
+from scripts.exporting.integer_ranges import LayerBits
 from scripts.exporting.onnx_files import reads_of, replace_nodes, trace
-from scripts.exporting.quantization import products_of
+from scripts.exporting.quantization import names_matching, products_of, quantize
 from scripts.exporting.whisper_int8_window import Int8Decoder, Int8Encoder
 
 EXAMPLE_FRAMES = 300
 EXAMPLE_TOKENS = 3
 """Sizes of the example that the exporter traces; the graphs take any."""
+CONTRACTIONS = "*/feed_forward/contract/*"
+"""Names of the encoder's products whose activations come from a GELU."""
 BLOCK = 32
 """Weights that share a scale. Larger blocks are not faster (measured: 32, 64, 128)."""
 ZERO_POINT = 128
@@ -122,6 +127,14 @@ class _ByPosition(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         computed = self.module(**dict(zip(self._inputs, tensors, strict=True)))
         return tuple(computed[name] for name in self._outputs)
+
+
+def quantize_encoder(model: ModelProto, keep: Collection[str] = (), bits: LayerBits = 7) -> int:
+    """Quantize the products of an encoder, in place. Returns their number.
+
+    keep: names of products that stay in float32. bits: of the weights; seven are exact on every CPU.
+    """
+    return quantize(model, keep, bits=bits, by_row=names_matching([model], [CONTRACTIONS]))
 
 
 def quantize_decoder(model: ModelProto, keep: Collection[str] = ()) -> int:

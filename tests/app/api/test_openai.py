@@ -154,6 +154,17 @@ def test_the_settings_say_what_becomes_of_channels(serve: ServiceFactory) -> Non
         assert post_call(client, response_format="text").text == "dikte dikte dikte dikte\n"
 
 
+def test_a_request_says_what_becomes_of_its_channels(client: Client, serve: ServiceFactory) -> None:
+    mixed = post_call(client, channels="mix", response_format="diarized_json")
+    assert {segment["speaker"] for segment in mixed.json()["segments"]} == {"A"}
+    assert IGNORED_HEADER not in mixed.headers
+    refused = post_call(client, channels="left")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "channels")
+    with serve(channels="mix") as mixing:
+        body = post_call(mixing, channels="separate", response_format="diarized_json").json()
+        assert [segment["speaker"] for segment in body["segments"]] == ["A", "B"] * 2
+
+
 @pytest.mark.parametrize("order", list(permutations(["model", "file", "response_format"])))
 def test_the_order_of_fields_does_not_matter(client: Client, order: tuple[str, ...]) -> None:
     parts = {"model": b"whisper-1", "file": wav(speechlike(1)), "response_format": b"text"}
@@ -448,7 +459,7 @@ def test_openapi_names_every_field_and_error(client: Client) -> None:
     schema = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(schema["properties"]) == {
         "file", "model", "prompt", "response_format", "temperature", "language", "languages[]",
-        "timestamp_granularities[]", "include[]", "chunking_strategy[]", "stream", "keywords[]",
+        "timestamp_granularities[]", "include[]", "chunking_strategy[]", "stream", "channels", "keywords[]",
         "known_speaker_names[]", "known_speaker_references[]",
     }  # fmt: skip
     assert schema["additionalProperties"] is True
