@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from app.families.ctc import keyword_spotter
 from app.families.ctc.decoding import Vocabulary, WordDecoder
 from app.families.ctc.keyword_decoder import KeywordDecoder, Words
-from app.families.ctc.keyword_spotter import BATCH_S, MAX_HELD_S, KeywordSpotter
 from app.families.ctc.keyword_search import search
+from app.families.ctc.keyword_spotter import BATCH_S, MAX_HELD_S, KeywordSpotter
 from app.families.ctc.keyword_trie import build_trie
 from app.families.ctc.spelling import Letters
 from app.keywords import Keyword, parse_keywords
