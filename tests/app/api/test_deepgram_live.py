@@ -255,7 +255,7 @@ class TestDoor:
             f"{LINEAR}&channels=20",
             f"{LINEAR}&keyterm=Zeynep",
             f"{LINEAR}&keywords=Dikte:9",
-        ],  # fmt: skip
+        ],
     )
     def test_impossible_parameters(self, client: Client, query: str) -> None:
         status, body = self.refused(talk(client, [END], query))
