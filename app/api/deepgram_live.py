@@ -58,7 +58,7 @@ def live_options(query: LiveQuery, service: Service) -> LiveOptions:
         partials=query.interim_results,
         utterance_end_s=query.utterance_end_ms / 1000 if query.utterance_end_ms else None,
         separate=query.multichannel,
-        recognition=query.in_language(settings.options, service.transcriber.lanes.express),
+        recognition=query.recognition(settings.options, service.transcriber.lanes.express),
     )
 
 
