@@ -57,7 +57,8 @@ def test_json_with_logprobs(client: Client) -> None:
 
 @pytest.mark.parametrize("name", ["keywords", "keywords__"])
 def test_keywords(client: Client, name: str) -> None:
-    answer = post(client, **{name: ["DikTe", "Ket"]})
+    fields: dict[str, Any] = {name: ["DikTe", "Ket"]}
+    answer = post(client, **fields)
     assert answer.json()["text"] == "DikTe DikTe DikTe"
     assert not ignored(answer)
     assert post(client, **{name: "DikTe"}, response_format="text").text == "DikTe DikTe DikTe\n"
