@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ class Vocabulary:
     lower_case: bool = False
 
 
-class _Run(NamedTuple):
+class Letter(NamedTuple):
     """Consecutive frames with the same best token.
 
     start, end: its first frame, and the frame after its last. log_probability: the highest one of the token in them.
@@ -55,8 +56,8 @@ class WordDecoder:
         self._vocabulary = vocabulary
         self._frame_s = frame_s
         self._frames = 0
-        self._last: _Run | None = None  # may continue in the next frames
-        self._letters: list[_Run] = []  # of the incomplete word
+        self._last: Letter | None = None  # may continue in the next frames
+        self._letters: list[Letter] = []  # of the incomplete word
 
     def add(self, emissions: Emissions) -> list[Word]:
         """Take the next frames, shape (frames, vocabulary), float32 log-probabilities.
@@ -90,7 +91,7 @@ class WordDecoder:
             return begun[0].start * self._frame_s
         return self._frames * self._frame_s
 
-    def _take(self, runs: list[_Run]) -> list[Word]:
+    def _take(self, runs: list[Letter]) -> list[Word]:
         vocabulary, words = self._vocabulary, []
         for run in runs:
             text = vocabulary.tokens[run.token]
@@ -104,12 +105,7 @@ class WordDecoder:
 
     def _end_word(self) -> list[Word]:
         letters, self._letters = self._letters, []
-        text = _readable("".join(self._vocabulary.tokens[letter.token] for letter in letters), self._vocabulary)
-        if not text:
-            return []
-        confidence = math.exp(sum(letter.log_probability for letter in letters) / len(letters))
-        start_s, end_s = letters[0].start * self._frame_s, letters[-1].end * self._frame_s
-        return [Word(text, start_s, end_s, min(confidence, 1.0))]
+        return word_of(letters, self._vocabulary, self._frame_s)
 
 
 def decode_ctc(emissions: Emissions, vocabulary: Vocabulary, frame_s: float) -> tuple[Word, ...]:
@@ -118,13 +114,22 @@ def decode_ctc(emissions: Emissions, vocabulary: Vocabulary, frame_s: float) -> 
     return tuple(decoder.add(emissions) + decoder.finish())
 
 
-def _best_path(emissions: Emissions, first_frame: int) -> list[_Run]:
+def word_of(letters: Sequence[Letter], vocabulary: Vocabulary, frame_s: float) -> list[Word]:
+    """The word that the letters write; none if they write nothing. frame_s: seconds from one frame to the next."""
+    text = _readable("".join(vocabulary.tokens[letter.token] for letter in letters), vocabulary)
+    if not text:
+        return []
+    confidence = math.exp(sum(letter.log_probability for letter in letters) / len(letters))
+    return [Word(text, letters[0].start * frame_s, letters[-1].end * frame_s, min(confidence, 1.0))]
+
+
+def _best_path(emissions: Emissions, first_frame: int) -> list[Letter]:
     best = emissions.argmax(axis=1)
     starts = np.flatnonzero(np.diff(best, prepend=-1))
     highest = np.maximum.reduceat(emissions[np.arange(len(best)), best], starts)
     ends = np.append(starts[1:], len(best))
     return [
-        _Run(int(token), first_frame + int(start), first_frame + int(end), float(log_probability))
+        Letter(int(token), first_frame + int(start), first_frame + int(end), float(log_probability))
         for token, start, end, log_probability in zip(best[starts], starts, ends, highest, strict=True)
     ]
 
