@@ -267,6 +267,7 @@ def load_backend(model: Model, backend: str, settings: Settings) -> LoadedModel:
         lanes.express.check_options(settings.options)
     except InvalidParameter as error:
         raise ArtifactError(f"{error.message} (ASR_LANGUAGE, ASR_LANGUAGES)") from error
+    lanes.express.decoder(settings.options)  # reads the language model, if there is one
     for recognizer in lanes.distinct:
         warm_up(recognizer, model.artifact)
         check_evidence(recognizer, model.artifact, backend)

@@ -104,6 +104,7 @@ def _count(sentences: Sequence[Sequence[int]], tokens: int, order: int) -> list[
     text = np.concatenate([np.array([START, *sentence, END], dtype=np.int64) for sentence in sentences])
     place = np.concatenate([np.arange(len(sentence) + 2) for sentence in sentences])
     counts: list[_Counts] = []
+    starts = np.zeros(0, dtype=bool)  # which n-grams of the order below begin with <s>
     nodes = text  # of the n-gram that ends here
     everything = np.arange(tokens)
     raw = np.bincount(text, minlength=tokens)
@@ -115,14 +116,13 @@ def _count(sentences: Sequence[Sequence[int]], tokens: int, order: int) -> list[
         suffix = nodes[ends][first]
         counts.append(_Counts(unique // tokens, unique % tokens, suffix, raw, raw.copy()))
         below = counts[-2]
-        starts_here = place[ends][first] == level  # its first token is <s>
         continuations = np.bincount(suffix, minlength=len(below.token))
         if level == 1:
             below.adjusted = continuations
             below.adjusted[START] = 0
         else:
-            below.adjusted = np.where(below_starts, below.raw, continuations)
-        below_starts = starts_here
+            below.adjusted = np.where(starts, below.raw, continuations)
+        starts = place[ends][first] == level
         nodes = nodes.copy()
         nodes[ends] = inverse.reshape(-1)
     if order == 1:

@@ -320,7 +320,7 @@ class BeamWordDecoder:
     def _drop_dominated(self) -> None:
         """Drop hypotheses that another one beats whatever follows, because the language model sees no difference."""
         by_state: dict[tuple[Any, int], list[Prefix]] = {}
-        kept = []
+        kept: list[Prefix] = []
         for prefix in sorted(self._beam, key=_total, reverse=True):
             rivals = by_state.setdefault((prefix.scored.state, prefix.token), [])
             if not any(_dominates(rival, prefix) for rival in rivals):

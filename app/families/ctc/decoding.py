@@ -4,7 +4,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,23 @@ class Letter(NamedTuple):
     start: int
     end: int
     log_probability: float
+
+
+class AnyWordDecoder(Protocol):
+    """Turns the emissions of one clip into words, each as soon as it is final."""
+
+    def add(self, emissions: Emissions) -> list[Word]:
+        """Take the next frames, shape (frames, vocabulary), float32 log-probabilities. Returns the final words."""
+        ...
+
+    def finish(self) -> list[Word]:
+        """The remaining words after the last frame."""
+        ...
+
+    @property
+    def next_start_s(self) -> float:
+        """Earliest start of the next word, seconds; the end of the frames if none has begun."""
+        ...
 
 
 class WordDecoder:
