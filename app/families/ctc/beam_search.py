@@ -259,7 +259,7 @@ class BeamWordDecoder:
             if len(touched) > self._width:
                 touched.sort(key=_total, reverse=True)
                 least = max(least, touched[self._width - 1].total)
-            kept = []
+            kept: list[Prefix] = []
             for prefix in touched:
                 if prefix.total >= least and len(kept) < self._width:
                     kept.append(prefix)

@@ -4,9 +4,10 @@ Such a model knows where words end and how they are inflected, and no word is un
 """
 
 import math
-import threading
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -21,8 +22,6 @@ START, END = 1, 2
 FIRST = 3
 SPACE = " "
 FORMAT = 1
-MAX_ROWS = 20_000
-"""Contexts whose probabilities are kept at hand; the others are computed again. One takes about 1 KB."""
 LEVELS = 256
 """Values that a probability can have within one order of the file."""
 
@@ -80,99 +79,71 @@ class LetterScorer:
     ) -> None:
         self._alpha, self._beta = alpha, beta
         ids = {letter: index for index, letter in enumerate(letters, FIRST)}
-        tokens = vocabulary.tokens
-        texts = [SPACE if text == vocabulary.word_delimiter or text.isspace() else text for text in tokens]
+        texts = [SPACE if text == vocabulary.word_delimiter or text.isspace() else text for text in vocabulary.tokens]
         texts = [text.lower() if vocabulary.lower_case else text for text in texts]
-        self._ids = np.array([ids.get(text, 0) for text in texts])
-        self._bonus = np.array([beta if text == SPACE else 0.0 for text in texts])
+        self._ids = [bytes([ids.get(text, 0)]) for text in texts]
+        self._bonus = [beta if text == SPACE else 0.0 for text in texts]
         self._join(len(letters) + FIRST, orders)
-        self._rows: dict[int, tuple[list[Scored], float]] = {}
-        self._lock = threading.Lock()
-        self._start = self._child(0, START)
+        self._start = Scored(0.0, self._follow(0, bytes([START]))[1])
 
     def start(self) -> Scored:
         """The empty text."""
-        return Scored(0.0, self._start)
+        return self._start
 
     def extend(self, before: Scored, token: int) -> Scored:
         """A text with one more letter or space."""
-        steps, _ = self._row(before.state)
-        step = steps[token]
-        return Scored(before.score + step.score, step.state)
+        log_probability, state = self._follow(before.state, self._ids[token])
+        return Scored(before.score + self._alpha * log_probability + self._bonus[token], state)
 
     def finish(self, whole: Scored) -> float:
         """The score of a whole text: its last word counts, too."""
-        return whole.score + self._row(whole.state)[1]
+        log_probability, _ = self._follow(whole.state, bytes([END]))
+        return whole.score + self._alpha * log_probability + self._beta
 
-    def _row(self, state: int) -> tuple[list[Scored], float]:
-        """What each token of the CTC model adds in this context, and the context after it; and what the end adds."""
-        found = self._rows.get(state)
-        if found is None:
-            log_probabilities, states = self._follow(state)
-            scores = self._alpha * log_probabilities[self._ids] + self._bonus
-            steps = [Scored(*step) for step in zip(scores.tolist(), states[self._ids].tolist(), strict=True)]
-            found = steps, self._alpha * float(log_probabilities[END]) + self._beta
-            with self._lock:
-                if len(self._rows) >= MAX_ROWS:
-                    self._rows = {}
-                self._rows[state] = found
-        return found
+    def _follow(self, context: int, letter: bytes) -> tuple[float, int]:
+        """Log-probability of a letter (its id) in a context, and the context after it."""
+        first, letters, left_out = self._first, self._letters, 0.0
+        while (place := letters.find(letter, first[context], first[context + 1])) < 0:
+            left_out += self._log_backoff[context]
+            context = self._suffix[context]
+        return left_out + self._log_probability[place], self._context[place]
 
     def _join(self, size: int, orders: Sequence[LetterOrder]) -> None:
-        """Join the orders to one trie: node 0 is the empty context, and those of an order follow each other."""
-        if not orders or len(orders[0].token) != size:
+        """Join the orders to one trie: node 0 is the empty context, and those of an order follow each other.
+
+        Of each node: its last letter, its first child (the last one is before the first of the next node), its
+        log-probability and back-off, its suffix (what is left without the first letter), and the longest suffix that
+        anything follows, which is the context after it.
+        """
+        if not orders or orders[0].token.tolist() != list(range(size)):
             raise ValueError("the letter model does not have a unigram for each of its letters")
-        self._size = size
         bases = np.cumsum([1, *(len(order.token) for order in orders)])
-        self._log_probability = np.concatenate(
-            [np.zeros(1, np.float32), *(order.probabilities[order.probability] for order in orders)]
-        )
-        self._log_backoff = np.concatenate(
-            [np.zeros(1, np.float32), *(order.backoffs[order.backoff] for order in orders)]
-        )
-        self._token = np.concatenate([np.zeros(1, np.uint8), *(order.token for order in orders)])
+        tokens = np.concatenate([np.zeros(1, np.uint8), *(order.token for order in orders)])
         counts = np.concatenate([np.array([size]), *(order.children.astype(np.int64) for order in orders)])
-        self._first = np.cumsum(np.append(1, counts))
-        if self._first[-1] != bases[-1] or counts[bases[-2] :].any():
+        if counts.sum() != bases[-1] - 1 or counts[bases[-2] :].any():
             raise ValueError("the letter model's orders do not fit together")
-        # The suffix of a node: what is left of its text without the first letter, if the model has that.
         parents = np.repeat(np.arange(len(counts)), counts)
-        self._suffix = np.zeros(len(counts), dtype=np.int64)
-        keys = np.append(-1, parents * size + self._token[1:])
-        for low, high in zip(bases[1:-1].tolist(), bases[2:].tolist(), strict=True):
+        keys = np.append(-1, parents * size + tokens[1:])
+        suffix = np.zeros(len(counts), dtype=np.int32)
+        context = np.zeros(len(counts), dtype=np.int32)
+        for number, (low, high) in enumerate(pairwise(bases.tolist())):
             nodes = np.arange(low, high)
-            wanted = self._suffix[parents[nodes - 1]] * size + self._token[nodes]
-            found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-            if (keys[found] != wanted).any():
-                raise ValueError("the letter model has an n-gram without its suffix")
-            self._suffix[nodes] = found
-
-    def _child(self, node: int, token: int) -> int:
-        first, after = int(self._first[node]), int(self._first[node + 1])
-        place = first + int(np.searchsorted(self._token[first:after], token))
-        return place if place < after and self._token[place] == token else 0
-
-    def _follow(self, state: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Log-probability of each id in a context, and the longest context that the model has after it."""
-        chain = [state]
-        while chain[-1]:
-            chain.append(int(self._suffix[chain[-1]]))
-        log_probabilities = np.zeros(self._size)
-        states = np.zeros(self._size, dtype=np.int64)
-        for node in reversed(chain):
-            if node:
-                log_probabilities += float(self._log_backoff[node])
-            first, after = int(self._first[node]), int(self._first[node + 1])
-            tokens = self._token[first:after]
-            log_probabilities[tokens] = self._log_probability[first:after]
-            states[tokens] = np.arange(first, after)
-        # A node that nothing follows is no context: its suffix is.
-        while (idle := (states > 0) & (self._first[states + 1] == self._first[states])).any():
-            backoff = self._log_backoff[states[idle]]
-            if backoff.any():
-                break
-            states[idle] = self._suffix[states[idle]]
-        return log_probabilities, states
+            if number:
+                wanted = suffix[parents[nodes - 1]].astype(np.int64) * size + tokens[nodes]
+                found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+                if (keys[found] != wanted).any():
+                    raise ValueError("the letter model has an n-gram without its suffix")
+                suffix[nodes] = found
+            context[nodes] = np.where(counts[nodes] > 0, nodes, context[suffix[nodes]])
+        none = np.zeros(1, np.float32)
+        probabilities = np.concatenate([none, *(order.probabilities[order.probability] for order in orders)])
+        backoffs = np.concatenate([none, *(order.backoffs[order.backoff] for order in orders)])
+        self._letters = tokens.tobytes()
+        self._first = array("i", np.append(1, 1 + np.cumsum(counts)).astype(np.int32).tobytes())
+        self._suffix = array("i", suffix.tobytes())
+        self._context = array("i", context.tobytes())
+        self._log_probability = array("f", probabilities.astype(np.float32).tobytes())
+        self._log_backoff = array("f", backoffs.astype(np.float32).tobytes())
 
 
 def quantize(values: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
