@@ -15,20 +15,25 @@ import argparse
 import os
 import shutil
 import sys
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from app.artifacts import ArtifactError, read_manifest, write_manifest
+from app.families import open_family
 from app.families.ctc import CtcFamily
-from app.families.ctc.language_model import ALPHABET_NAME, FOLDER, LanguageModelFolder
+from app.families.ctc.language_model import FOLDER
 from app.families.ctc.recognizer import CtcRecognizer
 from app.models import Model, load_recognizer, open_model
 from app.recognizer import Options
 from app.runtimes.registry import BACKENDS, ONNX, ONNX_INT8
 from scripts.exporting.artifact_folder import describe_files
-from scripts.exporting.language_model_proofs import LANGUAGE_MODEL_ENTRY, LanguageModelProofs, prove_language_model
+from scripts.exporting.language_model_proofs import (
+    LANGUAGE_MODEL_ENTRY,
+    PROOF_NAME,
+    LanguageModelProofs,
+    prove_language_model,
+)
 from scripts.language_modeling.making import START_WEIGHTS, Estimated, Unit, Weights, estimate_model
 from scripts.language_modeling.tuning import compute_set, tune, word_errors
 from scripts.speech.data import DataError, SpeechRows
@@ -82,35 +87,36 @@ def tuned_weights(
     return best[1]
 
 
-def prove(folder: Path, sets: dict[str, SpeechRows], arguments: argparse.Namespace) -> LanguageModelProofs:
-    """Measure the artifact in the folder with its new language model."""
-    model = open_model(folder, allow_unproven=True)
-    files = {backend: model.files_of(backend) for backend in PROVEN_BACKENDS}
+def prove(model: Model, sets: dict[str, SpeechRows], arguments: argparse.Namespace) -> LanguageModelProofs:
+    """Measure the artifact with its new language model. Raises ArtifactError if a proof fails."""
     recognizers = {
         backend: load_recognizer(model, backend, threads=1)
-        for backend, names in files.items()
-        if all((folder / name).is_file() for name in names)
+        for backend in PROVEN_BACKENDS
+        if all((model.artifact.folder / name).is_file() for name in model.files_of(backend))
     }
-    return prove_language_model(model, recognizers, sets, arguments.language, arguments.workers)
+    measured = prove_language_model(model, recognizers, sets, arguments.language, arguments.workers)
+    if failed := [str(proof) for proof in measured.proofs if not proof.passed]:
+        raise ArtifactError("; ".join(failed))
+    return measured
 
 
-def updated(manifest: dict[str, Any], folder: Path, measured: LanguageModelProofs) -> dict[str, Any]:
-    """The manifest with the language model's files, proofs and error rates."""
+def with_files(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The manifest with the files that the language model's folder has now."""
+    kept = {name: entry for name, entry in manifest["files"].items() if not name.startswith(f"{FOLDER}/")}
+    found = {name: entry for name, entry in describe_files(folder).items() if name.startswith(f"{FOLDER}/")}
+    return manifest | {"files": dict(sorted((kept | found).items()))}
+
+
+def with_proofs(manifest: dict[str, Any], measured: LanguageModelProofs) -> dict[str, Any]:
+    """The manifest with the language model's proofs and error rates."""
     proofs = manifest["proofs"]
-    names = {proof.name for proof in measured.proofs}
-    checks = [check for check in proofs["checks"] if check["name"] not in names]
-    checks += [dict(vars(proof)) for proof in measured.proofs]
-    return manifest | {
-        "files": manifest["files"] | {name: entry for name, entry in describe_files(folder).items() if "/" in name},
-        "proofs": proofs | {"checks": checks},
-        LANGUAGE_MODEL_ENTRY: measured.entry,
-    }
+    checks = [check for check in proofs["checks"] if not check["name"].startswith(PROOF_NAME)]
+    checks += [asdict(proof) for proof in measured.proofs]
+    return manifest | {"proofs": proofs | {"checks": checks}, LANGUAGE_MODEL_ENTRY: measured.entry}
 
 
-def add_language_model(
-    folder: Path, made: Path, sets: dict[str, SpeechRows], arguments: argparse.Namespace
-) -> dict[str, Any] | None:
-    """Move the files in `made` to the model's folder, and prove them if it has a manifest, which is returned.
+def add_language_model(folder: Path, made: Path, sets: dict[str, SpeechRows], arguments: argparse.Namespace) -> None:
+    """Move the files in `made` to the model's folder, and prove them if it has a manifest.
 
     If they cannot be read or a proof fails, the previous language model stays, and ArtifactError is raised.
     """
@@ -121,23 +127,92 @@ def add_language_model(
         target.replace(before)
     try:
         made.replace(target)
-        family = open_model(folder, allow_unproven=True).family
-        assert isinstance(family, CtcFamily)
-        family.language_model.load()
+        artifact = open_model(folder, allow_unproven=True).artifact
         if manifest:
-            measured = prove(folder, sets, arguments)
-            if failed := [str(proof) for proof in measured.proofs if not proof.passed]:
-                raise ArtifactError("; ".join(failed))
-            manifest = updated({**manifest, "files": _without_folder(manifest["files"])}, folder, measured)
-            write_manifest(folder, manifest)
+            manifest = with_files(manifest, folder)
+            artifact = replace(artifact, manifest=manifest)
+        model = Model(artifact, open_family(artifact))
+        assert isinstance(model.family, CtcFamily)
+        model.family.language_model.load()
+        if manifest:
+            write_manifest(folder, with_proofs(manifest, prove(model, sets, arguments)))
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         if before.exists():
             before.replace(target)
         raise
     shutil.rmtree(before, ignore_errors=True)
-    return manifest or None
 
 
-def _without_folder(files: dict[str, Any]) -> dict[str, Any]:
-    return {name: entry for name, entry in files.items() if not name.startswith(f"{FOLDER}/")}
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", nargs="+", type=Path, required=True, help="UTF-8 text files, a sentence a line")
+    parser.add_argument("--model_dir", type=Path, required=True, help="artifact or checkpoint folder of a CTC model")
+    parser.add_argument("--tune", help="speech data to tune alpha and beta on; none of its sentences is in the text")
+    parser.add_argument("--eval_manifest", nargs="+", default=(), help="speech data to measure on (default: --tune)")
+    parser.add_argument(
+        "--exclude", nargs="+", type=Path, default=(), help="text files with more sentences to leave out"
+    )
+    parser.add_argument("--unit", choices=get_args(Unit), default="letter", help="what the n-grams consist of")
+    parser.add_argument("--order", type=int, help="longest n-grams (default: 8 letters, 3 words)")
+    parser.add_argument(
+        "--min_counts",
+        type=int,
+        nargs="+",
+        help="for each order, how often an n-gram must occur to be kept; the last one is for all further orders "
+        "(default: 1, and 2 from 7 letters on)",
+    )
+    parser.add_argument("--alpha", type=float, help="weight of the language model (default: tuned)")
+    parser.add_argument("--beta", type=float, help="added for each word (default: tuned)")
+    parser.add_argument("--beam", type=int, default=Options.language_model_beam, help="hypotheses of the beam search")
+    parser.add_argument("--backend", choices=tuple(BACKENDS), default=ONNX_INT8, help="backend to tune with")
+    parser.add_argument("--language", default="tr", help="ISO 639-1 code, for lower-casing and numbers")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="clips computed at once")
+    arguments = parser.parse_args()
+    try:
+        run(arguments)
+    except (ArtifactError, DataError, OSError, ValueError) as error:
+        sys.exit(f"no language model was added: {error}")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Make the language model and add it to the model's folder.
+
+    Raises ArtifactError, DataError, OSError or ValueError.
+    """
+    folder = arguments.model_dir
+    model = open_model(folder, allow_unproven=True)
+    if not isinstance(model.family, CtcFamily):
+        raise ArtifactError(f"{folder} is no CTC model")
+    normalizer = normalizer_for(model.family, arguments.language)
+    rows = load_eval_set(arguments.tune) if arguments.tune else None
+    sets = {name: load_eval_set(name) for name in arguments.eval_manifest}
+    if not sets and rows is not None:
+        sets = {arguments.tune: rows}
+    if model.artifact.manifest and not sets:
+        raise ArtifactError(f"{folder} has a manifest: name speech to prove on (--tune or --eval_manifest)")
+    excluded = texts_of([*sets.values(), *([rows] if rows is not None else [])], normalizer)
+    excluded |= set(read_text(list(arguments.exclude), normalizer, set()))
+    lines = read_text(arguments.text, normalizer, excluded)
+    unit: Unit = arguments.unit
+    order, min_counts = arguments.order or ORDERS[unit], arguments.min_counts or MIN_COUNTS[unit]
+    print(
+        f"Estimating n-grams of up to {order} {unit}s from {len(lines)} lines; {len(excluded)} sentences are left out"
+    )
+    estimated = estimate_model(lines, unit, order, min_counts)
+    print("n-grams of each order:", ", ".join(str(len(level)) for level in estimated.orders))
+    made = folder / f".{FOLDER}.part"
+    shutil.rmtree(made, ignore_errors=True)
+    try:
+        estimated.write(made)
+        weights = tuned_weights(model, estimated, made, rows, arguments)
+        estimated.write_weights(made, weights)
+        size_bytes = sum(path.stat().st_size for path in made.iterdir())
+        add_language_model(folder, made, sets, arguments)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    print(f"\nalpha {weights.alpha:g}, beta {weights.beta:g}; {size_bytes / 1e6:.2f} MB: {folder / FOLDER}")
+
+
+if __name__ == "__main__":
+    main()

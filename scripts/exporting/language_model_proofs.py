@@ -20,6 +20,7 @@ from scripts.speech.scoring import ClipErrors, count_errors, word_error_increase
 
 LANGUAGE_MODEL_ENTRY = "language_model"
 """The entry in the manifest."""
+PROOF_NAME = "language_model_wer_increase"
 WITH, WITHOUT = "with", "without"
 MAX_INCREASE = next(limit.value for limit in QUANTIZED if limit.figure == "wer_increase")
 
@@ -105,5 +106,5 @@ def print_accuracy(accuracy: Mapping[str, Mapping[str, Mapping[str, Figures]]]) 
 def _judge(backend: str, expected: list[ClipErrors], found: list[ClipErrors]) -> Proof:
     increase = word_error_increase(expected, found)
     if len(found) >= DECIDING_CLIPS:
-        return Proof.judge(backend, "language_model_wer_increase", increase.rate, "at most", MAX_INCREASE)
-    return Proof.judge(backend, "language_model_wer_increase_lower_bound", increase.low, "at most", MAX_INCREASE)
+        return Proof.judge(backend, PROOF_NAME, increase.rate, "at most", MAX_INCREASE)
+    return Proof.judge(backend, f"{PROOF_NAME}_lower_bound", increase.low, "at most", MAX_INCREASE)

@@ -30,7 +30,7 @@ class Weights:
     beta: float
 
 
-START_WEIGHTS: dict[Unit, Weights] = {"letter": Weights(0.5, 1.0), "word": Weights(0.5, 1.5)}
+START_WEIGHTS: dict[Unit, Weights] = {"letter": Weights(0.7, 1.0), "word": Weights(0.5, 1.5)}
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,5 @@ def letter_orders(orders: Sequence[Order]) -> list[LetterOrder]:
         children = np.bincount(followers, minlength=len(order)).astype(np.uint8)
         probability, probabilities = quantize(order.log_probability)
         backoff, backoffs = quantize(order.log_backoff)
-        made.append(
-            LetterOrder(order.token.astype(np.uint8), children, probability, backoff, probabilities, backoffs)
-        )
+        made.append(LetterOrder(order.token.astype(np.uint8), children, probability, backoff, probabilities, backoffs))
     return made

@@ -28,9 +28,7 @@ class TuningSet:
     texts: Sequence[str]
 
 
-def compute_set(
-    recognizer: CtcRecognizer, rows: SpeechRows, normalizer: TextNormalizer, workers: int
-) -> TuningSet:
+def compute_set(recognizer: CtcRecognizer, rows: SpeechRows, normalizer: TextNormalizer, workers: int) -> TuningSet:
     """Compute the emissions of all rows once. workers: clips that are computed at once."""
 
     def one(index: int) -> Emissions:
