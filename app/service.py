@@ -13,8 +13,8 @@ from app.admission import Admission
 from app.artifacts import Artifact, ArtifactError, UnprovenError
 from app.cpu import this_cpu
 from app.errors import LOADING, STOPPING, AsrError, InvalidParameter, NotReady
-from app.live.streams import LiveStreams
 from app.keywords import FIELD as KEYWORDS_FIELD
+from app.live.streams import LiveStreams
 from app.memory import return_freed_memory
 from app.metrics import Metrics
 from app.models import (
@@ -275,6 +275,7 @@ def load_backend(model: Model, backend: str, settings: Settings) -> LoadedModel:
     except InvalidParameter as error:
         setting = "ASR_KEYWORDS" if error.details.get("field") == KEYWORDS_FIELD else "ASR_LANGUAGE, ASR_LANGUAGES"
         raise ArtifactError(f"{error.message} ({setting})") from error
+    lanes.express.decoder(settings.options)  # reads the language model, if there is one
     for recognizer in lanes.distinct:
         warm_up(recognizer, model.artifact)
         check_evidence(recognizer, model.artifact, backend)

@@ -111,6 +111,16 @@ class Settings(BaseSettings):
         description="Most tokens that all temperatures of a window may write, as a multiple of what its speech usually "
         "has; 0: one temperature only. Whisper only.",
     )
+    language_model: bool = Field(
+        Options.language_model,
+        description="Use the language model of a CTC model that has one (docs/language-model.md).",
+    )
+    language_model_beam: int = Field(
+        Options.language_model_beam,
+        ge=1,
+        le=500,
+        description="Hypotheses of the beam search with a language model. CTC only.",
+    )
     strict: bool = Field(
         False,
         description="Refuse fields that the model cannot honor, and names of other models, on the paths of OpenAI's "
@@ -303,6 +313,8 @@ class Settings(BaseSettings):
             keywords=self.all_keywords,
             keywords_boost=self.keywords_boost,
             channels=self.channels,
+            language_model=self.language_model,
+            language_model_beam=self.language_model_beam,
         )
 
     @property

@@ -1,0 +1,72 @@
+"""The beam search of pyctcdecode 0.5, written for clarity: what `BeamWordDecoder` is compared with."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import kenlm
+import numpy as np
+
+from app.families.ctc.decoding import Emissions
+
+LN_10 = math.log(10)
+Beams = dict[tuple[str, str, str], float]
+"""(complete words, letters of the next one, last label) -> log-probability of all its paths."""
+
+
+@dataclass(frozen=True)
+class SlowBeamSearch:
+    """labels: of the logits, with "" for the blank and " " between words. The others: as in pyctcdecode."""
+
+    labels: Sequence[str]
+    model: Any
+    unigrams: frozenset[str]
+    alpha: float
+    beta: float
+    unk_score_offset: float
+    score_boundary: bool = True
+    beam_width: int = 100
+
+    def text(self, emissions: Emissions) -> str:
+        """The best text. emissions: shape (frames, labels), float32 log-probabilities."""
+        beams: Beams = {("", "", ""): 0.0}
+        for column in emissions.astype(float):
+            allowed = {int(column.argmax()), *np.flatnonzero(column >= -5.0).tolist()}
+            reached: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+            for index in allowed:
+                label = self.labels[index]
+                for (words, partial, last), score in beams.items():
+                    if label in ("", last):
+                        key = words, partial, label
+                    elif label == " ":
+                        key = f"{words} {partial}".strip(), "", label
+                    else:
+                        key = words, partial + label, label
+                    reached[key].append(score + column[index])
+            merged = {key: float(np.logaddexp.reduce(scores)) for key, scores in reached.items()}
+            ranked = {key: score + self.language_score(key[0], key[1]) for key, score in merged.items()}
+            best = sorted(merged, key=lambda key: ranked[key], reverse=True)[: self.beam_width]
+            beams = {key: merged[key] for key in best if ranked[key] >= ranked[best[0]] - 10.0}
+        whole: dict[str, list[float]] = defaultdict(list)
+        for (words, partial, _), score in beams.items():
+            whole[f"{words} {partial}".strip()].append(score)
+        return max(whole, key=lambda text: np.logaddexp.reduce(whole[text]) + self.language_score(text, "", True))
+
+    def language_score(self, words: str, partial: str, ended: bool = False) -> float:
+        state = kenlm.State()
+        (self.model.BeginSentenceWrite if self.score_boundary else self.model.NullContextWrite)(state)
+        total = 0.0
+        for word in words.split():
+            after = kenlm.State()
+            score = self.model.BaseScore(state, word, after)
+            if (self.unigrams and word not in self.unigrams) or word not in self.model:
+                score += self.unk_score_offset
+            total += self.alpha * LN_10 * score + self.beta
+            state = after
+        if ended and self.score_boundary:
+            total += self.alpha * LN_10 * self.model.BaseScore(state, "</s>", kenlm.State())
+        if partial and not any(word.startswith(partial) for word in self.unigrams):
+            total += self.unk_score_offset * max(1.0, len(partial) / 6)
+        return total
