@@ -22,7 +22,9 @@ WARM_UP_S = 1.0
 EXTERNAL_WEIGHTS = ("*.onnx_data", "*.onnx.data")
 """File names that exporters give to the external weights of ONNX files above 2 GB."""
 HUB_FILES = ["*.json", "merges.txt", *PYTORCH_WEIGHTS]
-"""Files fetched from a hub checkpoint. Subfolders are skipped: some hold language models of a gigabyte."""
+"""Files fetched from a hub checkpoint. Subfolders are skipped: some hold the states of a training."""
+HUB_LANGUAGE_MODEL = "language_model/*"
+"""The subfolder that is fetched all the same: the language model of a CTC checkpoint, up to some gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,9 @@ def find_model_folder(name: str, backend: str) -> Path:
     except ImportError as error:
         raise ArtifactError("a hub checkpoint needs huggingface_hub: pip install -r requirements-train.txt") from error
     try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES, ignore_patterns="*/*"))
+        fetched = Path(snapshot_download(name, allow_patterns=HUB_FILES, ignore_patterns="*/*"))
+        # Patterns of one call cannot say "no subfolder but this". The folder's name is the revision.
+        snapshot_download(name, revision=fetched.name, allow_patterns=HUB_LANGUAGE_MODEL)
+        return fetched
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ArtifactError(f"{name} is neither a folder nor a checkpoint that the hub gives out: {error}") from error
