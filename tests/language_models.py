@@ -1,12 +1,14 @@
 """Small language models, and emissions of a model that is unsure of what it hears."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.families.ctc.decoding import Vocabulary
+from scripts.language_modeling.kneser_ney import Order
 from scripts.language_modeling.making import Estimated, Unit, Weights, estimate_model
 
 TOKENS = ("[PAD]", "[UNK]", "|", *"abdeiklmnrstu")
@@ -62,3 +64,27 @@ def unsure_emissions(seed: int, texts: int = 1, doubt: float = 0.3) -> NDArray[n
     logits = np.stack(rows)
     shifted = logits - logits.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float32)
+
+
+NGrams = dict[tuple[int, ...], tuple[float, float]]
+"""n-gram of ids -> natural logarithms of its probability and of its back-off weight."""
+
+
+def ngrams(orders: Sequence[Order]) -> NGrams:
+    """The n-grams of all orders of a model."""
+    table: NGrams = {}
+    below: list[tuple[int, ...]] = [()]
+    for order in orders:
+        below = [
+            (*below[prefix], token) for prefix, token in zip(order.prefix.tolist(), order.token.tolist(), strict=True)
+        ]
+        values = zip(order.log_probability.tolist(), order.log_backoff.tolist(), strict=True)
+        table |= dict(zip(below, values, strict=True))
+    return table
+
+
+def log_probability(table: NGrams, context: tuple[int, ...], token: int) -> float:
+    """Natural logarithm of P(token | context), as ARPA files define it: the longest n-gram, after back-off weights."""
+    if (*context, token) in table:
+        return table[*context, token][0]
+    return table.get(context, (0.0, 0.0))[1] + log_probability(table, context[1:], token)
