@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,16 +54,18 @@ def read_letter_model(path: Path) -> tuple[list[str], list[LetterOrder]]:
     """What `write_letter_model` wrote. Raises ValueError if it is broken, or of another format."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            if int(arrays["format"]) != FORMAT:
-                raise ValueError(f"{path.name} is of format {int(arrays['format'])}, not {FORMAT}")
-            count = sum(name.startswith("token_") for name in arrays.files)
-            fields = LetterOrder.__dataclass_fields__
-            orders = [
-                LetterOrder(**{name: arrays[f"{name}_{number}"] for name in fields}) for number in range(1, count + 1)
-            ]
-            return [str(letter) for letter in arrays["letters"]], orders
-    except (BadZipFile, EOFError, KeyError, OSError, TypeError) as error:
+            file_format = int(arrays["format"])
+            if file_format == FORMAT:
+                count = sum(name.startswith("token_") for name in arrays.files)
+                fields = LetterOrder.__dataclass_fields__
+                orders = [
+                    LetterOrder(**{name: arrays[f"{name}_{number}"] for name in fields})
+                    for number in range(1, count + 1)
+                ]
+                return [str(letter) for letter in arrays["letters"]], orders
+    except Exception as error:  # zipfile, zlib and numpy have errors of their own for a damaged file
         raise ValueError(f"{path.name} is no letter model: {error}") from error
+    raise ValueError(f"{path.name} is of format {file_format}, not {FORMAT}")
 
 
 class LetterScorer:
