@@ -53,7 +53,7 @@ def write_letter_model(path: Path, letters: Sequence[str], orders: Sequence[Lett
 def read_letter_model(path: Path) -> tuple[list[str], list[LetterOrder]]:
     """What `write_letter_model` wrote. Raises ValueError if it is broken, or of another format."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # numpy leaves broken files open
             file_format = int(arrays["format"])
             if file_format == FORMAT:
                 count = sum(name.startswith("token_") for name in arrays.files)
