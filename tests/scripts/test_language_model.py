@@ -66,7 +66,7 @@ def test_what_cannot_be_proven_leaves_the_artifact_as_it_was(
     model = shutil.copytree(exported(SHAPE, checkpoints), tmp_path / "model")
     before = {path.name: sha256_of(path) for path in model.iterdir()}
     monkeypatch.setattr("scripts.exporting.language_model_proofs.MAX_INCREASE", -100.0)
-    with pytest.raises(SystemExit, match="no language model was added: .*language_model_wer_increase"):
+    with pytest.raises(SystemExit, match=r"no language model was added: .*language_model_wer_increase"):
         run(monkeypatch, model, text, clips(checkpoints))
     assert {path.name: sha256_of(path) for path in model.iterdir()} == before
 

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import kenlm
@@ -28,6 +28,8 @@ class SlowBeamSearch:
     unk_score_offset: float
     score_boundary: bool = True
     beam_width: int = 100
+    scores: dict[tuple[str, str, bool], float] = field(default_factory=dict)
+    """Those of texts that were scored before."""
 
     def text(self, emissions: Emissions) -> str:
         """The best text. emissions: shape (frames, labels), float32 log-probabilities."""
@@ -55,6 +57,12 @@ class SlowBeamSearch:
         return max(whole, key=lambda text: np.logaddexp.reduce(whole[text]) + self.language_score(text, "", True))
 
     def language_score(self, words: str, partial: str, ended: bool = False) -> float:
+        key = words, partial, ended
+        if key not in self.scores:
+            self.scores[key] = self.score_of(*key)
+        return self.scores[key]
+
+    def score_of(self, words: str, partial: str, ended: bool) -> float:
         state = kenlm.State()
         (self.model.BeginSentenceWrite if self.score_boundary else self.model.NullContextWrite)(state)
         total = 0.0
