@@ -33,12 +33,12 @@ import websockets
 from numpy.typing import NDArray
 
 from app.cpu import this_cpu
+from app.languages import lower_case
 from app.recognizer import Samples
 from app.silero import RATE_HZ
 from app.voice_activity import VoiceDetector, VoiceSettings, speech_spans
 from scripts.common.service_process import dikte
 from scripts.speech.scoring import count_errors
-from scripts.speech.text import lower
 
 PIECE_S = 0.05
 """Telephone stacks send 20 ms at a time, browsers up to 100 ms."""
@@ -256,7 +256,7 @@ def spread(values: list[float] | NDArray[np.float64]) -> str:
 
 def normalized(text: str, language: str) -> str:
     """Words in lower case, without punctuation."""
-    return " ".join(re.sub(r"[^\w\s]", " ", lower(text, language)).split())
+    return " ".join(re.sub(r"[^\w\s]", " ", lower_case(text, language)).split())
 
 
 if __name__ == "__main__":

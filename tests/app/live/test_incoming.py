@@ -37,7 +37,7 @@ def test_every_byte_of_the_laws() -> None:
         data = bytes(range(256))
         expected, _ = soundfile.read(
             io.BytesIO(data), format="RAW", subtype=SUBTYPES[encoding], samplerate=8000, channels=1, dtype="float32"
-        )  # type: ignore[index]
+        )
         np.testing.assert_array_equal(RawConverter(RawAudio(encoding, 8000))(data).samples[:, 0], expected)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.families.ctc.decoding import Vocabulary, WordDecoder
-from app.families.ctc.keyword_decoder import KeywordDecoder, Words
+from app.families.ctc.decoding import AnyWordDecoder, Vocabulary, WordDecoder
+from app.families.ctc.keyword_decoder import KeywordDecoder
 from app.families.ctc.keyword_spotter import MAX_HELD_S, KeywordSpotter
 from app.families.ctc.keyword_trie import build_trie
 from app.families.ctc.spelling import Letters
@@ -52,8 +52,8 @@ def decoder(*keywords: str, language: str | None = "tr") -> KeywordDecoder:
 
 def words(frames: NDArray[np.float32], *keywords: str, language: str | None = "tr", step: int = 0) -> list[Word]:
     """The words of a clip that comes in parts of `step` frames."""
-    decoding: Words = decoder(*keywords, language=language) if keywords else WordDecoder(VOCABULARY, FRAME_S)
-    found = []
+    decoding: AnyWordDecoder = decoder(*keywords, language=language) if keywords else WordDecoder(VOCABULARY, FRAME_S)
+    found: list[Word] = []
     for start in range(0, len(frames), step or len(frames) or 1):
         found += decoding.add(frames[start : start + step] if step else frames)
     return found + decoding.finish()
@@ -226,7 +226,7 @@ def test_words_of_another_decoder(step: int) -> None:
     letters = Letters(VOCABULARY, "tr")
     trie = build_trie([Keyword("Kadıköy")], letters, 1.0)
     decoding = KeywordDecoder(beam, KeywordSpotter(trie, letters, VOCABULARY, FRAME_S))
-    found = []
+    found: list[Word] = []
     for start in range(0, len(frames), step):
         found += decoding.add(frames[start : start + step])
     assert [word.text for word in found + decoding.finish()] == ["Bir", "Kadıköy'de", "İki"]
