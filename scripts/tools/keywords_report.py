@@ -203,7 +203,8 @@ def time_speech(recognizer: AnyRecognizer, samples: Samples, names: Sequence[str
     """Rows: keywords, and the milliseconds of decoding and of the model for 10 s of speech, medians."""
     samples = np.resize(samples, int(TIMED_S * recognizer.rate_hz))
     windows = recognizer.windows(samples, Options())
-    model_s, decoding_s = [], {number: [] for number in (0, *NUMBERS_OF_KEYWORDS)}
+    model_s: list[float] = []
+    decoding_s: dict[int, list[float]] = {number: [] for number in (0, *NUMBERS_OF_KEYWORDS)}
     for _ in range(RUNS):
         begin = perf_counter()
         outputs = compute_windows(recognizer, windows)

@@ -128,12 +128,12 @@ def make_student(
     student.load_state_dict(
         {name: kept.part(name.removeprefix(prefix), weights, prefix) for name in student.state_dict()}
     )
-    student.train(teacher.training).to(teacher.device, teacher.dtype)  # type: ignore[arg-type]  # wrapped there
+    student.train(teacher.training).to(teacher.device, teacher.dtype)
     if clips:
         reconstruct(student, teacher, kept.layers, clips)
     if shape.squeeze > 1:
         student = squeezed(student, shape.squeeze)
-    moved: PreTrainedModel = student.to(teacher.device, teacher.dtype)  # type: ignore[arg-type]  # wrapped there
+    moved: PreTrainedModel = student.to(teacher.device, teacher.dtype)
     return moved
 
 
