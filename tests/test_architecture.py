@@ -190,6 +190,7 @@ PACKAGES = {
     "common": set[str](),
     "speech": {"common"},
     "text_generation": {"common", "speech"},
+    "language_modeling": {"common", "speech"},
     "exporting": {"common", "speech"},
     "training": {"common", "speech", "exporting"},
     "benchmarking": {"common", "speech", "exporting"},
@@ -198,7 +199,7 @@ PACKAGES = {
     "tools": {"common", "speech", "text_generation", "training", "exporting", "benchmarking", "load_testing"},
 }
 """The folders under scripts/, each with those that it may import from besides itself. Commands use all but tools."""
-COMMANDS = {"benchmark", "compress", "evaluate", "export", "load", "train", "transcribe", "tune"}
+COMMANDS = {"benchmark", "compress", "evaluate", "export", "language_model", "load", "train", "transcribe", "tune"}
 """What users need; each other command is a tool."""
 
 
