@@ -3,6 +3,7 @@
 # make test-all  the same, with the long sweeps over every architecture and shape
 # make test-whisper  CHECKPOINT=folder SPEECH=manifest.jsonl LANGUAGE=en: test a real Whisper checkpoint on real speech
 # make test-clients  the tests of OpenAI's clients, with the one for JavaScript; needs Node and npm
+# make test-page  the page at / in Chromium: uploads, a fake microphone, the keyboard, axe-core; needs Node, npm, Chromium
 # make fuzz    decode broken files of every format for an hour, on one core, and save failures in artifacts/fuzz.
 #              SECONDS=600: for ten minutes; OPTIONS=options of tests/fuzz, such as "--seeds recordings/"
 # make model   CHECKPOINT=cahya/wav2vec2-base-turkish: install the dependencies of the scripts, export the checkpoint to
@@ -40,6 +41,8 @@ EVAL :=
 OPTIONS :=
 SECONDS := 3600
 OPENAI_NODE := 6.49.0
+PLAYWRIGHT := 1.65.1
+AXE := 4.14.1
 
 # Make splits at spaces, so paths have | instead of spaces in its functions. In commands they are quoted for the shell.
 empty :=
@@ -57,7 +60,7 @@ ifeq ($(MAKECMDGOALS)$(FROM),model)
 $(error Which model? For example: make model CHECKPOINT=cahya/wav2vec2-base-turkish)
 endif
 
-.PHONY: serve test test-all test-whisper test-clients lint fuzz model load lock clean
+.PHONY: serve test test-all test-whisper test-clients test-page lint fuzz model load lock clean
 
 serve: $(SERVE)/installed
 	@echo
@@ -80,6 +83,10 @@ test-whisper: $(DEV)/installed
 test-clients: $(DEV)/installed
 	npm install --no-audit --no-fund --no-save --prefix artifacts/clients openai@$(OPENAI_NODE)
 	DIKTE_NODE_MODULES=artifacts/clients/node_modules $(DEV)/bin/python -m pytest tests/test_openai_clients.py
+
+test-page: $(DEV)/installed
+	npm install --no-audit --no-fund --no-save --prefix artifacts/page playwright-core@$(PLAYWRIGHT) axe-core@$(AXE)
+	DIKTE_NODE_MODULES=artifacts/page/node_modules $(DEV)/bin/python -m pytest tests/test_page_in_browser.py
 
 fuzz: $(DEV)/installed
 	$(DEV)/bin/python -m tests.fuzz --seconds $(SECONDS) $(OPTIONS)

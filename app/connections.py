@@ -203,6 +203,15 @@ class Connection(H11Protocol):
             reason = str(problem or msg).partition(": bytearray")[0]  # without echoing what the client sent
             self._refuse(InvalidRequest(f"this is not a valid HTTP request: {reason}"))
 
+    def _should_upgrade_to_ws(self) -> bool:
+        """Whether a request that names a WebSocket is a handshake (RFC 6455, section 4.2.1): a GET with a key, no body.
+
+        Any other is answered as if it did not name it. uvicorn would hand it to the WebSocket, which never answers.
+        """
+        headers = dict(self.headers)
+        has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+        return self.scope["method"] == "GET" and b"sec-websocket-key" in headers and not has_body
+
     def _unsupported_upgrade_warning(self) -> None:
         """Java's client asks for HTTP/2 with every request; answered in HTTP/1.1, it continues with that.
 

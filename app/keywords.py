@@ -20,7 +20,7 @@ MAX_CHARACTERS = 100
 so long a time."""
 MAX_BOOST = 5.0
 SEPARATORS = re.compile(r"[,;\n\r]+")
-BOOST = re.compile(r"(.*):\s*([0-9]*\.?[0-9]+)\s*", re.DOTALL)
+BOOST = re.compile(r"(.*):\s*(-?[0-9]*\.?[0-9]+)\s*", re.DOTALL)
 
 
 @dataclass(frozen=True)

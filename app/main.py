@@ -7,7 +7,7 @@ from fastapi import FastAPI, Security
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
-from app.api import asr_webservice, deepgram, deepgram_live, health, metrics, openai, transcribe
+from app.api import asr_webservice, deepgram, deepgram_live, health, metrics, openai, page, realtime, transcribe
 from app.api.auth import ApiKeys
 from app.api.description import describe_what_all_routes_share
 from app.api.errors import error_responses, install_error_handlers
@@ -21,7 +21,7 @@ from app.settings import Settings
 
 SURFACES = (
     *(transcribe.router, asr_webservice.router, openai.router, openai.models_router),
-    *(deepgram.router, deepgram_live.router),
+    *(deepgram.router, deepgram_live.router, realtime.router),
 )
 """Routers of the client APIs, each made with `app.api.intake.surface`."""
 
@@ -61,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.include_router(page.router)
     describe_what_all_routes_share(app)
     return app
 

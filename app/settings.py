@@ -193,8 +193,12 @@ class Settings(BaseSettings):
         le=10,
         description="Shortest pause that ends an utterance of a live stream, seconds; clients may ask for more.",
     )
-    live_idle_s: float = Field(
-        10.0, gt=0, description="A live stream that gets neither audio nor a message for so many seconds is closed."
+    live_idle_s: float = Field(10.0, gt=0, description="Seconds without a message after which a live stream is closed.")
+    live_session_idle_s: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds without an event after which a session of OpenAI's Realtime API is closed; its clients "
+        "have no message to keep a silent one open.",
     )
     grace_s: float = Field(30.0, gt=0, description="Seconds to answer the admitted requests when the service stops.")
     canary_s: float = Field(

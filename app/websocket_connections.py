@@ -25,6 +25,19 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         super().__init__(*args, **options)  # type: ignore[arg-type]  # passed on
         self.logger = self.conn.logger = quiet
 
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop. A request that is no handshake, after all, ends the connection."""
+        super().data_received(data)
+        if self.conn.parser_exc is not None and not self.handshake_initiated:
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        """Called when the service stops."""
+        if self.handshake_initiated:
+            super().shutdown()
+        else:
+            self.transport.close()
+
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """The application is done with it."""
         super().on_task_complete(task)

@@ -115,8 +115,8 @@ LAYERS = [
         "app.api.origins",
         "app.api.paths",
     },
-    {"app.api.request_log", "app.api.targets", "app.api.upload", "app.api.health"},
-    {"app.api.forms"},
+    {"app.api.request_log", "app.api.targets", "app.api.upload", "app.api.health", "app.api.about"},
+    {"app.api.forms", "app.api.page"},
     {"app.api.intake"},
     {
         "app.api.event_stream",
@@ -125,7 +125,8 @@ LAYERS = [
         "app.api.outcomes",
         "app.api.deepgram_bodies",
     },
-    {"app.api.openai_options"},
+    {"app.api.openai_options", "app.api.live_conversation"},
+    {"app.api.realtime_session", "app.api.realtime_events"},
     {"app.api.deepgram_query"},
     {
         "app.api.transcribe",
@@ -133,6 +134,7 @@ LAYERS = [
         "app.api.openai",
         "app.api.deepgram",
         "app.api.deepgram_live",
+        "app.api.realtime",
     },
     {"app.api.description", "app.api.middleware"},
     {"app.main", "app.websocket_connections"},

@@ -49,7 +49,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 def test_sound_is_answered_as_the_document_says(folders: tuple[Path, Path]) -> None:
     with serving(folders[0], ASR_API_KEYS=KEY) as (url, _):
         wait_until_ready(url)
-        assert_nothing_found(examine(url, folders[1], "--header", f"Authorization: Bearer {KEY}"), 11)
+        assert_nothing_found(examine(url, folders[1], "--header", f"Authorization: Bearer {KEY}"), 12)
     assert list(folders[0].iterdir()) == []
 
 

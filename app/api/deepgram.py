@@ -40,7 +40,7 @@ async def listen(request: Request) -> Response:
     async with take_in(request, FileQuery) as intake:
         query = intake.form
         check_effects(query, request.query_params, service)
-        intake.options = query.in_language(intake.options, intake.recognizer)
+        intake.options = query.recognition(intake.options, intake.recognizer)
         digest = await intake.digest()
         transcript = await intake.transcribe()
     channels = max([1, *(1 + (segment.channel or 0) for segment in transcript.segments)])

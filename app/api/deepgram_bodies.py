@@ -14,6 +14,7 @@ from app.transcript import Segment, Transcript, Word, joined, mean_confidence
 def to_message(event: Event, channels: int, metadata: dict[str, Any], speech_final: bool) -> dict[str, Any]:
     """An event of a live stream as a message.
 
+    Interim results say with `committed_words` how many of their first words later ones keep, unless the final differs.
     metadata: see `results_metadata`. speech_final: whether a pause that ends an utterance is told.
     """
     place = [event.channel, channels]
@@ -24,7 +25,7 @@ def to_message(event: Event, channels: int, metadata: dict[str, Any], speech_fin
             return {"type": "UtteranceEnd", "channel": place, "last_word_end": rounded(event.last_word_end_s)}
         case Partial() | Final():
             is_final = isinstance(event, Final)
-            return {
+            message = {
                 "type": "Results",
                 "channel_index": place,
                 "duration": rounded(event.end_s - event.start_s),
@@ -35,6 +36,9 @@ def to_message(event: Event, channels: int, metadata: dict[str, Any], speech_fin
                 "metadata": metadata,
                 "from_finalize": isinstance(event, Final) and event.reason == "finalize",
             }
+            if isinstance(event, Partial):  # an addition to Deepgram's message
+                message["committed_words"] = len(event.committed)
+            return message
 
 
 def alternative(text: str, words: Sequence[Word]) -> dict[str, Any]:

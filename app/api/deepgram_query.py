@@ -12,6 +12,7 @@ from app.api.forms import UploadForm, parse_form, truncated
 from app.api.openai_options import check_model
 from app.audio.raw import RawPcm, SampleForm
 from app.errors import UnsupportedValue
+from app.keywords import added, parse_keywords
 from app.languages import LANGUAGE_TAG, language_code
 from app.live.incoming import AnyContainer, Encoding, LiveAudio, RawAudio
 from app.recognizer import AnyRecognizer, ChannelMode, Options
@@ -53,6 +54,12 @@ class ListenQuery(UploadForm):
     sample_rate: int = Field(16_000, ge=1000, le=768_000, description="Of audio without a header, Hz.")
     channels: int = Field(1, ge=1, le=64, description="Of audio without a header.")
     multichannel: bool = Field(False, description="Each channel is transcribed by itself.")
+    keyterm: list[str] = Field(
+        default_factory=list,
+        description="Names and terms that may be said, as they are written; repeated. `Kadıköy:2` has a boost of its "
+        "own. They add to ASR_KEYWORDS.",
+    )
+    keywords: list[str] = Field(default_factory=list, description="The same as `keyterm`, by its older name.")
 
     @property
     def audio(self) -> LiveAudio:
@@ -60,10 +67,15 @@ class ListenQuery(UploadForm):
         encoding = RAW_ENCODINGS.get(self.encoding)
         return AnyContainer() if encoding is None else RawAudio(encoding, self.sample_rate, self.channels)
 
-    def in_language(self, options: Options, recognizer: AnyRecognizer) -> Options:
-        """The options with the language that is asked for, if the model knows several."""
+    def recognition(self, options: Options, recognizer: AnyRecognizer) -> Options:
+        """The options with the keywords, and with the language that is asked for, if the model knows several.
+
+        Raises InvalidParameter for entries that are no keywords.
+        """
+        keywords = added(options.keywords, parse_keywords([*self.keywords, *self.keyterm]))
         code = language_of(self.language)
-        return options if code is None or not recognizer.detects_language else replace(options, language=code)
+        language = code if code is not None and recognizer.detects_language else options.language
+        return replace(options, keywords=keywords, language=language)
 
 
 class LiveQuery(ListenQuery):

@@ -15,6 +15,11 @@ DOCS_POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Swagger UI: its own files, its inline script by hash, its icons (data: URLs), and requests to this service only."""
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The page at `/`: its own files, the user's recordings (blob: URLs), and requests to this service only."""
 HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
 
 
@@ -39,7 +44,7 @@ class SecurityHeaders:
                 headers.update(HEADERS)
                 if not path.startswith(STATIC_FILES):
                     headers.setdefault("Cache-Control", "no-store")
-                headers["Content-Security-Policy"] = POLICY
+                headers.setdefault("Content-Security-Policy", POLICY)
                 if path == DOCS:
                     page = message  # sent once its body is known
                     return

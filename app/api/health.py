@@ -1,4 +1,4 @@
-"""Liveness, readiness and identity of the service."""
+"""Liveness and readiness of the service."""
 
 from typing import Literal
 
@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app import __version__
 from app.api.errors import error_responses
 from app.cpu import this_cpu
 from app.errors import NotReady
@@ -32,18 +31,6 @@ class ReadyBody(BaseModel):
     unproven: list[str] | None = Field(default=None, description="Only with ASR_ALLOW_UNPROVEN: the failed checks.")
 
 
-class AboutBody(BaseModel):
-    """What this service is, and where its documentation is."""
-
-    name: Literal["dikte"] = "dikte"
-    version: str
-    model: str
-    backend: str
-    ready: bool
-    transcribe: str = Field(description="A command that transcribes a file.")
-    docs: str = Field(description="Address of the API documentation.")
-
-
 @router.get("/livez", summary="Is the process alive?")
 async def livez() -> AliveBody:
     """Answers as long as the process can answer at all, whatever the state of the model."""
@@ -63,17 +50,3 @@ async def readyz(request: Request) -> JSONResponse:
         raise NotReady(service.reason, cpu=cpu)
     state = {"status": "ready", "model": service.model_name, "backend": service.backend, "cpu": cpu}
     return JSONResponse(state | ({"unproven": service.unproven_reasons} if service.unproven_reasons else {}))
-
-
-@router.get("/", summary="What is this?")
-async def root(request: Request) -> AboutBody:
-    """Name, version, model and links."""
-    service: Service = request.app.state.service
-    return AboutBody(
-        version=__version__,
-        model=service.model_name,
-        backend=service.backend,
-        ready=service.reason is None,
-        transcribe=f"curl -F file=@sound.wav {request.base_url}transcribe",
-        docs=f"{request.base_url}docs",
-    )

@@ -10,9 +10,12 @@ TRANSLATIONS = f"{OPENAI}/audio/translations"
 MODELS = f"{OPENAI}/models"
 LISTEN = f"{OPENAI}/listen"
 """Deepgram's path, below the same prefix."""
+REALTIME = f"{OPENAI}/realtime"
 DOCS = "/docs"
 STATIC_FILES = "/static-offline-docs/"
 """The files of Swagger UI."""
+PAGE_FILES = "/page/"
+"""The files of the page at `/`."""
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 """Requested every few seconds by machines."""
 

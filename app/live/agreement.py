@@ -1,8 +1,8 @@
 """Which words of a running utterance are safe to show as settled.
 
-A word is committed once two hypotheses in a row agree on it, it ends well before the edge of the audio, and a pause
-follows (local agreement: D. Liu et al., Low-Latency Sequence-to-Sequence Speech Recognition and Translation by Partial
-Hypothesis Selection, Interspeech 2020). The words after it are volatile.
+A word is committed once two hypotheses in a row agree on it, both are sure of it, it ends well before the edge of the
+audio, and a pause follows (local agreement: D. Liu et al., Low-Latency Sequence-to-Sequence Speech Recognition and
+Translation by Partial Hypothesis Selection, Interspeech 2020). The words after it are volatile.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,12 @@ from difflib import SequenceMatcher
 
 from app.transcript import Word
 
-EDGE_S = 0.6
+EDGE_S = 1.0
 """A word that ends nearer to the edge may still change: the model has not heard what follows."""
-PAUSE_S = 0.1
-"""Pause that must follow a committed word."""
+PAUSE_S = 0.14
+"""Pause that must follow a committed word; where two words run into one another, their border may still move."""
+MIN_CONFIDENCE = 0.9
+"""A word with less, and those after it, wait for the final."""
 SAME_S = 0.3
 """The same word of two hypotheses starts at most so far apart."""
 
@@ -40,7 +42,8 @@ class Agreement:
         current = (*kept, *(word for word in words if _middle_s(word) > max(after_s, start_s)))
         settled = 0
         for agreed, (word, before) in enumerate(zip(current, self._previous, strict=False), 1):
-            if word.text != before.text or abs(word.start_s - before.start_s) > SAME_S:
+            same = word.text == before.text and abs(word.start_s - before.start_s) <= SAME_S
+            if not same or min(word.confidence, before.confidence) < MIN_CONFIDENCE:
                 break
             next_s = current[agreed].start_s if agreed < len(current) else edge_s
             if word.end_s <= edge_s - EDGE_S and next_s - word.end_s >= PAUSE_S:

@@ -17,6 +17,10 @@ class LiveEngine:
     def __init__(self, lanes: Lanes, scheduler: Scheduler, options: Options) -> None:
         self._lanes = lanes
         self._scheduler = scheduler
+        self.set_options(options)
+
+    def set_options(self, options: Options) -> None:
+        """Change what is asked of the model, for what is computed from here on."""
         self._final_options = replace(options, word_times=True, segment_times=True)
         self._draft_options = replace(options, temperatures=options.temperatures[:1], beam_size=1)
 

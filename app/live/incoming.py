@@ -45,6 +45,13 @@ class RawAudio:
 
 
 @dataclass(frozen=True)
+class NewFormat(Mark):
+    """The samples that follow are of another kind."""
+
+    audio: RawAudio
+
+
+@dataclass(frozen=True)
 class AnyContainer:
     """Audio in a container, which says what it is."""
 
@@ -69,6 +76,9 @@ async def blocks_of(audio: LiveAudio, backlog: Backlog, max_channels: int) -> As
         return
     convert = RawConverter(audio)
     while (piece := await backlog.get()) is not None:
+        if isinstance(piece, NewFormat):
+            convert = RawConverter(piece.audio)
+            continue
         if isinstance(piece, Mark):
             yield piece
             continue

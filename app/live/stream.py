@@ -10,13 +10,15 @@ from app.audio.blocks import Block, Samples
 from app.audio.channels import Mixer
 from app.audio.resampling import Resampler
 from app.audio.separation import with_channels
+from app.errors import InvalidParameter
 from app.live.backlog import Backlog, Mark
 from app.live.channel import Channel
 from app.live.engine import LiveEngine
 from app.live.events import Event, Final, Partial
-from app.live.incoming import LiveAudio, RawAudio, blocks_of
+from app.live.incoming import LiveAudio, NewFormat, RawAudio, blocks_of
 from app.live.options import LiveLimits, LiveOptions
 from app.metrics import LiveMetrics
+from app.recognizer import Options
 from app.silero import RATE_HZ
 
 MAX_EVENTS = 256
@@ -84,6 +86,19 @@ class LiveStream:
         self._endpointing_s = endpointing_s
         for channel in self._channels:
             channel.cutter.endpointing_s = endpointing_s
+
+    def set_audio(self, audio: RawAudio) -> None:
+        """The bytes that are fed from here on are of this kind.
+
+        Raises InvalidParameter unless the stream is of raw audio with as many channels.
+        """
+        if not isinstance(self._audio, RawAudio) or audio.channels != self._audio.channels:
+            raise InvalidParameter("a stream keeps its container and its number of channels")
+        self._backlog.mark(NewFormat("format", audio))
+
+    def set_recognition(self, options: Options) -> None:
+        """Change the options of what is computed from here on; the model must be able to honor them."""
+        self._engine.set_options(options)
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self

@@ -111,6 +111,11 @@ def inflected(name: str, case: str) -> str:
     return f"{name}'{form[len(name) :]}"
 
 
+def filled(carrier: str, name: str) -> str:
+    """A sentence with the name in its slot, inflected as the slot says."""
+    return SLOT.sub(lambda slot: inflected(name, slot[1]), carrier)
+
+
 def make_sentences(names: Sequence[str], carriers: Sequence[str], number: int, seed: int) -> list[Sentence]:
     """So many sentences, in which each name is equally frequent."""
     random = Random(seed)
@@ -119,7 +124,7 @@ def make_sentences(names: Sequence[str], carriers: Sequence[str], number: int, s
     for name in order[:number]:
         text = ""
         while not text or text in found:
-            text = SLOT.sub(lambda slot, name=name: inflected(name, slot[1]), random.choice(carriers))
+            text = filled(random.choice(carriers), name)
         found[text] = Sentence(text, name)
     return list(found.values())
 

@@ -86,11 +86,9 @@ class _Chain:
 
     def reader(self, index: int) -> nn.Conv1d | nn.Linear:
         """The linear layer that reads the output of a convolution."""
-        if index + 1 < len(self._convolutions):
-            convolution: nn.Conv1d = self._convolutions[index + 1].conv
-            return convolution
-        projection: nn.Linear = self._projection.projection
-        return projection
+        last = index + 1 == len(self._convolutions)
+        reader: nn.Conv1d | nn.Linear = self._projection.projection if last else self._convolutions[index + 1].conv
+        return reader
 
     def weight(self, index: int) -> Tensor:
         """The weights of a reader, shape (outputs, inputs); the taps of a channel are neighbours."""

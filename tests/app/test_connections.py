@@ -436,14 +436,29 @@ def test_what_is_refused_is_not_asked_for(listen: Listen) -> None:
     [
         b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAA\r\n",
         b"Upgrade: websocket\r\nConnection: Upgrade\r\n",
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
     ],
-    ids=["h2c", "websocket"],
+    ids=["h2c", "websocket", "websocket with a key"],
 )
 def test_an_upgrade_is_passed_over(listen: Listen, upgrade: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """Java's HTTP client asks for HTTP/2 in every request."""
     with listen() as here:
         assert here.ask(upload(headers=upgrade))[1]["text"] == "dikte"
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("missing", [b"Sec-WebSocket-Version: 13\r\n", b"Host: a\r\n"], ids=["version", "host"])
+def test_a_broken_handshake_is_refused_and_holds_up_no_stop(listen: Listen, missing: bytes) -> None:
+    """`listening` itself checks that the server ends."""
+    request = (
+        b"GET /v1/listen HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    with listen() as here, here.connect() as client:
+        client.sendall(request.replace(missing, b""))
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert 400 <= answer.status < 500
 
 
 # Who takes a descriptor

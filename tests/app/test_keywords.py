@@ -27,6 +27,7 @@ def test_an_entry(entry: str, expected: Keyword) -> None:
         (":2", "no letters"),
         ("=vatsap", "no letters"),
         ("Kadıköy:0", "above 0, and at most 5"),
+        ("Kadıköy:-1", "above 0, and at most 5"),
         ("Kadıköy:5.1", "above 0, and at most 5"),
         ("a" * (MAX_CHARACTERS + 1), "longer than 100"),
         ("a=" + "b" * (MAX_CHARACTERS + 1), "longer than 100"),

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from app.artifacts import ArtifactError
 from app.cpu import this_cpu
 from app.families.ctc.decoding import Emissions
 from app.files import LFS_POINTER
+from app.models import open_model
 from app.recognizer import Samples
-from app.service import load_model, without_folders
+from app.service import load_backend, load_model, without_folders
 from app.settings import BUNDLED_MODEL, Settings
 from tests.conftest import Client, ServiceFactory, assert_error
 from tests.fakes import PATIENCE_S, FakeRecognizer
@@ -361,3 +363,8 @@ def test_the_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 )
 def test_clients_do_not_learn_where_files_are(text: str, told: str) -> None:
     assert without_folders(text) == told
+
+
+def test_a_keyword_of_the_settings_that_the_model_cannot_write_stops_the_start() -> None:
+    with pytest.raises(ArtifactError, match=r"no letter for '5' of the keyword '5G'.* \(ASR_KEYWORDS\)"):
+        load_backend(open_model(BUNDLED_MODEL), "onnx_int8", Settings(keywords="Kadıköy, 5G", threads=1))

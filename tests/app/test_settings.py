@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from app.cores import available_cores
+from app.keywords import Keyword
 from app.settings import BUNDLED_MODEL, Settings, is_service_link
 
 
@@ -143,4 +146,37 @@ def test_origins(monkeypatch: pytest.MonkeyPatch, value: str, origins: tuple[str
 def test_what_is_no_origin_stops_the_start(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("ASR_CORS_ORIGINS", value)
     with pytest.raises(ValidationError, match="is not an origin"):
+        Settings()
+
+
+def test_keywords_of_a_setting_and_of_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "names.txt"
+    file.write_text("\ufeff# our names\nKadıköy\n  # and others\n\nAyşe Tütüncü, Nil:2\n", encoding="utf-8")
+    monkeypatch.setenv("ASR_KEYWORDS", "Nil:3, WhatsApp=vatsap")
+    monkeypatch.setenv("ASR_KEYWORDS_FILE", str(file))
+    monkeypatch.setenv("ASR_KEYWORDS_BOOST", "0.7")
+    options = Settings().options
+    assert options.keywords == (
+        Keyword("Kadıköy"), Keyword("Ayşe Tütüncü"), Keyword("Nil", 3.0), Keyword("WhatsApp", 1.0, "vatsap")
+    )  # fmt: skip
+    assert options.keywords_boost == 0.7
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("KEYWORDS", "Kadıköy:9", "ASR_KEYWORDS: the boost of 'Kadıköy:9'"),
+        ("KEYWORDS", "Kadıköy, ...", "ASR_KEYWORDS: the keyword '...' has no letters"),
+        ("KEYWORDS_FILE", "/nowhere/names.txt", "ASR_KEYWORDS_FILE cannot be read"),
+        ("KEYWORDS_FILE", "{bytes}", "ASR_KEYWORDS_FILE cannot be read"),
+        ("KEYWORDS_BOOST", "0", "keywords_boost"),
+        ("KEYWORDS_BOOST", "6", "keywords_boost"),
+    ],
+)
+def test_what_are_no_keywords_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str, message: str
+) -> None:
+    (tmp_path / "bytes").write_bytes(b"Kad\xffk")
+    monkeypatch.setenv(f"ASR_{name}", value.format(bytes=tmp_path / "bytes"))
+    with pytest.raises(ValidationError, match=message):
         Settings()

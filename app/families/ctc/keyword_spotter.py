@@ -15,6 +15,8 @@ from app.families.ctc.suffixes import is_suffix, with_suffix
 from app.families.ctc.word_bounds import GreedyWord, WordBounds, greedy_words, word_bounds
 from app.transcript import Word
 
+BATCH_S = 0.25
+"""New frames are searched once they last so long, seconds: each search goes through all kept frames again."""
 BLOCK_S = 20.0
 """Longest part of a clip that is searched at once, seconds: it bounds the memory."""
 MAX_HELD_S = 30.0
@@ -53,7 +55,7 @@ class KeywordSpotter:
     """Spots the keywords of a trie in the emissions of one clip.
 
     It keeps the frames from the space before the earliest keyword that may not be complete. What it finds does not
-    depend on how the emissions are divided.
+    depend on how the emissions are divided; when it finds it, does.
     """
 
     def __init__(self, trie: Trie, letters: Letters, vocabulary: Vocabulary, frame_s: float) -> None:
@@ -64,7 +66,8 @@ class KeywordSpotter:
         self._ids = [letters.ids[letter] for letter in trie.letters]
         known = {*letters.of_token, *letters.delimiters}
         self._silent = [index for index in range(len(vocabulary.tokens)) if index not in known]
-        self._kept: Emissions | None = None
+        self._kept: Emissions = np.empty((0, len(vocabulary.tokens)), dtype=np.float32)
+        self._unsearched = 0  # frames at the end of the kept ones
         self._first = 0  # frame of the clip at which the kept frames begin
         self._done = 0  # frame of the clip up to which words were returned
         self._hold = 0  # frame of the clip from which on words may change
@@ -80,16 +83,19 @@ class KeywordSpotter:
         block = round(BLOCK_S / self._frame_s)
         for start in range(0, len(emissions), block):
             part = emissions[start : start + block]
-            kept = part if self._kept is None else np.concatenate([self._kept, part])
-            findings += self._search(kept, final=len(kept) * self._frame_s > BLOCK_S + MAX_HELD_S)
+            self._kept = np.concatenate([self._kept, part])
+            self._unsearched += len(part)
+            if self._unsearched * self._frame_s >= BATCH_S:
+                findings += self._search(final=len(self._kept) * self._frame_s > BLOCK_S + MAX_HELD_S)
         return findings
 
     def finish(self) -> list[Finding]:
         """The remaining findings after the last frame."""
-        return [] if self._kept is None or not len(self._kept) else self._search(self._kept, final=True)
+        return self._search(final=True) if len(self._kept) else []
 
-    def _search(self, emissions: Emissions, final: bool) -> list[Finding]:
+    def _search(self, final: bool) -> list[Finding]:
         """Search the kept frames. final: decide everything, as at the end of a clip."""
+        emissions, self._unsearched = self._kept, 0
         letters, delimiters = self._letters.of_token, self._letters.delimiters
         runs = best_runs(emissions, 0)
         words = greedy_words(runs, letters, delimiters, final)

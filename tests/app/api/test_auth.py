@@ -9,7 +9,16 @@ from app.api.paths import is_deepgram, is_openai
 from tests.conftest import Client, ServiceFactory, assert_deepgram_error, assert_error, assert_openai_error
 from tests.sounds import speechlike, wav
 
-OPEN = ["/livez", "/readyz", "/", "/docs", "/openapi.json", "/metrics", "/static-offline-docs/swagger-ui.css"]
+OPEN = [
+    "/livez",
+    "/readyz",
+    "/",
+    "/page/main.js",
+    "/docs",
+    "/openapi.json",
+    "/metrics",
+    "/static-offline-docs/swagger-ui.css",
+]
 
 
 @pytest.fixture

@@ -52,6 +52,32 @@ def test_without_multichannel_they_are_mixed(client: Client) -> None:
     assert client.post(PATH, content=two_sides(4.0)).json()["metadata"]["channels"] == 1
 
 
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("keyterm=DikTe", "DikTe DikTe"),
+        ("keyterm=Ket&keyterm=DikTe%20DikTe", "DikTe DikTe"),
+        ("keyterm=Tikte", "Tikte Tikte"),
+        ("keywords=Tikte:0.5", "dikte dikte"),
+        ("keywords=Ket&keywords=DikTe:1.5", "DikTe DikTe"),
+        ("keyterm=&keywords=", "dikte dikte"),
+    ],
+)
+def test_keywords(serve: ServiceFactory, query: str, expected: str) -> None:
+    with serve(strict=True) as client:
+        body = client.post(f"{PATH}?{query}", content=wav(speechlike(2))).json()
+        assert body["results"]["channels"][0]["alternatives"][0]["transcript"] == expected
+
+
+@pytest.mark.parametrize("name", ["keyterm", "keywords"])
+@pytest.mark.parametrize(
+    ("entry", "message"), [("Zeynep", "'Zeynep'"), ("Dikte:-1", "'Dikte:-1'"), ("Dikte:9", "at most 5")]
+)
+def test_what_is_no_keyword_is_refused(client: Client, name: str, entry: str, message: str) -> None:
+    answer = client.post(f"{PATH}?{name}={entry}", content=wav(speechlike(1)))
+    assert message in assert_deepgram_error(answer, 400, "INVALID_QUERY_PARAMETER")
+
+
 def test_addresses_are_not_fetched(client: Client) -> None:
     answer = client.post(
         PATH,

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from app.api.deepgram_bodies import to_message
+from app.live.events import Final, Partial
+from app.transcript import Word
 from tests.app.api.test_outcomes import outcomes
 from tests.app.live.streaming import pieces, s16, speech
 from tests.conftest import Client, ServiceFactory
@@ -98,6 +101,23 @@ def test_a_stream_has_results_metadata_and_a_normal_end(client: Client) -> None:
     assert "SpeechStarted" not in [message["type"] for message in socket.messages]
 
 
+def test_interim_results_say_how_many_words_are_committed() -> None:
+    words = tuple(Word(text, start, start + 0.4, 0.9) for start, text in enumerate(("bir", "iki", "üç")))
+    partial = to_message(Partial(0, 0.0, 3.0, words[:2], words[2:]), 1, {}, speech_final=True)
+    assert partial["committed_words"] == 2
+    assert partial["channel"]["alternatives"][0]["transcript"] == "bir iki üç"
+    final = to_message(Final(0, 0.0, 3.0, (), "endpoint"), 1, {}, speech_final=True)
+    assert "committed_words" not in final
+
+
+@pytest.mark.parametrize("keywords", ["keyterm=DikTe&keyterm=Ket", "keywords=DikTe:2"])
+def test_keywords_are_in_final_and_in_interim_texts(client: Client, keywords: str) -> None:
+    socket = talk(client, [*SPEECH, END], f"{LINEAR}&interim_results=true&{keywords}")
+    (text,) = texts(socket, is_final=True)
+    assert set(text.split()) == {"DikTe"}
+    assert all(set(interim.split()) <= {"DikTe"} for interim in texts(socket, is_final=False))
+
+
 def test_results_have_words_and_places(client: Client) -> None:
     socket = talk(client, [*SPEECH, END])
     result = next(message for message in socket.messages if message["type"] == "Results")
@@ -174,7 +194,7 @@ class TestHostileClients:
         assert client.app.state.service.idle
 
     def test_never_reading(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("app.api.deepgram_live.SEND_S", 0.05)
+        monkeypatch.setattr("app.api.live_conversation.SEND_S", 0.05)
         socket = Socket(client, LINEAR, {}, ())
 
         async def run() -> None:
@@ -238,7 +258,16 @@ class TestDoor:
 
     @pytest.mark.parametrize(
         "query",
-        ["encoding=mp9", "sample_rate=abc", "channels=0", "language=12345", "endpointing=-1", f"{LINEAR}&channels=20"],
+        [
+            "encoding=mp9",
+            "sample_rate=abc",
+            "channels=0",
+            "language=12345",
+            "endpointing=-1",
+            f"{LINEAR}&channels=20",
+            f"{LINEAR}&keyterm=Zeynep",
+            f"{LINEAR}&keywords=Dikte:9",
+        ],
     )
     def test_impossible_parameters(self, client: Client, query: str) -> None:
         status, body = self.refused(talk(client, [END], query))
@@ -247,11 +276,11 @@ class TestDoor:
     def test_what_has_no_effect_is_logged_or_refused(
         self, serve: ServiceFactory, caplog: pytest.LogCaptureFixture
     ) -> None:
-        query = f"{LINEAR}&diarize=true&numerals=false&smart_format=true&keyterm=a"
+        query = f"{LINEAR}&diarize=true&numerals=false&smart_format=true&redact=pii"
         with serve() as client:
             caplog.set_level("INFO", "dikte")
             assert talk(client, [END], query).closed[0] == 1000
-            assert "ignored parameters: diarize, keyterm" in caplog.text
+            assert "ignored parameters: diarize, redact" in caplog.text
         with serve(strict=True) as client:
             status, body = self.refused(talk(client, [END], query))
             assert (status, body["err_code"]) == (400, "UNSUPPORTED_VALUE")

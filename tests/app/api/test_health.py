@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 
-from app import __version__
 from app.artifacts import ArtifactError
 from app.cpu import this_cpu
 from app.settings import Settings
@@ -16,25 +15,6 @@ def test_alive_and_ready(client: Client) -> None:
     assert client.get("/livez").json() == {"status": "alive"}
     cpu = {"model": this_cpu().model, "features": list(this_cpu().features)}
     assert client.get("/readyz").json() == {"status": "ready", "model": "fake", "backend": "onnx_int8", "cpu": cpu}
-
-
-def test_before_the_model_is_loaded_the_backend_may_be_open(serve: ServiceFactory) -> None:
-    loaded = threading.Event()
-
-    def load(_: Settings) -> Any:
-        loaded.wait(PATIENCE_S)
-        raise ArtifactError("late")
-
-    with serve(load=load, ready=False) as client:
-        assert client.get("/").json()["backend"] == "auto"
-        loaded.set()
-
-
-def test_the_root_says_what_this_is(client: Client) -> None:
-    body = client.get("/").json()
-    assert (body["name"], body["version"], body["model"], body["ready"]) == ("dikte", __version__, "fake", True)
-    assert body["backend"] == "onnx_int8"
-    assert body["docs"] == "http://dikte/docs"
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json"])

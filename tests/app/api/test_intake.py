@@ -15,7 +15,7 @@ from tests.app.api.test_outcomes import outcomes
 from tests.conftest import Client, ServiceFactory, assert_deepgram_error, assert_error
 from tests.sounds import speechlike, wav
 
-NO_SURFACES = {"/", "/livez", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
+NO_SURFACES = {"/", "/livez", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/page/{name}"}
 
 
 def other_surface(app: FastAPI) -> None:

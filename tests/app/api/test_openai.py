@@ -55,6 +55,27 @@ def test_json_with_logprobs(client: Client) -> None:
     assert not ignored(answer)
 
 
+@pytest.mark.parametrize("name", ["keywords", "keywords__"])
+def test_keywords(client: Client, name: str) -> None:
+    fields: dict[str, Any] = {name: ["DikTe", "Ket"]}
+    answer = post(client, **fields)
+    assert answer.json()["text"] == "DikTe DikTe DikTe"
+    assert not ignored(answer)
+    assert post(client, **{name: "DikTe"}, response_format="text").text == "DikTe DikTe DikTe\n"
+    events = events_of(post(client, **{name: "DikTe"}, stream="true").text)
+    assert events[-1][1]["text"] == "DikTe DikTe DikTe"
+    assert post(client).json()["text"] == "dikte dikte dikte"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "message"), [("Zeynep", "no letter for 'z'"), ("Dikte:0", "above 0"), ("?", "no letters")]
+)
+def test_what_is_no_keyword_is_refused(client: Client, keyword: str, message: str) -> None:
+    error = assert_openai_error(post(client, keywords__=[keyword]), 400, "invalid_value")
+    assert error["param"] == "keywords"
+    assert message in error["message"]
+
+
 @pytest.mark.parametrize("response_format", ["text", "srt", "vtt"])
 def test_texts_are_plain_text_as_openai_sends_them(client: Client, response_format: str) -> None:
     answer = post(client, response_format=response_format)

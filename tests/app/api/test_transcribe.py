@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import httpx
@@ -408,3 +409,62 @@ def test_both_channels_count_against_the_queue(serve: ServiceFactory, engine: Fa
         waiting = pool.submit(post, client, two_sides(10.0), channels="mix")
         engine.gate.set()
         assert (other.result().status_code, waiting.result().status_code) == (200, 200)
+
+
+def text_with(client: Client, **fields: Any) -> str:
+    answer = client.post("/transcribe", files={"file": ("sound.bin", clip(2))}, data=fields)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["text"])
+
+
+@pytest.mark.parametrize(
+    ("keywords", "expected"),
+    [
+        ("DikTe", "DikTe DikTe"),
+        (["Ket", "DikTe"], "DikTe DikTe"),
+        ("Ket, DikTe\nEdi", "DikTe DikTe"),
+        ("Yazılım=dikte:2", "Yazılım Yazılım"),
+    ],
+)
+def test_keywords_are_written_as_they_were_sent(client: Client, keywords: str | list[str], expected: str) -> None:
+    assert text_with(client, keywords=keywords) == expected
+    assert text_with(client) == "dikte dikte", "no request has the keywords of another"
+
+
+def test_the_boost_says_how_easily_keywords_are_found(serve: ServiceFactory) -> None:
+    """One letter of `Tikte` was not heard."""
+    with serve() as client:
+        assert text_with(client, keywords="Tikte") == "Tikte Tikte"
+        assert text_with(client, keywords="Tikte:0.5") == "dikte dikte"
+        assert text_with(client, keywords="Tikte", keywords_boost="0.5") == "dikte dikte"
+        assert text_with(client, keywords="Tikte:0.5", keywords_boost="2") == "Tikte Tikte"
+    with serve(keywords_boost=0.5) as client:
+        assert text_with(client, keywords="Tikte") == "dikte dikte"
+        assert text_with(client, keywords="Tikte", keywords_boost="1") == "Tikte Tikte"
+
+
+def test_keywords_of_the_settings_and_of_their_file(serve: ServiceFactory, tmp_path: Path) -> None:
+    file = tmp_path / "names.txt"
+    file.write_text("# names\nTikte:0.5\n", encoding="utf-8")
+    with serve(keywords="DikTe", keywords_file=file) as client:
+        assert text_with(client) == "DikTe DikTe"
+        assert text_with(client, keywords="Ket") == "DikTe DikTe", "a request adds to them"
+        assert text_with(client, keywords="DikTe:0.01, Tikte") == "Tikte Tikte", "its boosts count"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"keywords": "Zeynep"}, "no letter for 'z' of the keyword 'Zeynep'"),
+        ({"keywords": "Dikte:9"}, "the boost of 'Dikte:9' must be above 0, and at most 5"),
+        ({"keywords": "Dikte, ..."}, "the keyword '...' has no letters"),
+        ({"keywords": "dikte" * 21}, "longer than 100 characters"),
+        ({"keywords": ",".join("d" * (1 + place % 25) + "i" * (place // 25) for place in range(501))}, "500 is the"),
+        ({"keywords_boost": "0"}, "keywords_boost cannot be '0'"),
+        ({"keywords_boost": "5.1"}, "keywords_boost cannot be '5.1'"),
+    ],
+)
+def test_what_is_no_keyword_is_refused(client: Client, fields: dict[str, str], message: str) -> None:
+    error = assert_error(post(client, clip(1), **fields), 422, "invalid_parameter")
+    assert error["field"] == next(iter(fields))
+    assert message in error["message"]

@@ -77,8 +77,8 @@ def test_units_that_are_copies_cost_nothing(name: str, checkpoints: Path) -> Non
 def test_channels_that_are_copies_cost_nothing(checkpoints: Path) -> None:
     """Norms that are computed of all channels together would change, so this model has a norm for each."""
     teacher = loaded("small", checkpoints)
-    convolutions: Any = teacher.base_model.feature_extractor.conv_layers
-    first = convolutions[0]
+    base: Any = teacher.base_model
+    first = base.feature_extractor.conv_layers[0]
     half = first.conv.out_channels // 2
     for values in (first.conv.weight, first.layer_norm.weight, first.layer_norm.bias):
         values[half : 2 * half] = values[:half]
@@ -86,7 +86,8 @@ def test_channels_that_are_copies_cost_nothing(checkpoints: Path) -> None:
     narrow = Shape(conv_channels=half)
     assert widths[0] == 2 * half
     found = make_student(teacher, narrow, clips=CLIPS)
-    own: Any = found.base_model.feature_extractor.conv_layers
+    own_base: Any = found.base_model
+    own = own_base.feature_extractor.conv_layers
     kept = {tuple(weight.flatten().tolist()) for weight in own[0].conv.weight}
     assert kept == {tuple(weight.flatten().tolist()) for weight in first.conv.weight[:half]}, "one of each"
 

@@ -3,14 +3,17 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.families.ctc import keyword_spotter
 from app.families.ctc.decoding import AnyWordDecoder, Vocabulary, WordDecoder
 from app.families.ctc.keyword_decoder import KeywordDecoder
-from app.families.ctc.keyword_spotter import MAX_HELD_S, KeywordSpotter
+from app.families.ctc.keyword_search import search
+from app.families.ctc.keyword_spotter import BATCH_S, MAX_HELD_S, KeywordSpotter
 from app.families.ctc.keyword_trie import build_trie
 from app.families.ctc.spelling import Letters
 from app.keywords import Keyword, parse_keywords
@@ -128,7 +131,7 @@ CLIP = "bu akşam türkhava yollarından kadı köye ve ahmedin tütüncüoğlub
 KEYWORDS = ("Türk Hava Yolları", "Kadıköy", "Ahmet", "Tütüncüoğlu", "Ankara", "Ankaragücü", "Akşamüstü")
 
 
-@pytest.mark.parametrize("step", [2, 7, 50, 400])
+@pytest.mark.parametrize("step", [1, 7, 50, 400])
 def test_parts_give_the_same_words_as_the_whole(step: int) -> None:
     frames = emissions(2 * CLIP)
     whole = words(frames, *KEYWORDS)
@@ -154,6 +157,32 @@ def test_random_emissions_in_parts(seed: int) -> None:
     assert any(word in whole for word in ("ada", "can", "nil", "su", "ali"))
     for step in (13, 200):
         assert [word.text for word in words(frames, *keywords, step=step)] == whole
+
+
+def test_small_parts_are_searched_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal searches
+        searches += 1
+        return search(*arguments)
+
+    monkeypatch.setattr(keyword_spotter, "search", counted)
+    frames = emissions("bir kadıköyde iki")
+    words(frames, "Kadıköy", step=1)
+    assert searches == len(frames) // math.ceil(BATCH_S / FRAME_S) + 1
+
+
+@pytest.mark.parametrize("step", [1, 5, 40])
+def test_no_word_begins_before_the_time_that_was_told(step: int) -> None:
+    decoding, frames = decoder(*KEYWORDS), emissions(CLIP)
+    told_s = 0.0
+    for start in range(0, len(frames), step):
+        assert all(word.start_s >= told_s - 1e-9 for word in decoding.add(frames[start : start + step]))
+        assert decoding.next_start_s >= told_s - 1e-9, "it never goes back"
+        told_s = decoding.next_start_s
+    assert told_s > len(frames) * FRAME_S - 2, "it goes on while nothing is running"
+    assert all(word.start_s >= told_s - 1e-9 for word in decoding.finish())
 
 
 def test_words_are_in_order_and_nothing_is_lost() -> None:
@@ -183,7 +212,6 @@ def test_memory_is_bounded_without_spaces() -> None:
     part = emissions(100 * "kadıköy")
     for _ in range(4):
         decoding.add(part)
-        assert spotter._kept is not None
         assert len(spotter._kept) * FRAME_S < MAX_HELD_S + 2 * len(part) * FRAME_S
     decoding.finish()
 

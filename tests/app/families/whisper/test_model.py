@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from transformers import WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
+from app.errors import InvalidParameter
 from app.families.whisper.checkpoint import load_checkpoint
 from app.families.whisper.language import Language
 from app.families.whisper.model import Encoded, WhisperModel, compression_ratio
 from app.families.whisper.padding import Layout, full_layout
 from app.families.whisper.recognizer import WhisperRecognizer
+from app.keywords import parse_keywords
 from app.models import load_recognizer, open_model
-from app.recognizer import UNCHECKED, Cancelled, Samples, Window, never
+from app.recognizer import UNCHECKED, Cancelled, Options, Samples, Window, never
 from tests.checkpoints import babbling
 from tests.whisper_checkpoints import make_whisper, whisper_artifact
 
@@ -184,6 +186,90 @@ def test_the_prompt(checkpoints: Path) -> None:
     assert len(long.tokens) == model.settings.max_tokens // 2 + len(plain.tokens)
     english = model_on("pytorch", checkpoints, multilingual=False)
     assert len(english.prompt(UNCHECKED, None).tokens) == 2
+
+
+def with_keywords(*keywords: str, prompt: str = "") -> Options:
+    return replace(UNCHECKED, keywords=parse_keywords(keywords), prompt=prompt)
+
+
+def test_keywords_are_a_list_before_the_prompt(checkpoints: Path) -> None:
+    model = model_on("pytorch", checkpoints)
+    encode, previous = model.settings.vocabulary.encode, model.settings.special.previous
+    plain = model.prompt(UNCHECKED, TURKISH).tokens
+    alone = model.prompt(with_keywords("Kadıköy:2", "WhatsApp=vatsap"), TURKISH)
+    assert alone.tokens == (previous, *encode(" Kadıköy, WhatsApp."), *plain)
+    assert alone.start == len(alone.tokens) - len(plain)
+    both = model.prompt(with_keywords("Kadıköy", prompt=" Dün gece "), TURKISH)
+    assert both.tokens == (previous, *encode(" Kadıköy."), *encode(" Dün gece"), *plain)
+
+
+def test_a_keyword_is_text_and_no_token_of_control(checkpoints: Path) -> None:
+    model = model_on("pytorch", checkpoints)
+    special = model.settings.special
+    prompt = model.prompt(with_keywords("<|endoftext|>"), TURKISH)
+    assert special.end not in prompt.tokens
+    assert model.settings.vocabulary.decode(prompt.tokens[1 : prompt.start]) == " <|endoftext|>."
+
+
+def test_a_long_prompt_loses_its_beginning_and_no_keyword(checkpoints: Path) -> None:
+    model = model_on("pytorch", checkpoints)
+    encode, most = model.settings.vocabulary.encode, model.settings.max_tokens // 2 - 1
+    glossary, spoken = encode(" Kadıköy, Ayşe."), encode(f" {('çok güzel ' * 200).strip()}")
+    prompt = model.prompt(with_keywords("Kadıköy", "Ayşe", prompt="çok güzel " * 200), TURKISH)
+    before = prompt.tokens[1 : prompt.start]
+    assert len(before) == most
+    assert list(before) == [*glossary, *spoken[len(glossary) - most :]]
+
+
+def test_keywords_that_fill_the_place_leave_none_for_the_prompt(checkpoints: Path) -> None:
+    model = model_on("pytorch", checkpoints)
+    options = keywords_of_tokens(model, model.settings.max_tokens // 2 - 1)
+    model.check_keywords(options)
+    prompt = model.prompt(replace(options, prompt="çok güzel"), TURKISH)
+    assert prompt.tokens == model.prompt(options, TURKISH).tokens
+
+
+def test_keywords_that_do_not_fit_are_refused(checkpoints: Path) -> None:
+    model = model_on("pytorch", checkpoints)
+    most = model.settings.max_tokens // 2 - 1
+    with pytest.raises(InvalidParameter, match=f"have {most + 1} tokens; the model takes {most}") as caught:
+        model.check_keywords(keywords_of_tokens(model, most + 1))
+    assert caught.value.details == {"field": "keywords", "tokens": most + 1, "max_tokens": most}
+    model.check_keywords(replace(UNCHECKED, prompt="çok güzel " * 200))
+
+
+def test_a_model_without_a_place_for_them_takes_no_keywords(checkpoints: Path) -> None:
+    model = model_on("pytorch", checkpoints)
+    settings = replace(model.settings, special=replace(model.settings.special, previous=None))
+    bare = WhisperModel(settings, model._graphs, condenses=False)
+    bare.check_keywords(UNCHECKED)
+    with pytest.raises(InvalidParameter, match="the model takes no keywords") as caught:
+        bare.check_keywords(with_keywords("Kadıköy"))
+    assert caught.value.details["field"] == "keywords"
+
+
+def keywords_of_tokens(model: WhisperModel, tokens: int) -> Options:
+    """Keywords whose list has so many tokens: each `x` is one, and so are digits, commas, spaces and the stop."""
+    names: list[str] = []
+    while len(model.settings.vocabulary.encode(f" {', '.join([*names, 'x' * 9])}.")) <= tokens - 12:
+        names.append(f"{'x' * 7}{len(names):02}")
+    missing = tokens - len(model.settings.vocabulary.encode(f" {', '.join([*names, 'x'])}."))
+    options = with_keywords(*names, "x" * (1 + missing))
+    assert len(options.keywords) == len(names) + 1
+    return options
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_keywords_change_the_text(backend: str, checkpoints: Path, clip: Samples) -> None:
+    model = model_on(backend, checkpoints)
+    encoded = model.encode(clip)
+
+    def tokens(options: Options) -> tuple[int, ...]:
+        return model.transcribe(encoded, model.prompt(options, TURKISH), options, 0.0, LIMIT, never).tokens
+
+    plain, named = tokens(UNCHECKED), tokens(with_keywords("Kadıköy", "Ayşe Tütüncü"))
+    assert plain != named
+    assert named == tokens(with_keywords("Kadıköy:3", "Ayşe Tütüncü=ayşe")), "boosts and sounds have no effect"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -61,6 +61,9 @@ class Scripted:
         self.encoded.append(len(samples))
         return Encoded({}, len(samples), self.condenses and not full)
 
+    def check_keywords(self, options: Options) -> None:
+        pass
+
     def detect_language(self, encoded: Encoded, languages: Sequence[str]) -> NDArray[np.float64]:
         self.allowed.append(languages)
         found = self.languages.pop(0)

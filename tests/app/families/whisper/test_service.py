@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -67,6 +68,16 @@ def test_options_change_the_text(client: Client, speech: bytes) -> None:
     others = [text(prompt="Dikte"), text(temperature="1"), text(language="de"), text(task="translate")]
     assert all(other != text() for other in others)
     assert text(temperature="1") == text(temperature="1"), "samples are drawn from the same seed"
+
+
+def test_keywords_change_the_text_and_must_fit(client: Client, speech: bytes) -> None:
+    def answer(**fields: str) -> httpx.Response:
+        return client.post("/transcribe", files={"file": speech}, data=NO_CHECKS | {"language": "tr"} | fields)
+
+    assert answer(keywords="Kadıköy, Ayşe Tütüncü").json()["text"] != answer().json()["text"]
+    error = assert_error(answer(keywords=",".join(map(str, range(1000, 1200)))), 422, "invalid_parameter")
+    assert error["field"] == "keywords"
+    assert error["tokens"] > error["max_tokens"] == 223
 
 
 def test_words_and_subtitles_lie_where_somebody_speaks(client: Client, two_voices: bytes) -> None:

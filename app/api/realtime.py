@@ -1,0 +1,228 @@
+"""OpenAI's Realtime API: transcription sessions on a WebSocket at `/v1/realtime`, in their present form and the beta's.
+
+Clients send audio in `input_audio_buffer.append`; utterances end at pauses or, without `turn_detection`, when the
+client commits them. Deltas have committed words only, because no event takes text back. Errors do not end the session
+(platform.openai.com, "Realtime transcription", and the types of openai-python).
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+from typing import Any
+
+from fastapi import APIRouter, WebSocket
+
+from app.api.live_conversation import INVALID, NORMAL, STOPPING, Ending, LiveConversation, code_of
+from app.api.openai_options import check_model
+from app.api.origins import check_origin
+from app.api.paths import REALTIME
+from app.api.realtime_events import (
+    Item,
+    to_completed,
+    to_delta,
+    to_error,
+    to_event,
+    to_failed,
+    to_item,
+)
+from app.api.realtime_session import Session, first_session, to_body, updated
+from app.errors import AsrError, InvalidParameter, RequestTimeout
+from app.live.events import Event, Final, Partial, SpeechStarted, UtteranceEnd
+from app.live.incoming import BYTES
+from app.live.stream import LiveStream
+from app.service import Service
+
+router = APIRouter()
+
+INTENT = "transcription"
+PROTOCOL, BETA_PROTOCOL = "realtime", "openai-beta.realtime-v1"
+"""Subprotocols of browsers."""
+BETA_HEADER, BETA = "openai-beta", "realtime=v1"
+LEAST_MS = 100
+"""Least audio that can be committed, as OpenAI has it."""
+LONG_MESSAGE = 1 << 18
+"""Characters of a message above which it is parsed on a thread."""
+UPDATES = ("session.update", "transcription_session.update")
+EVENTS = (*UPDATES, "input_audio_buffer.append", "input_audio_buffer.commit", "input_audio_buffer.clear")
+
+
+class EmptyBuffer(InvalidParameter):
+    """There is too little audio to be committed."""
+
+    code = "input_audio_buffer_commit_empty"
+
+
+@router.websocket(REALTIME)
+async def realtime(socket: WebSocket) -> None:
+    """Transcribe a live session."""
+    service: Service = socket.app.state.service
+    check_origin(socket, service.settings.origins)
+    query = socket.query_params
+    if query.get("intent", INTENT) != INTENT:
+        raise InvalidParameter(f"the intent must be {INTENT}", field="intent")
+    if service.settings.strict:
+        check_model(query.get("model", ""), service)
+    session = first_session(service)
+    async with service.live.open(service.transcriber, session.audio, session.live_options) as stream:
+        protocols = socket.scope["subprotocols"]
+        await socket.accept(PROTOCOL if PROTOCOL in protocols else None)
+        beta = BETA_PROTOCOL in protocols or BETA in socket.headers.get(BETA_HEADER, "")
+        conversation = Conversation(socket, stream, service, session, beta)
+        await conversation.begin()
+        await conversation.run()
+
+
+class Conversation(LiveConversation):
+    """One client and its session."""
+
+    def __init__(self, socket: WebSocket, stream: LiveStream, service: Service, session: Session, beta: bool) -> None:
+        super().__init__(socket, stream, service.settings.live_session_idle_s)
+        self._service = service
+        self._session = session
+        self._beta = beta
+        self._item: Item | None = None  # of the running utterance
+        self._last_id: str | None = None  # of the item that was committed last
+        self._fed_s = 0.0
+        self._taken_s = 0.0  # up to here, audio was committed or cleared
+        self._cleared_s = 0.0
+
+    async def begin(self) -> None:
+        """Send the first event."""
+        await self.send(self._session_event("created"))
+
+    async def take_bytes(self, data: bytes) -> None:
+        """All events are JSON."""
+        await self.send(to_error(InvalidParameter("events are JSON in text messages; audio is in base64 in them")))
+
+    async def take_text(self, text: str) -> None:
+        """Obey an event; one that is wrong is answered with an error."""
+        cause = None
+        try:
+            event = await parsed(text)
+            cause = event.get("event_id") if isinstance(event.get("event_id"), str) else None
+            await self._obey(event)
+        except AsrError as error:
+            await self.send(to_error(error, cause))
+
+    async def _obey(self, event: dict[str, Any]) -> None:
+        match event.get("type"):
+            case "session.update" | "transcription_session.update" as kind:
+                self._update(event.get("session"))
+                self._beta = self._beta or kind != UPDATES[0]
+                await self.send(self._session_event("updated"))
+            case "input_audio_buffer.append":
+                data = decoded(event.get("audio"))
+                audio = self._session.audio
+                self._fed_s += len(data) / (BYTES[audio.encoding] * audio.rate_hz)
+                await self.stream.feed(data)
+            case "input_audio_buffer.commit":
+                self._commit()
+            case "input_audio_buffer.clear":
+                self._taken_s = self._cleared_s = self._fed_s
+                self.stream.clear()
+                await self.send(to_event("input_audio_buffer.cleared"))
+            case kind:
+                raise InvalidParameter(f"there is no event {str(kind)[:100]!r}", field="type", allowed=list(EVENTS))
+
+    def _update(self, changes: object) -> None:
+        """Raises the errors of `updated`; then nothing has changed."""
+        before, self._session = self._session, updated(self._session, changes, self._service)
+        if self._session.audio != before.audio:
+            self.stream.set_audio(self._session.audio)
+        self.stream.set_endpointing(self._session.silence_s)
+        self.stream.set_recognition(self._session.recognition)
+
+    def _commit(self) -> None:
+        buffered_ms = (self._fed_s - self._taken_s) * 1000
+        if buffered_ms < LEAST_MS:
+            raise EmptyBuffer(
+                f"Error committing input audio buffer: buffer too small. Expected at least {LEAST_MS}ms of audio, "
+                f"but buffer only has {max(0.0, buffered_ms):.2f}ms of audio."
+            )
+        self._taken_s = self._fed_s
+        self.stream.finalize()
+
+    async def send_events(self) -> Ending:
+        """Send what the stream tells."""
+        async for event in self.stream:
+            await self._tell(event)
+        return STOPPING if self.stream.stopping else Ending(NORMAL)
+
+    async def _tell(self, event: Event) -> None:
+        match event:
+            case SpeechStarted():
+                self._item = Item()
+                if self._session.silence_s is not None:
+                    start_ms = round(event.time_s * 1000)
+                    kind = "input_audio_buffer.speech_started"
+                    await self.send(to_event(kind, audio_start_ms=start_ms, item_id=self._item.id))
+            case Partial():
+                if self._item is not None and event.start_s >= self._cleared_s:
+                    await self._send_delta(self._item, self._item.grow(event.committed))
+            case Final():
+                await self._finish(event)
+            case UtteranceEnd():
+                pass
+
+    async def _finish(self, final: Final) -> None:
+        """Send the text of an utterance, which is complete unless it got too long for the model."""
+        self._item = item = self._item or Item()
+        self._taken_s = max(self._taken_s, final.end_s)
+        rest = item.add(final)
+        if final.reason == "max_length":
+            await self._send_delta(item, rest)
+            return
+        self._item = None
+        if final.reason == "endpoint":
+            end_ms = round(final.end_s * 1000)
+            await self.send(to_event("input_audio_buffer.speech_stopped", audio_end_ms=end_ms, item_id=item.id))
+        place = {"previous_item_id": self._last_id}
+        self._last_id = item.id
+        await self.send(to_event("input_audio_buffer.committed", item_id=item.id, **place))
+        for kind in ("created",) if self._beta else ("added", "done"):
+            await self.send(to_event(f"conversation.item.{kind}", item=to_item(item), **place))
+        await self._send_delta(item, rest)
+        await self.send(to_completed(item, self._session.logprobs))
+
+    async def _send_delta(self, item: Item, delta: str) -> None:
+        if delta:
+            await self.send(to_delta(item, delta))
+
+    async def say_failure(self, error: AsrError) -> Ending:
+        """The running utterance has failed, and the session ends."""
+        if self._item is not None:
+            await self.send(to_failed(self._item, error))
+        await self.send(to_error(error))
+        return Ending(code_of(error), error.code)
+
+    async def say_idle(self) -> Ending:
+        """As in `say_failure`."""
+        error = RequestTimeout(f"the session got no event for {self._service.settings.live_session_idle_s:g} s")
+        await self.send(to_error(error))
+        return Ending(INVALID, error.code)
+
+    def _session_event(self, what: str) -> dict[str, Any]:
+        prefix = "transcription_session" if self._beta else "session"
+        return to_event(f"{prefix}.{what}", session=to_body(self._session, self._service, self._beta))
+
+
+async def parsed(text: str) -> dict[str, Any]:
+    """The event in a message. Raises InvalidParameter if there is none."""
+    try:
+        event = await asyncio.to_thread(json.loads, text) if len(text) > LONG_MESSAGE else json.loads(text)
+    except (ValueError, RecursionError):
+        raise InvalidParameter("the message is not JSON") from None
+    if not isinstance(event, dict):
+        raise InvalidParameter("an event is a JSON object")
+    return event
+
+
+def decoded(audio: object) -> bytes:
+    """The bytes in base64. Raises InvalidParameter."""
+    if not isinstance(audio, str):
+        raise InvalidParameter("audio must be a string in base64", field="audio")
+    try:
+        return base64.b64decode(audio, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidParameter("audio is not valid base64", field="audio") from None
