@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.audio import AudioLimits
 from app.cores import available_cores
+from app.environment import can_be_sent, entries, is_service_link
 from app.errors import InvalidParameter
 from app.keywords import MAX_BOOST, Keyword, parse_keywords
 from app.languages import language_code
@@ -20,8 +21,6 @@ from app.subtitles import SubtitleStyle
 
 MIB = 1 << 20
 BUNDLED_MODEL = Path(__file__).resolve().parents[1] / "models" / "tr-small"
-
-
 MAX_DEFAULT_THREADS = 8
 """More threads than this hardly speed up a single clip."""
 
@@ -337,16 +336,6 @@ class Settings(BaseSettings):
         return AudioLimits(self.max_duration_s, self.max_decoded_bytes, self.max_channels)
 
 
-def is_service_link(port: object) -> bool:
-    """Whether ASR_PORT is what Kubernetes sets for a Service named `asr`, such as `tcp://10.0.0.1:8000`."""
-    return isinstance(port, str) and re.fullmatch(r"(tcp|udp|sctp)://\S+:\d+", port) is not None
-
-
-def can_be_sent(key: str) -> bool:
-    """Whether a request header can carry the key: it must be non-empty visible ASCII."""
-    return re.fullmatch("[!-~]+", key) is not None
-
-
 def problems(error: ValidationError) -> list[str]:
     """What is wrong with the settings, one line per variable."""
     lines = []
@@ -354,8 +343,3 @@ def problems(error: ValidationError) -> list[str]:
         name = "_".join(str(part) for part in problem["loc"])
         lines.append(f"ASR_{name.upper()}: {problem['msg']}" if name else str(problem["msg"]))
     return lines
-
-
-def entries(text: str) -> tuple[str, ...]:
-    """The comma-separated entries, stripped of spaces; none if the text is empty."""
-    return tuple(entry.strip() for entry in text.split(",")) if text else ()

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from app.families.ctc.beam_search import Scorer
 from app.families.ctc.decoding import Vocabulary
 from app.families.ctc.letter_model import FIRST, SPACE, LetterOrder, LetterScorer, quantize, write_letter_model
+from app.families.ctc.scorer import Scorer
 from app.families.ctc.word_model import WordScorer
 from scripts.language_modeling.arpa import write_arpa
 from scripts.language_modeling.kneser_ney import Order, estimate

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from tqdm import tqdm
 
-from app.families.ctc.beam_search import BeamWordDecoder, Scorer
+from app.families.ctc.beam_search import BeamWordDecoder
 from app.families.ctc.decoding import Emissions, Vocabulary
 from app.families.ctc.recognizer import CtcRecognizer
+from app.families.ctc.scorer import Scorer
 from app.recognizer import compute_windows
 from app.transcript import joined
 from scripts.language_modeling.making import Weights

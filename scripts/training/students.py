@@ -133,7 +133,7 @@ def make_student(
         reconstruct(student, teacher, kept.layers, clips)
     if shape.squeeze > 1:
         student = squeezed(student, shape.squeeze)
-    moved: PreTrainedModel = student.to(teacher.device, teacher.dtype)
+    moved: PreTrainedModel = student.to(teacher.device, teacher.dtype)  # type: ignore[arg-type]  # wrapped there
     return moved
 
 

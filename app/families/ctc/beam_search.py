@@ -6,16 +6,13 @@ Vocabulary Continuous Speech Recognition using Bi-Directional Recurrent DNNs, 20
 """
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
-
-import numpy as np
+from typing import Any
 
 from app.families.ctc.decoding import Emissions, Run, Vocabulary, word_of
+from app.families.ctc.frame_steps import Candidates, FrameSteps
+from app.families.ctc.scorer import Scored, Scorer
 from app.transcript import Word
 
-TOKEN_MIN_LOG_PROBABILITY = -5.0
-"""Less probable tokens of a frame are dropped, except for its best one. So blanks of 99.3 % have no alternatives."""
 PRUNE_LOG_PROBABILITY = -10.0
 """Hypotheses whose score is this far below the best one's are dropped."""
 COMMIT_FRAMES = 25
@@ -24,32 +21,6 @@ MAX_LAG_FRAMES = 500
 """Frames (10 s at 20 ms) after which the best hypothesis decides, where hypotheses still differ."""
 TINY = 1e-200
 """Below this, probabilities are scaled up, to stay within the range of float64."""
-
-
-class Scored(NamedTuple):
-    """What a language model says of a prefix. score: of all of it, in natural logarithm. state: for what follows."""
-
-    score: float
-    state: Any
-
-
-class Scorer(Protocol):
-    """Scores prefixes, token by token. Thread-safe.
-
-    States can be hashed; two prefixes with equal states and the same last token get equal scores for what follows.
-    """
-
-    def start(self) -> Scored:
-        """The empty prefix."""
-        ...
-
-    def extend(self, before: Scored, token: int) -> Scored:
-        """A prefix with one more token, which may be the word delimiter, but never twice in a row, nor first."""
-        ...
-
-    def finish(self, whole: Scored) -> float:
-        """The score of a whole text. The last token is a letter, or the text is empty."""
-        ...
 
 
 class Prefix:
@@ -98,9 +69,7 @@ class BeamWordDecoder:
         self._delimiters = frozenset(
             index for index, text in enumerate(tokens) if text == vocabulary.word_delimiter or text.isspace()
         )
-        self._silent = [
-            index for index, text in enumerate(tokens) if text in vocabulary.special and index != vocabulary.blank
-        ]
+        self._steps = FrameSteps(vocabulary, COMMIT_FRAMES)
         self._frame = 0
         self._begin()
 
@@ -110,7 +79,7 @@ class BeamWordDecoder:
         Returns the words that are complete, and that no hypothesis has otherwise.
         """
         words: list[Word] = []
-        for candidates, count in self._steps(emissions):
+        for candidates, count in self._steps.steps(emissions, self._frame):
             if len(candidates) == 1:
                 self._take_one(*candidates[0], count)
             else:
@@ -144,48 +113,6 @@ class BeamWordDecoder:
         self._root.blank = 1.0
         self._beam = [self._root]
 
-    def _steps(self, emissions: Emissions) -> Iterator[tuple[list[tuple[int, float]], int]]:
-        """The tokens of each frame that are probable enough, with their probabilities, and for how many frames.
-
-        Consecutive frames with the same only token, such as blanks, are one step, with the product of probabilities.
-        """
-        if not len(emissions):
-            return
-        if self._silent:
-            emissions = self._with_silent_as_blank(emissions)
-        best = emissions.argmax(axis=1)
-        probable = emissions >= TOKEN_MIN_LOG_PROBABILITY
-        probable[np.arange(len(best)), best] = True
-        only = np.where(probable.sum(axis=1) == 1, best, -1)
-        ends = (self._frame + np.arange(1, len(best) + 1)) % COMMIT_FRAMES == 0
-        begins = np.ones(len(best), dtype=bool)
-        begins[1:] = (only[1:] != only[:-1]) | (only[1:] < 0) | ends[:-1]
-        starts = np.flatnonzero(begins)
-        sums = np.add.reduceat(emissions[np.arange(len(best)), best].astype(np.float64), starts)
-        counts = np.diff(starts, append=len(best))
-        rows, columns = np.nonzero(probable)
-        bounds = np.searchsorted(rows, np.append(starts, len(best)))
-        probabilities = np.exp(emissions[rows, columns].astype(np.float64)).tolist()
-        tokens = columns.tolist()
-        for start, count, total, low, high in zip(
-            starts.tolist(), counts.tolist(), sums.tolist(), bounds[:-1].tolist(), bounds[1:].tolist(), strict=True
-        ):
-            if only[start] >= 0:
-                yield [(int(best[start]), math.exp(total))], count
-            else:
-                yield list(zip(tokens[low:high], probabilities[low:high], strict=True)), 1
-
-    def _with_silent_as_blank(self, emissions: Emissions) -> Emissions:
-        """Tokens without text count as blanks, because they write nothing either."""
-        silent = [self._blank, *self._silent]
-        emissions, parts = emissions.copy(), emissions[:, silent]
-        highest = parts.max(axis=1, keepdims=True)
-        highest = np.where(np.isfinite(highest), highest, 0.0)
-        with np.errstate(divide="ignore"):
-            emissions[:, self._blank] = np.log(np.exp(parts - highest).sum(axis=1)) + highest[:, 0]
-        emissions[:, self._silent] = -np.inf
-        return emissions
-
     def _take_one(self, token: int, probability: float, count: int) -> None:
         """Frames with one possible token."""
         if token == self._blank:  # scales all hypotheses alike, so none is scored or dropped
@@ -199,8 +126,8 @@ class BeamWordDecoder:
                 prefix.end = self._frame + count
                 prefix.peak = max(prefix.peak, log_probability)
 
-    def _take(self, candidates: list[tuple[int, float]]) -> None:
-        """One frame with several possible tokens: (token, probability) each."""
+    def _take(self, candidates: Candidates) -> None:
+        """One frame with several possible tokens."""
         frame, delimiters, blank_token = self._frame, self._delimiters, self._blank
         likeliest = max(candidates, key=lambda candidate: candidate[1])[0]
         touched: list[Prefix] = []

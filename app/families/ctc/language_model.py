@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.artifacts import Artifact, ArtifactError
-from app.families.ctc.beam_search import Scorer
 from app.families.ctc.decoding import Vocabulary
 from app.families.ctc.letter_model import LetterScorer, read_letter_model
+from app.families.ctc.scorer import Scorer
 from app.families.ctc.word_model import WordScorer
 
 FOLDER = "language_model"

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.families.ctc.beam_search import Scored
 from app.families.ctc.decoding import Vocabulary
+from app.families.ctc.scorer import Scored
 
 START, END = 1, 2
 """Ids of the start and the end of a text. 0 stands for letters that the text did not have; the others follow."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from app.artifacts import ArtifactError
-from app.families.ctc.beam_search import Scored
 from app.families.ctc.decoding import Vocabulary
+from app.families.ctc.scorer import Scored
 
 LN_10 = math.log(10.0)
 """KenLM's scores are decimal logarithms."""

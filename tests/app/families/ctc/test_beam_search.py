@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.families.ctc.beam_search import MAX_LAG_FRAMES, BeamWordDecoder, Scored, Scorer
+from app.families.ctc.beam_search import MAX_LAG_FRAMES, BeamWordDecoder
 from app.families.ctc.decoding import WordDecoder, decode_ctc
+from app.families.ctc.scorer import Scored, Scorer
 from app.families.ctc.word_model import WordScorer
 from app.transcript import Word, joined
 from scripts.language_modeling.making import Weights
