@@ -3,6 +3,9 @@
 The score of a text is log P_ctc(text) + the score that a `Scorer` gives it. Sources: A. Hannun et al., First-Pass Large
 Vocabulary Continuous Speech Recognition using Bi-Directional Recurrent DNNs, 2014 (prefix search); pyctcdecode 0.5
 (`decoder.py`), whose defaults decide which tokens and hypotheses are dropped, and whose texts these are.
+
+One difference: all paths of a text share a place in the beam, where pyctcdecode gives one to those that end in a blank
+and one to those that do not. It matters when a beam is full, as in noise: then this search keeps more texts.
 """
 
 import math

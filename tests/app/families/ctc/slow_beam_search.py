@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,8 @@ class SlowBeamSearch:
     unk_score_offset: float
     score_boundary: bool = True
     beam_width: int = 100
+    by_text: bool = False
+    """Whether the paths of a text with different last labels share a place in the beam, as `BeamWordDecoder` has it."""
     scores: dict[tuple[str, str, bool], float] = field(default_factory=dict)
     """Those of texts that were scored before."""
 
@@ -47,14 +49,22 @@ class SlowBeamSearch:
                     else:
                         key = words, partial + label, label
                     reached[key].append(score + column[index])
-            merged = {key: float(np.logaddexp.reduce(scores)) for key, scores in reached.items()}
+            merged = {key: log_sum(scores) for key, scores in reached.items()}
             ranked = {key: score + self.language_score(key[0], key[1]) for key, score in merged.items()}
-            best = sorted(merged, key=lambda key: ranked[key], reverse=True)[: self.beam_width]
-            beams = {key: merged[key] for key in best if ranked[key] >= ranked[best[0]] - 10.0}
+            beams = {key: merged[key] for key in self.kept(ranked)}
         whole: dict[str, list[float]] = defaultdict(list)
         for (words, partial, _), score in beams.items():
             whole[f"{words} {partial}".strip()].append(score)
-        return max(whole, key=lambda text: np.logaddexp.reduce(whole[text]) + self.language_score(text, "", True))
+        return max(whole, key=lambda text: log_sum(whole[text]) + self.language_score(text, "", True))
+
+    def kept(self, ranked: dict[tuple[str, str, str], float]) -> Iterable[tuple[str, str, str]]:
+        """The hypotheses that are not dropped."""
+        groups: dict[tuple[str, ...], list[tuple[str, str, str]]] = defaultdict(list)
+        for key in ranked:
+            groups[key[:2] if self.by_text else key].append(key)
+        scores = {group: log_sum([ranked[key] for key in keys]) for group, keys in groups.items()}
+        best = sorted(scores, key=lambda group: scores[group], reverse=True)[: self.beam_width]
+        return [key for group in best if scores[group] >= scores[best[0]] - 10.0 for key in groups[group]]
 
     def language_score(self, words: str, partial: str, ended: bool = False) -> float:
         key = words, partial, ended
@@ -78,3 +88,9 @@ class SlowBeamSearch:
         if partial and not any(word.startswith(partial) for word in self.unigrams):
             total += self.unk_score_offset * max(1.0, len(partial) / 6)
         return total
+
+
+def log_sum(logarithms: Sequence[float]) -> float:
+    """The logarithm of the sum."""
+    highest = max(logarithms)
+    return highest + math.log(sum(math.exp(value - highest) for value in logarithms))

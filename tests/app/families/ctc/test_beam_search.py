@@ -4,9 +4,10 @@ from pathlib import Path
 import kenlm
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from app.families.ctc.beam_search import MAX_LAG_FRAMES, BeamWordDecoder
+from app.families.ctc.beam_search import COMMIT_FRAMES, MAX_LAG_FRAMES, BeamWordDecoder
 from app.families.ctc.decoding import WordDecoder, decode_ctc
 from app.families.ctc.scorer import Scored, Scorer
 from app.families.ctc.word_model import WordScorer
@@ -17,6 +18,7 @@ from tests.language_models import LINES, TOKENS, VOCABULARY, add_language_model,
 
 FRAME_S = 0.02
 WEIGHTS = Weights(0.5, 1.5)
+ALPHA, BETA, OFFSET = 0.5, 1.5, -4.0
 LABELS = ["", "⁇", " ", *TOKENS[3:]]
 
 
@@ -57,11 +59,10 @@ def text(words: list[Word]) -> str:
 def test_same_texts_as_pyctcdecode(words_folder: Path, known: bool, boundary: bool) -> None:
     arpa = words_folder / "ngrams.arpa"
     unigrams = (words_folder / "unigrams.txt").read_text(encoding="utf-8").split() if known else []
-    alpha, beta, offset = 0.5, 1.5, -4.0
     scorer = WordScorer(
-        VOCABULARY, arpa, unigrams, alpha=alpha, beta=beta, unknown_offset=offset, score_boundary=boundary
+        VOCABULARY, arpa, unigrams, alpha=ALPHA, beta=BETA, unknown_offset=OFFSET, score_boundary=boundary
     )
-    slow = SlowBeamSearch(LABELS, kenlm.Model(str(arpa)), frozenset(unigrams), alpha, beta, offset, boundary)
+    slow = SlowBeamSearch(LABELS, kenlm.Model(str(arpa)), frozenset(unigrams), ALPHA, BETA, OFFSET, boundary)
     changed = 0
     for seed in range(12):
         emissions = unsure_emissions(seed)
@@ -69,6 +70,63 @@ def test_same_texts_as_pyctcdecode(words_folder: Path, known: bool, boundary: bo
         assert text(decoded(emissions, scorer)) == expected
         changed += expected != text(list(decode_ctc(emissions, VOCABULARY, FRAME_S)))
     assert changed > 3, "the language model changes texts"
+
+
+def noise(seed: int, frames: int) -> NDArray[np.float32]:
+    """Emissions of a model that hears nothing: hypotheses by the thousand, of which any beam drops most."""
+    logits = np.random.default_rng(seed).normal(0.0, 2.0, (frames, len(TOKENS)))
+    logits[:, TOKENS.index("[UNK]")] = -50.0
+    return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)), dtype=np.float32)
+
+
+def word_scorer(folder: Path) -> WordScorer:
+    words = (folder / "unigrams.txt").read_text(encoding="utf-8").split()
+    return WordScorer(
+        VOCABULARY,
+        folder / "ngrams.arpa",
+        words,
+        alpha=ALPHA,
+        beta=BETA,
+        unknown_offset=OFFSET,
+        score_boundary=True,
+    )
+
+
+def slow_search(folder: Path, width: int, by_text: bool) -> SlowBeamSearch:
+    words = frozenset((folder / "unigrams.txt").read_text(encoding="utf-8").split())
+    model = kenlm.Model(str(folder / "ngrams.arpa"))
+    return SlowBeamSearch(LABELS, model, words, ALPHA, BETA, OFFSET, beam_width=width, by_text=by_text)
+
+
+@pytest.mark.parametrize("width", [5, 30])
+def test_in_noise_the_only_difference_is_that_the_paths_of_a_text_share_a_place(words_folder: Path, width: int) -> None:
+    """pyctcdecode counts those that end in a blank apart. A beam that is full then drops other hypotheses."""
+    scorer, changed = word_scorer(words_folder), 0
+    by_text, by_label = (slow_search(words_folder, width, by_text) for by_text in (True, False))
+    for seed in range(4):
+        emissions = noise(seed, COMMIT_FRAMES - 1)
+        found = text(decoded(emissions, scorer, width))
+        assert found == by_text.text(emissions)
+        changed += found != by_label.text(emissions)
+    assert changed, "the difference is seen"
+
+
+def test_in_noise_its_texts_have_higher_scores_than_those_of_pyctcdecode(words_folder: Path) -> None:
+    scorer, slow = word_scorer(words_folder), slow_search(words_folder, 20, by_text=False)
+
+    def score(emissions: NDArray[np.float32], written: str) -> float:
+        log_probabilities = torch.tensor(emissions).double()[:, None]
+        letters = torch.tensor([[LABELS.index(letter) for letter in written]])
+        lengths = torch.tensor([len(emissions)]), torch.tensor([len(written)])
+        loss = torch.nn.functional.ctc_loss(log_probabilities, letters, *lengths, reduction="sum")
+        return slow.language_score(written, "", ended=True) - float(loss)
+
+    gains = []
+    for seed in range(12):
+        emissions = noise(seed, 40)
+        ours = score(emissions, text(decoded(emissions, scorer, 20)))
+        gains.append(ours - score(emissions, slow.text(emissions)))
+    assert np.mean(gains) > 1.0
 
 
 @pytest.mark.parametrize("portion", [1, 7, 60])
