@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     try:
-        model = open_model(find_model_folder(arguments.model_dir, arguments.backend))
+        model = open_model(find_model_folder(arguments.model_dir, arguments.backend, arguments.language_model))
         recognizer = load_recognizer(model, arguments.backend, threads=1)
         normalizer = normalizer_for(model.family, arguments.language)
         options = replace(

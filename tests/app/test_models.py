@@ -300,8 +300,9 @@ class TestFindModelFolder:
         with pytest.raises(ArtifactError, match="there is no model folder nobody/nothing"):
             open_artifact(folder)
 
-    def test_of_the_hub_the_checkpoint_and_its_language_model_are_fetched(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    @pytest.mark.parametrize("language_model", [False, True])
+    def test_of_the_hub_the_checkpoint_is_fetched_and_its_language_model_if_it_is_needed(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, language_model: bool
     ) -> None:
         fetched: list[str] = []
         revisions: list[str | None] = []
@@ -319,10 +320,11 @@ class TestFindModelFolder:
             return str(tmp_path)
 
         monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-        assert find_model_folder("cahya/wav2vec2-base-turkish", "pytorch") == tmp_path
-        assert revisions == [None, tmp_path.name], "both of one revision"
+        assert find_model_folder("cahya/wav2vec2-base-turkish", "pytorch", language_model) == tmp_path
+        assert revisions == ([None, tmp_path.name] if language_model else [None]), "both of one revision"
+        left_out = ("checkpoint-500/",) if language_model else ("checkpoint-500/", "language_model/")
         assert sorted(fetched) == sorted(
-            {name for name in self.HUB if not name.startswith("checkpoint-500/")}
+            {name for name in self.HUB if not name.startswith(left_out)}
             - {"README.md", "optimizer.pt", "training_args.bin", "flax_model.msgpack"}
         )
 
