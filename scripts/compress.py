@@ -28,6 +28,7 @@ from scripts.compression.students_of_teacher import StudyError
 from scripts.compression.study import Study
 from scripts.compression.study_options import ROW_GROUPS, STAGES, StudyOptions
 from scripts.compression.study_state import StudyState
+from scripts.compression.train_stage import train_students
 from scripts.speech.data import DataError
 from scripts.training.ctc_objective import CtcOptions
 from scripts.training.distillation import DistillationOptions
@@ -213,30 +214,36 @@ def options_of(arguments: argparse.Namespace) -> StudyOptions:
 
 
 def run(study: Study) -> None:
-    """Run the stages that are wanted, in their order."""
+    """Run the stages that are wanted, in their order. The modules of some need packages that the others do not."""
     stages, state = study.options.stages, study.state
-    export: Any = None
     if "export" in stages:
-        from scripts.export import export  # needs ONNX Runtime and optimum
+        from scripts.compression.export_stage import export_points  # needs ONNX Runtime and optimum
+        from scripts.export import export
     if "probe" in stages:
+        from scripts.compression.probe_stage import probe_shapes  # the same
+
         with state.spending("probe"):
-            study.probe()
+            probe_shapes(study)
     if set(stages) == {"probe"}:
         return
     study.choose_shapes()
     for points in (study.plan.points[:1], study.plan.points):  # first the teacher, whose time says what the others take
         if points is study.plan.points and "train" in stages:
             with state.spending("train"):
-                study.train()
+                train_students(study)
         if "export" in stages:
             with state.spending("export"):
-                study.export(points, export)
+                export_points(study, points, export)
         if "evaluate" in stages:
+            from scripts.compression.evaluate_stage import evaluate_points  # needs ONNX Runtime
+
             with state.spending("evaluate"):
-                study.evaluate(points)
+                evaluate_points(study, points)
     if "measure" in stages:
+        from scripts.compression.measure_stage import measure_points  # needs ONNX Runtime
+
         with state.spending("measure"):
-            study.measure()
+            measure_points(study)
 
 
 def report(study: Study) -> Path:

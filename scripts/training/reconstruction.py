@@ -57,20 +57,32 @@ def reconstruct(
 def _front_end(student: Any, teacher: Any, clips: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """Solve the convolutions and the projection. Returns the projected features of each clip: teacher's, student's.
 
-    Each of shape (1, frames, width). A convolution of the student is that of the teacher until it is cut.
+    Each of shape (1, frames, width). A convolution of the student is that of the teacher until it is cut. The outputs
+    of two convolutions are kept for all clips.
     """
     wanted = _Chain(teacher.base_model)
     own = _Chain(copy.deepcopy(teacher.base_model))
+    wanted_hidden = own_hidden = [clip[:, None] for clip in clips]
+    differs = False
     for index, width in enumerate(student.config.conv_dim):
-        cut = width < teacher.config.conv_dim[index]
-        if cut:
-            own.keep(index, _sums(own, wanted, index, clips).most_important(own.weight(index), width))
-        if student.config.conv_dim[: index + 1] != teacher.config.conv_dim[: index + 1]:
-            own.change(index, *_sums(own, wanted, index, clips).change())
+        before = own_hidden
+        wanted_hidden = [wanted.convolution(index, hidden) for hidden in wanted_hidden]
+        own_hidden = [own.convolution(index, hidden) for hidden in before] if differs else wanted_hidden
+        if width < teacher.config.conv_dim[index]:
+            differs = True
+            own.keep(
+                index, _sums(own, wanted, index, own_hidden, wanted_hidden).most_important(own.weight(index), width)
+            )
+            own_hidden = [own.convolution(index, hidden) for hidden in before]
+        if differs:
+            own.change(index, *_sums(own, wanted, index, own_hidden, wanted_hidden).change())
     for part in ("feature_extractor", "feature_projection"):
         getattr(student.base_model, part).load_state_dict(getattr(own.model, part).state_dict())
     last = len(student.config.conv_dim) - 1
-    return [tuple(chain.outputs(last, chain.inputs(last, clip)) for chain in (wanted, own)) for clip in clips]  # type: ignore[misc]
+    return [
+        (wanted.outputs(last, wanted.inputs(last, wants)), own.outputs(last, own.inputs(last, has)))
+        for wants, has in zip(wanted_hidden, own_hidden, strict=True)
+    ]
 
 
 class _Chain:
@@ -94,11 +106,16 @@ class _Chain:
         """The weights of a reader, shape (outputs, inputs); the taps of a channel are neighbours."""
         return self.reader(index).weight.flatten(1)
 
-    def inputs(self, index: int, clip: Tensor, most: int | None = None) -> Tensor:
-        """The inputs of a reader, shape (frames, inputs). clip: shape (1, samples). most: frames, evenly spaced."""
-        hidden = clip[:, None]
-        for layer in self._convolutions[: index + 1]:
-            hidden = layer(hidden)
+    def convolution(self, index: int, hidden: Tensor) -> Tensor:
+        """The output of a convolution, shape (1, channels, frames), with norm and activation. hidden: its input."""
+        output: Tensor = self._convolutions[index](hidden)
+        return output
+
+    def inputs(self, index: int, hidden: Tensor, most: int | None = None) -> Tensor:
+        """The inputs of a reader, shape (frames, inputs).
+
+        hidden: output of the convolution, shape (1, channels, frames). most: frames, evenly spaced; None for all.
+        """
         reader = self.reader(index)
         frames = hidden[0].T
         if isinstance(reader, nn.Conv1d):
@@ -134,14 +151,16 @@ class _Chain:
         _add(self.reader(index), weight, bias)
 
 
-def _sums(own: _Chain, wanted: _Chain, index: int, clips: Sequence[Tensor]) -> LeastSquares:
-    """The sums of a reader of the front end."""
+def _sums(
+    own: _Chain, wanted: _Chain, index: int, own_hidden: Sequence[Tensor], wanted_hidden: Sequence[Tensor]
+) -> LeastSquares:
+    """The sums of a reader of the front end. The hidden values are those of its convolution, one for each clip."""
     reader = own.reader(index)
     found = _least_squares(reader, own.weight(index).shape[1] // reader.weight.shape[1])
-    for clip in clips:
-        most = 1 + FRAMES_OF_A_CONVOLUTION // len(clips)
-        inputs = own.inputs(index, clip, most)
-        found.add(inputs, wanted.outputs(index, wanted.inputs(index, clip, most)) - own.outputs(index, inputs))
+    most = 1 + FRAMES_OF_A_CONVOLUTION // len(own_hidden)
+    for has, wants in zip(own_hidden, wanted_hidden, strict=True):
+        inputs = own.inputs(index, has, most)
+        found.add(inputs, wanted.outputs(index, wanted.inputs(index, wants, most)) - own.outputs(index, inputs))
     return found
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from scripts.compression.front import FrontPoint
-from scripts.compression.front_report import CASE_STUDY, chain_rows, collect, factors, write_front
-from scripts.compression.plan import TEACHER
+from scripts.compression.front_report import write_front
+from scripts.compression.point_figures import collect
 from scripts.compression.study import Study
 from tests.scripts.compression.made_studies import made_study
 from tests.scripts.compression.plans import FOCUS
@@ -14,40 +14,6 @@ from tests.scripts.compression.plans import FOCUS
 @pytest.fixture
 def study(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     return made_study(tmp_path / "out", checkpoints, monkeypatch)
-
-
-def test_points_have_their_figures(study: Study) -> None:
-    points = {point.name: point for point in collect(study)}
-    focus = points[FOCUS]
-    assert focus.speed is not None
-    assert focus.first is not None
-    assert focus.speed.p50_s == 0.040
-    assert focus.first.wer.rate == pytest.approx(0.1)
-    assert focus.first.deletions == pytest.approx(0.1)
-    assert focus.first.increase.rate == 0
-    plain = points[f"{FOCUS}-plain"].first
-    assert plain is not None
-    assert (plain.increase.rate, plain.increase.low, plain.increase.high) == pytest.approx((0.1, 0.1, 0.1))
-    assert (study.out / focus.artifact).is_dir()
-    assert points[TEACHER].steps == 0
-    assert points["l6"].steps_done == points["l6"].steps - 7
-    assert points[f"{FOCUS}-trained4bit"].unproven == "text_equality"
-
-
-def test_the_chain_is_that_of_the_case_study(study: Study) -> None:
-    rows = chain_rows(study)
-    assert [(row["point"], row["backend"]) for row in rows] == [
-        (TEACHER, "pytorch"),
-        (f"{FOCUS}-plain", "pytorch"),
-        (FOCUS, "pytorch"),
-        (FOCUS, "pytorch_int8"),
-        (FOCUS, "onnx"),
-        (FOCUS, "onnx_int8"),
-    ]
-    assert len(rows) == len(CASE_STUDY)
-    assert [row["size_bytes"] for row in rows] == [20e6, 20e6, 20e6, 2.5e6, 4e6, 1e6]
-    assert factors(rows) == pytest.approx((20, 7.5))
-    assert factors([]) == (None, None)
 
 
 def test_the_report_has_all_parts(study: Study) -> None:
