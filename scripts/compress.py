@@ -20,6 +20,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_args
 
+from app.artifacts import ArtifactError, read_manifest, write_manifest
 from scripts.common.arguments import count, positive, wer_limit
 from scripts.common.command import ending_cleanly
 from scripts.compression.front import FrontPoint, parse_rule, pick
@@ -263,7 +264,10 @@ def read_points(out: Path) -> list[FrontPoint]:
 
 
 def copy_point(out: Path, point: FrontPoint, name: str | None) -> Path:
-    """Copy the artifact of a point to `models/NAME`. Raises StudyError if that folder exists already."""
+    """Copy the artifact of a point to `models/NAME`, and name it so: the service shows the name in the manifest.
+
+    Raises StudyError if that folder exists already.
+    """
     target = MODELS / (name or f"{out.resolve().name}-{point.name}")
     if target.exists():
         raise StudyError(f"{target} exists already: use another --name, or delete it")
@@ -272,6 +276,7 @@ def copy_point(out: Path, point: FrontPoint, name: str | None) -> Path:
     beside = target.with_name(f"{target.name}.new")
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(out / point.artifact, beside, ignore=shutil.ignore_patterns(RESULT))
+    write_manifest(beside, read_manifest(beside) | {"name": target.name})
     beside.replace(target)
     return target
 
@@ -295,7 +300,7 @@ def remembered(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(None if argv is None else list(argv))
-    with ending_cleanly("compress", StudyError, DataError):
+    with ending_cleanly("compress", StudyError, DataError, ArtifactError):
         if arguments.only_picks:
             pick_point(arguments.out, arguments.pick, arguments.name)
             return

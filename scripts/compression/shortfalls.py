@@ -15,7 +15,9 @@ def trainings_done(study: Study) -> dict[str, Mapping[str, Any]]:
 
 
 def missing(study: Study, points: Sequence[FrontPoint]) -> dict[str, str]:
-    """What was planned and not made, or not as planned -> why."""
+    """What was planned and not made, or not as planned -> why. A study without data to train on plans no points."""
+    if not (points or study.options.dataset_name):
+        return {}
     failed: Mapping[str, Mapping[str, str]] = study.state.get("failed", {})
     left_out: Mapping[str, str] = study.state.get("left_out", {})
     made = {point.name for point in points}

@@ -7,8 +7,9 @@ from scripts.compression.front import FrontPoint
 from scripts.compression.front_report import write_front
 from scripts.compression.point_figures import collect
 from scripts.compression.study import Study
+from tests.checkpoints import built
 from tests.scripts.compression.made_studies import made_study
-from tests.scripts.compression.plans import FOCUS
+from tests.scripts.compression.plans import FOCUS, SHAPES, options
 
 
 @pytest.fixture
@@ -59,3 +60,10 @@ def test_a_report_before_anything_is_made(checkpoints: Path, tmp_path: Path, mon
     assert "it is not trained yet" in text
     assert "it is not exported yet" in text
     assert write_front(study).is_file()
+
+
+def test_a_study_that_only_probes_misses_nothing(checkpoints: Path, tmp_path: Path) -> None:
+    study = Study(options(tmp_path, teacher=str(built("small", checkpoints)), dataset_name="", eval_sets={}))
+    study.state.set(shapes={"labels": list(SHAPES), "focus": FOCUS})
+    study.choose_shapes()
+    assert "not trained yet" not in write_front(study).read_text(encoding="utf-8")
