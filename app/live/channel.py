@@ -5,9 +5,10 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from app.errors import EngineFailure
 from app.live.agreement import Agreement, contradicted
 from app.live.engine import LiveEngine
-from app.live.events import Event, Final, Partial, SpeechStarted, UtteranceEnd
+from app.live.events import Event, Failed, Final, Partial, SpeechStarted, SpeechStopped, UtteranceEnd
 from app.live.options import LiveLimits, LiveOptions
 from app.live.utterances import Cutter, Started, Utterance
 from app.metrics import LiveMetrics
@@ -95,7 +96,7 @@ class Channel:
         self._changed.set()
 
     async def run(self) -> None:
-        """Compute partials and finals. Raises the errors of the engine."""
+        """Compute partials and finals. Raises NotReady if the service stops computing."""
         while True:
             if self._todo:
                 self._busy = True
@@ -122,11 +123,17 @@ class Channel:
                 await self._emit(item)
 
     async def _finish(self, utterance: Utterance, since: float) -> None:
-        start_s = utterance.start / RATE_HZ
-        segments = await self._engine.final(utterance.samples, start_s)
-        final = Final(self.number, start_s, utterance.end / RATE_HZ, segments, utterance.reason)
+        start_s, end_s = utterance.start / RATE_HZ, utterance.end / RATE_HZ
+        if utterance.reason != "max_length":
+            await self._emit(SpeechStopped(self.number, end_s, utterance.reason))
         committed, self._agreement = self._agreement.committed, Agreement()
         self._drafted = utterance.end
+        try:
+            segments = await self._engine.final(utterance.samples, start_s)
+        except EngineFailure as error:
+            await self._emit(Failed(self.number, start_s, end_s, utterance.reason, error))
+            return
+        final = Final(self.number, start_s, end_s, segments, utterance.reason)
         self._metrics.final(time.monotonic() - since, len(committed), contradicted(committed, final.words))
         if final.words:
             self._last_word_end_s = final.words[-1].end_s
@@ -167,9 +174,12 @@ class Channel:
                 self._metrics.partial_dropped()
                 return
             words, took_s = drafting.result()
+        except EngineFailure:  # the final tells it, if it fails too
+            self._metrics.partial_dropped()
+            return
         finally:
             drafting.cancel()
-            await asyncio.wait((drafting,))
+            await asyncio.gather(drafting, return_exceptions=True)
         self._hop_s = min(max(self._limits.hop_s, HOP_FACTOR * took_s), MAX_HOP_S)
         before = first / RATE_HZ if first > start else start / RATE_HZ - 1
         volatile = self._agreement.update(words, before, edge / RATE_HZ)

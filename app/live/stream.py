@@ -32,7 +32,7 @@ class LiveStream:
     """One stream; made by `app.live.streams.LiveStreams.open`, which also ends it.
 
     Iterate over it in one task, feed it in another. The iteration ends after `finish`, once all events were taken; it
-    raises what went wrong: InvalidAudio and UnsupportedMedia for the audio, EngineFailure, NotReady.
+    raises what went wrong: InvalidAudio and UnsupportedMedia for the audio, NotReady.
     """
 
     def __init__(

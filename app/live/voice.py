@@ -44,7 +44,9 @@ class Voice:
         pieces = pieces[:chunks]
         new = pieces[:, CONTEXT_SAMPLES:]
         gains = [self._gain(power) for power in (np.einsum("ij,ij->i", new, new) / CHUNK_SAMPLES).tolist()]
-        probabilities, self._state = self._network(np.array(gains, dtype=np.float32)[:, np.newaxis] * pieces, self._state)
+        probabilities, self._state = self._network(
+            np.array(gains, dtype=np.float32)[:, np.newaxis] * pieces, self._state
+        )
         return probabilities
 
     def _gain(self, power: float) -> float:
