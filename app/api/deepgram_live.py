@@ -17,7 +17,7 @@ from app.api.live_conversation import INTERNAL, INVALID, NORMAL, STOPPING, Endin
 from app.api.origins import check_origin
 from app.api.paths import LISTEN
 from app.errors import AsrError, InvalidAudio, UnsupportedMedia
-from app.live.events import Failed, SpeechStarted, SpeechStopped
+from app.live.events import Failed, Reached, SpeechStarted, SpeechStopped
 from app.live.options import LiveOptions
 from app.live.stream import LiveStream
 from app.logs import request_id
@@ -80,7 +80,9 @@ class Conversation(LiveConversation):
         async for event in self.stream:
             if isinstance(event, Failed):
                 raise event.error
-            if isinstance(event, SpeechStopped) or (isinstance(event, SpeechStarted) and not self._query.vad_events):
+            if isinstance(event, SpeechStopped | Reached):
+                continue
+            if isinstance(event, SpeechStarted) and not self._query.vad_events:
                 continue
             await self.send(to_message(event, max(1, self.stream.channels), metadata, pauses_count))
         last = stream_metadata(

@@ -29,7 +29,7 @@ from app.api.realtime_events import (
 )
 from app.api.realtime_session import Session, first_session, to_body, updated
 from app.errors import AsrError, InvalidParameter, RequestTimeout
-from app.live.events import Event, Failed, Final, Partial, Reason, SpeechStarted, SpeechStopped, UtteranceEnd
+from app.live.events import Event, Failed, Final, Partial, Reached, Reason, SpeechStarted, SpeechStopped, UtteranceEnd
 from app.live.incoming import BYTES
 from app.live.stream import LiveStream
 from app.service import Service
@@ -167,7 +167,7 @@ class Conversation(LiveConversation):
                 item = await self._close_item(event.end_s, event.reason)
                 item.error = event.error
                 await self._finish(item, event.reason)
-            case UtteranceEnd():
+            case UtteranceEnd() | Reached():
                 pass
 
     async def _close_item(self, end_s: float, reason: Reason) -> Item:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from app.errors import EngineFailure
 from app.live.agreement import Agreement, contradicted
 from app.live.engine import LiveEngine
-from app.live.events import Event, Failed, Final, Partial, SpeechStarted, SpeechStopped, UtteranceEnd
+from app.live.events import Event, Failed, Final, Partial, Reached, SpeechStarted, SpeechStopped, UtteranceEnd
 from app.live.options import LiveLimits, LiveOptions
 from app.live.utterances import Cutter, Started, Utterance
 from app.metrics import LiveMetrics
@@ -49,7 +49,7 @@ class Channel:
         self._metrics = metrics
         self._emit = emit
         self.cutter = Cutter(longest, options.endpointing_s)
-        self._todo: deque[tuple[Started | Utterance | Final | UtteranceEnd, float]] = deque()
+        self._todo: deque[tuple[Started | Utterance | Final | UtteranceEnd | Reached, float]] = deque()
         self._changed = asyncio.Event()
         self._space = asyncio.Event()
         self._ended = False
@@ -80,6 +80,14 @@ class Channel:
         nothing = Final(self.number, end / RATE_HZ, end / RATE_HZ, (), "finalize")
         self._todo.append((utterance or nothing, time.monotonic()))
         self._changed.set()
+
+    async def mark(self) -> None:
+        """Tell when everything up to here is done; a partial that is being computed is not waited for."""
+        if self._busy or self._todo:
+            self._todo.append((Reached(self.number), time.monotonic()))
+            self._changed.set()
+        else:
+            await self._emit(Reached(self.number))
 
     def clear(self) -> None:
         """Forget the running utterance."""
@@ -112,14 +120,14 @@ class Channel:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def _do(self, item: Started | Utterance | Final | UtteranceEnd, since: float) -> None:
+    async def _do(self, item: Started | Utterance | Final | UtteranceEnd | Reached, since: float) -> None:
         match item:
             case Started():
                 self._last_word_end_s = None
                 await self._emit(SpeechStarted(self.number, item.start / RATE_HZ))
             case Utterance():
                 await self._finish(item, since)
-            case Final() | UtteranceEnd():
+            case Final() | UtteranceEnd() | Reached():
                 await self._emit(item)
 
     async def _finish(self, utterance: Utterance, since: float) -> None:
@@ -168,8 +176,10 @@ class Channel:
             while not drafting.done() and not self._todo and not self._ended:
                 self._changed.clear()
                 changed = asyncio.ensure_future(self._changed.wait())
-                await asyncio.wait((drafting, changed), return_when=asyncio.FIRST_COMPLETED)
-                changed.cancel()
+                try:
+                    await asyncio.wait((drafting, changed), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
             if not drafting.done() or self.cutter.start != start:
                 self._metrics.partial_dropped()
                 return

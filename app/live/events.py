@@ -104,4 +104,11 @@ class UtteranceEnd:
     last_word_end_s: float
 
 
-Event = SpeechStarted | Partial | SpeechStopped | Final | Failed | UtteranceEnd
+@dataclass(frozen=True)
+class Reached:
+    """All audio before a call of `LiveStream.mark` was taken, and the finals of what ended in it have come."""
+
+    channel: int
+
+
+Event = SpeechStarted | Partial | SpeechStopped | Final | Failed | UtteranceEnd | Reached
