@@ -22,7 +22,9 @@ WARM_UP_S = 1.0
 EXTERNAL_WEIGHTS = ("*.onnx_data", "*.onnx.data")
 """File names that exporters give to the external weights of ONNX files above 2 GB."""
 HUB_FILES = ["*.json", "merges.txt", *PYTORCH_WEIGHTS]
-"""Files fetched from a hub checkpoint. Subfolders are skipped: some hold language models of a gigabyte."""
+"""Files fetched from a hub checkpoint. Subfolders are skipped: some hold the states of a training."""
+HUB_LANGUAGE_MODEL = "language_model/*"
+"""The subfolder with the language model of a CTC checkpoint, up to some gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -186,10 +188,11 @@ def _errors_of(artifact: Artifact) -> Iterator[None]:
         raise ArtifactError(f"the model in {artifact.folder} cannot run: {error}") from error
 
 
-def find_model_folder(name: str, backend: str) -> Path:
+def find_model_folder(name: str, backend: str, language_model: bool = False) -> Path:
     """The folder of a model: `name` itself or, for the reference backend, the local copy of the hub checkpoint `name`.
 
-    Raises ArtifactError if there is neither.
+    language_model: fetch that of the checkpoint, too, which can be larger than its weights; decoding needs it, training
+    does not. Raises ArtifactError if there is neither.
     """
     folder = Path(name)
     if folder.is_dir() or backend != REFERENCE:
@@ -200,6 +203,9 @@ def find_model_folder(name: str, backend: str) -> Path:
     except ImportError as error:
         raise ArtifactError("a hub checkpoint needs huggingface_hub: pip install -r requirements-train.txt") from error
     try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES, ignore_patterns="*/*"))
+        fetched = Path(snapshot_download(name, allow_patterns=HUB_FILES, ignore_patterns="*/*"))
+        if language_model:  # patterns of one call cannot say "no subfolder but this"; the folder's name is the revision
+            snapshot_download(name, revision=fetched.name, allow_patterns=HUB_LANGUAGE_MODEL)
+        return fetched
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ArtifactError(f"{name} is neither a folder nor a checkpoint that the hub gives out: {error}") from error

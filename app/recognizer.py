@@ -48,6 +48,9 @@ class Options:
     log-probability fails. no_speech_threshold: a failing text is dropped if the probability of silence is higher. The
     defaults are those of openai/whisper. retry_factor: limit of the tokens of all temperatures together, as a multiple
     of what speech usually has; at the limit, no further temperature is tried.
+
+    language_model: use the language model of a CTC model that has one. language_model_beam: hypotheses of its beam
+    search.
     """
 
     word_times: bool = False
@@ -66,6 +69,8 @@ class Options:
     log_probability_threshold: float = -1.0
     no_speech_threshold: float = 0.6
     retry_factor: float = 3.0
+    language_model: bool = True
+    language_model_beam: int = 16
 
 
 UNCHECKED = Options(

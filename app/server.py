@@ -12,11 +12,12 @@ import uvicorn
 
 from app.connections import ConnectionConfig, Connections
 from app.descriptors import count_free, set_limit
+from app.environment import is_service_link
 from app.errors import STOPPING
 from app.logs import set_up_logging
 from app.main import create_app
 from app.service import Service
-from app.settings import Settings, is_service_link
+from app.settings import Settings
 
 logger = logging.getLogger("dikte")
 

@@ -243,7 +243,8 @@ def load_model(settings: Settings) -> LoadedModel:
     Raises ArtifactError with what to do about it. With `allow_unproven`, missing or failed proofs are only logged.
     """
     try:
-        model = open_model(find_model_folder(settings.model_dir, settings.backend), settings.allow_unproven)
+        folder = find_model_folder(settings.model_dir, settings.backend, settings.language_model)
+        model = open_model(folder, settings.allow_unproven)
         if settings.backend == AUTO:
             return load_fastest(model, settings)
         return load_backend(model, settings.backend, settings)
@@ -275,6 +276,7 @@ def load_backend(model: Model, backend: str, settings: Settings) -> LoadedModel:
     except InvalidParameter as error:
         setting = "ASR_KEYWORDS" if error.details.get("field") == KEYWORDS_FIELD else "ASR_LANGUAGE, ASR_LANGUAGES"
         raise ArtifactError(f"{error.message} ({setting})") from error
+    lanes.express.decoder(settings.options)  # reads the language model, if there is one
     for recognizer in lanes.distinct:
         warm_up(recognizer, model.artifact)
         check_evidence(recognizer, model.artifact, backend)

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.audio import AudioLimits
 from app.cores import available_cores
+from app.environment import can_be_sent, entries, is_service_link
 from app.errors import InvalidParameter
 from app.keywords import MAX_BOOST, Keyword, parse_keywords
 from app.languages import language_code
@@ -20,8 +21,6 @@ from app.subtitles import SubtitleStyle
 
 MIB = 1 << 20
 BUNDLED_MODEL = Path(__file__).resolve().parents[1] / "models" / "tr-small"
-
-
 MAX_DEFAULT_THREADS = 8
 """More threads than this hardly speed up a single clip."""
 
@@ -110,6 +109,16 @@ class Settings(BaseSettings):
         ge=0,
         description="Most tokens that all temperatures of a window may write, as a multiple of what its speech usually "
         "has; 0: one temperature only. Whisper only.",
+    )
+    language_model: bool = Field(
+        Options.language_model,
+        description="Use the language model of a CTC model that has one (docs/language-model.md).",
+    )
+    language_model_beam: int = Field(
+        Options.language_model_beam,
+        ge=1,
+        le=500,
+        description="Hypotheses of the beam search with a language model. CTC only.",
     )
     strict: bool = Field(
         False,
@@ -307,6 +316,8 @@ class Settings(BaseSettings):
             keywords=self.all_keywords,
             keywords_boost=self.keywords_boost,
             channels=self.channels,
+            language_model=self.language_model,
+            language_model_beam=self.language_model_beam,
         )
 
     @property
@@ -325,16 +336,6 @@ class Settings(BaseSettings):
         return AudioLimits(self.max_duration_s, self.max_decoded_bytes, self.max_channels)
 
 
-def is_service_link(port: object) -> bool:
-    """Whether ASR_PORT is what Kubernetes sets for a Service named `asr`, such as `tcp://10.0.0.1:8000`."""
-    return isinstance(port, str) and re.fullmatch(r"(tcp|udp|sctp)://\S+:\d+", port) is not None
-
-
-def can_be_sent(key: str) -> bool:
-    """Whether a request header can carry the key: it must be non-empty visible ASCII."""
-    return re.fullmatch("[!-~]+", key) is not None
-
-
 def problems(error: ValidationError) -> list[str]:
     """What is wrong with the settings, one line per variable."""
     lines = []
@@ -342,8 +343,3 @@ def problems(error: ValidationError) -> list[str]:
         name = "_".join(str(part) for part in problem["loc"])
         lines.append(f"ASR_{name.upper()}: {problem['msg']}" if name else str(problem["msg"]))
     return lines
-
-
-def entries(text: str) -> tuple[str, ...]:
-    """The comma-separated entries, stripped of spaces; none if the text is empty."""
-    return tuple(entry.strip() for entry in text.split(",")) if text else ()

@@ -20,6 +20,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_args
 
+from app.artifacts import ArtifactError, read_manifest, write_manifest
 from scripts.common.arguments import count, positive, wer_limit
 from scripts.common.command import ending_cleanly
 from scripts.compression.front import FrontPoint, parse_rule, pick
@@ -28,6 +29,7 @@ from scripts.compression.students_of_teacher import StudyError
 from scripts.compression.study import Study
 from scripts.compression.study_options import ROW_GROUPS, STAGES, StudyOptions
 from scripts.compression.study_state import StudyState
+from scripts.compression.train_stage import train_students
 from scripts.speech.data import DataError
 from scripts.training.ctc_objective import CtcOptions
 from scripts.training.distillation import DistillationOptions
@@ -213,30 +215,36 @@ def options_of(arguments: argparse.Namespace) -> StudyOptions:
 
 
 def run(study: Study) -> None:
-    """Run the stages that are wanted, in their order."""
+    """Run the stages that are wanted, in their order. The modules of some need packages that the others do not."""
     stages, state = study.options.stages, study.state
-    export: Any = None
     if "export" in stages:
-        from scripts.export import export  # needs ONNX Runtime and optimum
+        from scripts.compression.export_stage import export_points  # needs ONNX Runtime and optimum
+        from scripts.export import export
     if "probe" in stages:
+        from scripts.compression.probe_stage import probe_shapes  # the same
+
         with state.spending("probe"):
-            study.probe()
+            probe_shapes(study)
     if set(stages) == {"probe"}:
         return
     study.choose_shapes()
     for points in (study.plan.points[:1], study.plan.points):  # first the teacher, whose time says what the others take
         if points is study.plan.points and "train" in stages:
             with state.spending("train"):
-                study.train()
+                train_students(study)
         if "export" in stages:
             with state.spending("export"):
-                study.export(points, export)
+                export_points(study, points, export)
         if "evaluate" in stages:
+            from scripts.compression.evaluate_stage import evaluate_points  # needs ONNX Runtime
+
             with state.spending("evaluate"):
-                study.evaluate(points)
+                evaluate_points(study, points)
     if "measure" in stages:
+        from scripts.compression.measure_stage import measure_points  # needs ONNX Runtime
+
         with state.spending("measure"):
-            study.measure()
+            measure_points(study)
 
 
 def report(study: Study) -> Path:
@@ -256,7 +264,10 @@ def read_points(out: Path) -> list[FrontPoint]:
 
 
 def copy_point(out: Path, point: FrontPoint, name: str | None) -> Path:
-    """Copy the artifact of a point to `models/NAME`. Raises StudyError if that folder exists already."""
+    """Copy the artifact of a point to `models/NAME`, and name it so: the service shows the name in the manifest.
+
+    Raises StudyError if that folder exists already.
+    """
     target = MODELS / (name or f"{out.resolve().name}-{point.name}")
     if target.exists():
         raise StudyError(f"{target} exists already: use another --name, or delete it")
@@ -265,6 +276,7 @@ def copy_point(out: Path, point: FrontPoint, name: str | None) -> Path:
     beside = target.with_name(f"{target.name}.new")
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(out / point.artifact, beside, ignore=shutil.ignore_patterns(RESULT))
+    write_manifest(beside, read_manifest(beside) | {"name": target.name})
     beside.replace(target)
     return target
 
@@ -288,7 +300,7 @@ def remembered(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(None if argv is None else list(argv))
-    with ending_cleanly("compress", StudyError, DataError):
+    with ending_cleanly("compress", StudyError, DataError, ArtifactError):
         if arguments.only_picks:
             pick_point(arguments.out, arguments.pick, arguments.name)
             return

@@ -4,7 +4,8 @@
     python scripts/evaluate.py --model_dir models/checkpoint --backend pytorch ysdede/khanacademy-turkish --split test
 
 References and hypotheses are normalized to the letters of the model's vocabulary (`scripts/speech/text.py`). A Whisper
-model of several languages is told the language. Prints the worst clips and a table of the sets. `--out` writes the
+model of several languages is told the language. A CTC model that has a language model is measured with it, unless
+`--no-language_model` says otherwise. Prints the worst clips and a table of the sets. `--out` writes the
 figures as JSON.
 """
 
@@ -12,11 +13,12 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from app.artifacts import ArtifactError
 from app.models import find_model_folder, load_recognizer, open_model
+from app.recognizer import Options
 from app.runtimes.registry import BACKENDS, ONNX_INT8
 from scripts.speech.data import DataError
 from scripts.speech.eval_sets import Figures, figures_of, load_eval_set, normalizer_for, options_for, score
@@ -33,6 +35,18 @@ def main() -> None:
     parser.add_argument(
         "--language", default="tr", help="ISO 639-1 code of the speech, also for lower-casing and numbers"
     )
+    parser.add_argument(
+        "--language_model",
+        action=argparse.BooleanOptionalAction,
+        default=Options.language_model,
+        help="use the language model of a CTC model that has one",
+    )
+    parser.add_argument(
+        "--language_model_beam",
+        type=int,
+        default=Options.language_model_beam,
+        help="hypotheses of the beam search with a language model",
+    )
     parser.add_argument("--limit", type=int, help="use only the first LIMIT clips of each set")
     parser.add_argument(
         "--workers", type=int, default=len(os.sched_getaffinity(0)), help="clips that are computed at once"
@@ -41,10 +55,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     try:
-        model = open_model(find_model_folder(arguments.model_dir, arguments.backend))
+        model = open_model(find_model_folder(arguments.model_dir, arguments.backend, arguments.language_model))
         recognizer = load_recognizer(model, arguments.backend, threads=1)
         normalizer = normalizer_for(model.family, arguments.language)
-        options = options_for(recognizer, arguments.language)
+        options = replace(
+            options_for(recognizer, arguments.language),
+            language_model=arguments.language_model,
+            language_model_beam=arguments.language_model_beam,
+        )
         results: dict[str, Figures] = {}
         for name in arguments.data:
             rows = load_eval_set(name, arguments.limit, arguments.split, arguments.audio_column, arguments.text_column)

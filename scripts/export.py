@@ -63,7 +63,7 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measu
     Raises ArtifactError if weights of the checkpoint are missing, the artifact cannot be made, or a proof fails, and
     DataError if there is nothing to prove on.
     """
-    source = find_model_folder(checkpoint, REFERENCE)
+    source = find_model_folder(checkpoint, REFERENCE, language_model=True)
     opened = open_model(source)  # refuses a checkpoint that cannot be served, before anything is changed
     exporter = EXPORTERS[opened.artifact.read_json(CONFIG_NAME)["model_type"]]
     sets = load_sets(options)

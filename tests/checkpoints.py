@@ -50,6 +50,7 @@ from scripts.speech.text import TURKISH_ALPHABET
 from scripts.tools.random_checkpoint import BASE_TOKENS
 from scripts.training.checkpoints import SMALL_CONFIGS, new_tokenizer
 from scripts.training.students import HEAD_GAIN
+from tests.language_models import add_language_model
 from tests.once import made_once
 
 RATE_HZ = 16_000
@@ -109,11 +110,7 @@ def cahya_like(folder: Path) -> Path:
     )
     _write_preprocessor(folder, processor_class="Wav2Vec2ProcessorWithLM")
     _write_json(folder / "alphabet.json", {"labels": [" ", "-", *CAHYA_TOKENS[2:38], "⁇", ""], "is_bpe": False})
-    language_model = folder / "language_model"
-    language_model.mkdir()
-    (language_model / "5gram.bin").write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\x00")
-    (language_model / "unigrams.txt").write_text("bir\nve\n", encoding="utf-8")
-    _write_json(language_model / "attrs.json", {"alpha": 0.5, "beta": 1.5})
+    add_language_model(folder, "word")
     return folder
 
 

@@ -16,6 +16,7 @@ LAYERS = [
         "app.cores",
         "app.cpu",
         "app.descriptors",
+        "app.environment",
         "app.errors",
         "app.files",
         "app.languages",
@@ -55,6 +56,10 @@ LAYERS = [
     {"app.live", "app.live.options"},
     {"app.families.family", "app.settings"},
     {"app.families.ctc.decoding", "app.families.ctc.suffixes"},
+    {"app.families.ctc.frame_steps", "app.families.ctc.scorer"},
+    {"app.families.ctc.beam_search"},
+    {"app.families.ctc.letter_model", "app.families.ctc.word_model"},
+    {"app.families.ctc.language_model"},
     {"app.families.ctc.spelling", "app.families.ctc.word_bounds", "app.families.ctc.keyword_alignment"},
     {"app.families.ctc.keyword_trie"},
     {"app.families.ctc.keyword_search"},
@@ -190,6 +195,7 @@ PACKAGES = {
     "common": set[str](),
     "speech": {"common"},
     "text_generation": {"common", "speech"},
+    "language_modeling": {"common", "speech"},
     "exporting": {"common", "speech"},
     "training": {"common", "speech", "exporting"},
     "benchmarking": {"common", "speech", "exporting"},
@@ -198,7 +204,7 @@ PACKAGES = {
     "tools": {"common", "speech", "text_generation", "training", "exporting", "benchmarking", "load_testing"},
 }
 """The folders under scripts/, each with those that it may import from besides itself. Commands use all but tools."""
-COMMANDS = {"benchmark", "compress", "evaluate", "export", "load", "train", "transcribe", "tune"}
+COMMANDS = {"benchmark", "compress", "evaluate", "export", "language_model", "load", "train", "transcribe", "tune"}
 """What users need; each other command is a tool."""
 
 

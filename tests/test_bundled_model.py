@@ -97,7 +97,8 @@ def test_the_recognizers_of_all_lanes_say_the_same(model: Model, backend: str, b
 
 def test_the_folder_is_what_its_manifest_says(model: Model) -> None:
     files = model.artifact.manifest["files"]
-    assert set(files) == {path.name for path in BUNDLED_MODEL.iterdir()} - {MANIFEST_NAME, "README.md", BESIDE_MODEL}
+    found = {path.relative_to(BUNDLED_MODEL).as_posix() for path in BUNDLED_MODEL.rglob("*") if path.is_file()}
+    assert set(files) == found - {MANIFEST_NAME, "README.md", BESIDE_MODEL}
     for name, described in files.items():
         assert sha256_of(BUNDLED_MODEL / name) == described["sha256"]
         assert (BUNDLED_MODEL / name).stat().st_size == described["bytes"]

@@ -48,7 +48,7 @@ class LiveEngine:
             async for output in outputs:
                 found += await asyncio.to_thread(decoder.add, windows[index], output)
                 index += 1
-        found += decoder.finish()
+        found += await asyncio.to_thread(decoder.finish)
         return tuple(shifted(segment, start_s) for segment in found)
 
 

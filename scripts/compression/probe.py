@@ -3,12 +3,10 @@
 The time of a model does not depend on the values of its weights, so the weights that a student begins with are enough.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
-
-import numpy as np
 
 from app.artifacts import ArtifactError
 from app.families.ctc import GRAPH
@@ -19,7 +17,6 @@ from scripts.benchmarking.engine_figures import EngineFigures
 from scripts.benchmarking.engines import EngineSpec
 from scripts.benchmarking.measurements import Engines, measure_latencies
 from scripts.common import SAMPLES
-from scripts.compression.plan import TEACHER
 from scripts.compression.speeds import renamed
 from scripts.exporting.artifact_folder import copy_settings
 from scripts.exporting.ctc_exporter import CtcExporter
@@ -89,11 +86,3 @@ def time_shapes(
                 "size_bytes": spec.size_bytes,
             }
     return found
-
-
-def speed_table(times: Mapping[str, Any], backend: str, labels: Sequence[str]) -> dict[str, float]:
-    """Label -> how many times as fast as the teacher a shape is on a backend."""
-    base = times[TEACHER][backend]["p50_s"]
-    return {
-        label: float(np.round(base / times[label][backend]["p50_s"], 2)) for label in labels if backend in times[label]
-    }

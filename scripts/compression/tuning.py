@@ -113,7 +113,8 @@ def storage_of(path: Path) -> RDBStorage:
 def open_study(path: Path, pruner: BasePruner, seed: int) -> optuna.Study:
     """Open a study, or make a new one. Trials that were interrupted are enqueued again, with their folders.
 
-    Only one process may run it at a time: a trial that another one runs would look interrupted.
+    seed: of the options that are proposed. A study that goes on draws others than before. Only one process may run it
+    at a time: a trial that another one runs would look interrupted.
     """
     storage = storage_of(path)
     study = optuna.create_study(
@@ -121,9 +122,9 @@ def open_study(path: Path, pruner: BasePruner, seed: int) -> optuna.Study:
         study_name=STUDY_NAME,
         direction="minimize",
         load_if_exists=True,
-        sampler=TPESampler(seed=seed),
         pruner=pruner,
     )
+    study.sampler = TPESampler(seed=seed + len(study.get_trials(deepcopy=False)))  # else the first options come again
     last = {trial.user_attrs.get(FOLDER, folder_of(trial.number)): trial for trial in study.get_trials(deepcopy=False)}
     for folder, trial in last.items():
         if trial.state == TrialState.RUNNING:  # its process was killed

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from app.artifacts import MANIFEST_FORMAT, MANIFEST_NAME, ArtifactError, read_manifest, sha256_of
+from app.families.ctc.language_model import FOLDER as LANGUAGE_MODEL_FOLDER
+from app.families.ctc.language_model import KENLM_SUFFIXES
 from scripts.exporting.proofs import Measurements
 from scripts.exporting.timing import Latency
 
 TRAINING_FILE = "training.json"
 """The record of `train.py`."""
 DESCRIBED_SUFFIXES = frozenset(
-    {".txt", ".onnx", ".onnx_data", ".data", ".json", ".safetensors", ".bin", ".xml", ".flac"}
+    {".txt", ".onnx", ".onnx_data", ".data", ".json", ".safetensors", ".bin", ".xml", ".flac", ".npz", *KENLM_SUFFIXES}
 )
 """Suffixes of the files that the manifest describes: models, their settings, and the evidence clips."""
+DESCRIBED_FOLDERS = (LANGUAGE_MODEL_FOLDER,)
+"""Folders whose files the manifest describes, too."""
 TOOLS = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
 
 
@@ -37,12 +41,17 @@ def take_manifest(folder: Path) -> dict[str, Any]:
 def copy_settings(source: Path, target: Path, names: Sequence[str], keep: bool) -> None:
     """Copy the files that the checkpoint has, and the record of its training.
 
-    names: of settings files. keep: do not overwrite files that exist in the target.
+    names: of settings files and folders. keep: do not overwrite those that exist in the target.
     """
     for name in (*names, TRAINING_FILE):
         kept = keep and (target / name).exists()
-        if (source / name).is_file() and source.resolve() != target.resolve() and not kept:
+        if source.resolve() == target.resolve() or kept:
+            continue
+        if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
+        elif (source / name).is_dir():
+            shutil.rmtree(target / name, ignore_errors=True)
+            shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns(".*"))
 
 
 def revision_of(snapshot: Path) -> str | None:
@@ -60,20 +69,29 @@ def describe(
     latency: Latency,
 ) -> dict[str, Any]:
     """The content of the manifest: source, files with hashes, tools, proofs, evidence and latency."""
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix in DESCRIBED_SUFFIXES and path.is_file() and path.name != MANIFEST_NAME
-    )
     return {
         "format": MANIFEST_FORMAT,
         "name": name,
         **origin,
         "created": datetime.now(UTC).date().isoformat(),
-        "files": {path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in files},
+        "files": describe_files(folder),
         "tools": {tool: version(tool) for tool in TOOLS},
         "quantization": quantization,
         "proofs": measured.to_json(),
         "evidence": clips,
         "latency": asdict(latency),
+    }
+
+
+def describe_files(folder: Path) -> dict[str, Any]:
+    """Name of each file that the manifest describes -> its hash and size. Those of folders have names with a slash."""
+    inside = [folder, *(folder / name for name in DESCRIBED_FOLDERS if (folder / name).is_dir())]
+    files = sorted(
+        path
+        for part in inside
+        for path in part.iterdir()
+        if path.suffix in DESCRIBED_SUFFIXES and path.is_file() and path.name != MANIFEST_NAME
+    )
+    return {
+        path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in files
     }

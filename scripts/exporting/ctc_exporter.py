@@ -7,8 +7,10 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from app.artifacts import ArtifactError, open_artifact
-from app.families.ctc import GRAPH
+from app.families.ctc import GRAPH, CtcFamily
 from app.families.ctc.checkpoint import load_checkpoint
+from app.families.ctc.language_model import ALPHABET_NAME
+from app.families.ctc.language_model import FOLDER as LANGUAGE_MODEL_FOLDER
 from app.families.ctc.recognizer import CtcRecognizer
 from app.families.ctc.settings import SETTINGS_FILES, CtcSettings, read_settings
 from app.models import Model
@@ -18,6 +20,7 @@ from scripts.common.model_files import model_files
 from scripts.exporting.calibration import calibration_feeds
 from scripts.exporting.exporter import FamilyProofs, Options
 from scripts.exporting.graph_export import export_fp32, export_int8
+from scripts.exporting.language_model_proofs import LANGUAGE_MODEL_ENTRY, prove_language_model
 from scripts.exporting.length_check import check_lengths
 from scripts.exporting.onnx_files import count_operators, store_compactly, store_rounded
 from scripts.exporting.proofs import LIMITS
@@ -32,7 +35,7 @@ CALIBRATION_CLIPS = 64
 class CtcExporter:
     """The `Exporter` of CTC models."""
 
-    settings_files = SETTINGS_FILES
+    settings_files = (*SETTINGS_FILES, ALPHABET_NAME, LANGUAGE_MODEL_FOLDER)
     limits = LIMITS
 
     def check_adoptable(self, folder: Path) -> None:
@@ -106,8 +109,12 @@ class CtcExporter:
         workers: int,
         errors: Mapping[str, Sequence[ClipErrors]],
     ) -> FamilyProofs:
-        """Nothing more than what all families prove."""
-        return FamilyProofs((), {}, recognizers)
+        """What the backends write with the language model, if there is one."""
+        assert isinstance(artifact.family, CtcFamily)
+        if not artifact.family.language_model.exists:
+            return FamilyProofs((), {}, recognizers)
+        measured = prove_language_model(artifact, recognizers, sets, options.language, workers)
+        return FamilyProofs(measured.proofs, {LANGUAGE_MODEL_ENTRY: measured.entry}, recognizers)
 
 
 def settings_in(folder: Path) -> CtcSettings:

@@ -9,15 +9,16 @@ a float32 product. With activations in 8 bits by block, its kernel for one row i
 than float32 (500 rows on a CPU with AVX2).
 """
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
-from scripts.exporting.integer_ranges import BLOCK, LOWEST
+from scripts.exporting.block_weights import FLOAT_ACTIVATIONS, in_blocks, product_by_block
+from scripts.exporting.integer_ranges import LOWEST
 
-BITS = 4
-FLOAT_ACTIVATIONS = 1
-"""`accuracy_level` of `MatMulNBits` with which it computes in float32."""
+BITS: Final = 4
 
 
 def round_blocks(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -27,15 +28,11 @@ def round_blocks(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
     * integer. A last block that is not full is filled with zeros. A block whose scale would round to zero has the scale
     1, and only zeros.
     """
-    outputs, inputs = weight.shape
-    blocks = -(-inputs // BLOCK)
-    padded = np.zeros((outputs, blocks * BLOCK), dtype=np.float32)
-    padded[:, :inputs] = weight
-    padded = padded.reshape(outputs, blocks, BLOCK)
-    extreme = np.take_along_axis(padded, np.abs(padded).argmax(axis=2, keepdims=True), axis=2)
+    blocks = in_blocks(weight)
+    extreme = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2, keepdims=True), axis=2)
     scale = (extreme / np.float32(LOWEST)).astype(np.float16).astype(np.float32)
     scale[scale == 0] = 1
-    return np.rint(padded / scale).clip(LOWEST, -LOWEST - 1).astype(np.int8), scale
+    return np.rint(blocks / scale).clip(LOWEST, -LOWEST - 1).astype(np.int8), scale
 
 
 def product_with_4_bits(graph: GraphProto, node: NodeProto, weight: TensorProto) -> NodeProto:
@@ -48,15 +45,4 @@ def product_with_4_bits(graph: GraphProto, node: NodeProto, weight: TensorProto)
         packed = unsigned[:, :, 0::2] | (unsigned[:, :, 1::2] << BITS)
         graph.initializer.append(numpy_helper.from_array(packed, values))
         graph.initializer.append(numpy_helper.from_array(scale[:, :, 0], scales))
-    return helper.make_node(
-        "MatMulNBits",
-        [node.input[0], values, scales],
-        list(node.output),
-        name=node.name and f"{node.name}_int4",
-        domain="com.microsoft",
-        K=inputs,
-        N=outputs,
-        bits=BITS,
-        block_size=BLOCK,
-        accuracy_level=FLOAT_ACTIVATIONS,
-    )
+    return product_by_block(node, values, scales, (outputs, inputs), BITS, FLOAT_ACTIVATIONS)

@@ -17,6 +17,7 @@ Both read the same bytes: `GatherBlockQuantized` looks tokens up, `MatMulNBits` 
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
+from typing import Final
 
 import numpy as np
 import torch
@@ -34,7 +35,8 @@ from app.families.whisper.graphs import (
     tensor_names,
 )
 from app.families.whisper.modules import Decoder, Encoder
-from scripts.exporting.integer_ranges import LayerBits
+from scripts.exporting.block_weights import INT8_ACTIVATIONS, in_blocks, product_by_block
+from scripts.exporting.integer_ranges import BLOCK, LayerBits
 from scripts.exporting.onnx_files import reads_of, replace_nodes, trace
 from scripts.exporting.quantization import names_matching, products_of, quantize
 from scripts.exporting.whisper_int8_window import Int8Decoder, Int8Encoder
@@ -44,13 +46,9 @@ EXAMPLE_TOKENS = 3
 """Sizes of the example that the exporter traces; the graphs take any."""
 CONTRACTIONS = "*/feed_forward/contract/*"
 """Names of the encoder's products whose activations come from a GELU."""
-BLOCK = 32
-"""Weights that share a scale. Larger blocks are not faster (measured: 32, 64, 128)."""
 ZERO_POINT = 128
 """The byte that stands for zero, the default of `MatMulNBits` and `GatherBlockQuantized` for 8 bits."""
-BITS = 8
-INT8_ACTIVATIONS = 4
-"""`accuracy_level` of `MatMulNBits` with which activations are rounded to 8 bits by block; else it computes float32."""
+BITS: Final = 8
 
 
 def trace_whisper(
@@ -181,14 +179,10 @@ def quantize_blocks(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDA
     Returns bytes of shape (outputs, blocks, BLOCK) and scales of shape (outputs, blocks, 1), so that weight ~ scale *
     (byte - ZERO_POINT). A last block that is not full is filled with zeros; a block of zeros has the scale 1.
     """
-    outputs, inputs = weight.shape
-    blocks = -(-inputs // BLOCK)
-    padded = np.zeros((outputs, blocks * BLOCK), dtype=np.float32)
-    padded[:, :inputs] = weight
-    padded = padded.reshape(outputs, blocks, BLOCK)
-    scale = np.abs(padded).max(axis=2, keepdims=True) / np.float32(ZERO_POINT - 1)
+    blocks = in_blocks(weight)
+    scale = np.abs(blocks).max(axis=2, keepdims=True) / np.float32(ZERO_POINT - 1)
     scale[scale == 0] = 1
-    return (np.rint(padded / scale) + ZERO_POINT).astype(np.uint8), scale
+    return (np.rint(blocks / scale) + ZERO_POINT).astype(np.uint8), scale
 
 
 def _product(graph: GraphProto, node: NodeProto, name: str, weight: NDArray[np.float32]) -> NodeProto:
@@ -199,18 +193,8 @@ def _product(graph: GraphProto, node: NodeProto, name: str, weight: NDArray[np.f
         graph.initializer.append(numpy_helper.from_array(blocks, f"{name}_blocks"))
         graph.initializer.append(numpy_helper.from_array(scales, f"{name}_scales"))
         graph.initializer.append(numpy_helper.from_array(scales[:, :, 0], f"{name}_scales_of_product"))
-    return helper.make_node(
-        "MatMulNBits",
-        [node.input[0], f"{name}_blocks", f"{name}_scales_of_product"],
-        list(node.output),
-        name=node.name and f"{node.name}_int8",
-        domain="com.microsoft",
-        K=inputs,
-        N=outputs,
-        bits=BITS,
-        block_size=BLOCK,
-        accuracy_level=INT8_ACTIVATIONS,
-    )
+    names = f"{name}_blocks", f"{name}_scales_of_product"
+    return product_by_block(node, *names, (outputs, inputs), BITS, INT8_ACTIVATIONS)
 
 
 def _lookup(graph: GraphProto, node: NodeProto) -> list[NodeProto]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from app.settings import BUNDLED_MODEL, can_be_sent, entries
+from app.environment import can_be_sent, entries
+from app.settings import BUNDLED_MODEL
 from scripts.load_testing.load_clips import CONTENT_TYPE, Clip
 from scripts.speech.text import TextNormalizer
 

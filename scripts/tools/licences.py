@@ -32,6 +32,8 @@ Notes for anyone who distributes an image:
   Dikte only uses FFmpeg for decoding, never x264 or x265.
 - soxr, and libsndfile with libmpg123 and LAME in soundfile's wheel, are under the LGPL. libsndfile is a separate file
   that can be replaced; soxr's wheel has the library inside its extension module.
+- ufal.kenlm states no licence in its metadata; its wheel has the texts of the LGPL (2.1 or later) and of the GPL, which
+  are KenLM's. `libkenlm.so` is a separate file that can be replaced.
 - A program collected this list from what the packages state. It is not legal advice.
 """
 

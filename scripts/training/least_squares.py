@@ -12,7 +12,7 @@ DEFAULT_RIDGE = 1e-2
 HELD_OUT_EVERY = 4
 """Each clip of this number is left out at first, to choose the ridge by it."""
 COMPACT_EVERY = 64
-"""Removed inputs are taken out of the matrices after so many steps, which saves time."""
+"""The matrices are brought up to date, without the removed inputs, after so many steps, which saves time."""
 
 
 class LeastSquares:
@@ -67,20 +67,27 @@ class LeastSquares:
         while len(remaining) > count:
             steps = min(COMPACT_EVERY, len(remaining) - count)
             removed = torch.zeros(len(remaining), dtype=torch.bool)
-            for _ in range(steps):
-                blocks = _diagonal_blocks(inverse, group)
-                blocks[removed] = torch.eye(group, dtype=inverse.dtype)
+            blocks = _diagonal_blocks(inverse, group)
+            # Of the present inverse, `inverse - gains @ rows`, each step needs the rows of one group and the blocks.
+            gains, rows = (inverse.new_zeros(len(inverse), steps * group) for _ in range(2))
+            for step in range(steps):
+                usable = blocks.clone()
+                usable[removed] = torch.eye(group, dtype=inverse.dtype)
                 parts = weights.view(len(remaining), group, -1)
-                errors = (torch.linalg.solve(blocks, parts) * parts).sum(dim=(1, 2))
+                errors = (torch.linalg.solve(usable, parts) * parts).sum(dim=(1, 2))
                 errors[removed] = torch.inf
                 least = int(errors.argmin())
-                rows = slice(least * group, (least + 1) * group)
-                gain = torch.linalg.solve(blocks[least], inverse[rows]).T
-                weights -= gain @ weights[rows]
-                inverse -= gain @ inverse[rows]
+                of_least = slice(least * group, (least + 1) * group)
+                row = inverse[of_least] - gains[of_least, : step * group] @ rows[:, : step * group].T
+                gain = torch.linalg.solve(usable[least], row).T
+                weights -= gain @ weights[of_least]
+                blocks -= gain.view(-1, group, group) @ row.T.reshape(-1, group, group).transpose(1, 2)
+                here = slice(step * group, (step + 1) * group)
+                gains[:, here], rows[:, here] = gain, row.T
                 removed[least] = True
             kept = (~removed).repeat_interleave(group)
-            weights, inverse = weights[kept], inverse[kept][:, kept]
+            inverse = inverse[kept][:, kept] - gains[kept] @ rows[kept].T
+            weights = weights[kept]
             remaining = remaining[~removed]
         return remaining
 

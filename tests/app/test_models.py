@@ -300,22 +300,33 @@ class TestFindModelFolder:
         with pytest.raises(ArtifactError, match="there is no model folder nobody/nothing"):
             open_artifact(folder)
 
-    def test_of_the_hub_no_language_model_is_fetched(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("language_model", [False, True])
+    def test_of_the_hub_the_checkpoint_is_fetched_and_its_language_model_if_it_is_needed(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, language_model: bool
+    ) -> None:
         fetched: list[str] = []
+        revisions: list[str | None] = []
 
-        def snapshot_download(name: str, allow_patterns: list[str], **options: Any) -> str:
+        def snapshot_download(
+            name: str,
+            allow_patterns: list[str] | str,
+            ignore_patterns: str | None = None,
+            revision: str | None = None,
+        ) -> str:
             assert name == "cahya/wav2vec2-base-turkish"
-            ignored = options.pop("ignore_patterns", None)
-            assert not options
-            fetched.extend(filter_repo_objects(self.HUB, allow_patterns=allow_patterns, ignore_patterns=ignored))
+            found = filter_repo_objects(self.HUB, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns)
+            fetched.extend(found)
+            revisions.append(revision)
             return str(tmp_path)
 
         monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-        assert find_model_folder("cahya/wav2vec2-base-turkish", "pytorch") == tmp_path
-        assert not [name for name in fetched if name.startswith("language_model/")]
-        assert set(fetched) == {name for name in self.HUB if "/" not in name} - {
-            *("README.md", "optimizer.pt", "training_args.bin", "flax_model.msgpack")
-        }
+        assert find_model_folder("cahya/wav2vec2-base-turkish", "pytorch", language_model) == tmp_path
+        assert revisions == ([None, tmp_path.name] if language_model else [None]), "both of one revision"
+        left_out = ("checkpoint-500/",) if language_model else ("checkpoint-500/", "language_model/")
+        assert sorted(fetched) == sorted(
+            {name for name in self.HUB if not name.startswith(left_out)}
+            - {"README.md", "optimizer.pt", "training_args.bin", "flax_model.msgpack"}
+        )
 
     @pytest.mark.parametrize(
         "error",

@@ -4,8 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from app.cores import available_cores
+from app.environment import is_service_link
 from app.keywords import Keyword
-from app.settings import BUNDLED_MODEL, Settings, is_service_link
+from app.settings import BUNDLED_MODEL, Settings
 
 
 def test_defaults_serve_the_bundled_model_on_the_fastest_backend(monkeypatch: pytest.MonkeyPatch) -> None:

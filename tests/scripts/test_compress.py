@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.artifacts import why_unproven
+from app.artifacts import read_manifest, why_unproven, write_manifest
 from app.models import open_model
 from scripts import compress
 from scripts.common import ROOT, SAMPLES
@@ -15,6 +15,8 @@ from scripts.compression.students_of_teacher import StudyError
 from scripts.compression.study_state import StudyState
 from tests.scripts.compression.made_studies import made_study
 from tests.scripts.compression.plans import FOCUS
+
+MANIFEST = {"format": 3, "name": "of the point", "files": {}}
 
 
 def arguments(*more: str) -> list[str]:
@@ -100,6 +102,8 @@ class TestPick:
         monkeypatch.chdir(tmp_path)
         study = made_study(tmp_path / "out", checkpoints, monkeypatch)
         write_front(study)
+        for folder in (study.out / "artifact").iterdir():
+            write_manifest(folder, MANIFEST)
         return study.out
 
     def test_it_copies_the_artifact(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,10 +111,12 @@ class TestPick:
         assert "Serve it: ASR_MODEL_DIR=models/quick make serve" in capsys.readouterr().out
         assert Path("models/quick").is_dir()
         assert not Path("models/quick/result.json").exists()
+        assert read_manifest(Path("models/quick")) == MANIFEST | {"name": "quick"}, "the service shows this name"
+        assert all(read_manifest(folder) == MANIFEST for folder in (out / "artifact").iterdir())
         with pytest.raises(SystemExit, match="models/quick exists already"):
             main(["--out", str(out), "--pick", "wer<=+0.5", "--name", "quick"])
         main(["--out", str(out), "--pick", "wer<=+0.5"])
-        assert Path(f"models/out-{FOCUS}").is_dir()
+        assert read_manifest(Path(f"models/out-{FOCUS}"))["name"] == f"out-{FOCUS}"
 
     def test_no_point_fits(self, out: Path) -> None:
         with pytest.raises(SystemExit, match="no proven point fulfils latency_ms<=1"):
@@ -164,5 +170,5 @@ def test_from_a_teacher_to_an_artifact_that_is_served(
     main([*command, "--pick", "wer<=50", "--name", "picked"])
     assert "Serve it: ASR_MODEL_DIR=models/picked" in capsys.readouterr().out
     artifact = open_model(Path("models/picked")).artifact
-    assert artifact.name in (TEACHER, "teacher-plain")
+    assert artifact.name == "picked"
     assert why_unproven(artifact.manifest, "onnx_int8") is None

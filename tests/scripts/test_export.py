@@ -91,14 +91,19 @@ def test_every_shape_of_checkpoint_becomes_an_artifact(shape: str, checkpoints: 
         warm_up(ctc_recognizer(artifact.folder, backend), artifact)
 
 
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_only_what_serving_needs_is_in_it(shape: str, checkpoints: Path) -> None:
-    names = {path.name for path in exported(shape, checkpoints).iterdir()}
+    names = files_in(exported(shape, checkpoints))
     needed = {"config.json", "preprocessor_config.json", "vocab.json", "tokenizer_config.json"}
     assert needed | {"model.onnx", "model_int8.onnx", MANIFEST_NAME} <= names
     assert names <= needed | {
         *("model.onnx", "model_int8.onnx", MANIFEST_NAME, "added_tokens.json", "special_tokens_map.json"),
         *(EVIDENCE_FILE.format(number) for number in range(4)),
+        *("alphabet.json", "language_model/attrs.json", "language_model/ngrams.arpa", "language_model/unigrams.txt"),
     }
 
 
@@ -106,7 +111,7 @@ def test_only_what_serving_needs_is_in_it(shape: str, checkpoints: Path) -> None
 def test_the_manifest_describes_every_file(shape: str, checkpoints: Path) -> None:
     folder = exported(shape, checkpoints)
     files = manifest_of(folder)["files"]
-    assert files.keys() == {path.name for path in folder.iterdir()} - {MANIFEST_NAME}
+    assert files.keys() == files_in(folder) - {MANIFEST_NAME}
     for name, described in files.items():
         assert described == {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
 
@@ -223,10 +228,11 @@ class TestLinkedFolders:
         snapshot, blobs = folder / "snapshots" / "0a1b2c", folder / "blobs"
         snapshot.mkdir(parents=True)
         blobs.mkdir()
-        for path in large.iterdir():
-            blob = blobs / sha256_of(path)
-            shutil.copyfile(path, blob)
-            (snapshot / path.name).symlink_to(Path("../../blobs") / blob.name)
+        for name in files_in(large):
+            blob, link = blobs / sha256_of(large / name), snapshot / name
+            shutil.copyfile(large / name, blob)
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(os.path.relpath(blob, link.parent))
         return snapshot
 
     @staticmethod
@@ -256,7 +262,9 @@ class TestLinkedFolders:
         self, backend: str, layout: Callable[[Path, Path], Path], large: Path, tmp_path: Path
     ) -> None:
         assert (large / "model.onnx_data").stat().st_size > 1_000
-        (actual,) = ctc_recognizer(layout(large, tmp_path), backend).emissions([babbling(0.5, 1)])
+        recognizer = ctc_recognizer(layout(large, tmp_path), backend)
+        recognizer.decoder()  # reads the language model
+        (actual,) = recognizer.emissions([babbling(0.5, 1)])
         np.testing.assert_array_equal(actual, heard_by(backend, large))
 
     @pytest.mark.parametrize("link", [os.symlink, os.link])

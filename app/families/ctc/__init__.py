@@ -5,6 +5,7 @@ from pathlib import Path
 
 from app.artifacts import Artifact
 from app.families.ctc.graph import LENGTHS_INPUT, LOGITS_OUTPUT, WAVEFORM_INPUT, CtcGraph
+from app.families.ctc.language_model import LanguageModelFolder
 from app.families.ctc.recognizer import CtcRecognizer
 from app.families.ctc.settings import read_settings
 from app.recognizer import Windowing
@@ -31,6 +32,7 @@ class CtcFamily:
         self.settings = read_settings(artifact)
         self.rate_hz = self.settings.features.sample_rate_hz
         self.tokens = self.settings.vocabulary.tokens
+        self.language_model = LanguageModelFolder(artifact, self.settings.vocabulary)
 
     def torch_modules(self, folder: Path) -> Mapping[str, TorchModule]:
         """The checkpoint in float32. Raises the errors of `load_checkpoint`."""
@@ -45,4 +47,6 @@ class CtcFamily:
 
     def recognizer(self, graphs: Mapping[str, Graph], windowing: Windowing = Windowing()) -> CtcRecognizer:
         """A recognizer on the graph. Raises ArtifactError if the graph does not take audio of any length."""
-        return CtcRecognizer(self.settings, CtcGraph(graphs[GRAPH], self.settings.framing), windowing)
+        return CtcRecognizer(
+            self.settings, CtcGraph(graphs[GRAPH], self.settings.framing), windowing, self.language_model
+        )

@@ -4,7 +4,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,23 @@ class Run(NamedTuple):
     start: int
     end: int
     log_probability: float
+
+
+class AnyWordDecoder(Protocol):
+    """Turns the emissions of one clip into words, each as soon as it is final."""
+
+    def add(self, emissions: Emissions) -> list[Word]:
+        """Take the next frames, shape (frames, vocabulary), float32 log-probabilities. Returns the final words."""
+        ...
+
+    def finish(self) -> list[Word]:
+        """The remaining words after the last frame."""
+        ...
+
+    @property
+    def next_start_s(self) -> float:
+        """Earliest start of the next word, seconds; the end of the frames if none has begun."""
+        ...
 
 
 class WordDecoder:
@@ -105,8 +122,7 @@ class WordDecoder:
 
     def _end_word(self) -> list[Word]:
         letters, self._letters = self._letters, []
-        text = text_of_runs(letters, self._vocabulary)
-        return [word_of_runs(text, letters, self._frame_s)] if text else []
+        return word_of(letters, self._vocabulary, self._frame_s)
 
 
 def decode_ctc(emissions: Emissions, vocabulary: Vocabulary, frame_s: float) -> tuple[Word, ...]:
@@ -125,6 +141,12 @@ def best_runs(emissions: Emissions, first_frame: int) -> list[Run]:
         Run(int(token), first_frame + int(start), first_frame + int(end), float(log_probability))
         for token, start, end, log_probability in zip(best[starts], starts, ends, highest, strict=True)
     ]
+
+
+def word_of(letters: Sequence[Run], vocabulary: Vocabulary, frame_s: float) -> list[Word]:
+    """The word that the letters write; none if they write nothing. frame_s: seconds from one frame to the next."""
+    text = text_of_runs(letters, vocabulary)
+    return [word_of_runs(text, letters, frame_s)] if text else []
 
 
 def text_of_runs(letters: Sequence[Run], vocabulary: Vocabulary) -> str:

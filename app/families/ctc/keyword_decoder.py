@@ -1,27 +1,8 @@
 """Words of any decoder, with keywords in their place."""
 
-from typing import Protocol
-
-from app.families.ctc.decoding import Emissions
+from app.families.ctc.decoding import AnyWordDecoder, Emissions
 from app.families.ctc.keyword_spotter import Finding, KeywordSpotter
 from app.transcript import Word
-
-
-class Words(Protocol):
-    """Turns the emissions of one clip into words, as they come."""
-
-    def add(self, emissions: Emissions) -> list[Word]:
-        """Take the next frames, shape (frames, vocabulary), float32. Returns the words that are final, in order."""
-        ...
-
-    def finish(self) -> list[Word]:
-        """The remaining words after the last frame."""
-        ...
-
-    @property
-    def next_start_s(self) -> float:
-        """Earliest start of the next word, seconds."""
-        ...
 
 
 class KeywordDecoder:
@@ -30,7 +11,7 @@ class KeywordDecoder:
     A word belongs to a finding if its middle does. Words are held back as long as a keyword may still replace them.
     """
 
-    def __init__(self, words: Words, spotter: KeywordSpotter) -> None:
+    def __init__(self, words: AnyWordDecoder, spotter: KeywordSpotter) -> None:
         self._words = words
         self._spotter = spotter
         self._held: list[Word] = []

@@ -1,5 +1,6 @@
 """Keywords as a trie of letters, level by level, for a search that computes all nodes of a level at once."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ LETTER_BONUS = 1.5
 """Log-probability per letter by which the best path may be better than a keyword, and the keyword is still found."""
 FIRST_LETTERS = 1.0
 """Letters without a bonus: short keywords resemble many words."""
+FEW_KEYWORDS = 30
+"""With n times as many, each has log n less: the more there are, the likelier one resembles another word."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def build_trie(keywords: Sequence[Keyword], letters: Letters, boost: float) -> T
 
     Raises InvalidParameter for a keyword that the model cannot write.
     """
+    crowding = math.log(max(1.0, len(keywords) / FEW_KEYWORDS))
     used: dict[str, int] = {}
     nodes: list[dict[tuple[int, int, bool], int]] = []
     ends: list[list[End]] = []
@@ -75,6 +79,7 @@ def build_trie(keywords: Sequence[Keyword], letters: Letters, boost: float) -> T
                 key = parent, used.setdefault(letter, len(used)), between
                 parent = nodes[depth].setdefault(key, len(nodes[depth]))
             bonus = boost * keyword.boost * LETTER_BONUS * (len(spelling.letters) - FIRST_LETTERS)
+            bonus = max(bonus - crowding, min(bonus, LETTER_BONUS))  # what the model writes anyway is found
             ends[len(spelling.letters) - 1].append(End(parent, number, spelling, bonus, spelling.before_vowel))
     return Trie(tuple(keywords), tuple(used), _levels(nodes, ends))
 

@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from app.artifacts import ArtifactError
 from app.errors import InvalidParameter
-from app.families.ctc.decoding import Emissions, WordDecoder, decode_ctc
+from app.families.ctc.beam_search import BeamWordDecoder
+from app.families.ctc.decoding import AnyWordDecoder, Emissions, WordDecoder, decode_ctc
 from app.families.ctc.graph import CtcGraph
-from app.families.ctc.keyword_decoder import KeywordDecoder, Words
+from app.families.ctc.keyword_decoder import KeywordDecoder
 from app.families.ctc.keyword_spotting import KeywordSpotting
+from app.families.ctc.language_model import LanguageModelFolder
 from app.families.ctc.settings import CtcSettings, FeatureSettings
 from app.families.ctc.windows import Framing, Stitcher, cut, stitch
 from app.recognizer import WINDOW_S, Agreement, Hypothesis, Options, Samples, Window, Windowing, never
@@ -30,8 +32,15 @@ PROBABILITY_TOLERANCE = 1e-3
 class CtcRecognizer:
     """A `Recognizer` whose outputs are emissions: log-probabilities, shape (frames, vocabulary), float32."""
 
-    def __init__(self, settings: CtcSettings, graph: CtcGraph, windowing: Windowing) -> None:
+    def __init__(
+        self,
+        settings: CtcSettings,
+        graph: CtcGraph,
+        windowing: Windowing,
+        language_model: LanguageModelFolder | None = None,
+    ) -> None:
         self.settings = settings
+        self._language_model = language_model
         self._graph = graph
         self.rate_hz = settings.features.sample_rate_hz
         self.window_s = windowing.window_s or WINDOW_S
@@ -90,12 +99,23 @@ class CtcRecognizer:
         return emissions
 
     def decoder(self, options: Options = Options()) -> "CtcDecoder":
-        """A decoder for one clip."""
-        words: Words = WordDecoder(self.settings.vocabulary, self.settings.frame_s)
+        """A decoder for one clip.
+
+        The first one with a language model reads it, and raises the errors of `read_language_model`.
+        """
+        words = self._word_decoder(options)
         spotter = self._spotting.spotter(options)
         if spotter is not None:
             words = KeywordDecoder(words, spotter)
         return CtcDecoder(self.settings, self._overlap_frames, words)
+
+    def _word_decoder(self, options: Options) -> AnyWordDecoder:
+        """A beam search if there is a language model; else greedy."""
+        loaded = self._language_model.load() if self._language_model is not None and options.language_model else None
+        if loaded is None:
+            return WordDecoder(self.settings.vocabulary, self.settings.frame_s)
+        width = options.language_model_beam
+        return BeamWordDecoder(loaded.vocabulary, self.settings.frame_s, loaded.scorer, width)
 
     def cost_s(self, duration_s: float) -> float:
         """The duration itself: every second costs the same, except for the small part of attention."""
@@ -139,7 +159,7 @@ class CtcRecognizer:
         return stitch(windows, output, hop, self._overlap_frames, blank)
 
     def text(self, emissions: Emissions) -> str:
-        """The words in the emissions of a clip, shape (frames, vocabulary)."""
+        """The words in the emissions of a clip, shape (frames, vocabulary), without a language model."""
         words = decode_ctc(emissions, self.settings.vocabulary, self.settings.frame_s)
         return joined(words)
 
@@ -164,7 +184,7 @@ class CtcRecognizer:
 class CtcDecoder:
     """The `Decoder` of one clip: emissions of consecutive windows -> words -> segments."""
 
-    def __init__(self, settings: CtcSettings, overlap_frames: int, words: Words) -> None:
+    def __init__(self, settings: CtcSettings, overlap_frames: int, words: AnyWordDecoder) -> None:
         self._hop = settings.framing.hop
         self._stitcher = Stitcher(overlap_frames, settings.vocabulary.blank)
         self._words = words

@@ -4,50 +4,17 @@ from pathlib import Path
 import pytest
 
 from scripts.compression.front import FrontPoint
-from scripts.compression.front_report import CASE_STUDY, chain_rows, collect, factors, write_front
-from scripts.compression.plan import TEACHER
+from scripts.compression.front_report import write_front
+from scripts.compression.point_figures import collect
 from scripts.compression.study import Study
+from tests.checkpoints import built
 from tests.scripts.compression.made_studies import made_study
-from tests.scripts.compression.plans import FOCUS
+from tests.scripts.compression.plans import FOCUS, SHAPES, options
 
 
 @pytest.fixture
 def study(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     return made_study(tmp_path / "out", checkpoints, monkeypatch)
-
-
-def test_points_have_their_figures(study: Study) -> None:
-    points = {point.name: point for point in collect(study)}
-    focus = points[FOCUS]
-    assert focus.speed is not None
-    assert focus.first is not None
-    assert focus.speed.p50_s == 0.040
-    assert focus.first.wer.rate == pytest.approx(0.1)
-    assert focus.first.deletions == pytest.approx(0.1)
-    assert focus.first.increase.rate == 0
-    plain = points[f"{FOCUS}-plain"].first
-    assert plain is not None
-    assert (plain.increase.rate, plain.increase.low, plain.increase.high) == pytest.approx((0.1, 0.1, 0.1))
-    assert (study.out / focus.artifact).is_dir()
-    assert points[TEACHER].steps == 0
-    assert points["l6"].steps_done == points["l6"].steps - 7
-    assert points[f"{FOCUS}-trained4bit"].unproven == "text_equality"
-
-
-def test_the_chain_is_that_of_the_case_study(study: Study) -> None:
-    rows = chain_rows(study)
-    assert [(row["point"], row["backend"]) for row in rows] == [
-        (TEACHER, "pytorch"),
-        (f"{FOCUS}-plain", "pytorch"),
-        (FOCUS, "pytorch"),
-        (FOCUS, "pytorch_int8"),
-        (FOCUS, "onnx"),
-        (FOCUS, "onnx_int8"),
-    ]
-    assert len(rows) == len(CASE_STUDY)
-    assert [row["size_bytes"] for row in rows] == [20e6, 20e6, 20e6, 2.5e6, 4e6, 1e6]
-    assert factors(rows) == pytest.approx((20, 7.5))
-    assert factors([]) == (None, None)
 
 
 def test_the_report_has_all_parts(study: Study) -> None:
@@ -93,3 +60,10 @@ def test_a_report_before_anything_is_made(checkpoints: Path, tmp_path: Path, mon
     assert "it is not trained yet" in text
     assert "it is not exported yet" in text
     assert write_front(study).is_file()
+
+
+def test_a_study_that_only_probes_misses_nothing(checkpoints: Path, tmp_path: Path) -> None:
+    study = Study(options(tmp_path, teacher=str(built("small", checkpoints)), dataset_name="", eval_sets={}))
+    study.state.set(shapes={"labels": list(SHAPES), "focus": FOCUS})
+    study.choose_shapes()
+    assert "not trained yet" not in write_front(study).read_text(encoding="utf-8")

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from scripts.compression.plan import TEACHER, Training
 from scripts.compression.students_of_teacher import StudyError
-from scripts.compression.study import TAIL_RATE, Study
+from scripts.compression.study import Study
 from tests.checkpoints import built
 from tests.scripts.compression.made_studies import made_study
 from tests.scripts.compression.plans import FOCUS, SHAPES, options
@@ -62,40 +61,6 @@ def test_a_moved_study_is_the_same(study: Study, tmp_path: Path) -> None:
     }
 
 
-def test_the_job_of_each_training(study: Study) -> None:
-    def job(training: Training) -> Any:
-        return study.job(training, study.trained(training), 100, None, only_pace=False)
-
-    focus = job(study.plan.training(FOCUS))
-    assert focus.options["teacher"] == str(study.teacher)
-    assert focus.config["model_name"] == str(study.student(FOCUS).folder)
-    assert focus.config["eval_steps"] == 100, "no more than the steps"
-    plain = job(study.plan.training(f"{FOCUS}-plain"))
-    assert "teacher" not in plain.options
-    assert job(study.plan.training(f"{TEACHER}-plain")).config["model_name"] == str(study.teacher)
-    pruned = job(study.plan.training(f"{FOCUS}-movement80"))
-    assert pruned.config["model_name"] == str(study.trained(study.plan.training(FOCUS)).folder)
-    assert pruned.config["learning_rate"] == TAIL_RATE * 1e-4
-    assert (pruned.options["pruning"], pruned.options["prune_to"]) == ("movement", 0.8)
-    assert job(study.plan.training(f"{FOCUS}-trained8bit")).options["quantize_bits"] == 8
-    assert job(study.plan.training(f"{FOCUS}-seed2")).config["seed"] == 2
-
-
-def test_a_budget_plans_the_steps_of_what_has_not_begun(study: Study) -> None:
-    other = again(study, steps=1000)
-    pace_s = {one.name: 1.0 for one in other.plan.trainings}
-    allotment = other.plan_steps(pace_s, 2000.0)
-    assert allotment.share < 1
-    kept = [one for one in other.plan.trainings if one.name not in allotment.left_out]
-    steps = {one.name: other.steps_of(one) for one in kept}
-    assert steps == allotment.steps
-    assert sum(steps.values()) <= 2000
-    (other.trained(kept[0]).partial).mkdir(parents=True)
-    richer = again(other)
-    assert richer.plan_steps(pace_s, 1e6).steps[kept[0].name] == steps[kept[0].name], "it has begun"
-    assert richer.steps_of(kept[1]) == 1000
-
-
 def test_the_time_of_a_run_is_a_limit_too(study: Study) -> None:
     assert study.left_s() is None
     assert again(study, budget_h=2.0).left_s() == 3600, "an hour is spent"
@@ -104,19 +69,6 @@ def test_the_time_of_a_run_is_a_limit_too(study: Study) -> None:
     assert 300 < left_s <= 360
     assert again(study, budget_h=1.0, run_h=0.1).left_s() == 0
     assert again(study, budget_h=1.0).used_up
-
-
-def test_time_is_kept_for_the_stages_after_the_trainings(study: Study) -> None:
-    stage = study.artifact(study.plan.points[0])
-    result = stage.result()
-    (stage.folder / "result.json").write_text("{}")
-    stage.partial.mkdir(parents=True)
-    stage.finish(result, took_s=0.0)
-    from scripts.compression.stage_folders import write_json
-
-    write_json(stage.folder / "result.json", result | {"took_s": 60})
-    assert study.reserve_s() >= 60 * (len(study.plan.points) - 1)
-    assert again(study, stages=("train",)).reserve_s() == 0
 
 
 def test_a_whisper_model_is_no_teacher(tmp_path: Path) -> None:

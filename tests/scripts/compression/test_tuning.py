@@ -64,6 +64,8 @@ def test_a_search_goes_on_where_it_was(database: Path) -> None:
     search(study, 5, run)
     assert ran == ["trial-003", "trial-004"]
     assert len(study.trials) == 5
+    rates = [trial.params["learning_rate"] for trial in study.trials]
+    assert len(set(rates)) == 5, "the same options are not tried again"
 
 
 def test_an_interrupted_trial_is_repeated_in_its_folder(database: Path) -> None:

@@ -11,16 +11,11 @@ from onnxruntime import InferenceSession
 from app.families.whisper.checkpoint import load_checkpoint
 from app.families.whisper.graphs import ENCODER, FEATURES_INPUT, LOG_WEIGHTS_INPUT, POSITIONS_INPUT
 from app.runtimes.onnx import OnnxGraph
+from scripts.exporting.block_weights import INT8_ACTIVATIONS, product_by_block
+from scripts.exporting.integer_ranges import BLOCK
 from scripts.exporting.onnx_files import count_operators, restore_halves
 from scripts.exporting.quantization import names_matching, quantize
-from scripts.exporting.whisper_graphs import (
-    BLOCK,
-    INT8_ACTIVATIONS,
-    ZERO_POINT,
-    quantize_blocks,
-    quantize_encoder,
-    trace_whisper,
-)
+from scripts.exporting.whisper_graphs import ZERO_POINT, quantize_blocks, quantize_encoder, trace_whisper
 from tests.reference import session_on_one_thread
 from tests.whisper_checkpoints import make_whisper, whisper_artifact
 
@@ -120,17 +115,8 @@ def test_products_by_block_are_exact_on_this_cpu_and_rows_are_independent(rows: 
         for shape in ((48, 256), (1, 256))
     )
     blocks, scales = quantize_blocks(weight.astype(np.float32))
-    node = helper.make_node(
-        "MatMulNBits",
-        ["x", "blocks", "scales"],
-        ["y"],
-        domain="com.microsoft",
-        K=256,
-        N=48,
-        bits=8,
-        block_size=BLOCK,
-        accuracy_level=INT8_ACTIVATIONS,
-    )
+    exact = helper.make_node("MatMul", ["x", "weight"], ["y"])
+    node = product_by_block(exact, "blocks", "scales", (48, 256), 8, INT8_ACTIVATIONS)
     graph = helper.make_graph(
         [node],
         "product",

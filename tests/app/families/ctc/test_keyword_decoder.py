@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,17 @@ import pytest
 from numpy.typing import NDArray
 
 from app.families.ctc import keyword_spotter
-from app.families.ctc.decoding import Vocabulary, WordDecoder
-from app.families.ctc.keyword_decoder import KeywordDecoder, Words
+from app.families.ctc.beam_search import BeamWordDecoder
+from app.families.ctc.decoding import AnyWordDecoder, Vocabulary, WordDecoder
+from app.families.ctc.keyword_decoder import KeywordDecoder
 from app.families.ctc.keyword_search import search
 from app.families.ctc.keyword_spotter import BATCH_S, MAX_HELD_S, KeywordSpotter
 from app.families.ctc.keyword_trie import build_trie
 from app.families.ctc.spelling import Letters
 from app.keywords import Keyword, parse_keywords
 from app.transcript import Word, joined
+from scripts.language_modeling.making import Weights
+from tests.language_models import language_model
 
 ALPHABET = "abcçdefgğhıijklmnoöprsştuüvyz"
 TOKENS = ("<pad>", "|", *ALPHABET)
@@ -47,15 +51,25 @@ def emissions(text: str, confused: str = "") -> NDArray[np.float32]:
     return np.log(np.array(rows, dtype=np.float32).reshape(-1, len(TOKENS)))
 
 
-def decoder(*keywords: str, language: str | None = "tr") -> KeywordDecoder:
+def decoder(*keywords: str, language: str | None = "tr", decoding: AnyWordDecoder | None = None) -> KeywordDecoder:
+    """Keywords over the words of another decoder, or of the best path."""
     letters = Letters(VOCABULARY, language)
     trie = build_trie(parse_keywords(keywords), letters, 1.0)
-    return KeywordDecoder(WordDecoder(VOCABULARY, FRAME_S), KeywordSpotter(trie, letters, VOCABULARY, FRAME_S))
+    decoding = decoding or WordDecoder(VOCABULARY, FRAME_S)
+    return KeywordDecoder(decoding, KeywordSpotter(trie, letters, VOCABULARY, FRAME_S))
 
 
-def words(frames: NDArray[np.float32], *keywords: str, language: str | None = "tr", step: int = 0) -> list[Word]:
+def words(
+    frames: NDArray[np.float32],
+    *keywords: str,
+    language: str | None = "tr",
+    step: int = 0,
+    decoding: AnyWordDecoder | None = None,
+) -> list[Word]:
     """The words of a clip that comes in parts of `step` frames."""
-    decoding: Words = decoder(*keywords, language=language) if keywords else WordDecoder(VOCABULARY, FRAME_S)
+    decoding = decoding or WordDecoder(VOCABULARY, FRAME_S)
+    if keywords:
+        decoding = decoder(*keywords, language=language, decoding=decoding)
     found: list[Word] = []
     for start in range(0, len(frames), step or len(frames) or 1):
         found += decoding.add(frames[start : start + step] if step else frames)
@@ -100,6 +114,21 @@ def test_a_keyword_changes_what_the_model_misheard() -> None:
     assert text("yarın ahned gelir", "Ahmet", confused="nmdt") == "yarın Ahmet gelir"
     assert text("yarın ahned gelir", "Ahmet:0.5", confused="nmdt") == "yarın ahned gelir"
     assert text("yarın ahned gelir", "Ahmet") == "yarın ahned gelir", "the model is sure"
+
+
+@pytest.mark.parametrize("step", [0, 5])
+def test_keywords_replace_words_of_a_language_model(step: int) -> None:
+    scorer = language_model("letter", 5).scorer(Path(), VOCABULARY, Weights(0.5, 1.0))
+    frames = emissions("ali bamla kadımöyde aldi", confused="mk")
+
+    def written(*keywords: str, modelled: bool) -> str:
+        decoding = BeamWordDecoder(VOCABULARY, FRAME_S, scorer, 16) if modelled else WordDecoder(VOCABULARY, FRAME_S)
+        return joined(words(frames, *keywords, step=step, decoding=decoding))
+
+    assert written(modelled=False) == "ali bamla kadımöyde aldi"
+    assert written("Kadıköy", modelled=False) == "ali bamla Kadıköy'de aldi"
+    assert written(modelled=True).startswith("ali bakla ")
+    assert written("Kadıköy", modelled=True) == "ali bakla Kadıköy'de aldi"
 
 
 def test_other_languages_have_no_turkish_endings() -> None:
@@ -254,7 +283,7 @@ def test_words_of_another_decoder(step: int) -> None:
     letters = Letters(VOCABULARY, "tr")
     trie = build_trie([Keyword("Kadıköy")], letters, 1.0)
     decoding = KeywordDecoder(beam, KeywordSpotter(trie, letters, VOCABULARY, FRAME_S))
-    found = []
+    found: list[Word] = []
     for start in range(0, len(frames), step):
         found += decoding.add(frames[start : start + step])
     assert [word.text for word in found + decoding.finish()] == ["Bir", "Kadıköy'de", "İki"]
