@@ -7,7 +7,7 @@ from fastapi import FastAPI, Security
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
-from app.api import asr_webservice, deepgram, deepgram_live, health, metrics, openai, page, realtime, transcribe
+from app.api import asr_webservice, deepgram, deepgram_live, health, metrics, openai, page, realtime, transcribe, vosk
 from app.api.auth import ApiKeys
 from app.api.description import describe_what_all_routes_share
 from app.api.errors import error_responses, install_error_handlers
@@ -21,7 +21,7 @@ from app.settings import Settings
 
 SURFACES = (
     *(transcribe.router, asr_webservice.router, openai.router, openai.models_router),
-    *(deepgram.router, deepgram_live.router, realtime.router),
+    *(deepgram.router, deepgram_live.router, realtime.router, vosk.router),
 )
 """Routers of the client APIs, each made with `app.api.intake.surface`."""
 

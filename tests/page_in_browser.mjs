@@ -155,6 +155,30 @@ try {
   seen.recordingHeard = await audio();
   await page.keyboard.press(" ");
 
+  // Keywords, for a file that is dropped
+  await page.click("#options summary");
+  await page.fill("#keywords", "PARK, Merhaba");
+  const dropped = await page.evaluateHandle(({ name, data }) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))], name));
+    return transfer;
+  }, { name: "dropped.wav", data: require("node:fs").readFileSync(sides).toString("base64") });
+  await page.dispatchEvent("body", "dragenter", { dataTransfer: dropped });
+  seen.dropShown = await page.isVisible("#drop");
+  await page.dispatchEvent("body", "drop", { dataTransfer: dropped });
+  await page.waitForFunction(() => document.getElementById("clip-name").textContent === "dropped.wav");
+  await state("done");
+  seen.dropHidden = await page.isHidden("#drop");
+  seen.dropped = await page.locator("#segments .word").allTextContents();
+
+  // Cancel: the second of two files waits for the first
+  await page.fill("#keywords", "");
+  await page.setInputFiles("#files", [voice, sides]);
+  await page.locator("#clip-list button").first().click();
+  await page.click("#cancel");
+  await state("cancelled");
+  seen.cancelled = await text("#error-title");
+
   // Turkish, on a phone
   await page.selectOption("#language", "tr");
   seen.turkish = [await page.getAttribute("html", "lang"), await text("#record")];

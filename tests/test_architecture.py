@@ -137,6 +137,7 @@ LAYERS = [
         "app.api.deepgram",
         "app.api.deepgram_live",
         "app.api.realtime",
+        "app.api.vosk",
     },
     {"app.api.description", "app.api.middleware"},
     {"app.main", "app.websocket_connections"},

@@ -156,6 +156,17 @@ def test_speech_is_transcribed_live(walk: dict[str, Any]) -> None:
     assert CALL_TEXT.split()[-1] in walk["read"], "finals are read out"
 
 
+def test_keywords_and_files_that_are_dropped(walk: dict[str, Any]) -> None:
+    assert walk["dropShown"]
+    assert walk["dropHidden"]
+    assert walk["dropped"][0] == "Merhaba"
+    assert {"PARKta", "PARK'ta"} & set(walk["dropped"])
+
+
+def test_a_file_that_waits_is_cancelled(walk: dict[str, Any]) -> None:
+    assert walk["cancelled"] == "Cancelled"
+
+
 def test_it_speaks_turkish_and_fits_a_phone(walk: dict[str, Any]) -> None:
     assert walk["turkish"] == ["tr", "Kayda başla"]
     assert walk["sideways"] is False

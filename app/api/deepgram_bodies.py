@@ -6,12 +6,15 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from app import __version__
-from app.live.events import Event, Final, Partial, SpeechStarted, UtteranceEnd
+from app.live.events import Final, Partial, SpeechStarted, UtteranceEnd
 from app.service import Service
 from app.transcript import Segment, Transcript, Word, joined, mean_confidence
 
+Told = SpeechStarted | Partial | Final | UtteranceEnd
+"""The events of a live stream that Deepgram's clients are told of."""
 
-def to_message(event: Event, channels: int, metadata: dict[str, Any], speech_final: bool) -> dict[str, Any]:
+
+def to_message(event: Told, channels: int, metadata: dict[str, Any], speech_final: bool) -> dict[str, Any]:
     """An event of a live stream as a message.
 
     Interim results say with `committed_words` how many of their first words later ones keep, unless the final differs.

@@ -17,7 +17,7 @@ from app.api.live_conversation import INTERNAL, INVALID, NORMAL, STOPPING, Endin
 from app.api.origins import check_origin
 from app.api.paths import LISTEN
 from app.errors import AsrError, InvalidAudio, UnsupportedMedia
-from app.live.events import SpeechStarted
+from app.live.events import Failed, Reached, SpeechStarted, SpeechStopped
 from app.live.options import LiveOptions
 from app.live.stream import LiveStream
 from app.logs import request_id
@@ -74,10 +74,14 @@ class Conversation(LiveConversation):
         self._id = request_id.get() or ""
 
     async def send_events(self) -> Ending:
-        """Send the stream's events, and `Metadata` at its end."""
+        """Send the stream's events, and `Metadata` at its end. Raises EngineFailure: no message could tell of it."""
         metadata = results_metadata(self._service, self._id)
         pauses_count = self._query.endpointing is not False
         async for event in self.stream:
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, SpeechStopped | Reached):
+                continue
             if isinstance(event, SpeechStarted) and not self._query.vad_events:
                 continue
             await self.send(to_message(event, max(1, self.stream.channels), metadata, pauses_count))

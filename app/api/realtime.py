@@ -13,6 +13,7 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket
 
+from app.api.errors import note
 from app.api.live_conversation import INVALID, NORMAL, STOPPING, Ending, LiveConversation, code_of
 from app.api.openai_options import check_model
 from app.api.origins import check_origin
@@ -28,7 +29,7 @@ from app.api.realtime_events import (
 )
 from app.api.realtime_session import Session, first_session, to_body, updated
 from app.errors import AsrError, InvalidParameter, RequestTimeout
-from app.live.events import Event, Final, Partial, SpeechStarted, UtteranceEnd
+from app.live.events import Event, Failed, Final, Partial, Reached, Reason, SpeechStarted, SpeechStopped, UtteranceEnd
 from app.live.incoming import BYTES
 from app.live.stream import LiveStream
 from app.service import Service
@@ -68,9 +69,7 @@ async def realtime(socket: WebSocket) -> None:
         protocols = socket.scope["subprotocols"]
         await socket.accept(PROTOCOL if PROTOCOL in protocols else None)
         beta = BETA_PROTOCOL in protocols or BETA in socket.headers.get(BETA_HEADER, "")
-        conversation = Conversation(socket, stream, service, session, beta)
-        await conversation.begin()
-        await conversation.run()
+        await Conversation(socket, stream, service, session, beta).run()
 
 
 class Conversation(LiveConversation):
@@ -86,10 +85,6 @@ class Conversation(LiveConversation):
         self._fed_s = 0.0
         self._taken_s = 0.0  # up to here, audio was committed or cleared
         self._cleared_s = 0.0
-
-    async def begin(self) -> None:
-        """Send the first event."""
-        await self.send(self._session_event("created"))
 
     async def take_bytes(self, data: bytes) -> None:
         """All events are JSON."""
@@ -144,7 +139,8 @@ class Conversation(LiveConversation):
         self.stream.finalize()
 
     async def send_events(self) -> Ending:
-        """Send what the stream tells."""
+        """Send the first event, and what the stream tells."""
+        await self.send(self._session_event("created"))
         async for event in self.stream:
             await self._tell(event)
         return STOPPING if self.stream.stopping else Ending(NORMAL)
@@ -160,30 +156,45 @@ class Conversation(LiveConversation):
             case Partial():
                 if self._item is not None and event.start_s >= self._cleared_s:
                     await self._send_delta(self._item, self._item.grow(event.committed))
+            case SpeechStopped():
+                await self._close_item(event.end_s, event.reason)
             case Final():
-                await self._finish(event)
-            case UtteranceEnd():
+                item = await self._close_item(event.end_s, event.reason)
+                await self._send_delta(item, item.add(event))
+                await self._finish(item, event.reason)
+            case Failed():
+                note(self.socket, event.error)
+                item = await self._close_item(event.end_s, event.reason)
+                item.error = event.error
+                await self._finish(item, event.reason)
+            case UtteranceEnd() | Reached():
                 pass
 
-    async def _finish(self, final: Final) -> None:
-        """Send the text of an utterance, which is complete unless it got too long for the model."""
+    async def _close_item(self, end_s: float, reason: Reason) -> Item:
+        """The running item, after the client was told that its audio is complete, if it is."""
         self._item = item = self._item or Item()
-        self._taken_s = max(self._taken_s, final.end_s)
-        rest = item.add(final)
-        if final.reason == "max_length":
-            await self._send_delta(item, rest)
-            return
-        self._item = None
-        if final.reason == "endpoint":
-            end_ms = round(final.end_s * 1000)
+        self._taken_s = max(self._taken_s, end_s)
+        if reason == "max_length" or item.id == self._last_id:
+            return item
+        if reason == "endpoint":
+            end_ms = round(end_s * 1000)
             await self.send(to_event("input_audio_buffer.speech_stopped", audio_end_ms=end_ms, item_id=item.id))
         place = {"previous_item_id": self._last_id}
         self._last_id = item.id
         await self.send(to_event("input_audio_buffer.committed", item_id=item.id, **place))
         for kind in ("created",) if self._beta else ("added", "done"):
             await self.send(to_event(f"conversation.item.{kind}", item=to_item(item), **place))
-        await self._send_delta(item, rest)
-        await self.send(to_completed(item, self._session.logprobs))
+        return item
+
+    async def _finish(self, item: Item, reason: Reason) -> None:
+        """Send the text of an item, or why it has none; unless it goes on, because it got too long for the model."""
+        if reason == "max_length":
+            return
+        self._item = None
+        if item.error is not None:
+            await self.send(to_failed(item, item.error))
+        else:
+            await self.send(to_completed(item, self._session.logprobs))
 
     async def _send_delta(self, item: Item, delta: str) -> None:
         if delta:

@@ -17,6 +17,8 @@ TRANSCRIPTION = "conversation.item.input_audio_transcription"
 class Item:
     """What somebody said: one utterance, or several parts of one that got too long for the model.
 
+    error: what went wrong with a part of it; then it has no text.
+
     Deltas are only ever added to: they have committed words, and of a final what goes on from there. Where a final
     contradicts committed words, there is no further delta for it; the transcript of `completed` is right.
     """
@@ -24,6 +26,7 @@ class Item:
     def __init__(self) -> None:
         self.id = f"item_{uuid4().hex}"
         self.segments: list[Segment] = []
+        self.error: AsrError | None = None
         self.duration_s = 0.0
         self._sent = ""  # of the part that is running
 
@@ -95,7 +98,7 @@ def to_completed(item: Item, logprobs: bool) -> dict[str, Any]:
 
 
 def to_failed(item: Item, error: AsrError) -> dict[str, Any]:
-    """There will be no text of an item."""
+    """There is no text of an item, because of this error."""
     return to_event(f"{TRANSCRIPTION}.failed", item_id=item.id, content_index=0, error=problem(error))
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from app.api.openai_forms import MAX_LANGUAGES, MAX_PROMPT, LanguageName
 from app.api.openai_options import check_model, names_own_language
 from app.errors import InvalidParameter, UnsupportedValue
+from app.keywords import added, parse_keywords
 from app.live.incoming import Encoding, RawAudio
 from app.live.options import LiveOptions
 from app.live.utterances import VOICE
@@ -39,11 +40,12 @@ BETA_NAMES = {
     "input_audio_noise_reduction": "noise_reduction",
 }
 """Fields of the beta's session -> what they are called in `audio.input`."""
+KEYWORDS = "session.audio.input.transcription.keywords"
 FIELD_OF_OPTION = {"language": "language", "languages": "languages", "prompt": "prompt"}
 """Recognition option -> the field of `transcription` that asks for it."""
 EFFECTIVE = frozenset(
-    "type audio input format rate transcription model language languages prompt turn_detection silence_duration_ms "
-    "include".split()
+    "type audio input format rate transcription model language languages prompt keywords turn_detection "
+    "silence_duration_ms include".split()
 )
 """Names of the fields, at any depth, that have an effect."""
 HARMLESS = frozenset("threshold prefix_padding_ms eagerness create_response interrupt_response id object".split())
@@ -76,6 +78,7 @@ class TranscriptionPart(Part):
     language: LanguageName | None = None
     languages: list[LanguageName] | None = Field(None, max_length=MAX_LANGUAGES)
     prompt: str | None = None
+    keywords: list[str] | None = None
 
 
 class TurnDetectionPart(Part):
@@ -163,9 +166,11 @@ def updated(session: Session, changes: object, service: Service) -> Session:
         name = ".".join(("session", *map(str, problem["loc"])))
         raise InvalidParameter(str(problem["msg"]).removeprefix("Value error, "), field=name) from None
     given = part.audio.input
-    asked, names = recognition_of(session.recognition, given.transcription)
     defaults = service.settings.options
+    asked, names = recognition_of(session.recognition, given.transcription, defaults)
     refused = refused_options(service.transcriber.lanes.express, asked, defaults)
+    if "keywords" in refused:  # one of them is wrong; every model takes some
+        raise InvalidParameter(refused["keywords"], field=KEYWORDS)
     ignored = dict.fromkeys(without_effect(part.model_dump(exclude_unset=True)), "it has no effect")
     ignored |= {
         FIELD_OF_OPTION[option]: reason
@@ -191,8 +196,12 @@ def updated(session: Session, changes: object, service: Service) -> Session:
     )
 
 
-def recognition_of(options: Options, part: TranscriptionPart | None) -> tuple[Options, set[str]]:
-    """The recognition options with what the client changes, and the names of those."""
+def recognition_of(options: Options, part: TranscriptionPart | None, defaults: Options) -> tuple[Options, set[str]]:
+    """The recognition options with what the client changes, and the names of those.
+
+    Keywords replace those of earlier updates, and add to those of the service. Raises InvalidParameter for entries that
+    are no keywords.
+    """
     if part is None:
         return options, set()
     changes: dict[str, Any] = {}
@@ -202,6 +211,11 @@ def recognition_of(options: Options, part: TranscriptionPart | None) -> tuple[Op
         changes["languages"] = tuple(filter(None, part.languages))
     if part.prompt is not None:
         changes["prompt"] = part.prompt.strip()[-MAX_PROMPT:]
+    if part.keywords is not None:
+        try:
+            changes["keywords"] = added(defaults.keywords, parse_keywords(part.keywords))
+        except InvalidParameter as error:
+            raise InvalidParameter(error.message, **{**error.details, "field": KEYWORDS}) from None
     return replace(options, **changes), set(changes)
 
 
@@ -241,6 +255,8 @@ def to_body(session: Session, service: Service, beta: bool) -> dict[str, Any]:
         transcription["language"] = language
     if options.languages:
         transcription["languages"] = list(options.languages)
+    if options.keywords:
+        transcription["keywords"] = [keyword.text for keyword in options.keywords]
     body = {
         "id": session.id,
         "object": "realtime.transcription_session",

@@ -5,9 +5,10 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from app.errors import EngineFailure
 from app.live.agreement import Agreement, contradicted
 from app.live.engine import LiveEngine
-from app.live.events import Event, Final, Partial, SpeechStarted, UtteranceEnd
+from app.live.events import Event, Failed, Final, Partial, Reached, SpeechStarted, SpeechStopped, UtteranceEnd
 from app.live.options import LiveLimits, LiveOptions
 from app.live.utterances import Cutter, Started, Utterance
 from app.metrics import LiveMetrics
@@ -48,7 +49,7 @@ class Channel:
         self._metrics = metrics
         self._emit = emit
         self.cutter = Cutter(longest, options.endpointing_s)
-        self._todo: deque[tuple[Started | Utterance | Final | UtteranceEnd, float]] = deque()
+        self._todo: deque[tuple[Started | Utterance | Final | UtteranceEnd | Reached, float]] = deque()
         self._changed = asyncio.Event()
         self._space = asyncio.Event()
         self._ended = False
@@ -80,6 +81,14 @@ class Channel:
         self._todo.append((utterance or nothing, time.monotonic()))
         self._changed.set()
 
+    async def mark(self) -> None:
+        """Tell when everything up to here is done; a partial that is being computed is not waited for."""
+        if self._busy or self._todo:
+            self._todo.append((Reached(self.number), time.monotonic()))
+            self._changed.set()
+        else:
+            await self._emit(Reached(self.number))
+
     def clear(self) -> None:
         """Forget the running utterance."""
         self.cutter.clear()
@@ -95,7 +104,7 @@ class Channel:
         self._changed.set()
 
     async def run(self) -> None:
-        """Compute partials and finals. Raises the errors of the engine."""
+        """Compute partials and finals. Raises NotReady if the service stops computing."""
         while True:
             if self._todo:
                 self._busy = True
@@ -111,22 +120,28 @@ class Channel:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def _do(self, item: Started | Utterance | Final | UtteranceEnd, since: float) -> None:
+    async def _do(self, item: Started | Utterance | Final | UtteranceEnd | Reached, since: float) -> None:
         match item:
             case Started():
                 self._last_word_end_s = None
                 await self._emit(SpeechStarted(self.number, item.start / RATE_HZ))
             case Utterance():
                 await self._finish(item, since)
-            case Final() | UtteranceEnd():
+            case Final() | UtteranceEnd() | Reached():
                 await self._emit(item)
 
     async def _finish(self, utterance: Utterance, since: float) -> None:
-        start_s = utterance.start / RATE_HZ
-        segments = await self._engine.final(utterance.samples, start_s)
-        final = Final(self.number, start_s, utterance.end / RATE_HZ, segments, utterance.reason)
+        start_s, end_s = utterance.start / RATE_HZ, utterance.end / RATE_HZ
+        if utterance.reason != "max_length":
+            await self._emit(SpeechStopped(self.number, end_s, utterance.reason))
         committed, self._agreement = self._agreement.committed, Agreement()
         self._drafted = utterance.end
+        try:
+            segments = await self._engine.final(utterance.samples, start_s)
+        except EngineFailure as error:
+            await self._emit(Failed(self.number, start_s, end_s, utterance.reason, error))
+            return
+        final = Final(self.number, start_s, end_s, segments, utterance.reason)
         self._metrics.final(time.monotonic() - since, len(committed), contradicted(committed, final.words))
         if final.words:
             self._last_word_end_s = final.words[-1].end_s
@@ -161,15 +176,20 @@ class Channel:
             while not drafting.done() and not self._todo and not self._ended:
                 self._changed.clear()
                 changed = asyncio.ensure_future(self._changed.wait())
-                await asyncio.wait((drafting, changed), return_when=asyncio.FIRST_COMPLETED)
-                changed.cancel()
+                try:
+                    await asyncio.wait((drafting, changed), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
             if not drafting.done() or self.cutter.start != start:
                 self._metrics.partial_dropped()
                 return
             words, took_s = drafting.result()
+        except EngineFailure:  # the final tells it, if it fails too
+            self._metrics.partial_dropped()
+            return
         finally:
             drafting.cancel()
-            await asyncio.wait((drafting,))
+            await asyncio.gather(drafting, return_exceptions=True)
         self._hop_s = min(max(self._limits.hop_s, HOP_FACTOR * took_s), MAX_HOP_S)
         before = first / RATE_HZ if first > start else start / RATE_HZ - 1
         volatile = self._agreement.update(words, before, edge / RATE_HZ)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from app.errors import AsrError
 from app.transcript import Segment, Word, joined
 
 Reason = Literal["endpoint", "finalize", "max_length", "end_of_stream"]
@@ -70,6 +71,29 @@ class Final:
 
 
 @dataclass(frozen=True)
+class SpeechStopped:
+    """An utterance has ended. It comes at once; the utterance's `Final` or `Failed` follows when it is computed.
+
+    end_s: end of the utterance. reason: never `max_length`, because then the speech goes on.
+    """
+
+    channel: int
+    end_s: float
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The engine failed on an utterance, or on a part of one: it comes in place of the `Final`. The stream goes on."""
+
+    channel: int
+    start_s: float
+    end_s: float
+    reason: Reason
+    error: AsrError
+
+
+@dataclass(frozen=True)
 class UtteranceEnd:
     """Nobody has spoken in a channel for `LiveOptions.utterance_end_s` since the last word of its finals.
 
@@ -80,4 +104,11 @@ class UtteranceEnd:
     last_word_end_s: float
 
 
-Event = SpeechStarted | Partial | Final | UtteranceEnd
+@dataclass(frozen=True)
+class Reached:
+    """All audio before a call of `LiveStream.mark` was taken, and the finals of what ended in it have come."""
+
+    channel: int
+
+
+Event = SpeechStarted | Partial | SpeechStopped | Final | Failed | UtteranceEnd | Reached

@@ -14,7 +14,7 @@ from app.errors import InvalidParameter
 from app.live.backlog import Backlog, Mark
 from app.live.channel import Channel
 from app.live.engine import LiveEngine
-from app.live.events import Event, Final, Partial
+from app.live.events import Event, Final, Partial, Reached
 from app.live.incoming import LiveAudio, NewFormat, RawAudio, blocks_of
 from app.live.options import LiveLimits, LiveOptions
 from app.metrics import LiveMetrics
@@ -25,14 +25,14 @@ MAX_EVENTS = 256
 """Events that wait for the listener; then the stream waits too."""
 DROPPING_EVENTS = 32
 """While so many events wait, no partials are added."""
-FINALIZE, CLEAR = Mark("finalize"), Mark("clear")
+FINALIZE, CLEAR, REACHED = Mark("finalize"), Mark("clear"), Mark("reached")
 
 
 class LiveStream:
     """One stream; made by `app.live.streams.LiveStreams.open`, which also ends it.
 
     Iterate over it in one task, feed it in another. The iteration ends after `finish`, once all events were taken; it
-    raises what went wrong: InvalidAudio and UnsupportedMedia for the audio, EngineFailure, NotReady.
+    raises what went wrong: InvalidAudio and UnsupportedMedia for the audio, NotReady.
     """
 
     def __init__(
@@ -71,6 +71,10 @@ class LiveStream:
     def finalize(self) -> None:
         """Give the running utterance its final now, after all audio that was fed: one `finalize` on each channel."""
         self._backlog.mark(FINALIZE)
+
+    def mark(self) -> None:
+        """Tell when all audio that was fed is taken: one `Reached` on each channel, after the finals before it."""
+        self._backlog.mark(REACHED)
 
     def clear(self) -> None:
         """Forget the running utterance, after all audio that was fed; nothing answers that."""
@@ -140,6 +144,8 @@ class LiveStream:
                     await self._pass_on(sound.add(item, len(self._channels)))
                 elif item is FINALIZE:
                     await self._finalize()
+                elif item is REACHED:
+                    await self._reach()
                 else:
                     for channel in self._channels:
                         channel.clear()
@@ -180,6 +186,12 @@ class LiveStream:
             channel.finalize()
         if not self._channels:
             await self._emit(Final(0, 0.0, 0.0, (), "finalize"))
+
+    async def _reach(self) -> None:
+        for channel in self._channels:
+            await channel.mark()
+        if not self._channels:
+            await self._emit(Reached(0))
 
     async def _emit(self, event: Event) -> None:
         if isinstance(event, Partial) and self._events.qsize() >= DROPPING_EVENTS:

@@ -1,6 +1,8 @@
 """Voice activity while audio arrives: Silero's network, with its state kept from piece to piece."""
 
+import math
 from collections import deque
+from itertools import islice
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from app.voice_activity import LEVEL_CHUNKS, MAX_GAIN, TARGET_LEVEL, Probabiliti
 
 LEVEL_MEMORY_CHUNKS = 312
 """The level is that of the last 10 s."""
+ATTACK_CHUNKS = LEVEL_CHUNKS
+"""The level is at least that of the loudest of so many last chunks: speech after silence must not be amplified as the
+silence was. Overdriven, it confuses the network for seconds."""
 
 
 class Voice:
@@ -38,10 +43,16 @@ class Voice:
         pieces = np.lib.stride_tricks.sliding_window_view(pending, CONTEXT_SAMPLES + CHUNK_SAMPLES)[::CHUNK_SAMPLES]
         pieces = pieces[:chunks]
         new = pieces[:, CONTEXT_SAMPLES:]
-        self._powers.extend((np.einsum("ij,ij->i", new, new) / CHUNK_SAMPLES).tolist())
-        probabilities, self._state = self._network(self._gain() * pieces, self._state)
+        gains = [self._gain(power) for power in (np.einsum("ij,ij->i", new, new) / CHUNK_SAMPLES).tolist()]
+        probabilities, self._state = self._network(
+            np.array(gains, dtype=np.float32)[:, np.newaxis] * pieces, self._state
+        )
         return probabilities
 
-    def _gain(self) -> np.float32:
-        level = float(np.sqrt(sorted(self._powers)[-min(LEVEL_CHUNKS, len(self._powers))]))
-        return np.float32(min(max(TARGET_LEVEL / level, 1.0), MAX_GAIN) if level > 0 else 1.0)
+    def _gain(self, power: float) -> float:
+        """The amplification of the next chunk, whose mean square is `power`."""
+        self._powers.append(power)
+        lasting = sorted(self._powers)[-min(LEVEL_CHUNKS, len(self._powers))]
+        sudden = max(islice(reversed(self._powers), ATTACK_CHUNKS))
+        level = math.sqrt(max(lasting, sudden))
+        return min(max(TARGET_LEVEL / level, 1.0), MAX_GAIN) if level > 0 else 1.0

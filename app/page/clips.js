@@ -144,11 +144,10 @@ export class Clips {
     await this.#haveKey(about);
     const microphone = await openMicrophone();
     const clip = new Clip(name(++this.recordings), this.on.changed);
-    const { language } = this.on.options();
     const parts = [];
     const peaks = new Peaks(microphone.rateHz);
     Object.assign(clip, { state: "recording", peaks: [peaks], model: about?.model, backend: about?.backend });
-    const stream = new LiveStream(microphone.rateHz, language, {
+    const stream = new LiveStream(microphone.rateHz, this.on.options(), {
       partial: (partial) => {
         clip.partial = partial;
         clip.changed();

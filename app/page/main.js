@@ -138,7 +138,7 @@ addEventListener("beforeunload", (event) => clips.recording && event.preventDefa
 // Options and key
 
 function options() {
-  const wanted = { channels: find("channels").value };
+  const wanted = { channels: find("channels").value, keywords: find("keywords").value.trim() };
   if (service?.options.detects_language) wanted.language = find("speech-language").value.trim();
   if (service?.options.translates) wanted.task = find("task").value;
   if (service && !service.options.times_words) wanted.timestamps = "none";

@@ -138,15 +138,17 @@ class EventReader {
 /**
  * A live stream on the WebSocket /v1/listen (Deepgram's protocol; `committed_words` is an addition of this service).
  *
- * on: {partial({committed, volatile}), final(segment), end(durationS), failed(ServiceError)}; exactly one of the last two
+ * options: as for /transcribe; those for the language and keywords have an effect. on: {partial({committed, volatile}), final(segment), end(durationS), failed(ServiceError)}; exactly one of the last two
  * is called, once. Words are as in the answers of /transcribe.
  */
 export class LiveStream {
-  constructor(rateHz, language, on) {
+  constructor(rateHz, { language, keywords }, on) {
     const url = address("v1/listen");
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const query = { encoding: "linear16", sample_rate: rateHz, channels: 1, interim_results: true };
-    url.search = new URLSearchParams(language ? { ...query, language } : query);
+    if (language) query.language = language;
+    if (keywords) query.keyterm = keywords;
+    url.search = new URLSearchParams(query);
     this.on = on;
     this.waiting = []; // audio from before the connection
     this.opened = false;

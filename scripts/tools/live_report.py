@@ -1,17 +1,18 @@
 """Report how fast and how well live streams are transcribed.
 
     python scripts/tools/live_report.py --manifest samples/manifest.jsonl --streams 1 10
+    python scripts/tools/live_report.py --streams 1 --seconds 1800 --pace 4   # half an hour in 8 minutes
 
 Starts the service with the bundled model (`ASR_*` variables apply). Each stream sends clips of the manifest (`audio`,
-`text`), in an order of its own and with pauses between them, to Deepgram's API as fast as people speak. Prints, for
-each number of streams:
+`text`), in an order of its own and with pauses between them, to Deepgram's API as fast as people speak, or `--pace`
+times as fast. Prints, for each number of streams:
 
 - first partial: from the moment at which the first word of a clip begins to be sent, to the first text;
 - TTFS: from the moment at which the last word of a clip was sent, to its final. `--finalize` sends `Finalize` 200 ms
   after it, as clients with a voice detector of their own do; otherwise the service finds the end (`--endpointing_ms`);
 - the WER of the finals, and that of the same sound as a file;
 - committed words that the final contradicts;
-- the lag of finals in the first and in the last quarter of the streams.
+- the lag of finals, in seconds of the clock, and the memory of the service, in each quarter of the streams.
 """
 
 import argparse
@@ -57,7 +58,7 @@ class Spoken:
 
 @dataclass
 class Heard:
-    """What came back for one stream; times are seconds since its start, arrivals by the same clock."""
+    """What came back for one stream; times are seconds of audio since its start, arrivals by the same clock."""
 
     finals: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     partials: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, default=Path("samples/manifest.jsonl"))
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 10])
     parser.add_argument("--seconds", type=float, default=60.0, help="least length of each stream")
+    parser.add_argument("--pace", type=float, default=1.0, help="seconds of audio that are sent in a second")
     parser.add_argument("--pause_s", type=float, default=1.5)
     parser.add_argument("--endpointing_ms", type=int, default=300)
     parser.add_argument("--finalize", action="store_true")
@@ -136,14 +138,14 @@ async def stream(
     )
     heard = Heard()
     marks = [part.end_s + FINALIZE_S for part in spoken] if arguments.finalize else []
-    async with websockets.connect(address) as socket:
+    async with websockets.connect(address, ping_timeout=None) as socket:
         begin = time.monotonic()
 
         async def send() -> None:
             piece = round(PIECE_S * bytes_per_s)
             for start in range(0, len(data), piece):
                 sent_s = (start + piece) / bytes_per_s
-                wait_s = begin + sent_s - time.monotonic()
+                wait_s = begin + sent_s / arguments.pace - time.monotonic()
                 heard.late_s = max(heard.late_s, -wait_s)
                 await asyncio.sleep(max(0.0, wait_s))
                 await socket.send(data[start : start + piece])
@@ -157,7 +159,7 @@ async def stream(
             message = json.loads(text)
             if message["type"] == "Results":
                 kind = heard.finals if message["is_final"] else heard.partials
-                kind.append((time.monotonic() - begin, message))
+                kind.append(((time.monotonic() - begin) * arguments.pace, message))
         await sending
     return heard
 
@@ -168,10 +170,21 @@ def report(url: str, clips: list[tuple[Samples, str]], streams: int, arguments: 
     before = metrics(url)
     delays_s = np.random.default_rng(0).uniform(0, 3, streams)
 
+    memory_bytes: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            memory_bytes.append((await asyncio.to_thread(metrics, url))["memory"])
+            await asyncio.sleep(1.0)
+
     async def run() -> list[Heard]:
-        return await asyncio.gather(
-            *(stream(url, *both, arguments, delay_s) for both, delay_s in zip(made, delays_s, strict=True))
-        )
+        watching = asyncio.create_task(watch())
+        try:
+            return await asyncio.gather(
+                *(stream(url, *both, arguments, delay_s) for both, delay_s in zip(made, delays_s, strict=True))
+            )
+        finally:
+            watching.cancel()
 
     heard = asyncio.run(run())
     after = metrics(url)
@@ -182,14 +195,18 @@ def report(url: str, clips: list[tuple[Samples, str]], streams: int, arguments: 
             until_s = spoken[number + 1].start_s if number + 1 < len(spoken) else np.inf
             first = next((at for at, message in found.partials if at >= part.start_s and has_words(message)), None)
             if first is not None and first < until_s:
-                firsts_s.append(first - part.start_s)
+                firsts_s.append((first - part.start_s) / arguments.pace)
             last = [at for at, message in found.finals if has_words(message) and starts_in(message, part, until_s)]
             if last:
-                finals_s.append(max(last) - part.end_s)
+                finals_s.append((max(last) - part.end_s) / arguments.pace)
             else:
                 missed += 1
         lags_s.append(
-            [at - message["start"] - message["duration"] for at, message in found.finals if has_words(message)]
+            [
+                (at - message["start"] - message["duration"]) / arguments.pace
+                for at, message in found.finals
+                if has_words(message)
+            ]
         )
         reference = normalized(" ".join(part.text for part in spoken), arguments.language)
         live = " ".join(text_of(message) for _, message in found.finals)
@@ -204,14 +221,19 @@ def report(url: str, clips: list[tuple[Samples, str]], streams: int, arguments: 
     print(f"  TTFS            {spread(finals_s)}")
     print(f"  WER of finals   {errors / words:.2%}, as a file {file_errors / words:.2%} ({words} words)")
     print(f"  contradicted    {against:.0f} of {committed:.0f} committed words ({against / max(1, committed):.2%})")
-    quarters = [(lags[: max(1, len(lags) // 4)], lags[-max(1, len(lags) // 4) :]) for lags in lags_s if lags]
-    first, last = (np.median(np.concatenate(parts)) for parts in zip(*quarters, strict=True))
-    print(f"  lag             {first:.3f} s in the first quarter, {last:.3f} s in the last (median)")
+    by_quarter = [np.concatenate(parts) for parts in zip(*map(quarters, lags_s), strict=True)]
+    print(f"  lag             {', '.join(f'{np.median(part):.3f}' for part in by_quarter)} s by quarter (median)")
+    peaks = [f"{max(part, default=0) / 2**20:.0f}" for part in quarters(memory_bytes)]
+    print(f"  memory          {', '.join(peaks)} MiB by quarter (most)")
     print(f"  partials        {after['partials computed'] - before['partials computed']:.0f} computed, "
           f"{after['partials dropped'] - before['partials dropped']:.0f} dropped")  # fmt: skip
     print(
         f"  clips without a final: {missed}; the sender was late by {max(part.late_s for part in heard):.3f} s at most"
     )
+
+
+def quarters(values: list[float]) -> list[NDArray[np.float64]]:
+    return np.array_split(np.array(values, dtype=np.float64), 4)
 
 
 def has_words(message: dict[str, Any]) -> bool:
@@ -239,11 +261,13 @@ def transcribed(url: str, samples: Samples, arguments: argparse.Namespace) -> st
 
 
 def metrics(url: str) -> dict[str, float]:
-    """The counters of live streams."""
+    """The counters of live streams, and the memory of the service in bytes."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:  # noqa: S310  # our own address
         text = answer.read().decode()
     pattern = r'dikte_live_(?:committed_)?(\w+)_total\{outcome="(\w+)"\} (\S+)'
-    return {f"{name} {outcome}": float(value) for name, outcome, value in re.findall(pattern, text)}
+    found = {f"{name} {outcome}": float(value) for name, outcome, value in re.findall(pattern, text)}
+    (memory,) = re.findall(r"^process_resident_memory_bytes (\S+)", text, re.MULTILINE)
+    return found | {"memory": float(memory)}
 
 
 def spread(values: list[float] | NDArray[np.float64]) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,58 +10,22 @@ import pytest
 from app.api.deepgram_bodies import to_message
 from app.live.events import Final, Partial
 from app.transcript import Word
+from tests.app.api.live_sockets import Messages, Socket, nothing_left
 from tests.app.api.test_outcomes import outcomes
 from tests.app.live.streaming import pieces, s16, speech
 from tests.conftest import Client, ServiceFactory
-from tests.fakes import PATIENCE_S
+from tests.fakes import FakeRecognizer
 
-Messages = list[dict[str, Any]]
+LISTEN = "/v1/listen"
 LINEAR = "encoding=linear16&sample_rate=16000"
 END = {"text": json.dumps({"type": "CloseStream"})}
 SPEECH = [{"bytes": piece} for piece in pieces(s16(speech(1.0)))]
 
 
-class Socket:
-    """A WebSocket by hand. sent: what the service sent, each as an ASGI message."""
-
-    def __init__(self, client: Client, query: str, headers: dict[str, str], protocols: tuple[str, ...]) -> None:
-        self._client = client
-        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
-        if protocols:
-            self._headers.append((b"sec-websocket-protocol", ", ".join(protocols).encode()))
-        self._scope = {
-            "type": "websocket", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "ws",
-            "path": "/v1/listen", "raw_path": b"/v1/listen", "query_string": query.encode(), "root_path": "",
-            "headers": self._headers, "client": ("127.0.0.1", 1), "server": ("dikte", 80),
-            "subprotocols": list(protocols), "extensions": {"websocket.http.response": {}},
-        }  # fmt: skip
-        self.sent: Messages = []
-        self.reads = True
-
-    async def run(self, incoming: Messages, leaves: bool) -> None:
-        waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        waiting.put_nowait({"type": "websocket.connect"})
-        for message in incoming:
-            waiting.put_nowait({"type": "websocket.receive"} | message)
-        if leaves:
-            waiting.put_nowait({"type": "websocket.disconnect", "code": 1006})
-
-        async def send(message: Any) -> None:
-            self.sent.append(message)
-            if not self.reads:
-                await asyncio.Event().wait()
-
-        async with asyncio.timeout(PATIENCE_S):
-            await self._client.app(self._scope, waiting.get, send)
-
-    @property
-    def messages(self) -> Messages:
-        return [json.loads(message["text"]) for message in self.sent if message["type"] == "websocket.send"]
-
-    @property
-    def closed(self) -> tuple[int, str]:
-        assert self.sent[-1]["type"] == "websocket.close", self.sent[-1]
-        return self.sent[-1]["code"], self.sent[-1]["reason"]
+@pytest.fixture(autouse=True)
+def _nothing_is_left(client: Client) -> Iterator[None]:
+    with nothing_left(client):
+        yield
 
 
 def talk(
@@ -72,7 +37,7 @@ def talk(
     leaves: bool = False,
 ) -> Socket:
     """A conversation in which the client sends all of this."""
-    socket = Socket(client, query, headers or {}, protocols)
+    socket = Socket(client, LISTEN, query, headers, protocols)
     client.portal.call(socket.run, incoming, leaves)
     return socket
 
@@ -190,15 +155,30 @@ class TestHostileClients:
 
     def test_leaving_in_the_middle(self, client: Client) -> None:
         talk(client, SPEECH, leaves=True)
-        assert "dikte_live_streams 0.0" in client.get("/metrics").text
-        assert client.app.state.service.idle
+
+    def test_leaving_in_the_middle_of_a_container(self, client: Client) -> None:
+        talk(client, [{"bytes": b"\x1a\x45\xdf\xa3" + bytes(50)}], "", leaves=True)
+
+    def test_samples_cut_in_half(self, client: Client) -> None:
+        frames = pieces(s16(speech(1.0).repeat(2)), 333)
+        socket = talk(client, [*({"bytes": piece} for piece in frames), END], f"{LINEAR}&channels=2")
+        (text,) = texts(socket, is_final=True)
+        assert text
+
+    def test_a_failing_engine(self, client: Client, engine: FakeRecognizer) -> None:
+        engine.failure = RuntimeError("secret")
+        assert talk(client, [*SPEECH, END]).closed == (1011, "NET-0000")
+        assert outcomes(client) == {"engine_failure": 1}
+
+    def test_much_faster_than_speech(self, client: Client) -> None:
+        socket = talk(client, [{"bytes": s16(speech(*[1.5] * 20))}, END])
+        assert len(texts(socket, is_final=True)) == 20
 
     def test_never_reading(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("app.api.live_conversation.SEND_S", 0.05)
-        socket = Socket(client, LINEAR, {}, ())
+        socket = Socket(client, LISTEN, LINEAR)
 
         async def run() -> None:
-            socket.reads = True
             running = asyncio.create_task(socket.run([*SPEECH, END], leaves=False))
             while not socket.sent:
                 await asyncio.sleep(0)
@@ -292,7 +272,7 @@ class TestDoor:
 
 
 def test_a_stopping_service_gives_the_last_final_and_says_so(client: Client) -> None:
-    socket = Socket(client, LINEAR, {}, ())
+    socket = Socket(client, LISTEN, LINEAR)
 
     async def run() -> None:
         running = asyncio.create_task(socket.run([{"bytes": s16(speech(0.0))}], leaves=False))

@@ -56,12 +56,23 @@ def test_turn_detection() -> None:
 
 def test_what_is_told_is_what_is_in_effect() -> None:
     known = service()
-    given = audio_input(transcription={"model": "gpt-4o-transcribe", "language": "en", "keywords": ["fatura"]})
+    given = audio_input(transcription={"model": "gpt-4o-transcribe", "language": "en"})
     body = to_body(updated(first_session(known), given | {"include": [LOGPROBS]}, known), known, beta=False)
     assert body["audio"]["input"]["transcription"] == {"model": "fake", "prompt": "", "language": "tr"}
     assert body["include"] == [LOGPROBS]
     old = to_body(first_session(known), known, beta=True)
     assert (old["input_audio_format"], old["turn_detection"]["silence_duration_ms"]) == ("pcm16", 500)
+
+
+def test_keywords_replace_those_of_earlier_updates() -> None:
+    known = service(keywords="kitte")
+    session = updated(first_session(known), audio_input(transcription={"keywords": ["dikte", "Ket:2"]}), known)
+    assert [keyword.text for keyword in session.recognition.keywords] == ["kitte", "dikte", "Ket"]
+    session = updated(session, audio_input(transcription={"keywords": ["ekti"]}), known)
+    assert [keyword.text for keyword in session.recognition.keywords] == ["kitte", "ekti"]
+    session = updated(session, audio_input(turn_detection=None), known)
+    told = to_body(session, known, beta=False)["audio"]["input"]["transcription"]
+    assert told["keywords"] == ["kitte", "ekti"]
 
 
 WRONG: list[Any] = [
@@ -72,6 +83,9 @@ WRONG: list[Any] = [
     audio_input(format={"type": "audio/pcm", "rate": 1}),
     audio_input(turn_detection={"type": "server_vad", "silence_duration_ms": -1}),
     audio_input(transcription={"language": "???"}),
+    audio_input(transcription={"keywords": "fatura"}),
+    audio_input(transcription={"keywords": ["!"]}),
+    audio_input(transcription={"keywords": ["Zeynep"]}),
     {"input_audio_format": "mp3"},
     {"audio": {"input": []}},
 ]
@@ -89,7 +103,6 @@ def test_what_is_wrong_is_named(given: Any) -> None:
     [
         audio_input(noise_reduction={"type": "near_field"}),
         audio_input(transcription={"language": "en"}),
-        audio_input(transcription={"keywords": ["fatura"]}),
         audio_input(turn_detection={"type": "semantic_vad"}),
         {"type": "transcription", "instructions": "be brief"},
     ],

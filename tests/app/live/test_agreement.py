@@ -18,43 +18,55 @@ def texts(found: tuple[Word, ...]) -> str:
     return " ".join(word.text for word in found)
 
 
-def test_a_word_is_committed_once_two_hypotheses_agree() -> None:
+def hear(agreement: Agreement, *hypotheses: list[Word], until_s: float = 3.0) -> str:
+    """Hypotheses that come every 0.3 s. Returns the volatile words of the last one."""
+    volatile: tuple[Word, ...] = ()
+    for number, hypothesis in enumerate(hypotheses, 1 - len(hypotheses)):
+        volatile = agreement.update(hypothesis, -1, until_s + 0.3 * number)
+    return texts(volatile)
+
+
+def test_a_word_is_committed_once_the_hypotheses_of_a_second_agree() -> None:
     agreement = Agreement()
-    assert texts(agreement.update(words("bir iki üç"), -1, 1.5)) == "bir iki üç"
+    hypothesis = words("bir iki üç")
+    assert hear(agreement, *[hypothesis] * 3, until_s=2.0) == "bir iki üç"
     assert agreement.committed == ()
-    volatile = agreement.update(words("bir iki üç dört"), -1, 2.4)
-    assert (texts(agreement.committed), texts(volatile)) == ("bir iki üç", "dört")
+    assert hear(agreement, words("bir iki üç dört"), until_s=2.3) == "dört"
+    assert texts(agreement.committed) == "bir iki üç"
+
+
+def test_two_hypotheses_are_too_few_however_far_apart() -> None:
+    agreement = Agreement()
+    for edge_s in (2.0, 5.0):
+        agreement.update(words("bir iki"), -1, edge_s)
+    assert agreement.committed == ()
+    agreement.update(words("bir iki"), -1, 8.0)
+    assert texts(agreement.committed) == "bir iki"
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "edge_s", "pause_s", "confidence"),
+    ("hypotheses", "until_s"),
     [
-        ("bir iki", "bir iki", 1.2, 0.2, 1.0),
-        ("bir iki", "bir iki", 3.0, 0.0, 1.0),
-        ("bin iki", "bir iki", 3.0, 0.2, 1.0),
-        ("bir iki", "bir iki", 3.0, 0.2, 0.5),
+        ([words("bir iki")] * 4, 1.0),
+        ([words("bin iki"), *[words("bir iki")] * 3], 3.0),
+        ([words("bir iki"), words("bin iki"), *[words("bir iki")] * 2], 3.0),
+        ([words("bir iki", 1.0), *[words("bir iki")] * 3], 3.0),
+        ([[replace(word, confidence=0.9) for word in words("bir iki")], *[words("bir iki")] * 3], 3.0),
     ],
-    ids=["near the edge", "without a pause", "behind a change", "unsure"],
+    ids=["near the edge", "behind a change", "in the middle of changes", "elsewhere", "unsure"],
 )
-def test_a_first_word_is_not_committed(
-    first: str, second: str, edge_s: float, pause_s: float, confidence: float
-) -> None:
+def test_a_first_word_is_not_committed(hypotheses: list[list[Word]], until_s: float) -> None:
     agreement = Agreement()
-    for text in (first, second):
-        unsure, *others = words(text, pause_s=pause_s)
-        others = [replace(word, confidence=0.5) for word in others]  # the last word has a pause after it
-        agreement.update([replace(unsure, confidence=confidence), *others], -1, edge_s)
+    hear(agreement, *hypotheses, until_s=until_s)
     assert agreement.committed == ()
 
 
 def test_committed_words_stay_whatever_comes() -> None:
     agreement = Agreement()
-    for _ in range(2):
-        agreement.update(words("bir iki"), -1, 3.0)
+    hear(agreement, *[words("bir iki")] * 4)
     assert texts(agreement.committed) == "bir iki"
-    volatile = agreement.update(words("on yirmi otuz"), -1, 3.0)
+    assert hear(agreement, words("on yirmi otuz"), until_s=3.3) == "otuz"
     assert texts(agreement.committed) == "bir iki"
-    assert texts(volatile) == "otuz"
 
 
 def test_words_before_the_computed_part_are_kept() -> None:

@@ -6,13 +6,22 @@ import numpy as np
 import pytest
 
 from app.errors import EngineFailure, InvalidAudio, UnsupportedMedia
-from app.live.events import Event, Final, Partial, SpeechStarted, UtteranceEnd
+from app.live.events import Event, Failed, Final, Partial, SpeechStarted, SpeechStopped, UtteranceEnd
 from app.live.incoming import AnyContainer, RawAudio
 from app.live.options import LiveOptions
 from app.live.stream import LiveStream
 from tests.app.live.streaming import RAW, events_of, listen, pieces, s16, silence, speech, streams
 from tests.fakes import PATIENCE_S, FakeRecognizer
 from tests.sounds import ENCODINGS
+
+
+def test_the_end_of_speech_comes_before_its_final() -> None:
+    events = events_of(pieces(s16(speech(1.5, 0.0))), LiveOptions(partials=False))
+    assert [type(event) for event in events] == [SpeechStarted, SpeechStopped, Final] * 2
+    for stopped, final in zip(events[1::3], events[2::3], strict=True):
+        assert isinstance(stopped, SpeechStopped)
+        assert isinstance(final, Final)
+        assert (stopped.end_s, stopped.reason) == (final.end_s, final.reason)
 
 
 def finals(events: list[Event]) -> list[Final]:
@@ -156,9 +165,27 @@ def test_what_is_no_audio_ends_the_stream(data: list[bytes], audio: Any, error: 
         events_of(data, audio=audio)
 
 
-def test_a_failing_engine_ends_the_stream() -> None:
-    with pytest.raises(EngineFailure):
-        events_of(pieces(s16(speech(1.0))), recognizer=FakeRecognizer(failure=RuntimeError("broken")))
+def test_a_failing_engine_is_told_and_the_stream_goes_on() -> None:
+    engine = FakeRecognizer(failure=RuntimeError("broken"))
+
+    async def run() -> None:
+        async with streams(engine) as (live, transcriber, _), live.open(transcriber, RAW, LiveOptions()) as stream:
+            told: list[type] = []
+            await stream.feed(s16(speech(1.5)))
+            async with asyncio.timeout(PATIENCE_S):
+                async for event in stream:
+                    told.append(type(event))
+                    if isinstance(event, Failed):
+                        assert isinstance(event.error, EngineFailure)
+                        engine.failure = None
+                        await stream.feed(s16(speech(1.5)))
+                        stream.finish()
+        assert [kind for kind in told if kind is not Partial] == [
+            *(SpeechStarted, SpeechStopped, Failed),
+            *(SpeechStarted, SpeechStopped, Final),
+        ]
+
+    asyncio.run(run())
 
 
 def test_a_stream_that_nobody_computes_takes_a_bounded_part_of_what_is_sent() -> None:
