@@ -132,7 +132,7 @@ def shapes_table(shapes: Mapping[str, Any]) -> str:
                 if found
                 else ["-"] * 3
             )
-        fate = f"dominated by {useless[name]}" if name in useless else "trained" if name in shapes["labels"] else ""
+        fate = f"dominated by {useless[name]}" if name in useless else "chosen" if name in shapes["labels"] else ""
         rows.append([*row, "the focus" if name == shapes["focus"] else fate])
     rows += [
         [name, "-", *["-"] * (3 * len(backends)), f"not possible: {why}"] for name, why in shapes["refused"].items()
