@@ -24,6 +24,7 @@ import numpy as np
 
 from app.artifacts import CONFIG_NAME, ArtifactError, write_manifest
 from app.families.ctc import MODEL_TYPES as CTC_TYPES
+from app.families.ctc.language_model import FOLDER as LANGUAGE_MODEL_FOLDER
 from app.families.whisper import MODEL_TYPE as WHISPER_TYPE
 from app.models import Model, find_model_folder, load_recognizer, open_model, warm_up
 from app.recognizer import AnyRecognizer, Samples
@@ -63,7 +64,7 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measu
     Raises ArtifactError if weights of the checkpoint are missing, the artifact cannot be made, or a proof fails, and
     DataError if there is nothing to prove on.
     """
-    source = find_model_folder(checkpoint, REFERENCE, language_model=True)
+    source = find_model_folder(checkpoint, REFERENCE, options.language_model)
     opened = open_model(source)  # refuses a checkpoint that cannot be served, before anything is changed
     exporter = EXPORTERS[opened.artifact.read_json(CONFIG_NAME)["model_type"]]
     sets = load_sets(options)
@@ -75,7 +76,8 @@ def export(checkpoint: str, folder: Path, options: Options = Options()) -> Measu
     origin = {"source": checkpoint, "revision": revision_of(source)}
     if source.resolve() == folder.resolve():  # the artifact contains the checkpoint, which came from elsewhere
         origin |= {key: before[key] for key in origin if key in before}
-    copy_settings(source, folder, exporter.settings_files, keep=options.adopt)
+    copied = [name for name in exporter.settings_files if options.language_model or name != LANGUAGE_MODEL_FOLDER]
+    copy_settings(source, folder, copied, keep=options.adopt)
     if options.with_checkpoint:
         model.half().save_pretrained(folder)
         source = folder
@@ -230,6 +232,12 @@ def main() -> None:
         help="bits of INT8 weights: 7 are exact on every CPU, 8 only on CPUs with VNNI or AMX; with 4, the linear "
         "layers of a CTC model have 4 bits in model_int8.onnx, and compute in float32 (default: 7)",
     )
+    parser.add_argument(
+        "--language_model",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="copy the language model of a CTC checkpoint that has one, and prove the artifact with it, too",
+    )
     parser.add_argument("--openvino", action="store_true", help="make INT8 for ASR_BACKEND=openvino too")
     parser.add_argument(
         "--with_checkpoint", action="store_true", help="add the checkpoint to the artifact, in half precision"
@@ -259,6 +267,7 @@ def main() -> None:
         quantization=Quantization(arguments.quantization, tuple(arguments.keep_float), arguments.weight_bits),
         calibration=arguments.calibration,
         openvino=arguments.openvino,
+        language_model=arguments.language_model,
     )
     try:
         measured = export(arguments.checkpoint_dir, arguments.onnx_dir, options)

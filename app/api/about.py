@@ -79,7 +79,7 @@ def about(request: Request) -> AboutBody:
         language=service.language,
         ready=ready,
         proven=ready and not service.unproven_reasons,
-        accuracy=accuracy(manifest, service.backend),
+        accuracy=accuracy(manifest, service.backend, service.settings.language_model),
         speed=round(service.speed(), 1) if ready else None,
         cpu=CpuBody(model=this_cpu().model, features=list(this_cpu().features)),
         options=options(service),
@@ -103,14 +103,19 @@ def options(service: Service) -> OptionsBody:
     )
 
 
-def accuracy(manifest: Mapping[str, Any], backend: str) -> list[AccuracyBody]:
-    """The error rates that a manifest has for a backend. A manifest without readable ones gives none."""
-    proofs = manifest.get("proofs")
-    sets = proofs.get("accuracy") if isinstance(proofs, dict) else None
+def accuracy(manifest: Mapping[str, Any], backend: str, language_model: bool = True) -> list[AccuracyBody]:
+    """The error rates that a manifest has for a backend. A manifest without readable ones gives none.
+
+    language_model: prefer those with the language model, if there is one.
+    """
+    modelled = language_model and "language_model" in manifest
+    entry = manifest.get("language_model" if modelled else "proofs")
+    sets = entry.get("accuracy") if isinstance(entry, dict) else None
     found = []
     for name, backends in sets.items() if isinstance(sets, dict) else ():
         try:
-            found.append(AccuracyBody.model_validate({"set": set_name(name), **backends[backend]}))
+            figures = backends[backend]["with"] if modelled else backends[backend]
+            found.append(AccuracyBody.model_validate({"set": set_name(name), **figures}))
         except (KeyError, TypeError, ValidationError):
             continue
     return found

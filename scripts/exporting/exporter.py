@@ -31,7 +31,7 @@ class Options:
     the float32 files to half precision; with `adopt`, it says that they already are. with_checkpoint: add the
     checkpoint to the artifact, in half precision. max_reference_wer: largest word error rate of the checkpoint itself
     (0.5 is 50 %). allow_unproven: write a manifest even if a proof fails. quantization: options of INT8. calibration:
-    the set to calibrate on. openvino: make INT8 for OpenVINO too.
+    the set to calibrate on. openvino: make INT8 for OpenVINO too. language_model: copy that of a CTC checkpoint.
     """
 
     name: str = ""
@@ -49,6 +49,7 @@ class Options:
     quantization: Quantization = DYNAMIC
     calibration: str = ""
     openvino: bool = False
+    language_model: bool = True
 
 
 class FamilyProofs(NamedTuple):

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from app.artifacts import MANIFEST_NAME, sha256_of
+from app.artifacts import MANIFEST_NAME, ArtifactError, sha256_of
 from app.recognizer import Options
 from scripts.export import export
+from scripts.exporting.ctc_exporter import CtcExporter
 from scripts.language_model import main
 from scripts.speech.recognition import text_of
 from tests.checkpoints import babbling, built, clips, exported, exporting, options
@@ -84,3 +85,19 @@ def test_a_checkpoint_with_words_is_exported_with_them(checkpoints: Path, tmp_pa
         samples = babbling(0.6, seed)
         assert text_of(served, samples) == text_of(reference, samples)
         assert text_of(served, samples) != text_of(served, samples, Options(language_model=False))
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_an_export_copies_the_language_model_unless_it_is_told_not_to(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copied: bool
+) -> None:
+    checkpoint = shutil.copytree(built(SHAPE, checkpoints), tmp_path / "checkpoint")
+    add_language_model(checkpoint, "word", WEIGHTS)
+
+    def stop(*_: object) -> None:
+        raise ArtifactError("stopped")
+
+    monkeypatch.setattr(CtcExporter, "make", stop)
+    with pytest.raises(ArtifactError, match="stopped"), exporting():
+        export(str(checkpoint), tmp_path / "artifact", options(checkpoints, language_model=copied))
+    assert (tmp_path / "artifact" / "language_model").is_dir() == copied

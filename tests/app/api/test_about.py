@@ -47,11 +47,25 @@ def test_it_has_the_error_rates_of_the_backend_that_serves(
     assert body["proven"] is False
 
 
+def test_rates_with_a_language_model_are_those_of_the_decoding_that_serves() -> None:
+    better = {"wer": RATES["cer"], "cer": RATES["cer"], "clips": 600}
+    greedy = {"wer": RATES["wer"], "cer": RATES["cer"], "clips": 600}
+    manifest = {
+        "proofs": {"accuracy": {"seen": {"x": greedy}}},
+        "language_model": {"accuracy": {"seen": {"x": {"with": better, "without": greedy}}}},
+    }
+    for language_model, expected in ((True, better), (False, greedy)):
+        (found,) = accuracy(manifest, "x", language_model)
+        assert found.model_dump() == {"set": "seen", **expected}
+
+
 @pytest.mark.parametrize(
     "manifest",
     [
         {}, {"proofs": None}, {"proofs": {}}, {"proofs": {"accuracy": []}}, {"proofs": {"accuracy": {"a": None}}},
         {"proofs": {"accuracy": {"a": {"x": {"clips": 1, "wer": {"rate": None}, "cer": {}}}}}},
+        {"language_model": None}, {"language_model": {"accuracy": {"a": {"x": {"with": 1}}}}},
+        {"language_model": {"accuracy": {"a": {"x": [1]}}}},
     ],
 )  # fmt: skip
 def test_a_manifest_without_readable_rates_gives_none(manifest: dict[str, Any]) -> None:
