@@ -18,7 +18,7 @@ def nothing_left(client: Client) -> Iterator[None]:
     """Afterwards no task, no thread and no place of a live stream is left."""
 
     async def tasks() -> set[asyncio.Task[Any]]:
-        return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+        return asyncio.all_tasks() - {asyncio.current_task()}
 
     async def ended(before: set[asyncio.Task[Any]]) -> None:
         async with asyncio.timeout(PATIENCE_S):
