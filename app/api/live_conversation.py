@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 from fastapi import WebSocket, WebSocketDisconnect
+from pydantic import ValidationError
 
 from app.api.errors import note
-from app.errors import AsrError, NotReady
+from app.errors import AsrError, InvalidParameter, NotReady
 from app.live.stream import LiveStream
 from app.metrics import CLIENT_GONE
 
@@ -28,6 +29,13 @@ class Ending(NamedTuple):
 
 
 STOPPING = Ending(RESTART, "the service is stopping")
+
+
+def wrong_field(root: str, error: ValidationError) -> InvalidParameter:
+    """The first problem that pydantic found in a message. root: name of the object that has the fields."""
+    problem = error.errors()[0]
+    name = ".".join((root, *map(str, problem["loc"])))
+    return InvalidParameter(str(problem["msg"]).removeprefix("Value error, "), field=name)
 
 
 class LiveConversation(ABC):

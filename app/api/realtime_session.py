@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from app.api.live_conversation import wrong_field
 from app.api.openai_forms import MAX_LANGUAGES, MAX_PROMPT, LanguageName
 from app.api.openai_options import check_model, names_own_language
 from app.errors import InvalidParameter, UnsupportedValue
@@ -162,9 +163,7 @@ def updated(session: Session, changes: object, service: Service) -> Session:
     try:
         part = SessionPart.model_validate(changes)
     except ValidationError as error:
-        problem = error.errors()[0]
-        name = ".".join(("session", *map(str, problem["loc"])))
-        raise InvalidParameter(str(problem["msg"]).removeprefix("Value error, "), field=name) from None
+        raise wrong_field("session", error) from None
     given = part.audio.input
     defaults = service.settings.options
     asked, names = recognition_of(session.recognition, given.transcription, defaults)

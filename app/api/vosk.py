@@ -14,7 +14,16 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, Field, ValidationError
 
-from app.api.live_conversation import INTERNAL, INVALID, NORMAL, STOPPING, Ending, LiveConversation, code_of
+from app.api.live_conversation import (
+    INTERNAL,
+    INVALID,
+    NORMAL,
+    STOPPING,
+    Ending,
+    LiveConversation,
+    code_of,
+    wrong_field,
+)
 from app.api.origins import check_origin
 from app.api.paths import VOSK
 from app.audio.limits import MAX_RATE_HZ, MIN_RATE_HZ
@@ -124,9 +133,7 @@ class Conversation(LiveConversation):
         try:
             config = Config.model_validate(given)
         except ValidationError as error:
-            problem = error.errors()[0]
-            name = ".".join(("config", *map(str, problem["loc"])))
-            raise InvalidParameter(str(problem["msg"]), field=name) from None
+            raise wrong_field("config", error) from None
         self._config = self._config.model_copy(update=config.model_dump(exclude_unset=True))
         if config.sample_rate is not None:
             self.stream.set_audio(RawAudio("s16le", round(config.sample_rate)))

@@ -13,7 +13,7 @@ from app.models import Model
 from app.recognizer import AnyRecognizer, Options, compute_windows, decode_windows
 from app.runtimes.registry import REFERENCE
 from app.transcript import joined
-from scripts.exporting.proofs import DECIDING_CLIPS, FP32_BACKEND, GREEDY, QUANTIZED, compared_with
+from scripts.exporting.proofs import FP32_BACKEND, GREEDY, QUANTIZED, compared_with, deciding
 from scripts.speech.data import SpeechRows
 from scripts.speech.eval_sets import Figures, figures_of, normalizer_for
 from scripts.speech.scoring import ClipErrors, count_errors, word_error_increase
@@ -38,7 +38,7 @@ class LanguageModelProofs:
 
 
 def prove_language_model(
-    artifact: Model,
+    model: Model,
     recognizers: Mapping[str, AnyRecognizer],
     sets: Mapping[str, SpeechRows],
     language: str,
@@ -50,14 +50,14 @@ def prove_language_model(
     workers: clips that are computed at once. Raises DataError for a clip that cannot be read, and the errors of
     `read_language_model`.
     """
-    normalizer = normalizer_for(artifact.family, language)
+    normalizer = normalizer_for(model.family, language)
     backends = [backend for backend in recognizers if backend != REFERENCE]
     ways = {WITHOUT: GREEDY, WITH: Options()}
     errors: dict[str, list[ClipErrors]] = {backend: [] for backend in backends}
     accuracy: dict[str, dict[str, dict[str, Figures]]] = {}
 
     def measure(rows: SpeechRows, index: int) -> dict[tuple[str, str], ClipErrors]:
-        samples, expected = rows.samples(index, artifact.family.rate_hz), normalizer(rows.text(index))
+        samples, expected = rows.samples(index, model.family.rate_hz), normalizer(rows.text(index))
         found = {}
         for backend in backends:
             recognizer = recognizers[backend]
@@ -82,7 +82,7 @@ def prove_language_model(
     quantized = [backend for backend in backends if backend != FP32_BACKEND and FP32_BACKEND in backends]
     proofs = tuple(_judge(backend, errors[compared_with(backend)], errors[backend]) for backend in quantized)
     entry = {
-        "attributes": artifact.artifact.read_json(ATTRIBUTES_NAME),
+        "attributes": model.artifact.read_json(ATTRIBUTES_NAME),
         "beam": Options.language_model_beam,
         "accuracy": {
             name: {
@@ -104,7 +104,5 @@ def print_accuracy(accuracy: Mapping[str, Mapping[str, Mapping[str, Figures]]]) 
 
 
 def _judge(backend: str, expected: list[ClipErrors], found: list[ClipErrors]) -> Proof:
-    increase = word_error_increase(expected, found)
-    if len(found) >= DECIDING_CLIPS:
-        return Proof.judge(backend, PROOF_NAME, increase.rate, "at most", MAX_INCREASE)
-    return Proof.judge(backend, f"{PROOF_NAME}_lower_bound", increase.low, "at most", MAX_INCREASE)
+    name, figure = deciding(PROOF_NAME, len(found), word_error_increase(expected, found))
+    return Proof.judge(backend, name, figure, "at most", MAX_INCREASE)

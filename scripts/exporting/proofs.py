@@ -198,12 +198,19 @@ def compared_with(backend: str) -> str:
 
 def judge(backend: str, parity: Parity, wer_increase: ErrorRate, limits: Sequence[Limit]) -> list[Proof]:
     """Compare the figures of one backend with its limits."""
-    names = {} if parity.clips >= DECIDING_CLIPS else {"wer_increase": "wer_increase_lower_bound"}
-    figures = asdict(parity) | {"wer_increase": wer_increase.low if names else wer_increase.rate}
-    return [
-        Proof.judge(backend, names.get(limit.figure, limit.figure), figures[limit.figure], limit.bound, limit.value)
-        for limit in limits
-    ]
+    proofs = []
+    for limit in limits:
+        if limit.figure == "wer_increase":
+            name, figure = deciding(limit.figure, parity.clips, wer_increase)
+        else:
+            name, figure = limit.figure, asdict(parity)[limit.figure]
+        proofs.append(Proof.judge(backend, name, figure, limit.bound, limit.value))
+    return proofs
+
+
+def deciding(figure: str, clips: int, increase: ErrorRate) -> tuple[str, float]:
+    """What is compared with the limit of an increase, and its name: the increase or, of few clips, its lower bound."""
+    return (figure, increase.rate) if clips >= DECIDING_CLIPS else (f"{figure}_lower_bound", increase.low)
 
 
 def _parity(against: str, clips: list[Agreement]) -> Parity:

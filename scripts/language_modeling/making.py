@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from app.families.ctc.decoding import Vocabulary
+from app.families.ctc.language_model import ATTRIBUTES_FILE, LETTERS_FILE, UNIGRAMS_FILE
 from app.families.ctc.letter_model import FIRST, SPACE, LetterOrder, LetterScorer, quantize, write_letter_model
 from app.families.ctc.scorer import Scorer
 from app.families.ctc.word_model import WordScorer
@@ -17,7 +18,7 @@ from scripts.language_modeling.kneser_ney import Order, estimate
 
 Unit = Literal["letter", "word"]
 SPECIAL_NAMES = ("<unk>", "<s>", "</s>")
-LETTERS_FILE, ARPA_FILE, UNIGRAMS_FILE, ATTRIBUTES_FILE = "letters.npz", "ngrams.arpa", "unigrams.txt", "attrs.json"
+ARPA_FILE = "ngrams.arpa"
 UNKNOWN_OFFSET = -10.0
 """Of word models, as pyctcdecode has it by default."""
 

@@ -67,11 +67,8 @@ class BeamWordDecoder:
         self._frame_s = frame_s
         self._scorer = scorer
         self._width = width
-        tokens = vocabulary.tokens
         self._blank = vocabulary.blank
-        self._delimiters = frozenset(
-            index for index, text in enumerate(tokens) if text == vocabulary.word_delimiter or text.isspace()
-        )
+        self._delimiters = frozenset(vocabulary.delimiters)
         self._steps = FrameSteps(vocabulary, COMMIT_FRAMES)
         self._frame = 0
         self._begin()

@@ -29,6 +29,15 @@ class Vocabulary:
     special: frozenset[str]
     lower_case: bool = False
 
+    def is_delimiter(self, text: str) -> bool:
+        """Whether the text of a token stands between words."""
+        return text == self.word_delimiter or text.isspace()
+
+    @property
+    def delimiters(self) -> tuple[int, ...]:
+        """Ids of the tokens that stand between words."""
+        return tuple(index for index, text in enumerate(self.tokens) if self.is_delimiter(text))
+
 
 class Run(NamedTuple):
     """Consecutive frames with the same best token.
@@ -114,7 +123,7 @@ class WordDecoder:
             text = vocabulary.tokens[run.token]
             if run.token == vocabulary.blank:
                 continue
-            if text == vocabulary.word_delimiter or text.isspace():
+            if vocabulary.is_delimiter(text):
                 words += self._end_word()
             elif text not in vocabulary.special:
                 self._letters.append(run)

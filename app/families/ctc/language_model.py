@@ -22,9 +22,10 @@ from app.families.ctc.word_model import WordScorer
 
 FOLDER = "language_model"
 ALPHABET_NAME = "alphabet.json"
-ATTRIBUTES_NAME = f"{FOLDER}/attrs.json"
-UNIGRAMS_NAME = f"{FOLDER}/unigrams.txt"
-LETTERS_NAME = f"{FOLDER}/letters.npz"
+ATTRIBUTES_FILE, UNIGRAMS_FILE, LETTERS_FILE = "attrs.json", "unigrams.txt", "letters.npz"
+ATTRIBUTES_NAME = f"{FOLDER}/{ATTRIBUTES_FILE}"
+UNIGRAMS_NAME = f"{FOLDER}/{UNIGRAMS_FILE}"
+LETTERS_NAME = f"{FOLDER}/{LETTERS_FILE}"
 KENLM_SUFFIXES = (".arpa", ".bin", ".binary")
 
 

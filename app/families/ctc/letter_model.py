@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,11 +44,11 @@ class LetterOrder:
 
 def write_letter_model(path: Path, letters: Sequence[str], orders: Sequence[LetterOrder]) -> None:
     """Write a model. letters: the text of the ids from 3 on; one of them is the space."""
-    arrays: dict[str, NDArray[np.generic]] = {"format": np.array(FORMAT), "letters": np.array(list(letters))}
+    arrays: dict[str, Any] = {"format": np.array(FORMAT), "letters": np.array(list(letters))}
     for number, order in enumerate(orders, 1):
         arrays |= {f"{name}_{number}": getattr(order, name) for name in LetterOrder.__dataclass_fields__}
     with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, **arrays)
 
 
 def read_letter_model(path: Path) -> tuple[list[str], list[LetterOrder]]:
@@ -80,7 +81,7 @@ class LetterScorer:
     ) -> None:
         self._alpha, self._beta = alpha, beta
         ids = {letter: index for index, letter in enumerate(letters, FIRST)}
-        texts = [SPACE if text == vocabulary.word_delimiter or text.isspace() else text for text in vocabulary.tokens]
+        texts = [SPACE if vocabulary.is_delimiter(text) else text for text in vocabulary.tokens]
         texts = [text.lower() if vocabulary.lower_case else text for text in texts]
         self._ids = [bytes([ids.get(text, 0)]) for text in texts]
         self._bonus = [beta if text == SPACE else 0.0 for text in texts]

@@ -51,9 +51,7 @@ class Letters:
         rules = "tr" if DOTTED_CAPITAL in tokens else None
         self.of_token: dict[int, str] = {}
         """Id of a token -> its letter; other tokens are the delimiter of words, or stand for no sound."""
-        self.delimiters: tuple[int, ...] = tuple(
-            index for index, token in enumerate(tokens) if token == vocabulary.word_delimiter or token.isspace()
-        )
+        self.delimiters = vocabulary.delimiters
         for index, token in enumerate(tokens):
             letter = lower_case(token, rules)
             if token not in vocabulary.special and index != vocabulary.blank and _is_letter(letter):

@@ -46,7 +46,7 @@ class WordScorer:
         self._unknown_offset = unknown_offset
         self._score_boundary = score_boundary
         tokens = [text.lower() if vocabulary.lower_case else text for text in vocabulary.tokens]
-        self._texts = ["" if text == vocabulary.word_delimiter or text.isspace() else text for text in tokens]
+        self._texts = ["" if vocabulary.is_delimiter(text) else text for text in tokens]
 
     def start(self) -> Scored:
         """The empty text."""

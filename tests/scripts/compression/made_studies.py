@@ -1,5 +1,6 @@
 """A study whose stages have made-up results, for the tests of its report."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,13 @@ def clip(errors: int) -> dict[str, Any]:
 def engine(time_s: float, size_bytes: int) -> dict[str, Any]:
     times = {"mean_s": time_s, "std_s": time_s / 50, "p50_s": time_s, "p95_s": time_s * 1.2}
     return times | {"size_bytes": size_bytes, "peak_bytes": 2**27}
+
+
+def again(study: Study, **changes: Any) -> Study:
+    """The same study in a later run, with other options."""
+    other = Study(replace(study.options, **changes))
+    other.choose_shapes()
+    return other
 
 
 def made_study(out: Path, checkpoints: Path, monkeypatch: Any, **changes: Any) -> Study:

@@ -12,11 +12,6 @@ from tests.scripts.compression.made_studies import made_study
 from tests.scripts.compression.plans import FOCUS, SHAPES, options
 
 
-@pytest.fixture
-def study(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    return made_study(tmp_path / "out", checkpoints, monkeypatch)
-
-
 def test_the_report_has_all_parts(study: Study) -> None:
     path = write_front(study)
     text = path.read_text(encoding="utf-8")

@@ -1,17 +1,9 @@
-from pathlib import Path
-
 import pytest
 
 from scripts.compression.plan import TEACHER
 from scripts.compression.point_figures import collect
 from scripts.compression.study import Study
-from tests.scripts.compression.made_studies import made_study
 from tests.scripts.compression.plans import FOCUS
-
-
-@pytest.fixture
-def study(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    return made_study(tmp_path / "out", checkpoints, monkeypatch)
 
 
 def test_points_have_their_figures(study: Study) -> None:

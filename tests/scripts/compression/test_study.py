@@ -1,25 +1,12 @@
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scripts.compression.students_of_teacher import StudyError
 from scripts.compression.study import Study
 from tests.checkpoints import built
-from tests.scripts.compression.made_studies import made_study
+from tests.scripts.compression.made_studies import again
 from tests.scripts.compression.plans import FOCUS, SHAPES, options
-
-
-@pytest.fixture
-def study(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    return made_study(tmp_path / "out", checkpoints, monkeypatch)
-
-
-def again(study: Study, **changes: Any) -> Study:
-    other = Study(replace(study.options, **changes))
-    other.choose_shapes()
-    return other
 
 
 def done(study: Study) -> set[str]:

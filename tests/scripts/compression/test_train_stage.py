@@ -1,26 +1,11 @@
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from scripts.compression.plan import TEACHER, Training
 from scripts.compression.stage_folders import write_json
 from scripts.compression.study import Study
 from scripts.compression.train_stage import TAIL_RATE, job_of, plan_steps, reserve_s
-from tests.scripts.compression.made_studies import made_study
+from tests.scripts.compression.made_studies import again
 from tests.scripts.compression.plans import FOCUS
-
-
-@pytest.fixture
-def study(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    return made_study(tmp_path / "out", checkpoints, monkeypatch)
-
-
-def again(study: Study, **changes: Any) -> Study:
-    other = Study(replace(study.options, **changes))
-    other.choose_shapes()
-    return other
 
 
 def test_the_job_of_each_training(study: Study) -> None:

@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_a_file_of_another_kind_is_refused(path: Path) -> None:
         read_letter_model(path)
 
 
-def arrays_of(path: Path) -> dict[str, np.ndarray]:
+def arrays_of(path: Path) -> dict[str, Any]:
     with np.load(path) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
@@ -111,7 +112,7 @@ def arrays_of(path: Path) -> dict[str, np.ndarray]:
 def test_parts_that_do_not_fit_are_refused(path: Path, change: dict[str, np.ndarray | None], message: str) -> None:
     changed = {name: value for name, value in (arrays_of(path) | change).items() if value is not None}
     with path.open("wb") as file:
-        np.savez(file, **changed)  # type: ignore[arg-type]
+        np.savez(file, **changed)
     with pytest.raises(ValueError, match=message):
         LetterScorer(VOCABULARY, *read_letter_model(path), 1.0, 0.0)
 
@@ -120,6 +121,6 @@ def test_an_ngram_without_its_suffix_is_refused(path: Path) -> None:
     arrays = arrays_of(path)
     arrays["token_2"] = arrays["token_2"][::-1].copy()
     with path.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)
     with pytest.raises(ValueError, match="without its suffix"):
         LetterScorer(VOCABULARY, *read_letter_model(path), 1.0, 0.0)
