@@ -16,7 +16,7 @@ from app.artifacts import open_artifact
 from app.families.ctc import GRAPH, CtcFamily
 from app.families.ctc.recognizer import CtcRecognizer
 from app.models import load_recognizer, open_model
-from app.recognizer import Samples
+from app.recognizer import Options, Samples
 from app.runtimes.graph import Graph, Tensors, TorchModule
 from app.runtimes.registry import (
     ONNX,
@@ -44,8 +44,9 @@ PYTORCH_INT8 = "pytorch_int8"
 class CtcEngine:
     """An `Engine` that computes the emissions of a clip as one window."""
 
-    def __init__(self, recognizer: CtcRecognizer) -> None:
+    def __init__(self, recognizer: CtcRecognizer, options: Options) -> None:
         self._recognizer = recognizer
+        self._options = options
 
     def compute(self, samples: Samples) -> NDArray[np.float32]:
         """Emissions, shape (frames, vocabulary): log-probabilities."""
@@ -58,7 +59,7 @@ class CtcEngine:
 
     def text(self, samples: Samples) -> str:
         """The text of a clip, computed in windows."""
-        return text_of(self._recognizer, samples)
+        return text_of(self._recognizer, samples, self._options)
 
 
 def file_spec(backend: str, path: Path, checkpoint: Path) -> EngineSpec:
@@ -80,15 +81,19 @@ def file_spec(backend: str, path: Path, checkpoint: Path) -> EngineSpec:
     return EngineSpec(backend, title, CTC, "onnx_file", settings, files, own=True)
 
 
+def _engine(spec: EngineSpec, recognizer: CtcRecognizer) -> CtcEngine:
+    return CtcEngine(recognizer, Options(language_model=spec.language_model))
+
+
 def _on_graph(spec: EngineSpec, graph: Graph) -> CtcEngine:
     """An engine with the settings of a spec, on any graph."""
-    return CtcEngine(CtcFamily(open_artifact(spec.settings)).recognizer({GRAPH: graph}))
+    return _engine(spec, CtcFamily(open_artifact(spec.settings)).recognizer({GRAPH: graph}))
 
 
 def _backend(spec: EngineSpec, threads: int, callers: int) -> CtcEngine:
     recognizer = load_recognizer(open_model(spec.settings), spec.backend, threads)
     assert isinstance(recognizer, CtcRecognizer)
-    return CtcEngine(recognizer)
+    return _engine(spec, recognizer)
 
 
 def _onnx_file(spec: EngineSpec, threads: int, callers: int) -> CtcEngine:

@@ -31,7 +31,8 @@ class EngineSpec:
     key: short name. loader: a key of the family's `LOADERS`. settings: folder with `config.json` and the files of the
     tokenizer. files: files of graph and weights, which count as the engine's size. backend: a key of `BACKENDS`, for
     the loader "backend". own: whether it is an engine of Dikte, as opposed to a baseline. language: ISO 639-1 code of
-    the speech, for models that can be told.
+    the speech, for models that can be told. language_model: whether the text is that of the language model, if a CTC
+    model has one.
     """
 
     key: str
@@ -43,6 +44,7 @@ class EngineSpec:
     backend: str = ""
     own: bool = False
     language: str = ""
+    language_model: bool = True
 
     @property
     def size_bytes(self) -> int:

@@ -1,5 +1,7 @@
-"""The files of a model graph on disk."""
+"""The files of a model on disk."""
 
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -14,3 +16,15 @@ def model_files(path: Path) -> tuple[Path, ...]:
     if path.suffix == ".xml":
         beside.append(path.with_suffix(".bin"))
     return (path, *(other for other in beside if other.is_file()))
+
+
+def copy_parts(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Copy those of the named files and folders that `source` has. A folder in the target is replaced as a whole."""
+    if source.resolve() == target.resolve():
+        return
+    for name in names:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+        elif (source / name).is_dir():
+            shutil.rmtree(target / name, ignore_errors=True)
+            shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns(".*"))

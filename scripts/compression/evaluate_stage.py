@@ -1,6 +1,7 @@
 """The stage `evaluate` of a study: transcribes the sets with the engines of its points."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,16 +31,19 @@ def evaluate_points(study: Study, points: Sequence[Point]) -> None:
         specs = {spec.key.partition(":")[2]: spec for spec in specs_of(study, point)}
         file = artifact.folder / FILES[FP32]
         specs.setdefault(FP32, EngineSpec(FP32, FP32, CTC, OWN_LOADER, artifact.folder, model_files(file), FP32))
-        for stage, backend, name in study.scores_of(point):
+        for scores in study.scores_of(point):
+            stage, backend, name = scores.stage, scores.backend, scores.set_name
             if stage.is_done or backend not in specs:
                 continue
             if study.used_up:
                 failed[stage.name] = "the budget was used up before its evaluation"
                 continue
             rows = study.rows(name)
-            print(f"Evaluate: {point.name} on {backend}, {name}: {len(rows)} clips", flush=True)
+            greedy = "" if scores.language_model else ", without language model"
+            print(f"Evaluate: {point.name} on {backend}, {name}: {len(rows)} clips{greedy}", flush=True)
+            spec = replace(specs[backend], language_model=scores.language_model)
             try:
-                stage.made(partial(score, specs[backend], rows, family, study.options.language))
+                stage.made(partial(score, spec, rows, family, study.options.language))
                 failed.pop(stage.name, None)
             except EngineFailed as error:
                 failed[stage.name] = f"its evaluation failed: {error}"

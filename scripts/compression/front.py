@@ -43,6 +43,11 @@ class OnSet:
     deletions: float
     empty: int
 
+    @classmethod
+    def of_json(cls, content: Mapping[str, Any]) -> Self:
+        """The figures in `front.json`."""
+        return cls(**{**content, **{rate: Rate(**content[rate]) for rate in ("wer", "cer", "increase")}})
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -61,8 +66,8 @@ class FrontPoint:
 
     artifact: its folder, relative to that of the study. unproven: why the service refuses it; None if it is proven.
     steps, steps_done: of the training, planned and done; 0 for the teacher. size_bytes, gzip_bytes: of the INT8 file.
-    speed, openvino: on ONNX Runtime INT8, and on OpenVINO INT8. sets: by name, the deciding one first. fp32_wer: of the
-    file in float32, on that set.
+    speed, openvino: on ONNX Runtime INT8, and on OpenVINO INT8. sets: by name, the deciding one first. greedy: the same
+    without the language model; empty if there is none. fp32_wer: of the file in float32, on the deciding set.
     """
 
     name: str
@@ -79,6 +84,7 @@ class FrontPoint:
     speed: Speed | None = None
     openvino: Speed | None = None
     sets: Mapping[str, OnSet] = field(default_factory=dict)
+    greedy: Mapping[str, OnSet] = field(default_factory=dict)
     fp32_wer: Rate | None = None
 
     @property
@@ -93,10 +99,8 @@ class FrontPoint:
         for name in ("speed", "openvino"):
             values[name] = None if values[name] is None else Speed(**values[name])
         values["fp32_wer"] = None if values["fp32_wer"] is None else Rate(**values["fp32_wer"])
-        values["sets"] = {
-            name: OnSet(**{**figures, **{rate: Rate(**figures[rate]) for rate in ("wer", "cer", "increase")}})
-            for name, figures in values["sets"].items()
-        }
+        for name in ("sets", "greedy"):
+            values[name] = {key: OnSet.of_json(figures) for key, figures in values.get(name, {}).items()}
         return cls(**values)
 
 

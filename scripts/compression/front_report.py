@@ -23,6 +23,10 @@ POINTS_TEXT = (
     "the WER is relative to the teacher's INT8 file, with the 95 % interval of the paired bootstrap. A star marks the "
     "front: no other point is as fast and has as few errors."
 )
+LANGUAGE_MODEL_TEXT = (
+    "All points have the language model of the teacher. Their errors are those of the texts that the service writes "
+    "with it; the sections of the sets also have those of greedy decoding."
+)
 SHAPES_TEXT = (
     "Each shape was exported and timed before anything was trained. One is dominated if another one takes no more time "
     "and has at least as many parameters and frames. The time is that of ONNX Runtime INT8."
@@ -132,7 +136,8 @@ def sections(
     if named:
         found += ["## Points to choose", table(["", "point"], [[title, name] for title, name in named.items()])]
     if points:
-        found += ["## Points", POINTS_TEXT, points_table(points, front, named), f"![The front]({PLOT})"]
+        text = [POINTS_TEXT, LANGUAGE_MODEL_TEXT] if study.has_language_model else [POINTS_TEXT]
+        found += ["## Points", *text, points_table(points, front, named), f"![The front]({PLOT})"]
         found += [part for name in study.options.eval_sets for part in set_section(name, points)]
     for role, title in (
         ("control", "Controls"),

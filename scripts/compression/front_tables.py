@@ -5,7 +5,7 @@ from typing import Any
 
 from scripts.common import MIB
 from scripts.common.report import number, table
-from scripts.compression.front import FrontPoint
+from scripts.compression.front import FrontPoint, OnSet
 from scripts.compression.plan import TEACHER
 from scripts.compression.study import INT8
 
@@ -65,23 +65,24 @@ def points_table(points: Sequence[FrontPoint], front: Sequence[str], named: Mapp
 
 
 def set_section(name: str, points: Sequence[FrontPoint]) -> list[str]:
-    """The errors of all points on one set."""
-    rows = [
-        [
-            point.name,
-            str(found.wer),
-            found.increase.points(),
-            str(found.cer),
-            f"{found.deletions:.1%}",
-            str(found.empty),
-        ]
-        for point in points
-        if (found := point.sets.get(name))
-    ]
-    if not rows:
+    """The errors of all points on one set, as served and, if there is a language model, without it."""
+    clips = next((point.sets[name].clips for point in points if name in point.sets), None)
+    if clips is None:
         return []
-    clips = next(point.sets[name].clips for point in points if name in point.sets)
-    return [f"### {name}: {clips} clips", table(["point", "WER", "increase", "CER", "deleted", "empty"], rows)]
+    found = [f"### {name}: {clips} clips", set_table(name, [(point.name, point.sets) for point in points])]
+    if any(name in point.greedy for point in points):
+        found += ["Without the language model:", set_table(name, [(point.name, point.greedy) for point in points])]
+    return found
+
+
+def set_table(name: str, points: Sequence[tuple[str, Mapping[str, OnSet]]]) -> str:
+    """The errors on one set. points: name, and figures by set."""
+    rows = [
+        [point, str(one.wer), one.increase.points(), str(one.cer), f"{one.deletions:.1%}", str(one.empty)]
+        for point, sets in points
+        if (one := sets.get(name))
+    ]
+    return table(["point", "WER", "increase", "CER", "deleted", "empty"], rows)
 
 
 PART_HEAD = ["point", "what", "bits", "steps", "MB", "gzip MB", "mean ms", "WER INT8", "WER FP32", "increase"]

@@ -15,6 +15,7 @@ def collect(study: Study) -> list[FrontPoint]:
     speeds = study.speeds()
     engines: Mapping[str, Any] = speeds.result()["engines"] if speeds.is_done else {}
     reference: dict[str, list[Any]] = {}
+    greedy_reference: dict[str, list[Any]] = {}
     found = []
     for point in study.plan.points:
         artifact = study.artifact(point)
@@ -23,9 +24,9 @@ def collect(study: Study) -> list[FrontPoint]:
         made = artifact.result()
         trained = study.trained(study.plan.training(point.training)).result() if point.training else {}
         clips = clips_of(study, point, INT8)
+        greedy = clips_of(study, point, INT8, language_model=False)
         if point.name == TEACHER:
-            reference = clips
-        sets = {name: on_set(clips[name], reference[name]) for name in clips if name in reference}
+            reference, greedy_reference = clips, greedy
         exact = next(iter(clips_of(study, point, FP32).values()), None)
         found.append(
             FrontPoint(
@@ -42,23 +43,31 @@ def collect(study: Study) -> list[FrontPoint]:
                 steps_done=trained.get("steps_done", 0),
                 speed=speed_of(engines.get(f"{point.name}:{INT8}")),
                 openvino=speed_of(engines.get(f"{point.name}:openvino")),
-                sets=sets,
+                sets=on_sets(clips, reference),
+                greedy=on_sets(greedy, greedy_reference),
                 fp32_wer=None if exact is None else rate(figures_of_clips(exact).wer),
             )
         )
     return found
 
 
-def clips_of(study: Study, point: Point, backend: str) -> dict[str, list[Any]]:
-    """Set -> the errors of each clip, of those sets that were evaluated on a backend."""
+def clips_of(study: Study, point: Point, backend: str, *, language_model: bool = True) -> dict[str, list[Any]]:
+    """Set -> the errors of each clip, of those sets that were evaluated on a backend, in this way."""
     return {
-        name: stage.result()["clips"] for stage, own, name in study.scores_of(point) if own == backend and stage.is_done
+        scores.set_name: scores.stage.result()["clips"]
+        for scores in study.scores_of(point)
+        if (scores.backend, scores.language_model) == (backend, language_model) and scores.stage.is_done
     }
 
 
 def rate(found: ErrorRate) -> Rate:
     """The same, as the report has it."""
     return Rate(found.rate, found.low, found.high)
+
+
+def on_sets(clips: Mapping[str, Sequence[Any]], reference: Mapping[str, Sequence[Any]]) -> dict[str, OnSet]:
+    """Set -> its figures, of those sets that the teacher was evaluated on, too (`on_set`)."""
+    return {name: on_set(clips[name], reference[name]) for name in clips if name in reference}
 
 
 def on_set(clips: Sequence[Any], reference: Sequence[Any]) -> OnSet:

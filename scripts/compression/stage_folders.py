@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.families.ctc.language_model import FOLDER as LANGUAGE_MODEL_FOLDER
+
 RESULT = "result.json"
 PARTIAL = "partial"
 """The folder of results that are not complete."""
@@ -32,10 +34,12 @@ def key_of(inputs: Any) -> str:
 
 
 def hash_of_checkpoint(folder: Path) -> str:
-    """The hash of a checkpoint: of the names and the contents of the files in its folder, without subfolders."""
+    """The hash of a checkpoint: of the names and the contents of the files in its folder and its language model."""
     found = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file() and is_of_checkpoint(path)):
-        found.update(path.name.encode() + b"\0")
+    files = [path for path in folder.iterdir() if path.is_file() and is_of_checkpoint(path)]
+    files += [path for path in (folder / LANGUAGE_MODEL_FOLDER).glob("*") if path.is_file()]
+    for path in sorted(files):
+        found.update(path.relative_to(folder).as_posix().encode() + b"\0")
         with path.open("rb") as file:
             found.update(hashlib.file_digest(file, "sha256").digest())
     return found.hexdigest()[:KEY_DIGITS]

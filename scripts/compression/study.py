@@ -6,10 +6,11 @@ Each result is made once and kept (`stage_folders.py`): by `probe_stage.py`, `tr
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from app.families.ctc.language_model import FOLDER as LANGUAGE_MODEL_FOLDER
 from scripts.common.machine import processor, versions
 from scripts.compression.budget import wanted_steps
 from scripts.compression.plan import TEACHER, Plan, Point, Training, make_plan
@@ -25,6 +26,17 @@ VERSIONS = {"importance": 1, "student": 3, "trained": 1, "pace": 1, "probe": 1, 
 EXPORT_TOOLS = ("onnx", "onnxruntime", "optimum-onnx", "openvino", "nncf")
 """Packages whose versions an artifact depends on."""
 INT8, FP32, PYTORCH = "onnx_int8", "onnx", "pytorch"
+GREEDY = "greedy"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A stage whose result is the errors of one backend of a point on a set, with or without the language model."""
+
+    stage: Stage
+    backend: str
+    set_name: str
+    language_model: bool = True
 
 
 class Study:
@@ -167,8 +179,17 @@ class Study:
         """The points that are measured on PyTorch too: the teacher, and the focus without and with distillation."""
         return (TEACHER, f"{self.plan.focus}-plain", self.plan.focus)
 
-    def scores_of(self, point: Point) -> list[tuple[Stage, str, str]]:
-        """The scores of a point: stage, backend, set. In INT8 on all sets, otherwise on the first."""
+    @property
+    def has_language_model(self) -> bool:
+        """Whether the teacher, and so its students, have a language model."""
+        return (self.teacher / LANGUAGE_MODEL_FOLDER).is_dir()
+
+    def scores_of(self, point: Point) -> list[Scores]:
+        """The scores of a point: in INT8 on all sets, otherwise on the first.
+
+        They are of the texts that the service writes, so with the language model, if there is one; those in INT8 then
+        also of greedy decoding.
+        """
         backends = [INT8, FP32]
         backends += ["openvino"] if self.options.openvino else []
         backends += [PYTORCH] if point.name in self.chain else []
@@ -179,7 +200,11 @@ class Study:
             for number, (name, data) in enumerate(self.hashes["sets"].items()):
                 if number == 0 or backend == INT8:
                     inputs = [artifact, backend, data, self.options.eval_limit, self.options.language]
-                    found.append((self.stage("scores", f"{point.name}.{backend}.{name}", inputs), backend, name))
+                    label = f"{point.name}.{backend}.{name}"
+                    found.append(Scores(self.stage("scores", label, inputs), backend, name))
+                    if backend == INT8 and self.has_language_model:
+                        greedy = self.stage("scores", f"{label}.greedy", [*inputs, GREEDY])
+                        found.append(Scores(greedy, backend, name, language_model=False))
         return found
 
     def speeds(self) -> Stage:

@@ -135,6 +135,6 @@ def reserve_s(study: Study) -> float:
     """Seconds that the stages after the trainings will take, as long for each point as for the teacher."""
     if not {"export", "evaluate", "measure"} & set(study.options.stages):
         return 0.0
-    stages = [study.artifact(study.plan.points[0]), *(one for one, _, _ in study.scores_of(study.plan.points[0]))]
+    stages = [study.artifact(study.plan.points[0]), *(scores.stage for scores in study.scores_of(study.plan.points[0]))]
     for_one_s = sum(float(stage.result()["took_s"]) for stage in stages if stage.is_done)
     return for_one_s * (len(study.plan.points) - 1)

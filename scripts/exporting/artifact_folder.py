@@ -1,6 +1,5 @@
 """An artifact folder while it is being made: its settings files and its manifest."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Any
 from app.artifacts import MANIFEST_FORMAT, MANIFEST_NAME, ArtifactError, read_manifest, sha256_of
 from app.families.ctc.language_model import FOLDER as LANGUAGE_MODEL_FOLDER
 from app.families.ctc.language_model import KENLM_SUFFIXES
+from scripts.common.model_files import copy_parts
 from scripts.exporting.proofs import Measurements
 from scripts.exporting.timing import Latency
 
@@ -43,15 +43,7 @@ def copy_settings(source: Path, target: Path, names: Sequence[str], keep: bool) 
 
     names: of settings files and folders. keep: do not overwrite those that exist in the target.
     """
-    for name in (*names, TRAINING_FILE):
-        kept = keep and (target / name).exists()
-        if source.resolve() == target.resolve() or kept:
-            continue
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
-        elif (source / name).is_dir():
-            shutil.rmtree(target / name, ignore_errors=True)
-            shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns(".*"))
+    copy_parts(source, target, [name for name in (*names, TRAINING_FILE) if not (keep and (target / name).exists())])
 
 
 def revision_of(snapshot: Path) -> str | None:

@@ -9,8 +9,7 @@ from transformers import PreTrainedModel
 from app.artifacts import ArtifactError, open_artifact
 from app.families.ctc import GRAPH, CtcFamily
 from app.families.ctc.checkpoint import load_checkpoint
-from app.families.ctc.language_model import ALPHABET_NAME
-from app.families.ctc.language_model import FOLDER as LANGUAGE_MODEL_FOLDER
+from app.families.ctc.language_model import PARTS
 from app.families.ctc.recognizer import CtcRecognizer
 from app.families.ctc.settings import SETTINGS_FILES, CtcSettings, read_settings
 from app.models import Model
@@ -35,7 +34,7 @@ CALIBRATION_CLIPS = 64
 class CtcExporter:
     """The `Exporter` of CTC models."""
 
-    settings_files = (*SETTINGS_FILES, ALPHABET_NAME, LANGUAGE_MODEL_FOLDER)
+    settings_files = (*SETTINGS_FILES, *PARTS)
     limits = LIMITS
 
     def check_adoptable(self, folder: Path) -> None:

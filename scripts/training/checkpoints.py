@@ -19,8 +19,10 @@ from transformers import (
 )
 
 from app.families.ctc.checkpoint import load_checkpoint
+from app.families.ctc.language_model import PARTS
 from app.models import find_model_folder
 from app.runtimes.registry import REFERENCE
+from scripts.common.model_files import copy_parts
 from scripts.speech.text import PAD_TOKEN, UNK_TOKEN, WORD_DELIMITER, TextNormalizer, ctc_vocabulary, find_alphabet
 
 SMALL_CONFIGS: dict[str, dict[str, Any]] = {
@@ -47,17 +49,27 @@ SMALL_CONFIGS: dict[str, dict[str, Any]] = {
 
 
 class CtcCheckpoint(NamedTuple):
-    """A CTC model with its tokenizer, feature extractor and text normalizer."""
+    """A CTC model with its tokenizer, feature extractor and text normalizer.
+
+    source: the checkpoint that the tokenizer is from; None if it is new. Its language model suits all models of these
+    tokens.
+    """
 
     model: PreTrainedModel
     tokenizer: Wav2Vec2CTCTokenizer
     feature_extractor: Wav2Vec2FeatureExtractor
     normalizer: TextNormalizer
+    source: Path | None = None
 
     def save(self, folder: Path) -> None:
-        """Write all but the normalizer, which follows from the tokenizer, to a checkpoint folder."""
+        """Write a checkpoint folder, with the language model of the source if it has one.
+
+        The normalizer follows from the tokenizer.
+        """
         for part in (self.model, self.tokenizer, self.feature_extractor):
             part.save_pretrained(folder)
+        if self.source is not None:
+            copy_parts(self.source, folder, PARTS)
 
 
 def load_for_training(
@@ -87,10 +99,10 @@ def load_for_training(
 
     if tokens_of is None:
         alphabet = alphabet or find_alphabet(texts, language)
-        tokenizer, normalizer = new_tokenizer(alphabet), TextNormalizer(alphabet, language)
+        tokenizer, normalizer, source = new_tokenizer(alphabet), TextNormalizer(alphabet, language), None
         size = len(tokenizer)
     else:
-        tokenizer, normalizer = tokens_of.tokenizer, tokens_of.normalizer
+        tokenizer, normalizer, source = tokens_of.tokenizer, tokens_of.normalizer, tokens_of.source
         size = int(tokens_of.model.config.vocab_size)
     ctc |= {"vocab_size": size, "pad_token_id": tokenizer.pad_token_id}
     if name in SMALL_CONFIGS:
@@ -99,7 +111,7 @@ def load_for_training(
     else:
         model = _load(folder, new_head=True, **ctc)
         feature_extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
-    return CtcCheckpoint(model, tokenizer, feature_extractor, normalizer)
+    return CtcCheckpoint(model, tokenizer, feature_extractor, normalizer, source)
 
 
 def load_with_head(folder: Path, language: str, **options: Any) -> CtcCheckpoint:
@@ -110,7 +122,7 @@ def load_with_head(folder: Path, language: str, **options: Any) -> CtcCheckpoint
     model = _load(folder, **options)
     tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(folder)
     normalizer = normalizer_of(tokenizer, int(model.config.vocab_size), language)
-    return CtcCheckpoint(model, tokenizer, Wav2Vec2FeatureExtractor.from_pretrained(folder), normalizer)
+    return CtcCheckpoint(model, tokenizer, Wav2Vec2FeatureExtractor.from_pretrained(folder), normalizer, folder)
 
 
 def _load(folder: Path, *, new_head: bool = False, **options: Any) -> PreTrainedModel:

@@ -101,9 +101,10 @@ class CtcObjective:
         tokens_of: CtcCheckpoint | None = None,
     ) -> None:
         self.options = asdict(options)
-        self.model, self._tokenizer, self._feature_extractor, self._normalizer = load_for_training(
+        self._checkpoint = load_for_training(
             name, texts, options.language, options.alphabet, options.dropout, tokens_of
         )
+        self.model, self._tokenizer, self._feature_extractor, self._normalizer, _ = self._checkpoint
         if options.shape != Shape():
             self.model = make_student(self.model, options.shape)
         faster_on_cpus(self.model)
@@ -145,8 +146,7 @@ class CtcObjective:
         }
 
     def save(self, folder: Path) -> None:
-        """Write model, tokenizer and feature extractor. The model then computes in float again."""
+        """Write a checkpoint (`CtcCheckpoint.save`). The model then computes in float again."""
         if self._quantization is not None:
             self._quantization.remove()
-        for part in (self.model, self._tokenizer, self._feature_extractor):
-            part.save_pretrained(folder)
+        self._checkpoint._replace(model=self.model).save(folder)

@@ -34,7 +34,7 @@ class DistillationObjective(CtcObjective):
             raise DataError("--alphabet does not go with --teacher: the student has the letters of its teacher")
         teacher = load_teacher(distillation.teacher, options.language)
         super().__init__(name, texts, options, tokens_of=teacher)
-        check_teacher(teacher, CtcCheckpoint(self.model, self._tokenizer, self._feature_extractor, self._normalizer))
+        check_teacher(teacher, self._checkpoint._replace(model=self.model))
         self.options |= asdict(distillation)
         self._distillation, self._teacher = distillation, teacher.model
         faster_on_cpus(self._teacher)

@@ -27,6 +27,8 @@ ATTRIBUTES_NAME = f"{FOLDER}/{ATTRIBUTES_FILE}"
 UNIGRAMS_NAME = f"{FOLDER}/{UNIGRAMS_FILE}"
 LETTERS_NAME = f"{FOLDER}/{LETTERS_FILE}"
 KENLM_SUFFIXES = (".arpa", ".bin", ".binary")
+PARTS = (ALPHABET_NAME, FOLDER)
+"""What belongs to the language model in the folder of a model."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ FOCUS = "l3"
 def options(out: Path = Path("out"), **changes: Any) -> StudyOptions:
     values: dict[str, Any] = {
         "teacher": "teacher",
-        "dataset_name": "data",
+        "dataset_name": "someone/speech",
         "eval_sets": {"clean": "clean.jsonl"},
         "training": {"eval_steps": 500},
         "distillation": {},

@@ -66,5 +66,5 @@ def test_no_point_fits() -> None:
 
 
 def test_a_point_survives_json() -> None:
-    for one in (*POINTS, replace(TEACHER, speed=None, sets={})):
+    for one in (*POINTS, replace(TEACHER, speed=None, sets={}), replace(TEACHER, greedy=TEACHER.sets)):
         assert FrontPoint.of_json(json.loads(json.dumps(asdict(one) | {"on_front": True}))) == one

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from scripts.compression.front_report import write_front
 from scripts.compression.point_figures import collect
 from scripts.compression.study import Study
 from tests.checkpoints import built
+from tests.language_models import add_language_model
 from tests.scripts.compression.made_studies import made_study
 from tests.scripts.compression.plans import FOCUS, SHAPES, options
 
@@ -30,6 +32,7 @@ def test_the_report_has_all_parts(study: Study) -> None:
     assert "| factor |  | 20.0 | 7.5 |  |" in text
     assert "| factor | 6.5 | 5.9 |  |" in text, "that of the case study"
     assert "the budget allowed 50% of the steps" in text
+    assert "language model" not in text
     assert "DataError: no clips" in text
     assert "1993 of 2000 steps" in text
     assert f"{FOCUS}-magnitude50 (50% zeros by magnitude)" in text.partition("## What did not help")[2]
@@ -43,6 +46,21 @@ def test_the_report_has_all_parts(study: Study) -> None:
     figures = {figure["key"]: figure["value"] for figure in content["key_figures"]}
     assert figures["fastest_speed"] == pytest.approx(2.5)
     assert str(study.out.resolve()) not in json.dumps(content["points"]), "the folder can be moved"
+
+
+def test_with_a_language_model_errors_are_those_of_the_service_and_of_greedy_decoding(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = add_language_model(shutil.copytree(built("small", checkpoints), tmp_path / "teacher"), "letter")
+    study = made_study(tmp_path / "out", checkpoints, monkeypatch, teacher=teacher)
+    text = write_front(study).read_text(encoding="utf-8")
+    assert "All points have the language model of the teacher." in text
+    served, greedy = text.partition("### clean: 50 clips")[2].split("Without the language model:")[:2]
+    assert f"| {FOCUS} | 10.0% (10.0% to 10.0%) | +0.0 (+0.0 to +0.0) |" in served
+    assert f"| {FOCUS} | 20.0% (20.0% to 20.0%) | +0.0 (+0.0 to +0.0) |" in greedy
+    assert f"| {FOCUS}-plain | 30.0% (30.0% to 30.0%) | +10.0 (+10.0 to +10.0) |" in greedy
+    (point,) = (one for one in collect(study) if one.name == FOCUS)
+    assert (point.sets["clean"].wer.rate, point.greedy["clean"].wer.rate) == pytest.approx((0.1, 0.2))
 
 
 def test_a_report_before_anything_is_made(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,9 @@ def test_a_checkpoint_is_its_files_wherever_it_lies(tmp_path: Path) -> None:
     assert hash_of_checkpoint(tmp_path / "two") == before
     (tmp_path / "two" / "model.safetensors").write_bytes(b"others")
     assert hash_of_checkpoint(tmp_path / "two") != before
+    (tmp_path / "one" / "language_model").mkdir()
+    (tmp_path / "one" / "language_model" / "attrs.json").write_text("{}")
+    assert hash_of_checkpoint(tmp_path / "one") != before, "it belongs to the checkpoint"
 
 
 def test_data_is_a_table_or_a_folder_or_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,12 @@ import pytest
 import torch
 from transformers import AutoModelForCTC, Wav2Vec2ForCTC
 
+from scripts.language_modeling.making import Unit
 from scripts.speech.text import PAD_TOKEN, TURKISH_ALPHABET, TextNormalizer
 from scripts.tools.random_checkpoint import COMBINING_DOT
 from scripts.training.checkpoints import SMALL_CONFIGS, load_for_training, new_tokenizer, normalizer_of
 from tests.checkpoints import CAHYA_TOKENS, built
+from tests.language_models import add_language_model
 
 TEXTS = ["Kâğıt, İnci ve 3 ıhlamur.", "Çok güzel; şu bağ, jüri, fötr, zor."]
 
@@ -98,3 +100,20 @@ def test_texts_are_normalized_to_letters_that_have_a_logit() -> None:
     tokenizer = new_tokenizer("abcç")
     assert normalizer_of(tokenizer, len(tokenizer), "tr").alphabet == "abcç"
     assert normalizer_of(tokenizer, len(tokenizer) - 1, "tr").alphabet == "abc"
+
+
+@pytest.mark.parametrize("unit", ["letter", "word"])
+def test_the_language_model_stays_with_the_tokens(unit: Unit, checkpoints: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(built("small", checkpoints), tmp_path / "checkpoint")
+    add_language_model(folder, unit)
+    load_for_training(str(folder), [], "tr").save(tmp_path / "trained")
+    assert folder_of(tmp_path / "trained") == folder_of(folder) != {}
+
+
+def test_new_tokens_have_no_language_model(tmp_path: Path) -> None:
+    load_for_training("tr-small", TEXTS, "tr").save(tmp_path)
+    assert not (tmp_path / "language_model").exists()
+
+
+def folder_of(checkpoint: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (checkpoint / "language_model").iterdir()}
