@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -29,6 +30,12 @@ MOST_PROCESSES = 8
 """Of `pytest -n auto`: each has PyTorch and more in memory."""
 UNMEASURED = ("tests/scripts", "tests/fuzz", "tests/deploy")
 """Tests in which coverage is not measured."""
+
+
+def pytest_configure() -> None:
+    """Tests interrupt commands. A shell ignores Ctrl-C in its background jobs, and their children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -434,8 +434,10 @@ def test_ctrl_c_ends_it_while_it_waits_for_a_pipe(tmp_path: Path) -> None:
     with subprocess.Popen(command(pipe), stderr=subprocess.PIPE) as process:
         writer = os.open(pipe, os.O_WRONLY)  # blocks until the other side opens it
         process.send_signal(signal.SIGINT)
-        complaint = process.communicate(timeout=PATIENCE_S)[1]
-        os.close(writer)
+        try:
+            complaint = process.communicate(timeout=PATIENCE_S)[1]
+        finally:
+            os.close(writer)  # which ends it in any case
     assert complaint == b"interrupted\n"
     assert process.returncode == 128 + signal.SIGINT
 
