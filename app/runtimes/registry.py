@@ -45,6 +45,10 @@ class GraphSource(Protocol):
         """Whether a graph with such inputs will be called with only a few shapes."""
         ...
 
+    def computes_steps(self, graph: str) -> bool:
+        """Whether a graph computes a token or so at a time: it reads weights and caches for longer than it computes."""
+        ...
+
 
 Graphs = Mapping[str, CachingGraph]
 Load = Callable[[Artifact, GraphSource, Sequence[int]], list[Graphs]]
@@ -138,7 +142,11 @@ def _load_openvino(artifact: Artifact, source: GraphSource, threads: Sequence[in
             artifact.file(name)
         paths[graph] = artifact.file(model)
     few = source.uses_few_shapes
-    return [{graph: OpenVinoGraph(path, number, few) for graph, path in paths.items()} for number in threads]
+    steps = {graph: source.computes_steps(graph) for graph in paths}
+    return [
+        {graph: OpenVinoGraph(path, number, few, steps=steps[graph]) for graph, path in paths.items()}
+        for number in threads
+    ]
 
 
 def _openvino_files(folder: Path, graph: str) -> list[str]:

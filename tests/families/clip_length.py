@@ -34,6 +34,10 @@ class ClipLengthFamily:
         """Every length is a shape of its own."""
         return False
 
+    def computes_steps(self, graph: str) -> bool:
+        """It has no decoder."""
+        return False
+
     def recognizer(self, graphs: Mapping[str, Graph], windowing: Windowing) -> "ClipLengthRecognizer":
         """A recognizer on the graph."""
         return ClipLengthRecognizer(graphs[GRAPH], self.rate_hz, windowing.window_s or WINDOW_S)

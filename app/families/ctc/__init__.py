@@ -45,6 +45,10 @@ class CtcFamily:
         """Whether clips are padded to a few lengths: only if the model takes their true lengths as an input."""
         return LENGTHS_INPUT in inputs
 
+    def computes_steps(self, graph: str) -> bool:
+        """False: the graph computes a whole window."""
+        return False
+
     def recognizer(self, graphs: Mapping[str, Graph], windowing: Windowing = Windowing()) -> CtcRecognizer:
         """A recognizer on the graph. Raises ArtifactError if the graph does not take audio of any length."""
         return CtcRecognizer(

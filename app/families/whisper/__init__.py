@@ -52,6 +52,10 @@ class WhisperFamily:
         """Whether a graph is called with only a few shapes: caches and windows have many."""
         return False
 
+    def computes_steps(self, graph: str) -> bool:
+        """Whether it is the decoder."""
+        return graph == DECODER
+
     def recognizer(self, graphs: Mapping[str, CachingGraph], windowing: Windowing = Windowing()) -> WhisperRecognizer:
         """A recognizer on the graphs. Raises ArtifactError if they have unexpected inputs."""
         own = ENCODER in graphs  # and so are those of a checkpoint, whatever files are beside it

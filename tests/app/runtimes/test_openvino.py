@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino
 import pytest
 from numpy.typing import NDArray
 
 from app.cores import available_cores
 from app.runtimes.graph import Tensor
-from app.runtimes.openvino import CORE, OpenVinoGraph
+from app.runtimes.openvino import CACHED_OPERATORS, CORE, OpenVinoGraph
 from tests.checkpoints import babbling, exported
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,19 +41,27 @@ def test_it_says_what_it_takes_and_gives(model: Path) -> None:
     assert graph.outputs == ("logits",)
 
 
-@pytest.mark.parametrize("few", [True, False])
-def test_code_for_many_shapes_is_not_kept(model: Path, few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[set[str]] = []
+@pytest.fixture
+def compile_options(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The options of the graph that the test compiles, on a CPU with bfloat16."""
     options: dict[str, Any] = {}
 
     class Core:
         read_model = CORE.read_model
-        get_property = CORE.get_property
+
+        def get_property(self, device: str, name: str) -> list[str]:
+            return ["FP32", "BF16"]
 
         def compile_model(self, model: Any, device: str, given: dict[str, Any]) -> None:
             options.update(given)
 
     monkeypatch.setattr("app.runtimes.openvino.CORE", Core())
+    return options
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_code_for_many_shapes_is_kept_within_a_limit(model: Path, few: bool, compile_options: dict[str, Any]) -> None:
+    asked: list[set[str]] = []
 
     def few_shapes(inputs: Mapping[str, Tensor]) -> bool:
         asked.append(set(inputs))
@@ -60,7 +69,16 @@ def test_code_for_many_shapes_is_not_kept(model: Path, few: bool, monkeypatch: p
 
     OpenVinoGraph(model, 1, few_shapes)
     assert asked == [{"input_values", "lengths"}]
-    assert options.get("CPU_RUNTIME_CACHE_CAPACITY") == (None if few else 0)
+    assert compile_options.get("CPU_RUNTIME_CACHE_CAPACITY") == (None if few else CACHED_OPERATORS)
+
+
+@pytest.mark.parametrize("steps", [True, False])
+def test_a_decoder_computes_in_float32(
+    model: Path, tmp_path: Path, steps: bool, compile_options: dict[str, Any]
+) -> None:
+    openvino.save_model(CORE.read_model(model), tmp_path / "model.xml")
+    OpenVinoGraph(tmp_path / "model.xml", 1, lambda inputs: True, steps=steps)
+    assert compile_options["INFERENCE_PRECISION_HINT"] == ("f32" if steps else "bf16")
 
 
 @pytest.mark.parametrize("threads", [1, available_cores(), available_cores() + 3])
