@@ -302,6 +302,7 @@ def test_invalid_options_are_refused(
     assert wrong[0] in capsys.readouterr().err
 
 
+@pytest.mark.slow  # a minute: each engine has a process of its own
 def test_a_whisper_model_is_measured_with_its_own_baselines(
     checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
