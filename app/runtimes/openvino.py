@@ -1,7 +1,7 @@
 """OpenVINO on the CPU: an INT8 file made for it, or the ONNX file in float32.
 
-The float parts of the INT8 file are computed in bfloat16 if the CPU can, except for nodes that the file marks: a
-variance in bfloat16 ruins the model (measured: WER 7 points up). The ONNX file has no such marks.
+The float parts of the INT8 file are computed in bfloat16 if the CPU can, except for nodes that the file marks (a
+variance in bfloat16 ruins the model: WER 7 points up, measured) and for decoders. The ONNX file has no such marks.
 
 Imported only for this backend; needs `requirements-openvino.txt`.
 """
@@ -35,8 +35,8 @@ class OpenVinoGraph:
     and caches it.
 
     few_shapes: whether the caller uses only a few shapes of such inputs. If not, code that was not used lately is
-    dropped, because memory would grow with every call. steps: whether it computes a token or so at a time. Then
-    products are in float32 everywhere: to round the caches to bfloat16 takes longer than is saved.
+    dropped, because memory would grow with every call. steps: whether each call computes only a few tokens. Such a
+    graph computes in float32: rounding its caches to bfloat16 would take longer than it saves.
     """
 
     compiles_shapes = True
@@ -49,11 +49,11 @@ class OpenVinoGraph:
         self.inputs: Mapping[str, Tensor] = {value.get_any_name(): tensor_of(value) for value in model.inputs}
         self.outputs = tuple(value.get_any_name() for value in model.outputs)
         streams = max(1, available_cores() // threads)
-        rounds = path.suffix == ".xml" and not steps and computes_in_bfloat16()
+        in_bfloat16 = path.suffix == ".xml" and not steps and computes_in_bfloat16()
         options: dict[str, Any] = {
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": streams * threads,
-            "INFERENCE_PRECISION_HINT": "bf16" if rounds else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if in_bfloat16 else "f32",
             # With pinning, the threads of two processes would share the cores that both choose first.
             "ENABLE_CPU_PINNING": False,
         }

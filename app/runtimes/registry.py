@@ -46,7 +46,7 @@ class GraphSource(Protocol):
         ...
 
     def computes_steps(self, graph: str) -> bool:
-        """Whether a graph computes a token or so at a time: it reads weights and caches for longer than it computes."""
+        """Whether each call computes only a few tokens, so that most of its time goes into reading memory."""
         ...
 
 
@@ -142,9 +142,8 @@ def _load_openvino(artifact: Artifact, source: GraphSource, threads: Sequence[in
             artifact.file(name)
         paths[graph] = artifact.file(model)
     few = source.uses_few_shapes
-    steps = {graph: source.computes_steps(graph) for graph in paths}
     return [
-        {graph: OpenVinoGraph(path, number, few, steps=steps[graph]) for graph, path in paths.items()}
+        {graph: OpenVinoGraph(path, number, few, steps=source.computes_steps(graph)) for graph, path in paths.items()}
         for number in threads
     ]
 

@@ -101,12 +101,11 @@ class CtcObjective:
         tokens_of: CtcCheckpoint | None = None,
     ) -> None:
         self.options = asdict(options)
-        self._checkpoint = load_for_training(
-            name, texts, options.language, options.alphabet, options.dropout, tokens_of
-        )
-        self.model, self._tokenizer, self._feature_extractor, self._normalizer, _ = self._checkpoint
+        checkpoint = load_for_training(name, texts, options.language, options.alphabet, options.dropout, tokens_of)
         if options.shape != Shape():
-            self.model = make_student(self.model, options.shape)
+            checkpoint = checkpoint._replace(model=make_student(checkpoint.model, options.shape))
+        self._checkpoint = checkpoint
+        self.model = checkpoint.model
         faster_on_cpus(self.model)
         leave_out_rest(self.model)
         self._quantization = FakeQuantization(self.model, options.quantize_bits) if options.quantize_bits else None
@@ -116,7 +115,7 @@ class CtcObjective:
 
     def usable(self, rows: SpeechRows, min_s: float, max_s: float, *, evaluation: bool = False) -> list[int]:
         """Indices of the rows with letters, but no more than CTC can align."""
-        return usable(rows, self._normalizer, min_s, max_s)
+        return usable(rows, self._checkpoint.normalizer, min_s, max_s)
 
     def dataset(
         self,
@@ -126,7 +125,10 @@ class CtcObjective:
         groups: list[tuple[int, ...]] | None = None,
     ) -> SpeechDataset:
         """Samples and letters."""
-        return SpeechDataset(rows, self._normalizer, self._tokenizer, self._feature_extractor, policy, seed, groups)
+        checkpoint = self._checkpoint
+        return SpeechDataset(
+            rows, checkpoint.normalizer, checkpoint.tokenizer, checkpoint.feature_extractor, policy, seed, groups
+        )
 
     def trainer(self, writer: SummaryWriter, **options: Any) -> CtcTrainer:
         """A trainer with the CTC loss."""
@@ -135,13 +137,14 @@ class CtcObjective:
     def trainer_options(self, writer: SummaryWriter, options: dict[str, Any]) -> dict[str, Any]:
         """What the trainer of any CTC model gets. options: what the trainer gets besides."""
         pruning = [] if self._pruning is None else [self._pruning]
+        tokenizer, feature_extractor = self._checkpoint.tokenizer, self._checkpoint.feature_extractor
         return options | {
             # Before the others, so that TensorBoard gets what it adds to the logs.
             "callbacks": [*pruning, *options.get("callbacks", ())],
             "model": self.model,
-            "data_collator": Collator(self._feature_extractor),
-            "processing_class": Wav2Vec2Processor(self._feature_extractor, self._tokenizer),  # saved with checkpoints
-            "compute_metrics": Scorer(self._tokenizer, writer),
+            "data_collator": Collator(feature_extractor),
+            "processing_class": Wav2Vec2Processor(feature_extractor, tokenizer),  # saved with checkpoints
+            "compute_metrics": Scorer(tokenizer, writer),
             "preprocess_logits_for_metrics": argmax_logits,
         }
 
@@ -149,4 +152,4 @@ class CtcObjective:
         """Write a checkpoint (`CtcCheckpoint.save`). The model then computes in float again."""
         if self._quantization is not None:
             self._quantization.remove()
-        self._checkpoint._replace(model=self.model).save(folder)
+        self._checkpoint.save(folder)

@@ -34,7 +34,7 @@ class DistillationObjective(CtcObjective):
             raise DataError("--alphabet does not go with --teacher: the student has the letters of its teacher")
         teacher = load_teacher(distillation.teacher, options.language)
         super().__init__(name, texts, options, tokens_of=teacher)
-        check_teacher(teacher, self._checkpoint._replace(model=self.model))
+        check_teacher(teacher, self._checkpoint)
         self.options |= asdict(distillation)
         self._distillation, self._teacher = distillation, teacher.model
         faster_on_cpus(self._teacher)
@@ -46,7 +46,7 @@ class DistillationObjective(CtcObjective):
 
     def usable(self, rows: SpeechRows, min_s: float, max_s: float, *, evaluation: bool = False) -> list[int]:
         """Indices of the rows that are not too short or too long. Those to evaluate on need letters."""
-        return usable(rows, self._normalizer, min_s, max_s, without_text=not evaluation)
+        return usable(rows, self._checkpoint.normalizer, min_s, max_s, without_text=not evaluation)
 
     def trainer(self, writer: SummaryWriter, **options: Any) -> DistillationTrainer:
         """A trainer with the loss of distillation."""
@@ -55,7 +55,7 @@ class DistillationObjective(CtcObjective):
         )
 
     def save(self, folder: Path) -> None:
-        """Write model, tokenizer and feature extractor."""
+        """Write a checkpoint without the projections of the hidden states."""
         if hasattr(self.model, PROJECTIONS):
             delattr(self.model, PROJECTIONS)
         super().save(folder)
