@@ -74,12 +74,12 @@ class LeastSquares:
                 usable = blocks.clone()
                 usable[removed] = torch.eye(group, dtype=inverse.dtype)
                 parts = weights.view(len(remaining), group, -1)
-                errors = (torch.linalg.solve(usable, parts) * parts).sum(dim=(1, 2))
+                errors = (_solve_blocks(usable, parts) * parts).sum(dim=(1, 2))
                 errors[removed] = torch.inf
                 least = int(errors.argmin())
                 of_least = slice(least * group, (least + 1) * group)
                 row = inverse[of_least] - gains[of_least, : step * group] @ rows[:, : step * group].T
-                gain = torch.linalg.solve(usable[least], row).T
+                gain = _solve_blocks(usable[least], row).T
                 weights -= gain @ weights[of_least]
                 blocks -= gain.view(-1, group, group) @ row.T.reshape(-1, group, group).transpose(1, 2)
                 here = slice(step * group, (step + 1) * group)
@@ -152,3 +152,11 @@ def _diagonal_blocks(matrix: Tensor, group: int) -> Tensor:
     count = len(matrix) // group
     blocks = matrix.view(count, group, count, group).diagonal(dim1=0, dim2=2)
     return blocks.permute(2, 0, 1).clone()
+
+
+def _solve_blocks(blocks: Tensor, values: Tensor) -> Tensor:
+    """`torch.linalg.solve`, which calls LAPACK for each block: a division is much faster for blocks of one number.
+
+    blocks: shape (..., group, group). values: shape (..., group, n). Returns the shape of the values.
+    """
+    return values / blocks if blocks.shape[-1] == 1 else torch.linalg.solve(blocks, values)
