@@ -7,6 +7,7 @@ Imported only for this backend; needs `requirements-openvino.txt`.
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,6 +38,8 @@ class OpenVinoGraph:
     few_shapes: whether the caller uses only a few shapes of such inputs. If not, code that was not used lately is
     dropped, because memory would grow with every call. steps: whether each call computes only a few tokens. Such a
     graph computes in float32: rounding its caches to bfloat16 would take longer than it saves.
+
+    A model may keep values from one call to the next itself (OpenVINO's states). Such a model is only called bound.
     """
 
     compiles_shapes = True
@@ -59,6 +62,10 @@ class OpenVinoGraph:
         }
         if not few_shapes(self.inputs):
             options["CPU_RUNTIME_CACHE_CAPACITY"] = CACHED_OPERATORS
+        if steps:
+            options["KV_CACHE_PRECISION"] = "f32"  # with the 8 bits of the default, steps are not faster
+        self._is_stateful = bool(model.get_variables())
+        self._free: list[openvino.InferRequest] = []
         self._model = CORE.compile_model(model, "CPU", options)
         self._of_thread = threading.local()
 
@@ -73,9 +80,26 @@ class OpenVinoGraph:
         request.infer(dict(feeds), share_inputs=True)  # without a copy of the inputs
         return request
 
-    def bind(self, fixed: Tensors, caches: Sequence[Cache], outputs: Sequence[str]) -> "BoundOpenVinoGraph":
-        """Bind inputs and outputs; each call copies the caches."""
+    def bind(
+        self, fixed: Tensors, caches: Sequence[Cache], outputs: Sequence[str]
+    ) -> "BoundOpenVinoGraph | StatefulOpenVinoGraph":
+        """Bind inputs and outputs; each call copies the caches. A model with states starts anew."""
+        if self._is_stateful:
+            return StatefulOpenVinoGraph(self, fixed, outputs)
         return BoundOpenVinoGraph(self, fixed, caches, outputs)
+
+    def take_request(self) -> openvino.InferRequest:
+        """A request that nobody else uses, with empty states, until `return_request`."""
+        try:
+            request = self._free.pop()  # atomic, so that threads need no lock
+        except IndexError:
+            return self._model.create_infer_request()
+        request.reset_state()
+        return request
+
+    def return_request(self, request: openvino.InferRequest) -> None:
+        """Let others use a request."""
+        self._free.append(request)
 
     def _request(self) -> openvino.InferRequest:
         """This thread's own request: calls must not share buffers, and making one per call takes a fifth more time."""
@@ -102,6 +126,21 @@ class BoundOpenVinoGraph:
             updated = request.get_tensor(cache.output).data  # may have only what is filled, not the whole capacity
             cache.values[tuple(map(slice, updated.shape))] = updated
         return {name: np.array(request.get_tensor(name).data) for name in self._outputs}
+
+
+class StatefulOpenVinoGraph:
+    """A compiled model with bound inputs, and a request of its own, whose states are the caches."""
+
+    def __init__(self, graph: OpenVinoGraph, fixed: Tensors, outputs: Sequence[str]) -> None:
+        self._fixed = dict(fixed)
+        self._outputs = tuple(outputs)
+        self._request = graph.take_request()
+        weakref.finalize(self, graph.return_request, self._request).atexit = False
+
+    def __call__(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Compute the bound outputs and update the states."""
+        self._request.infer({**self._fixed, **feeds}, share_inputs=True)
+        return {name: np.array(self._request.get_tensor(name).data) for name in self._outputs}
 
 
 def tensor_of(value: openvino.Output) -> Tensor:

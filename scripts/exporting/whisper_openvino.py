@@ -1,13 +1,14 @@
 """INT8 files of Whisper for OpenVINO: weights in 8 bits, activations in float, written with ordinary operators.
 
 The graphs for ONNX Runtime have its GroupQueryAttention, which OpenVINO computes as a chain of small operators: a step
-of the decoder takes twice the time. Here, attention is the operator ScaledDotProductAttention, and the keys and values
-of new tokens are appended to those so far. NNCF rounds the weights, with a scale for each output channel.
+of the decoder takes twice the time. Here, attention is the operator ScaledDotProductAttention, and the decoder keeps
+the keys and values of the tokens so far itself, as states: OpenVINO selects and appends to a state, and attends to it,
+in one operator and without a copy. NNCF rounds the weights, with a scale for each output channel.
 
 | graph | differs from `app.families.whisper.modules` |
 |---|---|
 | encoder | only in its attention |
-| decoder | `present_key_0` has only the tokens so far, shape (hypotheses, heads, tokens, head size), not the capacity |
+| decoder | no caches and lengths; `order` (hypotheses,), int32: the old hypothesis that each hypothesis continues |
 """
 
 import logging
@@ -17,20 +18,19 @@ from pathlib import Path
 
 import nncf
 import openvino
+import openvino.opset15 as opset
 import torch
+from openvino.passes import MakeStateful, Manager
 from torch import Tensor, nn
 from torch.nn import functional
 
 from app.families.whisper.checkpoint import load_checkpoint
-from app.families.whisper.graphs import DECODER, ENCODER, Shape, decoder_inputs, encoder_inputs, tensor_names
+from app.families.whisper.graphs import DECODER, ENCODER, STATEFUL_DECODER_INPUTS, Shape, encoder_inputs, tensor_names
 from app.families.whisper.modules import Decoder, DecoderLayer, Encoder, EncoderLayer
 from app.families.whisper.operators import join_heads, split_heads
 from app.runtimes.graph import Tensor as InputType
 from app.runtimes.registry import openvino_int8_file
 from scripts.exporting.whisper_graphs import EXAMPLE_FRAMES, EXAMPLE_TOKENS
-
-CAPACITY = 2 * EXAMPLE_TOKENS
-"""Tokens for which the caches of the example have room."""
 
 
 def make_whisper_openvino_int8(checkpoint: Path, folder: Path, shape: Shape) -> dict[str, int]:
@@ -53,16 +53,24 @@ def convert(checkpoint: Path, shape: Shape) -> dict[str, openvino.Model]:
     """The float32 graphs of a checkpoint for OpenVINO, by name."""
     model = load_checkpoint(checkpoint).requires_grad_(False)
     bins, heads, size = model.config.num_mel_bins, shape.heads, shape.head_size
-    cross, past = tensor_names("cross", shape.layers), tensor_names("past", shape.layers)
+    cross, past, present = (tensor_names(kind, shape.layers) for kind in ("cross", "past", "present"))
     queries = tuple(f"query_{layer}" for layer in shape.query_layers)
     decoder_example = (
         torch.zeros(1, EXAMPLE_TOKENS, dtype=torch.int64),
         torch.tensor([EXAMPLE_TOKENS - 1]),
-        torch.tensor([EXAMPLE_TOKENS], dtype=torch.int32),
-        torch.tensor(EXAMPLE_TOKENS + 1, dtype=torch.int32),
-        [torch.zeros(1, heads, CAPACITY, size) for _ in past],
+        torch.zeros(1, dtype=torch.int32),
+        [torch.zeros(1, heads, EXAMPLE_TOKENS, size) for _ in past],
         [torch.zeros(1, heads, EXAMPLE_FRAMES // 2, size + 1) for _ in cross],
     )
+    tokens = {name: InputType("float32", (None, heads, None, size)) for name in past}
+    window = {name: InputType("float32", (1, heads, None, size + 1)) for name in cross}
+    decoder = _converted(
+        OpenVinoDecoder(Decoder(model, shape.query_layers)).eval(),
+        decoder_example,
+        STATEFUL_DECODER_INPUTS | tokens | window,
+        ("logits", *queries, *present),
+    )
+    _keep_states(decoder, dict(zip(past, present, strict=True)))
     return {
         ENCODER: _converted(
             OpenVinoEncoder(Encoder(model)).eval(),
@@ -74,12 +82,7 @@ def convert(checkpoint: Path, shape: Shape) -> dict[str, openvino.Model]:
             encoder_inputs(bins),
             cross,
         ),
-        DECODER: _converted(
-            OpenVinoDecoder(Decoder(model, shape.query_layers)).eval(),
-            decoder_example,
-            decoder_inputs(shape.layers),
-            ("logits", *queries, *tensor_names("present", shape.layers)),
-        ),
+        DECODER: decoder,
     }
 
 
@@ -104,6 +107,25 @@ def _converted(
         value.get_tensor().set_names({name})
     model.validate_nodes_and_infer_types()
     return model
+
+
+def _keep_states(model: openvino.Model, states: dict[str, str]) -> None:
+    """Make states of the inputs and outputs of a decoder. states: name of the input -> name of the output.
+
+    A state begins empty, for as many hypotheses as `input_ids` has, and has the input's name.
+    """
+    pairs = [(model.input(name).get_node(), model.output(output).get_node()) for name, output in states.items()]
+    passes = Manager()
+    passes.register_pass(MakeStateful(pairs))
+    passes.run_passes(model)
+    hypotheses = opset.gather(opset.shape_of(model.input("input_ids"), "i64"), opset.constant([0]), opset.constant(0))
+    for node in model.get_ops():
+        if node.get_type_name() == "ReadValue":
+            _, heads, _, size = node.get_output_partial_shape(0)
+            sizes = opset.constant([heads.get_length(), 0, size.get_length()])
+            empty = opset.broadcast(opset.constant(0.0, openvino.Type.f32), opset.concat([hypotheses, sizes], 0))
+            node.set_arguments([empty])
+    model.validate_nodes_and_infer_types()
 
 
 class OpenVinoEncoder(nn.Module):
@@ -139,34 +161,26 @@ def _encoder_layer(layer: EncoderLayer, states: Tensor, log_weights: Tensor) -> 
 
 
 class OpenVinoDecoder(nn.Module):
-    """Tokens and caches -> logits, queries and caches, in the order of their names."""
+    """Tokens and the keys and values so far -> logits, queries, and the keys and values with the new ones."""
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.decoder = decoder
 
     def forward(
-        self,
-        input_ids: Tensor,
-        wanted: Tensor,
-        lengths: Tensor,
-        length: Tensor,
-        past: list[Tensor],
-        cross: list[Tensor],
+        self, input_ids: Tensor, wanted: Tensor, order: Tensor, past: list[Tensor], cross: list[Tensor]
     ) -> tuple[Tensor, ...]:
-        """Shapes and types are in the docstring of `app.families.whisper.modules`."""
+        """past: shape (hypotheses, heads, tokens so far, head size). Others: `app.families.whisper.modules`."""
         decoder, tokens = self.decoder, input_ids.shape[1]
-        after = length.to(torch.int64)
-        before = after - tokens
-        # The lengths of all hypotheses are the same; without a use, the input would be left out.
-        places = torch.arange(tokens) + before + 0 * lengths[0].to(torch.int64)
-        visible = torch.arange(after)[None] <= places[:, None]  # type: ignore[call-overload]
+        before = past[0].shape[2]
+        places = torch.arange(tokens) + before
+        visible = torch.arange(before + tokens)[None] <= places[:, None]
         states = functional.embedding(input_ids, decoder.embedding) + functional.embedding(places, decoder.positions)
         queries: list[Tensor] = []
         present: list[Tensor] = []
         for index, layer in enumerate(decoder.layers):
             own = slice(2 * index, 2 * index + 2)
-            states, query, updated = _decoder_layer(layer, states, past[own], cross[own], before, visible)  # type: ignore[arg-type]
+            states, query, updated = _decoder_layer(layer, states, order, past[own], cross[own], visible)  # type: ignore[arg-type]
             present += updated
             if index in decoder.query_layers:
                 queries.append(query)
@@ -178,15 +192,15 @@ class OpenVinoDecoder(nn.Module):
 def _decoder_layer(
     layer: DecoderLayer,
     states: Tensor,
+    order: Tensor,
     past: Sequence[Tensor],
     cross: Sequence[Tensor],
-    before: Tensor,
     visible: Tensor,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     heads = layer.attention.heads
     query, key, value = (split_heads(part, heads) for part in layer.attention.project(layer.norm(states)))
     keys, values = (
-        torch.cat([cache[:, :, :before], new], dim=2) for cache, new in zip(past, (key, value), strict=True)
+        torch.cat([so_far.index_select(0, order), new], dim=2) for so_far, new in zip(past, (key, value), strict=True)
     )
     attended = functional.scaled_dot_product_attention(query, keys, values, attn_mask=visible, scale=1.0)
     states = states + layer.attention.output(join_heads(attended))

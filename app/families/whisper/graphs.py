@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from app.artifacts import ArtifactError
 from app.families.whisper.log_mel import Features
 from app.families.whisper.padding import Layout
-from app.runtimes.graph import Cache, CachingGraph, Graph, Tensor, Tensors
+from app.runtimes.graph import BoundGraph, Cache, CachingGraph, Graph, Tensor, Tensors
 
 ENCODER, DECODER = "encoder", "decoder"
 """Names of the graphs; their file names start with them."""
 FEATURES_INPUT, POSITIONS_INPUT, LOG_WEIGHTS_INPUT = "input_features", "positions", "log_weights"
+ORDER_INPUT = "order"
+"""Input of a decoder that keeps its caches itself: the old hypothesis that each hypothesis continues."""
 LOGITS_OUTPUT = "logits"
 NO_WEIGHT = -1e9
 """The log-weight of a position without a weight; a softmax makes zero of it."""
@@ -92,7 +94,9 @@ class CachedGraphs:
     """An encoder and a decoder in the form of `app.families.whisper.modules`.
 
     In INT8, the window is in the form of `scripts.exporting.whisper_int8_window`: its keys and values have scales, and
-    the decoder takes the log-weights too. Raises ArtifactError if the graphs have other inputs than that form.
+    the decoder takes the log-weights too. For OpenVINO, the decoder may have the form of
+    `scripts.exporting.whisper_openvino`, which keeps its caches itself. Raises ArtifactError if the graphs have other
+    inputs than these forms.
     """
 
     takes_any_layout = True
@@ -102,9 +106,11 @@ class CachedGraphs:
         self._shape = shape
         self._window = tuple(name for name in self._encoder.outputs if name in self._decoder.inputs)
         self._is_int8 = LOG_WEIGHTS_INPUT in self._decoder.inputs
+        self._is_stateful = ORDER_INPUT in self._decoder.inputs
         _check(self._encoder, tuple(encoder_inputs(0)), tensor_names("cross", shape.layers))
         weights = (LOG_WEIGHTS_INPUT,) if self._is_int8 else ()
-        _check(self._decoder, (*decoder_inputs(shape.layers), *self._window, *weights), (LOGITS_OUTPUT,))
+        others = STATEFUL_DECODER_INPUTS if self._is_stateful else decoder_inputs(shape.layers)
+        _check(self._decoder, (*others, *self._window, *weights), (LOGITS_OUTPUT,))
         queries = {f"query_{layer}" for layer in shape.query_layers}
         self.has_queries = bool(queries) and queries <= {*self._decoder.outputs}
 
@@ -118,9 +124,11 @@ class CachedGraphs:
         window = self._encoder(feeds, self._window)
         return window | {LOG_WEIGHTS_INPUT: layout.log_weights} if self._is_int8 else window
 
-    def session(self, encoded: Tensors, hypotheses: int, capacity: int) -> "CachedSession":
+    def session(self, encoded: Tensors, hypotheses: int, capacity: int) -> "CachedSession | StatefulSession":
         """A decoder session on an encoded window."""
         layers = self._shape.query_layers if self.has_queries else ()
+        if self._is_stateful:
+            return StatefulSession(self._decoder, self._shape, layers, encoded, hypotheses)
         if self._is_int8:
             encoded = with_room(encoded, hypotheses * capacity)
         return CachedSession(self._decoder, self._shape, layers, encoded, hypotheses, capacity)
@@ -142,55 +150,20 @@ def with_room(window: Tensors, tokens: int) -> Tensors:
     return room
 
 
-class CachedSession:
-    """A `DecoderSession` whose caches are updated in place."""
+class _Session:
+    """What both kinds of session share: the bound decoder, its window, and the queries of the last call."""
 
-    def __init__(
-        self,
-        decoder: CachingGraph,
-        shape: Shape,
-        query_layers: Sequence[int],
-        window: Tensors,
-        hypotheses: int,
-        capacity: int,
-    ) -> None:
+    def __init__(self, decoder: BoundGraph, shape: Shape, query_layers: Sequence[int], window: Tensors) -> None:
+        self._decoder = decoder
         self._shape = shape
         self._window = window
-        self._length = 0
-        size = (hypotheses, shape.heads, capacity, shape.head_size)
-        past, present = tensor_names("past", shape.layers), tensor_names("present", shape.layers)
-        # Not np.empty: a runtime may multiply what is behind the tokens so far by zero, and NaN would stay NaN.
-        self._caches = [
-            Cache(before, after, np.zeros(size, dtype=np.float32)) for before, after in zip(past, present, strict=True)
-        ]
-        updated = zip(tensor_names("cross", shape.layers), tensor_names("updated", shape.layers), strict=True)
-        unchanged = [Cache(name, after, window[name]) for name, after in updated if after in decoder.outputs]
-        fixed = {name: values for name, values in window.items() if name not in {cache.input for cache in unchanged}}
-        self._query_names = {layer: f"query_{layer}" for layer in query_layers}
+        self._query_names = query_names(query_layers)
         self._queries: dict[int, NDArray[np.float32]] = {}
-        outputs = [LOGITS_OUTPUT, *self._query_names.values()]
-        self._decoder = decoder.bind(fixed, [*self._caches, *unchanged], outputs)
 
-    def __call__(self, tokens: NDArray[np.int64], wanted: Sequence[int]) -> Logits:
-        """Append tokens to the hypotheses."""
-        hypotheses, count = tokens.shape
-        self._length += count
-        feeds: dict[str, NDArray[Any]] = {
-            "input_ids": tokens,
-            "wanted": np.array(wanted, dtype=np.int64),
-            "lengths": np.full(hypotheses, self._length - 1, dtype=np.int32),
-            "length": np.array(self._length, dtype=np.int32),
-        }
+    def _compute(self, feeds: Tensors) -> Logits:
         computed = self._decoder(feeds)
         self._queries = {layer: computed[name][0] for layer, name in self._query_names.items()}
         return np.asarray(computed[LOGITS_OUTPUT], dtype=np.float32)
-
-    def reorder(self, order: Sequence[int]) -> None:
-        """Replace the hypotheses."""
-        if list(order) != list(range(len(order))):
-            for cache in self._caches:
-                filled = cache.values[:, :, : self._length]
-                filled[:] = filled[list(order)]
 
     def attention_scores(self) -> NDArray[np.float32]:
         """Query times key of the alignment heads, shape (heads, tokens, positions), float32."""
@@ -204,6 +177,83 @@ class CachedSession:
             size = keys.shape[1]
             scores.append(self._queries[layer][:, head * size : (head + 1) * size] @ keys.T)
         return np.array(scores, dtype=np.float32)
+
+
+class CachedSession(_Session):
+    """A `DecoderSession` whose caches are updated in place."""
+
+    def __init__(
+        self,
+        decoder: CachingGraph,
+        shape: Shape,
+        query_layers: Sequence[int],
+        window: Tensors,
+        hypotheses: int,
+        capacity: int,
+    ) -> None:
+        self._length = 0
+        size = (hypotheses, shape.heads, capacity, shape.head_size)
+        past, present = tensor_names("past", shape.layers), tensor_names("present", shape.layers)
+        # Not np.empty: a runtime may multiply what is behind the tokens so far by zero, and NaN would stay NaN.
+        self._caches = [
+            Cache(before, after, np.zeros(size, dtype=np.float32)) for before, after in zip(past, present, strict=True)
+        ]
+        updated = zip(tensor_names("cross", shape.layers), tensor_names("updated", shape.layers), strict=True)
+        unchanged = [Cache(name, after, window[name]) for name, after in updated if after in decoder.outputs]
+        fixed = {name: values for name, values in window.items() if name not in {cache.input for cache in unchanged}}
+        outputs = [LOGITS_OUTPUT, *query_names(query_layers).values()]
+        bound = decoder.bind(fixed, [*self._caches, *unchanged], outputs)
+        super().__init__(bound, shape, query_layers, window)
+
+    def __call__(self, tokens: NDArray[np.int64], wanted: Sequence[int]) -> Logits:
+        """Append tokens to the hypotheses."""
+        hypotheses, count = tokens.shape
+        self._length += count
+        feeds: dict[str, NDArray[Any]] = {
+            "input_ids": tokens,
+            "wanted": np.array(wanted, dtype=np.int64),
+            "lengths": np.full(hypotheses, self._length - 1, dtype=np.int32),
+            "length": np.array(self._length, dtype=np.int32),
+        }
+        return self._compute(feeds)
+
+    def reorder(self, order: Sequence[int]) -> None:
+        """Replace the hypotheses."""
+        if list(order) != list(range(len(order))):
+            for cache in self._caches:
+                filled = cache.values[:, :, : self._length]
+                filled[:] = filled[list(order)]
+
+
+class StatefulSession(_Session):
+    """A `DecoderSession` whose decoder keeps its caches itself, and reorders them in its next call."""
+
+    def __init__(
+        self, decoder: CachingGraph, shape: Shape, query_layers: Sequence[int], window: Tensors, hypotheses: int
+    ) -> None:
+        bound = decoder.bind(window, (), [LOGITS_OUTPUT, *query_names(query_layers).values()])
+        super().__init__(bound, shape, query_layers, window)
+        self._unchanged = np.arange(hypotheses, dtype=np.int32)
+        self._order = self._unchanged
+
+    def __call__(self, tokens: NDArray[np.int64], wanted: Sequence[int]) -> Logits:
+        """Append tokens to the hypotheses."""
+        feeds: dict[str, NDArray[Any]] = {
+            "input_ids": tokens,
+            "wanted": np.array(wanted, dtype=np.int64),
+            ORDER_INPUT: self._order,
+        }
+        self._order = self._unchanged
+        return self._compute(feeds)
+
+    def reorder(self, order: Sequence[int]) -> None:
+        """Replace the hypotheses."""
+        self._order = self._order[list(order)]
+
+
+def query_names(layers: Sequence[int]) -> dict[int, str]:
+    """Layer -> name of the output with its queries."""
+    return {layer: f"query_{layer}" for layer in layers}
 
 
 def layer_names(kind: str, layer: int) -> tuple[str, ...]:
@@ -240,6 +290,14 @@ def decoder_inputs(layers: int) -> dict[str, Tensor]:
         "length": Tensor("int32", ()),
         **{name: Tensor("float32", (None, None, None, None)) for name in tensors},
     }
+
+
+STATEFUL_DECODER_INPUTS = {
+    "input_ids": Tensor("int64", (None, None)),
+    "wanted": Tensor("int64", (None,)),
+    ORDER_INPUT: Tensor("int32", (None,)),
+}
+"""The inputs of a decoder that keeps its caches itself, without those of the window."""
 
 
 def _check(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:

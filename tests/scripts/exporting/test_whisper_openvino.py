@@ -1,4 +1,5 @@
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.artifacts import ArtifactError
 from app.families.whisper import WhisperFamily
-from app.families.whisper.graphs import DECODER, ENCODER, CachedGraphs, decoder_inputs
+from app.families.whisper.graphs import DECODER, ENCODER, STATEFUL_DECODER_INPUTS, CachedGraphs, tensor_names
 from app.families.whisper.padding import condensed_layout
 from app.models import open_model
 from app.runtimes import openvino as runtime
@@ -54,7 +55,8 @@ def reference(checkpoints: Path) -> CachedGraphs:
 
 def in_openvino(folder: Path, checkpoints: Path) -> CachedGraphs:
     graphs: dict[str, CachingGraph] = {
-        graph: OpenVinoGraph(folder / openvino_int8_file(graph), 1, lambda _: False) for graph in (ENCODER, DECODER)
+        graph: OpenVinoGraph(folder / openvino_int8_file(graph), 1, lambda _: False, steps=graph == DECODER)
+        for graph in (ENCODER, DECODER)
     }
     return CachedGraphs(graphs, family_of(checkpoints).shape)
 
@@ -116,13 +118,41 @@ def test_the_files_have_the_names_inputs_and_weights_that_serving_expects(checkp
     for graph in (ENCODER, DECODER):
         assert (folder / openvino_int8_file(graph)).with_suffix(".bin").is_file()
     loaded = OpenVinoGraph(folder / openvino_int8_file(DECODER), 1, lambda _: False)
-    assert set(loaded.inputs) == set(decoder_inputs(family.shape.layers))
+    layers = family.shape.layers
+    assert set(loaded.inputs) == {*STATEFUL_DECODER_INPUTS, *tensor_names("cross", layers)}
     nodes = runtime.CORE.read_model(folder / openvino_int8_file(DECODER)).get_ops()
     kinds = [node.get_type_name() for node in nodes]
-    assert kinds.count("ScaledDotProductAttention") == 2 * family.shape.layers
+    assert kinds.count("ScaledDotProductAttention") == 2 * layers
+    assert kinds.count("ReadValue") == kinds.count("Assign") == 2 * layers
     large = [node for node in nodes if node.get_type_name() == "Constant" and np.prod(list(node.shape)) >= 4_096]
     eight_bits = [node for node in large if node.get_element_type() == openvino.Type.i8]
     assert len(eight_bits) >= 0.9 * len(large) - 1  # all but the table of positions
+
+
+def test_sessions_do_not_disturb_each_other(checkpoints: Path) -> None:
+    """The keys and values of the tokens so far are inside OpenVINO. A request that a session had has none of them."""
+    graphs = in_openvino(int8_files(checkpoints), checkpoints)
+    expected, _ = decode(graphs, 1)
+    with ThreadPoolExecutor(4) as pool:
+        for logits, _ in pool.map(lambda hypotheses: decode(graphs, hypotheses), [1, 3, 1, 1, 3, 1]):
+            if len(logits[0]) == 1:
+                for one, two in zip(expected, logits, strict=True):
+                    np.testing.assert_array_equal(two, one)
+    encoded = graphs.encode(np.zeros((80, FRAMES), dtype=np.float32), LAYOUT)
+    one, two = (graphs.session(encoded, 1, capacity=16) for _ in range(2))
+    prompt = np.array([[290, 5, 9, 30]])
+    np.testing.assert_array_equal(one(prompt, [3]), two(prompt, [3]))
+    np.testing.assert_array_equal(one(np.array([[7]]), [0]), two(np.array([[7]]), [0]))
+
+
+def test_the_memory_of_a_session_is_used_again(checkpoints: Path) -> None:
+    decoder = OpenVinoGraph(int8_files(checkpoints) / openvino_int8_file(DECODER), 1, lambda _: False)
+    request = decoder.take_request()
+    decoder.return_request(request)
+    for _ in range(3):
+        decoder.bind({}, (), ["logits"])  # dropped at once
+    assert decoder.take_request() is request
+    assert decoder.take_request() is not request
 
 
 def test_files_of_optimum_are_not_for_it(tmp_path: Path) -> None:
