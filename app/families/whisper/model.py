@@ -15,6 +15,7 @@ from app.families.whisper.padding import Layout, condensed_layout, full_layout
 from app.families.whisper.rules import Rules
 from app.families.whisper.search import Found, Prompt, Search, log_softmax, search
 from app.families.whisper.settings import FRAMES_PER_POSITION, WhisperSettings
+from app.families.whisper.word_edges import trimmed
 from app.keywords import FIELD as KEYWORDS_FIELD
 from app.keywords import Keyword
 from app.recognizer import Options, Samples
@@ -59,12 +60,12 @@ class WindowOutput:
 class Encoded:
     """An encoded window.
 
-    tensors: what the decoder needs of it. samples: its length without padding. condensed: whether its silence is
-    condensed.
+    tensors: what the decoder needs of it. samples: without padding, shape (samples,), float32. condensed: whether its
+    silence is condensed.
     """
 
     tensors: Tensors
-    samples: int
+    samples: Samples
     condensed: bool
 
 
@@ -101,7 +102,7 @@ class WhisperModel:
         """Encode a window, shape (samples,), float32. full: do not condense its silence."""
         layout = full_layout(self.settings.positions) if full else self.layout(len(samples))
         features = self.settings.log_mel(samples, FRAMES_PER_POSITION * len(layout.positions))
-        return Encoded(self._graphs.encode(features, layout), len(samples), not layout.is_full)
+        return Encoded(self._graphs.encode(features, layout), samples, not layout.is_full)
 
     def detect_language(self, encoded: Encoded, languages: Sequence[str]) -> NDArray[np.float64]:
         """Probability of each language of the model, in the order of its settings.
@@ -180,7 +181,7 @@ class WhisperModel:
         tokens_per_s: limit of the number of tokens, to which `TOKENS_AT_LEAST` are added.
         """
         settings = self.settings
-        limit = TOKENS_AT_LEAST + tokens_per_s * encoded.samples / self.rate_hz
+        limit = TOKENS_AT_LEAST + tokens_per_s * len(encoded.samples) / self.rate_hz
         limit = int(min(limit, settings.max_tokens // 2, settings.max_tokens - len(prompt.tokens)))
         how = Search(temperature, options.beam_size, limit)
         session = self._graphs.session(encoded.tensors, how.hypotheses, len(prompt.tokens) + limit)
@@ -219,7 +220,7 @@ class WhisperModel:
         return tuple(float(log_softmax(row)[token]) for row, token in zip(logits, tokens[1:], strict=True))
 
     def _words(self, encoded: Encoded, prompt: Prompt, found: Found) -> tuple[Word, ...]:
-        """Words with times, from cross-attention while the decoder reads the text without timestamps."""
+        """Words with times, from cross-attention and silence, while the decoder reads the text without timestamps."""
         special, vocabulary = self.settings.special, self.settings.vocabulary
         pairs = [
             (token, value)
@@ -235,9 +236,9 @@ class WhisperModel:
         read = np.array([[*before, *tokens]], dtype=np.int64)
         session = self._graphs.session(encoded.tensors, hypotheses=1, capacity=read.shape[1])
         session(read, [read.shape[1] - 1])
-        positions = -(-encoded.samples // self._samples_per_position)
+        positions = -(-len(encoded.samples) // self._samples_per_position)
         scores = session.attention_scores()[:, :, :positions]
-        return align(
+        words = align(
             scores,
             first_row=len(before) - 1,
             tokens=tokens,
@@ -245,8 +246,9 @@ class WhisperModel:
             vocabulary=vocabulary,
             language=self._written_language(prompt),
             position_s=self.settings.time_step_s,
-            duration_s=encoded.samples / self.rate_hz,
+            duration_s=len(encoded.samples) / self.rate_hz,
         )
+        return trimmed(words, encoded.samples, self.rate_hz)
 
 
 TRANSLATED = "en"

@@ -82,7 +82,7 @@ def test_tokens_have_the_probabilities_of_transformers(
 def encode(model: WhisperModel, clip: Samples, layout: Layout) -> Encoded:
     """Encode a clip in any layout."""
     features = model.settings.log_mel(clip, 2 * len(layout.positions))
-    return Encoded(model._graphs.encode(features, layout), len(clip), not layout.is_full)
+    return Encoded(model._graphs.encode(features, layout), clip, not layout.is_full)
 
 
 @pytest.mark.parametrize("backend", EXACT)

@@ -59,7 +59,7 @@ class Scripted:
 
     def encode(self, samples: Samples, *, full: bool = False) -> Encoded:
         self.encoded.append(len(samples))
-        return Encoded({}, len(samples), self.condenses and not full)
+        return Encoded({}, samples, self.condenses and not full)
 
     def check_keywords(self, options: Options) -> None:
         pass
