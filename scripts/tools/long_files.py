@@ -263,8 +263,8 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
     try:
         arguments.run(arguments)
     except (ArtifactError, DataError) as error:

@@ -3,13 +3,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import soundfile
 
 from app.settings import BUNDLED_MODEL
 from scripts.speech.joined_files import EditCounts
-from scripts.tools.long_files import Result, results_table
+from scripts.tools.long_files import Result, main, results_table
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+JOIN = ("join", "samples/manifest.jsonl", "--minutes", "0.3", "--out")
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -17,12 +21,8 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def join(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return run("join", "samples/manifest.jsonl", "--minutes", "0.3", "--out", str(folder), *options)
-
-
 def test_clips_become_files_that_are_scored_clip_by_clip(tmp_path: Path) -> None:
-    done = join(tmp_path)
+    done = run(*JOIN, str(tmp_path))
     assert done.returncode == 0, done.stderr
     (row,) = map(json.loads, (tmp_path / "manifest.jsonl").read_text(encoding="utf-8").splitlines())
     assert soundfile.info(tmp_path / row["audio"]).duration >= 0.3 * 60
@@ -38,16 +38,17 @@ def test_clips_become_files_that_are_scored_clip_by_clip(tmp_path: Path) -> None
     assert "onnx_int8, windows of 10 s" in done.stdout.splitlines()[-3]
 
 
-def test_the_order_depends_on_the_seed(tmp_path: Path) -> None:
+def test_the_order_depends_on_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     texts = set()
     for seed in range(3):
-        join(tmp_path / str(seed), "--seed", str(seed), "--repeats", "2", "--files", "1")
+        main([*JOIN, str(tmp_path / str(seed)), "--seed", str(seed), "--repeats", "2", "--files", "1"])
         texts.add((tmp_path / str(seed) / "manifest.jsonl").read_text(encoding="utf-8"))
     assert len(texts) > 1
 
 
 def test_too_few_clips_are_an_error(tmp_path: Path) -> None:
-    done = join(tmp_path, "--minutes", "60")
+    done = run(*JOIN, str(tmp_path), "--minutes", "60")
     assert done.returncode != 0
     assert "--repeats" in done.stderr
     assert "Traceback" not in done.stderr
