@@ -1,7 +1,8 @@
 """Measure how exact a model's word times are, against the true starts of words in synthesized sentences.
 
     python scripts/tools/word_times.py --text sentences.txt --model_dir models/tr-small --voices tr+f3 tr+m5
-    python scripts/tools/word_times.py --text english.txt --model_dir models/whisper-base --language en --voices en+f3 en+m5
+    python scripts/tools/word_times.py --text english.txt --model_dir models/whisper-base --language en \
+        --voices en+f3 en+m5
 
 espeak-ng says each sentence with each voice, and reports the sample at which each word begins. The recognized words are
 aligned with the spoken ones; words that are the same in both are compared, except for words that espeak-ng says as one
