@@ -111,7 +111,7 @@ def describe(differences: Differences) -> list[str]:
 HEAD = ["voice", "words", "recognized", *(f"within {limit_s:g} s" for limit_s in WITHIN_S), "median, s", "5 %", "95 %"]
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", required=True, help="text file with a sentence a line, or speech data with texts")
     parser.add_argument("--model_dir", required=True, help="artifact folder; for pytorch a checkpoint folder or hub id")
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--voices", nargs="+", default=["tr+f3", "tr+m5"], help="voices of espeak-ng")
     parser.add_argument("--speed_wpm", type=int, default=150, help="speed of the voices, words per minute")
     parser.add_argument("--limit", type=int, help="use only the first LIMIT sentences")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     try:
         model = open_model(find_model_folder(arguments.model_dir, arguments.backend))
         recognizer = load_recognizer(model, arguments.backend, threads=len(os.sched_getaffinity(0)))

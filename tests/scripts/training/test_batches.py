@@ -26,7 +26,7 @@ from tests.checkpoints import RATE_HZ
 from tests.speech import FEATURES, NORMALIZER, speech_rows
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])  # it imports PyTorch anew
 def test_a_broken_clip_is_one_line_with_its_row(workers: int) -> None:
     """Also for errors from a worker process, which contain a traceback."""
     rows = speech_rows(["bir", "iki"])
