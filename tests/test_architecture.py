@@ -82,6 +82,7 @@ LAYERS = [
         "app.families.whisper.rules",
         "app.families.whisper.alignment",
         "app.families.whisper.operators",
+        "app.families.whisper.word_edges",
     },
     {
         "app.families.whisper.search",
