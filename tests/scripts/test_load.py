@@ -56,6 +56,7 @@ def test_users_upload_and_check_the_texts(service: ServiceProcess, references: R
     assert measured.all.answered == sum(measured.by_kind[kind].answered for kind in ("short", "long"))
 
 
+@pytest.mark.slow  # the time of a load test, for another source of clips
 def test_users_upload_the_clips_of_a_data_set(service: ServiceProcess) -> None:
     load = replace(LOAD, long_users=0, speech=str(SAMPLES / "manifest.jsonl"))
     references = References.ask(service.url, load.clips)

@@ -63,6 +63,7 @@ def test_memory_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(figures_of("memory", tmp_path)["marks"]) == 10
 
 
+@pytest.mark.slow  # the time of the first test again, for another source of clips
 def test_the_clips_may_be_those_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.load_testing.scenarios.sigterm.STOP_AFTER_S", 1.0)
     asked = []

@@ -35,6 +35,7 @@ class Session:
 
 
 @pytest.mark.filterwarnings("ignore:.*removal in Python 3.13:DeprecationWarning")  # librosa, on its first file
+@pytest.mark.slow  # 20 s: librosa compiles its functions
 def test_it_transcribes_a_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxruntime.InferenceSession", Session)
     app = plain_service.create_app(str(BUNDLED_MODEL), Path("model.onnx"))
