@@ -112,7 +112,7 @@ def _converted(
 def _keep_states(model: openvino.Model, states: dict[str, str]) -> None:
     """Make states of the inputs and outputs of a decoder. states: name of the input -> name of the output.
 
-    A state begins empty, for as many hypotheses as `input_ids` has, and has the input's name.
+    A state begins empty, for as many hypotheses as `input_ids` has.
     """
     pairs = [(model.input(name).get_node(), model.output(output).get_node()) for name, output in states.items()]
     passes = Manager()
