@@ -6,7 +6,6 @@ variance in bfloat16 ruins the model: WER 7 points up, measured) and for decoder
 Imported only for this backend; needs `requirements-openvino.txt`.
 """
 
-import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -39,7 +38,7 @@ class OpenVinoGraph:
     dropped, because memory would grow with every call. steps: whether each call computes only a few tokens. Such a
     graph computes in float32: rounding its caches to bfloat16 would take longer than it saves.
 
-    A model may keep values from one call to the next itself (OpenVINO's states). Such a model is only called bound.
+    A model may keep values from one call to the next itself, as OpenVINO's states. Such a model is only called bound.
     """
 
     compiles_shapes = True
@@ -64,32 +63,26 @@ class OpenVinoGraph:
             options["CPU_RUNTIME_CACHE_CAPACITY"] = CACHED_OPERATORS
         if steps:
             options["KV_CACHE_PRECISION"] = "f32"  # with the 8 bits of the default, steps are not faster
-        self._is_stateful = bool(model.get_variables())
-        self._free: list[openvino.InferRequest] = []
         self._model = CORE.compile_model(model, "CPU", options)
-        self._of_thread = threading.local()
+        self._free: list[openvino.InferRequest] = []
 
     def __call__(self, feeds: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Compute the outputs with these names."""
-        request = self.infer(feeds)
-        return {name: np.array(request.get_tensor(name).data) for name in outputs}
+        request = self.take_request()
+        try:
+            return computed(request, feeds, outputs)
+        finally:
+            self.return_request(request)
 
-    def infer(self, feeds: Tensors) -> openvino.InferRequest:
-        """Compute all outputs. The request has them until this thread's next call."""
-        request = self._request()
-        request.infer(dict(feeds), share_inputs=True)  # without a copy of the inputs
-        return request
-
-    def bind(
-        self, fixed: Tensors, caches: Sequence[Cache], outputs: Sequence[str]
-    ) -> "BoundOpenVinoGraph | StatefulOpenVinoGraph":
-        """Bind inputs and outputs; each call copies the caches. A model with states starts anew."""
-        if self._is_stateful:
-            return StatefulOpenVinoGraph(self, fixed, outputs)
+    def bind(self, fixed: Tensors, caches: Sequence[Cache], outputs: Sequence[str]) -> "BoundOpenVinoGraph":
+        """Bind inputs and outputs; each call copies the caches. The states of a model begin empty."""
         return BoundOpenVinoGraph(self, fixed, caches, outputs)
 
     def take_request(self) -> openvino.InferRequest:
-        """A request that nobody else uses, with empty states, until `return_request`."""
+        """A request that nobody else uses, with empty states, until `return_request`.
+
+        Calls must not share buffers, and making a request for each call takes a fifth more time.
+        """
         try:
             request = self._free.pop()  # atomic, so that threads need no lock
         except IndexError:
@@ -101,46 +94,31 @@ class OpenVinoGraph:
         """Let others use a request."""
         self._free.append(request)
 
-    def _request(self) -> openvino.InferRequest:
-        """This thread's own request: calls must not share buffers, and making one per call takes a fifth more time."""
-        if not hasattr(self._of_thread, "request"):
-            self._of_thread.request = self._model.create_infer_request()
-        request: openvino.InferRequest = self._of_thread.request
-        return request
-
 
 class BoundOpenVinoGraph:
-    """A compiled model with bound inputs."""
+    """A compiled model with bound inputs and a request of its own, which keeps the model's states."""
 
     def __init__(self, graph: OpenVinoGraph, fixed: Tensors, caches: Sequence[Cache], outputs: Sequence[str]) -> None:
-        self._graph = graph
         self._fixed = dict(fixed)
         self._caches = tuple(caches)
-        self._outputs = tuple(outputs)
-
-    def __call__(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
-        """Compute the bound outputs and update the caches."""
-        caches = {cache.input: cache.values for cache in self._caches}
-        request = self._graph.infer({**self._fixed, **caches, **feeds})
-        for cache in self._caches:
-            updated = request.get_tensor(cache.output).data  # may have only what is filled, not the whole capacity
-            cache.values[tuple(map(slice, updated.shape))] = updated
-        return {name: np.array(request.get_tensor(name).data) for name in self._outputs}
-
-
-class StatefulOpenVinoGraph:
-    """A compiled model with bound inputs, and a request of its own, whose states are the caches."""
-
-    def __init__(self, graph: OpenVinoGraph, fixed: Tensors, outputs: Sequence[str]) -> None:
-        self._fixed = dict(fixed)
         self._outputs = tuple(outputs)
         self._request = graph.take_request()
         weakref.finalize(self, graph.return_request, self._request).atexit = False
 
     def __call__(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
-        """Compute the bound outputs and update the states."""
-        self._request.infer({**self._fixed, **feeds}, share_inputs=True)
-        return {name: np.array(self._request.get_tensor(name).data) for name in self._outputs}
+        """Compute the bound outputs and update the caches."""
+        caches = {cache.input: cache.values for cache in self._caches}
+        found = computed(self._request, {**self._fixed, **caches, **feeds}, self._outputs)
+        for cache in self._caches:
+            updated = self._request.get_tensor(cache.output).data  # may have only what is filled, not all the capacity
+            cache.values[tuple(map(slice, updated.shape))] = updated
+        return found
+
+
+def computed(request: openvino.InferRequest, feeds: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Compute all outputs, which the request has until its next call. Returns copies of those with these names."""
+    request.infer(dict(feeds), share_inputs=True)  # without a copy of the inputs
+    return {name: np.array(request.get_tensor(name).data) for name in outputs}
 
 
 def tensor_of(value: openvino.Output) -> Tensor:

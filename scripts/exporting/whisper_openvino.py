@@ -15,6 +15,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import nncf
 import openvino
@@ -141,8 +142,8 @@ class OpenVinoEncoder(nn.Module):
         states = functional.gelu(encoder.first(input_features))
         states = functional.gelu(encoder.second(states)).transpose(1, 2)
         states = states + functional.embedding(positions, encoder.positions)
-        for layer in encoder.layers:
-            states = _encoder_layer(layer, states, log_weights)  # type: ignore[arg-type]
+        for layer in cast(Sequence[EncoderLayer], encoder.layers):
+            states = _encoder_layer(layer, states, log_weights)
         states = encoder.norm(states)
         column = log_weights[:, None]
         return tuple(tensor for layer in encoder.cross for tensor in layer(states, column))
@@ -178,9 +179,9 @@ class OpenVinoDecoder(nn.Module):
         states = functional.embedding(input_ids, decoder.embedding) + functional.embedding(places, decoder.positions)
         queries: list[Tensor] = []
         present: list[Tensor] = []
-        for index, layer in enumerate(decoder.layers):
+        for index, layer in enumerate(cast(Sequence[DecoderLayer], decoder.layers)):
             own = slice(2 * index, 2 * index + 2)
-            states, query, updated = _decoder_layer(layer, states, order, past[own], cross[own], visible)  # type: ignore[arg-type]
+            states, query, updated = _decoder_layer(layer, states, order, past[own], cross[own], visible)
             present += updated
             if index in decoder.query_layers:
                 queries.append(query)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.artifacts import ArtifactError
 from app.families.whisper.log_mel import Features
 from app.families.whisper.padding import Layout
-from app.runtimes.graph import BoundGraph, Cache, CachingGraph, Graph, Tensor, Tensors
+from app.runtimes.graph import Cache, CachingGraph, Graph, Tensor, Tensors
 
 ENCODER, DECODER = "encoder", "decoder"
 """Names of the graphs; their file names start with them."""
@@ -151,17 +151,30 @@ def with_room(window: Tensors, tokens: int) -> Tensors:
 
 
 class _Session:
-    """What both kinds of session share: the bound decoder, its window, and the queries of the last call."""
+    """What both kinds of session share: the bound decoder, its window, and the queries of the last call.
 
-    def __init__(self, decoder: BoundGraph, shape: Shape, query_layers: Sequence[int], window: Tensors) -> None:
-        self._decoder = decoder
+    caches: updated by each call. All of the window that is not among them stays the same.
+    """
+
+    def __init__(
+        self,
+        decoder: CachingGraph,
+        shape: Shape,
+        query_layers: Sequence[int],
+        window: Tensors,
+        caches: Sequence[Cache] = (),
+    ) -> None:
         self._shape = shape
         self._window = window
-        self._query_names = query_names(query_layers)
+        self._query_names = {layer: f"query_{layer}" for layer in query_layers}
         self._queries: dict[int, NDArray[np.float32]] = {}
+        updated = {cache.input for cache in caches}
+        fixed = {name: values for name, values in window.items() if name not in updated}
+        self._decoder = decoder.bind(fixed, caches, [LOGITS_OUTPUT, *self._query_names.values()])
 
-    def _compute(self, feeds: Tensors) -> Logits:
-        computed = self._decoder(feeds)
+    def _append(self, tokens: NDArray[np.int64], wanted: Sequence[int], others: Tensors) -> Logits:
+        """`DecoderSession.__call__`. others: the inputs that only this kind of decoder has."""
+        computed = self._decoder({"input_ids": tokens, "wanted": np.array(wanted, dtype=np.int64), **others})
         self._queries = {layer: computed[name][0] for layer, name in self._query_names.items()}
         return np.asarray(computed[LOGITS_OUTPUT], dtype=np.float32)
 
@@ -200,22 +213,17 @@ class CachedSession(_Session):
         ]
         updated = zip(tensor_names("cross", shape.layers), tensor_names("updated", shape.layers), strict=True)
         unchanged = [Cache(name, after, window[name]) for name, after in updated if after in decoder.outputs]
-        fixed = {name: values for name, values in window.items() if name not in {cache.input for cache in unchanged}}
-        outputs = [LOGITS_OUTPUT, *query_names(query_layers).values()]
-        bound = decoder.bind(fixed, [*self._caches, *unchanged], outputs)
-        super().__init__(bound, shape, query_layers, window)
+        super().__init__(decoder, shape, query_layers, window, [*self._caches, *unchanged])
 
     def __call__(self, tokens: NDArray[np.int64], wanted: Sequence[int]) -> Logits:
         """Append tokens to the hypotheses."""
         hypotheses, count = tokens.shape
         self._length += count
-        feeds: dict[str, NDArray[Any]] = {
-            "input_ids": tokens,
-            "wanted": np.array(wanted, dtype=np.int64),
+        lengths = {
             "lengths": np.full(hypotheses, self._length - 1, dtype=np.int32),
             "length": np.array(self._length, dtype=np.int32),
         }
-        return self._compute(feeds)
+        return self._append(tokens, wanted, lengths)
 
     def reorder(self, order: Sequence[int]) -> None:
         """Replace the hypotheses."""
@@ -231,29 +239,18 @@ class StatefulSession(_Session):
     def __init__(
         self, decoder: CachingGraph, shape: Shape, query_layers: Sequence[int], window: Tensors, hypotheses: int
     ) -> None:
-        bound = decoder.bind(window, (), [LOGITS_OUTPUT, *query_names(query_layers).values()])
-        super().__init__(bound, shape, query_layers, window)
+        super().__init__(decoder, shape, query_layers, window)
         self._unchanged = np.arange(hypotheses, dtype=np.int32)
         self._order = self._unchanged
 
     def __call__(self, tokens: NDArray[np.int64], wanted: Sequence[int]) -> Logits:
         """Append tokens to the hypotheses."""
-        feeds: dict[str, NDArray[Any]] = {
-            "input_ids": tokens,
-            "wanted": np.array(wanted, dtype=np.int64),
-            ORDER_INPUT: self._order,
-        }
-        self._order = self._unchanged
-        return self._compute(feeds)
+        order, self._order = self._order, self._unchanged
+        return self._append(tokens, wanted, {ORDER_INPUT: order})
 
     def reorder(self, order: Sequence[int]) -> None:
         """Replace the hypotheses."""
         self._order = self._order[list(order)]
-
-
-def query_names(layers: Sequence[int]) -> dict[int, str]:
-    """Layer -> name of the output with its queries."""
-    return {layer: f"query_{layer}" for layer in layers}
 
 
 def layer_names(kind: str, layer: int) -> tuple[str, ...]:
@@ -280,24 +277,21 @@ def encoder_inputs(bins: int) -> dict[str, Tensor]:
     }
 
 
+TOKEN_INPUTS = {"input_ids": Tensor("int64", (None, None)), "wanted": Tensor("int64", (None,))}
+"""The inputs that every decoder has."""
+STATEFUL_DECODER_INPUTS = {**TOKEN_INPUTS, ORDER_INPUT: Tensor("int32", (None,))}
+"""The inputs of a decoder that keeps its caches itself, without those of the window."""
+
+
 def decoder_inputs(layers: int) -> dict[str, Tensor]:
-    """The decoder's inputs, in order."""
+    """The inputs of a decoder with caches, in order."""
     tensors = (*tensor_names("past", layers), *tensor_names("cross", layers))
     return {
-        "input_ids": Tensor("int64", (None, None)),
-        "wanted": Tensor("int64", (None,)),
+        **TOKEN_INPUTS,
         "lengths": Tensor("int32", (None,)),
         "length": Tensor("int32", ()),
         **{name: Tensor("float32", (None, None, None, None)) for name in tensors},
     }
-
-
-STATEFUL_DECODER_INPUTS = {
-    "input_ids": Tensor("int64", (None, None)),
-    "wanted": Tensor("int64", (None,)),
-    ORDER_INPUT: Tensor("int32", (None,)),
-}
-"""The inputs of a decoder that keeps its caches itself, without those of the window."""
 
 
 def _check(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ MARGIN_S = 0.02
 
 
 def trimmed(words: Sequence[Word], samples: Samples, rate_hz: int) -> tuple[Word, ...]:
-    """The words of a window, without the silence at their edges. A word that is silent as a whole stays as it is.
+    """The words of a window, without the silence at their edges. A word without any sound keeps its times.
 
     samples: of the window, shape (samples,), float32. The times of the words are in seconds from its start.
     """

@@ -11,8 +11,6 @@ from scripts.speech.joined_files import EditCounts
 from scripts.tools.long_files import Result, main, results_table
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
 JOIN = ("join", "samples/manifest.jsonl", "--minutes", "0.3", "--out")
 
 
